@@ -1,0 +1,103 @@
+"""A number that knows where it comes from.
+
+`source` is "measured" (a counter read it), "derived" (arithmetic on measured figures) or "estimated" (a model; always
+with an interval). What was not measured is None, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+
+Source = Literal["measured", "derived", "estimated"]
+Scope = Literal["process", "chip", "board", "machine", "wall"]
+
+
+class Figure(BaseModel):
+    """One figure: `value` in `unit` with its interval [low, high] and its provenance."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    unit: str
+    source: Source = "measured"
+    scope: Scope | None = None
+    method: str = ""
+
+    @model_validator(mode="after")
+    def _interval_holds_value(self) -> Figure:
+        if self.value is not None and self.source == "estimated" and (self.low is None or self.high is None):
+            raise ValueError("an estimated figure needs an interval")
+        if self.value is not None and self.low is not None and self.high is not None:
+            slack = 1e-9 * max(abs(self.value), 1e-12)
+            if not (self.low - slack <= self.value <= self.high + slack):
+                raise ValueError(f"interval [{self.low}, {self.high}] does not hold {self.value}")
+        return self
+
+    def scaled(self, factor: float, unit: str, method: str = "") -> Figure:
+        """This figure times an exact, non-negative `factor`."""
+
+        def times(x: float | None) -> float | None:
+            return None if x is None else x * factor
+
+        source: Source = "estimated" if self.source == "estimated" else "derived"
+        return Figure(value=times(self.value), low=times(self.low), high=times(self.high), unit=unit, source=source,
+                      scope=self.scope, method=method or self.method)
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "not measured"
+        text = f"{human(self.value)} {self.unit}".strip()
+        if self.low is not None and self.high is not None:
+            text += f" [{human(self.low)}, {human(self.high)}]"
+        return text
+
+
+def human(x: float) -> str:
+    """Three significant digits, without an exponent where one can be avoided."""
+    if x == 0 or not math.isfinite(x):
+        return f"{x:g}"
+    digits = 2 - math.floor(math.log10(abs(x)))
+    return f"{round(x, digits):,.{max(0, min(digits, 9))}f}"
+
+
+def total(figures: Sequence[Figure], unit: str, method: str = "sum") -> Figure:
+    """Sum of figures of one unit. Intervals add end to end: their errors share causes (the same watt model), so they
+    are not treated as independent. None when any part was not measured."""
+    if any(f.value is None for f in figures):
+        return Figure(value=None, unit=unit, source="derived", method=f"{method}; a part was not measured")
+    source: Source = "estimated" if any(f.source == "estimated" for f in figures) else "derived"
+    scopes = {f.scope for f in figures}
+
+    def end(f: Figure, side: str) -> float:
+        bound = getattr(f, side)
+        return float(f.value if bound is None else bound)  # type: ignore[arg-type]
+
+    return Figure(value=sum(f.value for f in figures if f.value is not None),
+                  low=sum(end(f, "low") for f in figures), high=sum(end(f, "high") for f in figures),
+                  unit=unit, source=source, scope=scopes.pop() if len(scopes) == 1 else None, method=method)
+
+
+def bootstrap(per_item: Sequence[Sequence[float]], statistic: Callable[..., np.ndarray], *, seed: int = 0,
+              resamples: int = 2000, confidence: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap interval (Efron 1979) over items.
+
+    per_item: columns of equal length n, resampled together (paired); statistic receives, for each column, an array
+    [resamples, n] and returns [resamples].
+    """
+    columns = [np.asarray(c, dtype=float) for c in per_item]
+    n = len(columns[0])
+    rng = np.random.default_rng(seed)
+    values = []
+    for start in range(0, resamples, 200):  # in chunks: 2000 x 100k items would not fit in memory
+        rows = rng.integers(0, n, size=(min(200, resamples - start), n))
+        values.append(statistic(*[c[rows] for c in columns]))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
+    return float(low), float(high)

@@ -1,0 +1,69 @@
+"""The one interface of every pass: read one artifact, write another."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.tasks.task import Task
+
+
+class Progress(Protocol):
+    """What a pass may say while it works. `bar(label, total)` opens a bar; the yielded function takes (done, note)."""
+
+    def bar(self, label: str, total: float) -> AbstractContextManager[Callable[[float, str], None]]: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pass works with, beside its source.
+
+    inputs: other artifacts by role, e.g. {"logits": ...}. scratch: a folder for checkpoints that outlives a kill and is
+    removed when the step is finished. seed: the only source of randomness.
+    """
+
+    task: Task
+    seed: int
+    progress: Progress
+    scratch: Path
+    inputs: Mapping[str, Artifact] = field(default_factory=dict)
+    threads: int = 2
+
+
+class Pass(BaseModel):
+    """A step of a recipe. The fields of a subclass are its parameters; they, `name`, `version`, the source's key, the
+    inputs' keys, the task's fingerprint and the seed decide the output, byte for byte.
+
+    uses: roles of the other artifacts that `apply` needs in `Context.inputs`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    makes: ClassVar[ArtifactKind] = "model"
+    uses: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        """Writes the output's files into the empty folder `out`; returns its facts. Never writes into `source.path`."""
+
+
+class Silent:
+    """Progress that says nothing."""
+
+    def bar(self, label: str, total: float) -> AbstractContextManager[Callable[[float, str], None]]:
+        from contextlib import contextmanager
+
+        @contextmanager
+        def quiet() -> Iterator[Callable[[float, str], None]]:
+            yield lambda done, note="": None
+
+        return quiet()

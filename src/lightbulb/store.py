@@ -1,0 +1,106 @@
+"""Files that are whole or absent: write beside, flush, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightbulb.errors import RunFailure, StorageFull, UserError
+
+
+def sha256_of(*parts: Any) -> str:
+    """Stable hash of JSON-able parts."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def plain_os_errors(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusals into errors that say what to type."""
+    try:
+        yield
+    except PermissionError as e:
+        raise UserError("no permission to write", where=str(e.filename or path),
+                        mend="choose a folder you may write to with --out") from e
+    except NotADirectoryError as e:
+        raise UserError("a file stands where a folder is needed", where=str(e.filename or path),
+                        mend="choose another --out") from e
+    except FileExistsError as e:
+        raise UserError("a file stands where a folder is needed", where=str(e.filename or path),
+                        mend="choose another --out") from e
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull("no space left on the device", where=str(e.filename or path),
+                              mend="free some space and type the same command again: it resumes") from e
+        if e.errno == errno.EROFS:
+            raise UserError("the file system is read-only", where=str(e.filename or path),
+                            mend="choose a folder you may write to with --out") from e
+        raise
+
+
+def sync_file(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Atomic: `path` holds either its old content or all of `text`."""
+    with plain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with beside.open("w", encoding="utf-8") as f:
+                f.write(text)
+                f.flush()
+                os.fsync(f.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise RunFailure(f"cannot read a record of this run: {e}", where=str(path),
+                         mend="delete the run folder, or restore the file") from e
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder that becomes `path` when the block ends without an error, and vanishes otherwise.
+
+    A kill leaves only a `.tmp` folder, which the next call for the same path removes.
+    """
+    beside = path.with_name(f".{path.name}.tmp")
+    with plain_os_errors(path):
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        try:
+            yield beside
+            for f in beside.rglob("*"):
+                if f.is_file():
+                    sync_file(f)
+            beside.replace(path)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise

@@ -1,0 +1,69 @@
+"""What a task is: examples in three splits, the kind of answer, and the metric that scores it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["choose", "generate", "text"]
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: str  # "system", "user" or "assistant"
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One piece of work. For kind "text", `prompt` is empty and `completion` is the document.
+
+    `messages` is the conversation before the answer when the data came as chat, else empty; `prompt` then repeats its
+    last user message, for showing.
+    """
+
+    prompt: str
+    completion: str
+    messages: tuple[Message, ...] = ()
+
+    def key(self) -> str:
+        """Identity of the question, blind to case and white space: equal keys are duplicates."""
+        turns = [(m.role, m.content) for m in self.messages] or [("user", self.prompt or self.completion)]
+        folded = json.dumps([[role, " ".join(text.casefold().split())] for role, text in turns], ensure_ascii=False)
+        return hashlib.sha256(folded.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`answers` is the closed set of a "choose" task, sorted, else empty. `findings` are sentences about what loading
+    noticed and removed (duplicates, leakage, bad lines). `metric` is a name that `metrics.score` knows, or module:function."""
+
+    name: str
+    kind: Kind
+    metric: str
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+    answers: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    source: str = ""
+    _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    def split(self, name: SplitName) -> tuple[Example, ...]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of everything that can change a result: kind, metric and every example in order."""
+        if not self._fingerprint:
+            digest = hashlib.sha256(json.dumps([self.kind, self.metric, self.answers]).encode())
+            for split in (self.train, self.validation, self.test):
+                digest.update(b"split")
+                for e in split:
+                    row = [e.prompt, e.completion, [[m.role, m.content] for m in e.messages]]
+                    digest.update(json.dumps(row, ensure_ascii=True).encode())
+            self._fingerprint.append(digest.hexdigest())
+        return self._fingerprint[0]
