@@ -58,19 +58,24 @@ def sync_file(path: Path) -> None:
         os.close(fd)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Atomic: `path` holds either its old content or all of `text`."""
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yields a name beside `path` to write to; what is there when the block ends without an error becomes `path`."""
     with plain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with beside.open("w", encoding="utf-8") as f:
-                f.write(text)
-                f.flush()
-                os.fsync(f.fileno())
+            yield beside
+            sync_file(beside)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Atomic: `path` holds either its old content or all of `text`."""
+    with new_file(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

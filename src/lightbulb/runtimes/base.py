@@ -9,10 +9,10 @@ from typing import ClassVar, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Text of an answer and what it took: tokens read (prefill) and tokens written (decode)."""
+class Answers:
+    """Texts in the order of the prompts, and what they took together: tokens read (prefill) and written (decode)."""
 
-    text: str
+    texts: list[str]
     prompt_tokens: int
     output_tokens: int
 
@@ -27,21 +27,25 @@ class TextScore:
 
 
 class Runtime(Protocol):
-    """Prompts are rendered text: the chat template has been applied, special tokens stand in the text."""
+    """Prompts are rendered text (see `render`): special tokens stand in it as text, the BOS that the tokenizer adds does not."""
 
     name: ClassVar[str]
     path: Path
 
-    def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> list[Answer]:
+    def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         """The likeliest of a closed set of single-token answers for each prompt: one prefill, one token."""
         ...
 
-    def generate(self, prompts: Sequence[str], max_tokens: int) -> list[Answer]:
+    def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
         """Greedy continuation of each prompt up to the end-of-turn token."""
         ...
 
     def score_texts(self, texts: Sequence[str]) -> list[TextScore]:
         """Likelihood of whole documents."""
+        ...
+
+    def render(self, messages: Sequence[dict[str, str]]) -> str:
+        """A conversation ({"role", "content"} each) as text, by the model's own chat template."""
         ...
 
     def close(self) -> None: ...

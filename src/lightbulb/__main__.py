@@ -1,0 +1,5 @@
+import sys
+
+from lightbulb.cli import main
+
+sys.exit(main())

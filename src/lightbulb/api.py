@@ -1,0 +1,146 @@
+"""The Python API, which the command line calls: shrink, run_recipe, ask, report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightbulb.energy.meter import Meter
+from lightbulb.errors import ModelError, UserError
+from lightbulb.figures import Figure
+from lightbulb.goal import Goal
+from lightbulb.models.resolve import resolve
+from lightbulb.passes.base import Progress, Silent
+from lightbulb.progress import Bars, Lines
+from lightbulb.report.record import Result
+from lightbulb.run import Run
+from lightbulb.tasks.load import load_task
+from lightbulb.tasks.task import Task
+
+DONE = "result.json"
+
+
+def progress_for(meter: Meter, quiet: bool) -> Progress:
+    if quiet:
+        return Silent()
+    return Bars(meter.so_far) if sys.stderr.isatty() else Lines()
+
+
+@contextmanager
+def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
+    """A run folder, locked, with its meter."""
+    meter = Meter(threads=goal.threads)
+    try:
+        with Run(out, task, seed=goal.seed, progress=progress_for(meter, quiet), meter=meter, threads=goal.threads) as run:
+            yield run
+    finally:
+        meter.close()
+
+
+def say_to(quiet: bool) -> Any:
+    return (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", quiet: bool = False) -> Result:
+    """Makes (or resumes, or finds done) the smallest student that keeps what `goal` asks, in the folder `out`."""
+    from lightbulb.shrink import claim, shrink
+
+    source = resolve(model)
+    say = say_to(quiet)
+    for finding in task.findings:
+        say(f"task: {finding}")
+    with opened(out, task, goal, quiet) as run:
+        claim(run, source, goal)
+        if (out / DONE).exists():
+            say(f"{out} is done; nothing to do")
+            return Result.read(out / DONE)
+        return shrink(run, source, goal, command=command, say=say)
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates)."""
+
+    recipe: str
+    ladder: tuple[int, ...]
+    seconds: Figure
+    joules: Figure
+    bytes: Figure
+    cpu_seconds_ratio: Figure
+
+
+def dry_run(model: str, task: Task, goal: Goal) -> DryRun:
+    """Chooses the plan and predicts its size, cost and time; reads the model, writes nothing that stays."""
+    from lightbulb.search.predict import predict_run
+
+    return predict_run(resolve(model), task, goal)
+
+
+def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
+    """Performs a recipe written by hand (or by `shrink`); returns each step's facts by label."""
+    from lightbulb.models.resolve import fingerprint
+    from lightbulb.recipe import Recipe, execute
+    from lightbulb.shrink import start
+
+    read = Recipe.read(recipe)
+    source = resolve(read.model)
+    with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
+        run.claim({"recipe": read.model_dump(mode="json", by_alias=True), "weights": fingerprint(source),
+                   "task": task.fingerprint, "threads": threads})
+        made = execute(read, run, start(run, source)).made
+    return {label: {"path": str(a.path), "kind": a.kind, **a.facts} for label, a in made.items()}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An answer and what it cost."""
+
+    text: str
+    prompt_tokens: int
+    output_tokens: int
+    cpu_seconds: Figure
+    joules: Figure
+
+
+def ask(model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None = None) -> Asked:
+    """Asks the GGUF of a run folder (or any GGUF file) one question, by its own chat template."""
+    from lightbulb.runtimes.llamacpp import LlamaCpp
+
+    file = model / "model.gguf" if model.is_dir() else model
+    if not file.exists():
+        raise ModelError("there is no model here yet", where=str(file),
+                         mend="give a finished run folder or a .gguf file; an unfinished run resumes with the same command")
+    if not prompt.strip():
+        raise UserError("the question is empty", mend=f'lightbulb ask {model} "your question"')
+    runtime = LlamaCpp(file, threads=threads or os.cpu_count() or 1)
+    rendered = runtime.render([{"role": "user", "content": prompt}])
+    answers = list(runtime.info.metadata.get("lightbulb.answers", []))
+    meter = Meter()
+    with meter.window("answer") as window:
+        said = runtime.choose([rendered], answers) if answers else runtime.generate([rendered], max_tokens)
+    runtime.close()
+    meter.close()
+    return Asked(said.texts[0].strip(), said.prompt_tokens, said.output_tokens, window.reading.cpu_seconds,
+                 window.reading.joules)
+
+
+def report(folder: Path) -> Path:
+    """Renders the report and the model card of a finished run anew."""
+    from lightbulb.report.card import render_card
+    from lightbulb.report.html import render_html
+    from lightbulb.store import write_text
+
+    if not (folder / DONE).exists():
+        raise UserError("there is no finished run here", where=str(folder), mend="repeat its command: it resumes")
+    result = Result.read(folder / DONE)
+    write_text(folder / "README.md", render_card(result))
+    write_text(folder / "report.html", render_html(result))
+    return folder / "report.html"
+
+
+__all__ = ["Asked", "DryRun", "ask", "dry_run", "load_task", "report", "run_recipe", "shrink"]

@@ -1,0 +1,100 @@
+"""Which processor this is, and how much of it we hold."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+# /proc/cpuinfo's (family, model) of the parts in SPECpower results -> row of cpu_watts_per_thread.csv.
+# Numbers as in Linux: arch/x86/include/asm/intel-family.h, arch/x86/kernel/cpu/amd.c.
+_INTEL_FAMILY_6 = {
+    42: "intel-sandybridge", 45: "intel-sandybridge",
+    60: "intel-haswell", 63: "intel-haswell",
+    71: "intel-broadwell", 79: "intel-broadwell", 86: "intel-broadwell",
+    94: "intel-skylake-client", 158: "intel-coffeelake",
+    106: "intel-icelake", 108: "intel-icelake",
+    143: "intel-sapphirerapids", 207: "intel-emeraldrapids",
+    173: "intel-graniterapids", 174: "intel-graniterapids",
+}
+_AMD = (
+    (23, range(0x00, 0x10), "amd-epyc-gen1"),
+    (23, range(0x30, 0x40), "amd-epyc-gen2"),
+    (25, range(0x00, 0x10), "amd-epyc-gen3"),
+    (25, range(0x10, 0x20), "amd-epyc-gen4"),
+    (25, range(0xA0, 0xB0), "amd-epyc-gen4"),
+    (26, range(0x00, 0x20), "amd-epyc-gen5"),
+)
+_ARM, _NEOVERSE_N1 = 0x41, 0xD0C
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What /proc/cpuinfo says of the first processor. On Arm, `family` is the implementer and `model` the part."""
+
+    vendor: str
+    family: int
+    model: int
+    stepping: int
+
+
+def read_processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor | None:
+    """None where the file is absent or says neither family and model (x86) nor implementer and part (Arm)."""
+    fields: dict[str, str] = {}
+    try:
+        with cpuinfo.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if not line.strip() and fields:
+                    break  # the first processor only: the file has one block a thread
+                name, _, value = line.partition(":")
+                fields[name.strip()] = value.strip()
+        if "CPU implementer" in fields:
+            return Processor("arm", int(fields["CPU implementer"], 0), int(fields["CPU part"], 0), 0)
+        return Processor(fields["vendor_id"], int(fields["cpu family"]), int(fields["model"]),
+                         int(fields.get("stepping", "0")))
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def cpu_family(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Name of this machine's row in `cpu_watts_per_thread.csv`; None for a processor that has no row."""
+    match read_processor(cpuinfo):
+        case Processor(vendor="GenuineIntel", family=6, model=85, stepping=stepping):
+            return "intel-skylake-server" if stepping <= 4 else "intel-cascadelake"  # Cooper Lake too: the same core
+        case Processor(vendor="GenuineIntel", family=6, model=model):
+            return _INTEL_FAMILY_6.get(model)
+        case Processor(vendor="AuthenticAMD", family=family, model=model):
+            return next((row for f, models, row in _AMD if f == family and model in models), None)
+        case Processor(vendor="arm", family=implementer, model=part) if (implementer, part) == (_ARM, _NEOVERSE_N1):
+            return "amd-neoverse-n1"  # the table's own name for the row
+    return None
+
+
+def threads_held(root: Path = Path("/")) -> int:
+    """Hardware threads that this process may use: affinity, cut by the CPU quotas of its cgroups (v2)."""
+    try:
+        threads = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        threads = os.cpu_count() or 1
+    return max(1, min([threads, *_quotas(root)]))
+
+
+def _quotas(root: Path) -> list[int]:
+    """CPU quotas of this process's cgroup and of all above it, in threads, rounded up."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    top = root / "sys/fs/cgroup"
+    own = next((top / line[3:].lstrip("/") for line in lines if line.startswith("0::")), top)
+    quotas = []
+    for folder in (own, *own.parents):
+        try:
+            quota, period = (folder / "cpu.max").read_text().split()
+            quotas.append(math.ceil(int(quota) / int(period)))
+        except (OSError, ValueError):
+            pass  # no limit here ("max"), or no such controller
+        if folder == top:
+            break
+    return quotas

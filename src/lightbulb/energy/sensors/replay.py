@@ -1,0 +1,41 @@
+"""A recorded series as a sensor."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+
+from lightbulb.energy.sensors.base import Sensor, SensorScope
+from lightbulb.errors import RunFailure
+
+
+class ReplaySensor(Sensor):
+    """Plays (seconds, joules) pairs, sorted by time, against `clock`; linear in between.
+
+    Before the first and after the last pair nothing is known: `joules` raises RunFailure, like a device that is gone.
+    """
+
+    flaws = ("A recording: it says what was, not what is.",)
+
+    def __init__(self, series: Sequence[tuple[float, float]], clock: Callable[[], float], *, name: str = "replay",
+                 scope: SensorScope = "chip", contains: tuple[str, ...] = ()):
+        if not series or any(later[0] <= earlier[0] for earlier, later in zip(series, series[1:], strict=False)):
+            raise ValueError("a recorded series needs pairs in rising order of time")
+        self.name, self.scope, self.contains = name, scope, contains
+        self._seconds = [t for t, _ in series]
+        self._joules = [j for _, j in series]
+        self._clock = clock
+
+    def joules(self) -> float:
+        now = self._clock()
+        if not self._seconds[0] <= now <= self._seconds[-1]:
+            raise RunFailure(f"the recording {self.name!r} does not reach {now:g} s")
+        right = bisect_right(self._seconds, now)
+        if right == len(self._seconds):
+            return self._joules[-1]
+        t0, t1 = self._seconds[right - 1], self._seconds[right]
+        part = (now - t0) / (t1 - t0)
+        return self._joules[right - 1] * (1 - part) + self._joules[right] * part
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,55 @@
+"""What the user asks for."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import BaseModel, ConfigDict
+
+from lightbulb.errors import GoalError
+
+UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+class Goal(BaseModel):
+    """keep: the least share of the adapted teacher's score that the student must hold, 0 < keep <= 1.
+    max_seconds: wall time for the whole run. zone: where it runs, for carbon."""
+
+    model_config = ConfigDict(frozen=True)
+
+    keep: float = 0.97
+    max_seconds: float = 3600.0
+    seed: int = 0
+    threads: int = 2
+    zone: str | None = None
+
+    @staticmethod
+    def parse(keep: float, max_time: str, seed: int, threads: int, zone: str | None) -> Goal:
+        if not 0 < keep <= 1:
+            raise GoalError(f"keep is a share of the teacher's score, between 0 and 1, not {keep:g}", where="--keep",
+                            mend=f"--keep {keep / 100:g}" if 1 < keep <= 100 else "--keep 0.97")
+        if threads < 1:
+            raise GoalError(f"{threads} threads cannot work", where="--threads", mend="--threads 2")
+        return Goal(keep=keep, max_seconds=seconds(max_time), seed=seed, threads=threads, zone=zone)
+
+
+def seconds(text: str) -> float:
+    """Seconds of "90", "45s", "30m", "1h", "1h30m"."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", text.strip())
+    if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
+        parts = [(text.strip(), "s")]
+    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*(min|[smhd])\s*", "", text.strip()).strip("0123456789. "):
+        raise GoalError(f"{text!r} is not a time", where="--max-time", mend="--max-time 45m (or 90s, 1h, 1h30m)")
+    total = sum(float(n) * UNITS[unit] for n, unit in parts)
+    if total < 10:
+        raise GoalError(f"{total:g} seconds are too few to make anything", where="--max-time", mend="--max-time 15m")
+    return total
+
+
+def check_zone(zone: str | None) -> str | None:
+    """Raises UserError now, rather than after an hour, when there is no grid of that name."""
+    if zone is not None:
+        from lightbulb.energy.carbon import find_zone
+
+        find_zone(zone)
+    return zone

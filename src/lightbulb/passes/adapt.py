@@ -1,0 +1,74 @@
+"""adapt: fine-tunes a model on the task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from lightbulb.artifact import Artifact
+from lightbulb.errors import RecipeError
+from lightbulb.models.anatomy import anatomy_of, embedding_of, layers_of
+from lightbulb.models.loading import copy_tokenizer, load_model, save_model
+from lightbulb.passes.base import Context, Pass
+from lightbulb.train.fit import fit, plain_loss
+from lightbulb.train.forward import best_device
+from lightbulb.train.loop import Schedule
+
+
+class Adapt(Pass):
+    """Fine-tuning by cross-entropy: `full`, or low-rank adapters (LoRA, Hu et al. 2021) that are merged at the end.
+
+    freeze_layers: the first N layers and what they read stay as they are, which saves their backward pass.
+    """
+
+    name: ClassVar[str] = "adapt"
+
+    schedule: Schedule = Schedule(epochs=3, learning_rate=2e-4)
+    method: Literal["full", "lora"] = "full"
+    freeze_layers: int = Field(default=0, ge=0)
+    lora_rank: int = Field(default=16, ge=1)
+
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        model = load_model(source.path).to(best_device())
+        lora = self._add_lora(model, context.seed) if self.method == "lora" else None
+        freeze(model, self.freeze_layers, keep_head=context.task.kind == "choose")
+        facts = fit(model, source, self.schedule, plain_loss, context, "adapt")
+        facts["trained_parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        if lora is not None:
+            model = lora.merge_and_unload()
+        copy_tokenizer(source.path, out)
+        save_model(model.cpu(), out)
+        return facts
+
+    def _add_lora(self, model: PreTrainedModel, seed: int) -> Any:
+        import peft
+        import torch
+
+        torch.manual_seed(seed)
+        linears = list(anatomy_of(model.config).linears)
+        config = peft.LoraConfig(r=self.lora_rank, lora_alpha=2 * self.lora_rank, target_modules=linears)
+        lora = peft.get_peft_model(model, config)  # replaces the linears inside `model` itself
+        embedding_of(model).weight.requires_grad_(True)
+        return lora
+
+
+def freeze(model: PreTrainedModel, layers: int, *, keep_head: bool) -> None:
+    """Freezes the first `layers` layers and what they read.
+
+    keep_head: a tied head still learns its answers' rows; the frozen layers are then cut off from the gradient, so
+    that nothing is computed backwards through them.
+    """
+    stack = layers_of(model)
+    if layers > len(stack):
+        raise RecipeError(f"freeze_layers is {layers}, but the model has {len(stack)} layers", mend="lower freeze_layers")
+    if not layers:
+        return
+    for layer in stack[:layers]:
+        layer.requires_grad_(False)
+    embedding = embedding_of(model)
+    if not keep_head:
+        embedding.weight.requires_grad_(False)
+    embedding.register_forward_hook(lambda module, inputs, h: h.detach())

@@ -1,0 +1,34 @@
+"""distill: trains a cut student, on the teacher's cached logits or, as the cheaper rival, on the data alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from lightbulb.artifact import Artifact
+from lightbulb.models.loading import copy_tokenizer, load_model, save_model
+from lightbulb.passes.base import Context, Pass
+from lightbulb.train.fit import fit, teacher_loss
+from lightbulb.train.forward import best_device
+from lightbulb.train.loop import Schedule
+
+
+class Distill(Pass):
+    """Logit distillation (Hinton et al. 2015). `weight` of the teacher against the data's own answers."""
+
+    name: ClassVar[str] = "distill"
+    uses: ClassVar[tuple[str, ...]] = ("logits",)
+
+    schedule: Schedule = Schedule(epochs=6, learning_rate=6e-4)
+    weight: float = Field(default=0.8, gt=0, le=1)
+    temperature: float = Field(default=2.0, gt=0)
+
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        model = load_model(source.path).to(best_device())
+        loss = teacher_loss(context.inputs["logits"].path, self.weight, self.temperature)
+        facts = fit(model, source, self.schedule, loss, context, self.name)
+        copy_tokenizer(source.path, out)
+        save_model(model.cpu(), out)
+        return facts

@@ -1,0 +1,109 @@
+"""evaluate: what a model scores on a split, answered in a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.figures import Figure
+from lightbulb.models.form import turns_of
+from lightbulb.passes.base import Context, Pass
+from lightbulb.runtimes import open_runtime
+from lightbulb.runtimes.base import Answers, Runtime, TextScore
+from lightbulb.store import read_json, write_json
+from lightbulb.tasks import metrics
+from lightbulb.tasks.task import Example, SplitName, Task
+
+SLOTS = 8
+CHUNK = 64
+
+
+class Evaluate(Pass):
+    """Answers a split (its first `limit` examples) and scores it. A GGUF runs in llama.cpp, a model folder in torch.
+
+    Writes predictions.json: the answers in order (for kind "text": [nats, tokens, bytes] of each document).
+    """
+
+    name: ClassVar[str] = "evaluate"
+    makes: ClassVar[ArtifactKind] = "figures"
+
+    split: SplitName = "test"
+    limit: int | None = Field(default=None, ge=1)
+
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        task = context.task
+        examples = task.split(self.split)[: self.limit]
+        slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
+        runtime = open_runtime(source, threads=context.threads, slots=slots)
+        label = f"evaluate on {self.split}"
+        try:
+            with context.progress.bar(label, len(examples)) as advance:
+                predictions, tokens = answer(runtime, task, examples, advance)
+        finally:
+            runtime.close()
+        write_json(out / "predictions.json", predictions)
+        return {"score": score_of(task, examples, predictions).model_dump(), "items": len(examples), **tokens}
+
+
+def answer(runtime: Runtime, task: Task, examples: Sequence[Example],
+           advance: Callable[[float, str], None]) -> tuple[list[Any], dict[str, int]]:
+    """Predictions in order and the tokens they took."""
+    predictions: list[Any] = []
+    tokens = {"prompt_tokens": 0, "output_tokens": 0}
+    for start in range(0, len(examples), CHUNK):
+        chunk = examples[start : start + CHUNK]
+        if task.kind == "text":
+            scores = runtime.score_texts([e.completion for e in chunk])
+            predictions += [[s.nats, s.tokens, s.bytes] for s in scores]
+            tokens["prompt_tokens"] += sum(s.tokens for s in scores)
+        else:
+            answers = ask(runtime, task, [runtime.render(turns_of(e)) for e in chunk])
+            predictions += [text.strip() for text in answers.texts]
+            tokens["prompt_tokens"] += answers.prompt_tokens
+            tokens["output_tokens"] += answers.output_tokens
+        advance(start + len(chunk), "")
+    return predictions, tokens
+
+
+def ask(runtime: Runtime, task: Task, prompts: Sequence[str]) -> Answers:
+    if task.kind == "choose":
+        return runtime.choose(prompts, task.answers)
+    return runtime.generate(prompts, longest_answer(task))
+
+
+def longest_answer(task: Task) -> int:
+    """A bound on the tokens of an answer: two bytes a token is dense even for code."""
+    longest = max(len(e.completion.encode()) for e in task.train)
+    return min(512, longest // 2 + 16)
+
+
+def score_of(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Figure:
+    """The task's metric with its interval."""
+    return metrics.score(task.metric, scored(task, predictions), [e.completion for e in examples])
+
+
+def scored(task: Task, predictions: Sequence[Any]) -> Sequence[Any]:
+    """Predictions as the metrics take them."""
+    return [TextScore(*p) for p in predictions] if task.kind == "text" else predictions
+
+
+def predictions_of(artifact: Artifact) -> list[Any]:
+    return read_json(artifact.path / "predictions.json")
+
+
+def retention_of(task: Task, student: Artifact, teacher: Artifact) -> Figure:
+    """Student score / teacher score on the same items, with a paired interval."""
+    ours, theirs = (scored(task, predictions_of(a)) for a in (student, teacher))
+    return metrics.retention(task.metric, ours, theirs, [e.completion for e in task.test[: len(ours)]])
+
+
+def right_of(task: Task, evaluation: Artifact) -> list[bool]:
+    """Whether each item was answered rightly: fully, for metrics between 0 and 1."""
+    answers = predictions_of(evaluation)
+    metric = "accuracy" if task.kind == "choose" else task.metric
+    scores = metrics.item_scores(metric, answers, [e.completion for e in task.test[: len(answers)]])
+    return [score >= 1 for score in scores]

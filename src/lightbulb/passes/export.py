@@ -1,0 +1,37 @@
+"""export: one GGUF file that llama.cpp runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.passes.base import Context, Pass
+
+Quantization = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
+
+
+class Export(Pass):
+    """Writes `model.gguf`: weights, tokenizer, chat template, and what the task needs to be answered.
+
+    embedding: precision of the token embedding and the head; None: as the rest. llama.cpp's stock q4_0 keeps a tied
+    embedding higher (q6_K, or q8_0 where rows are not a multiple of 256), so "q8_0" is what a user would get there.
+    """
+
+    name: ClassVar[str] = "export"
+    makes: ClassVar[ArtifactKind] = "gguf"
+
+    quantization: Quantization
+    embedding: Quantization | None = None
+
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        from lightbulb.formats.gguf import write_gguf
+
+        task, answer_ids = context.task, source.facts.get("answer_ids")
+        metadata: dict[str, str | list[str] | list[int]] = {"lightbulb.kind": task.kind, "lightbulb.task": task.name}
+        if task.kind == "choose" and answer_ids is not None:
+            metadata |= {"lightbulb.answers": list(task.answers), "lightbulb.answer_ids": list(answer_ids)}
+        with context.progress.bar("export", 1) as step:
+            facts = write_gguf(source.path, out / "model.gguf", self.quantization, self.embedding, metadata)
+            step(1, "written")
+        return facts | ({"answer_ids": list(answer_ids)} if answer_ids is not None else {})

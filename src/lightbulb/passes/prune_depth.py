@@ -1,0 +1,82 @@
+"""prune-depth: keeps the layers that do most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from lightbulb.artifact import Artifact
+from lightbulb.errors import RecipeError
+from lightbulb.models.anatomy import keep_layers, layers_of
+from lightbulb.models.form import Encoded
+from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer, save_model
+from lightbulb.ops.importance import block_influence
+from lightbulb.passes.base import Context, Pass
+from lightbulb.train.data import Batch, collate, encode_split, in_order
+from lightbulb.train.forward import best_device, deterministic, fast_math, target_logits
+
+CALIBRATION_EXAMPLES = 256
+
+
+class PruneDepth(Pass):
+    """Keeps `layers` layers: those with the highest block influence on the task's own prompts (ShortGPT, Men et al.
+    2024), in their old order."""
+
+    name: ClassVar[str] = "prune-depth"
+
+    layers: int = Field(ge=1)
+
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        model = load_model(source.path).to(best_device()).eval()
+        depth = len(layers_of(model))
+        if self.layers > depth:
+            raise RecipeError(f"prune-depth keeps {self.layers} layers of a model with {depth}", mend="lower `layers`")
+        data = encode_split(context.task, "train", load_tokenizer(source.path), source.facts.get("answer_ids"))
+        with deterministic(context.seed, context.threads):
+            influence = layer_influence(model, data[:CALIBRATION_EXAMPLES])
+        kept = sorted(sorted(range(depth), key=lambda i: -influence[i])[: self.layers])
+        keep_layers(model, kept)
+        copy_tokenizer(source.path, out)
+        save_model(model.cpu(), out)
+        return {"kept_layers": kept, "influence": [round(x, 6) for x in influence],
+                "parameters": sum(p.numel() for p in model.parameters())}
+
+
+@torch.no_grad()
+def layer_influence(model: PreTrainedModel, data: Sequence[Encoded]) -> list[float]:
+    """Block influence of every layer, averaged over the real (unpadded) positions of `data`."""
+    sums, positions = [0.0] * len(layers_of(model)), 0
+    state: dict[str, torch.Tensor] = {}
+
+    def watch(index: int) -> Any:
+        def hook(module: torch.nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+            h_in = args[0] if args else kwargs["hidden_states"]
+            h_out = output[0] if isinstance(output, tuple) else output
+            real = state["real"]
+            sums[index] += block_influence(h_in[real], h_out[real]).item() * int(real.sum())
+
+        return hook
+
+    hooks = [layer.register_forward_hook(watch(i), with_kwargs=True) for i, layer in enumerate(layers_of(model))]
+    try:
+        for examples in in_order(data, 32):
+            batch = collate(data, examples)
+            state["real"] = real_positions(batch, data)
+            positions += int(state["real"].sum())
+            with fast_math(batch.ids.device):
+                target_logits(model, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [s / positions for s in sums]
+
+
+def real_positions(batch: Batch, data: Sequence[Encoded]) -> torch.Tensor:
+    """Mask [B, T] of what is not padding."""
+    lengths = torch.tensor([len(data[i].ids) - 1 for i in batch.examples])
+    return torch.arange(batch.ids.shape[1])[None, :] < lengths[:, None]

@@ -1,0 +1,49 @@
+"""quantize: puts the weights on the grid that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from lightbulb.artifact import Artifact
+from lightbulb.errors import RecipeError
+from lightbulb.models.loading import copy_tokenizer, load_model, save_model
+from lightbulb.ops.grids import BLOCK, Grid
+from lightbulb.passes.base import Context, Pass
+from lightbulb.train.fit import fit, plain_loss, teacher_loss
+from lightbulb.train.forward import best_device
+from lightbulb.train.loop import Schedule
+from lightbulb.train.quantized import block_weights, put_on_grid
+
+
+class Quantize(Pass):
+    """Rounds linears and embedding to GGUF blocks, after a recovery on rounded weights when `recover` is given.
+
+    With "logits" among the inputs the recovery listens to the teacher, else to the data.
+    """
+
+    name: ClassVar[str] = "quantize"
+
+    grid: Grid = "q4_0"
+    embedding: Grid = "q8_0"
+    recover: Schedule | None = None
+    weight: float = Field(default=0.8, gt=0, le=1)
+    temperature: float = Field(default=2.0, gt=0)
+
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        model = load_model(source.path).to(best_device())
+        for weight, grid in block_weights(model, self.grid, self.embedding):
+            if weight.shape[-1] % BLOCK:
+                raise RecipeError(f"a weight of width {weight.shape[-1]} does not fit {grid}'s blocks of {BLOCK}",
+                                  mend="leave out `quantize` and export as f16")
+        facts: dict[str, Any] = {}
+        if self.recover:
+            logits = context.inputs.get("logits")
+            loss = teacher_loss(logits.path, self.weight, self.temperature) if logits else plain_loss
+            facts = fit(model, source, self.recover, loss, context, self.name, (self.grid, self.embedding))
+        put_on_grid(model, self.grid, self.embedding)
+        copy_tokenizer(source.path, out)
+        save_model(model.cpu(), out)
+        return facts

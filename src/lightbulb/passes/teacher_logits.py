@@ -1,0 +1,32 @@
+"""teacher-logits: reads the train split once with the teacher and keeps the likeliest tokens of every position."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.models.loading import load_model, load_tokenizer
+from lightbulb.passes.base import Context, Pass
+from lightbulb.train.data import encode_split
+from lightbulb.train.forward import best_device, deterministic
+from lightbulb.train.logits import write_logits
+
+
+class CacheLogits(Pass):
+    """Top-k log-probabilities of the source on the train split, for any number of students."""
+
+    name: ClassVar[str] = "teacher-logits"
+    makes: ClassVar[ArtifactKind] = "logits"
+
+    top_k: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        model = load_model(source.path).to(best_device()).eval()
+        data = encode_split(context.task, "train", load_tokenizer(source.path), source.facts.get("answer_ids"))
+        with deterministic(context.seed, context.threads):
+            positions = write_logits(model, data, self.top_k, out, self.batch_size, context.progress, self.name)
+        return {"positions": positions}

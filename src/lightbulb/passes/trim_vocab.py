@@ -1,0 +1,62 @@
+"""trim-vocab: leaves out the tokens that the task never uses, in embedding, head and tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from lightbulb.artifact import Artifact
+from lightbulb.passes.base import Context, Pass
+
+
+class TrimVocab(Pass):
+    """Keeps the tokens of the rendered train and validation examples, all bytes, all special tokens and the answers,
+    topped up with the most general merges to `size` (None: only what the task needs).
+
+    The task's own text keeps its tokens; other text still tokenizes, into more and smaller pieces. The test split is
+    not looked at.
+    """
+
+    name: ClassVar[str] = "trim-vocab"
+
+    size: int | None = Field(default=4096, ge=1)
+
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        from lightbulb.models.anatomy import embedding_of
+        from lightbulb.models.form import texts_of
+        from lightbulb.models.loading import WEIGHTS, load_model, load_tokenizer, save_model
+        from lightbulb.models.vocabulary import trim
+
+        model, tokenizer = load_model(source.path), load_tokenizer(source.path)
+        rows_before = embedding_of(model).num_embeddings
+        answer_ids = source.facts.get("answer_ids")
+        with context.progress.bar("trim-vocab", 3) as step:
+            texts = list(texts_of(context.task, tokenizer))
+            step(1, "rendered")
+            kept = trim(source.path, out, model, texts, answer_ids or [], self.size)
+            step(2, "trimmed")
+            save_model(model, out)
+            step(3, "written")
+        facts: dict[str, Any] = {
+            "rows_before": rows_before, "rows": embedding_of(model).num_embeddings, "tokens": len(kept),
+            "bytes_before": source.bytes, "bytes": (out / WEIGHTS).stat().st_size,
+            "unchanged_train_tokens": unchanged_share(source.path, out, texts, kept),
+            "parameters": sum(p.numel() for p in model.parameters())}
+        if answer_ids is not None:
+            new_id = {old: new for new, old in enumerate(kept)}
+            facts["answer_ids"] = [new_id[i] for i in answer_ids]
+        return facts
+
+
+def unchanged_share(before: Path, after: Path, texts: list[str], kept: list[int]) -> float | None:
+    """Share of the texts' tokens that stand, mapped, at the same place after trimming (1.0 unless trim is broken).
+    None when there are no tokens."""
+    from lightbulb.models.loading import load_tokenizer
+
+    old = load_tokenizer(before)(texts).input_ids if texts else []
+    new = load_tokenizer(after)(texts).input_ids if texts else []
+    same = sum(kept[b] == a for x, y in zip(old, new, strict=True) for a, b in zip(x, y, strict=False) if b < len(kept))
+    total = sum(map(len, old))
+    return same / total if total else None

@@ -1,0 +1,83 @@
+"""verify: does the exported file, in the runtime that ships, say what the trained model says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+
+from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.errors import RunFailure
+from lightbulb.models.form import render, turns_of
+from lightbulb.models.loading import load_model, load_tokenizer
+from lightbulb.passes.base import Context, Pass
+from lightbulb.runtimes.llamacpp import LlamaCpp
+from lightbulb.tasks.task import Example, Task
+
+LEAST_AGREEMENT = 0.9  # below this the export is broken, not merely rounded: llama.cpp's int8 activations move few answers
+
+
+class Verify(Pass):
+    """Compares a GGUF with the model folder it was made from (input "model"), on prompts of the validation split.
+
+    Facts: the share of prompts with the same rendered text and with the same token ids, the share of positions whose
+    likeliest token is the same, and the mean and largest difference of that token's log-probability (nats).
+    """
+
+    name: ClassVar[str] = "verify"
+    makes: ClassVar[ArtifactKind] = "figures"
+    uses: ClassVar[tuple[str, ...]] = ("model",)
+
+    prompts: int = Field(default=64, ge=1)
+
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        examples = (context.task.validation or context.task.train)[: self.prompts]
+        trained = Trained(context.inputs["model"], context.task)
+        shipped = LlamaCpp(source.gguf, threads=context.threads)
+        rows = []
+        with context.progress.bar("verify", len(examples)) as advance:
+            for done, example in enumerate(examples, 1):
+                rows.append(compare(trained, shipped, context.task, example))
+                advance(done, "")
+        shipped.close()
+        facts = summary(rows)
+        if min(facts["same_tokens"], facts["same_choice"]) < LEAST_AGREEMENT:
+            raise RunFailure(f"the exported file does not agree with the trained model: {facts}", where=str(source.gguf),
+                             mend="this is a defect of the export: report it with the model's family and its tokenizer")
+        return facts
+
+
+class Trained:
+    """The model folder in float32, and what it finds likeliest after a prompt."""
+
+    def __init__(self, artifact: Artifact, task: Task):
+        self.model, self.tokenizer = load_model(artifact.path).eval(), load_tokenizer(artifact.path)
+        self.candidates = artifact.facts.get("answer_ids") if task.kind == "choose" else None
+
+    @torch.no_grad()
+    def likeliest(self, ids: list[int]) -> tuple[int, float]:
+        """(token id, its log-probability), among the answers for a closed set."""
+        log_probs = self.model(torch.tensor([ids]), use_cache=False).logits[0, -1].float().log_softmax(-1)
+        best = max(self.candidates, key=lambda i: log_probs[i].item()) if self.candidates else int(log_probs.argmax())
+        return best, log_probs[best].item()
+
+
+def compare(trained: Trained, shipped: LlamaCpp, task: Task, example: Example) -> dict[str, float]:
+    if task.kind == "text":
+        ours = theirs = example.completion[:200]
+    else:
+        ours, theirs = render(trained.tokenizer, turns_of(example)), shipped.render(turns_of(example))
+    ids, shipped_ids = trained.tokenizer(ours).input_ids, shipped.tokenize(theirs)
+    best, log_prob = trained.likeliest(ids)
+    shipped_best, shipped_log_prob = shipped.likeliest(theirs, trained.candidates, best)
+    return {"same_text": ours == theirs, "same_tokens": ids == shipped_ids, "same_choice": best == shipped_best,
+            "difference": abs(log_prob - shipped_log_prob)}
+
+
+def summary(rows: list[dict[str, float]]) -> dict[str, float]:
+    shares = {name: sum(r[name] for r in rows) / len(rows) for name in ("same_text", "same_tokens", "same_choice")}
+    differences = [r["difference"] for r in rows]
+    return shares | {"prompts": len(rows), "mean_log_prob_difference": sum(differences) / len(differences),
+                     "max_log_prob_difference": max(differences)}

@@ -1,0 +1,124 @@
+"""A recipe: passes in order, each named, each with the step it reads. Written and read as TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lightbulb.artifact import Artifact
+from lightbulb.errors import RecipeError
+from lightbulb.passes import pass_class
+from lightbulb.passes.base import Pass
+from lightbulb.run import Run
+from lightbulb.store import write_text
+
+START = "model"  # the imported model: what a step reads when nothing came before
+
+
+class Step(BaseModel):
+    """One pass. `source` is the label of the step it reads (the one before when left out); `inputs` maps the roles of
+    further artifacts to labels; `parameters` are the pass's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    label: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    pass_: str = Field(alias="pass")
+    source: str | None = Field(default=None, alias="from")
+    inputs: dict[str, str] = {}
+    parameters: dict[str, Any] = {}
+
+    def build(self) -> Pass:
+        try:
+            return pass_class(self.pass_)(**self.parameters)
+        except ValidationError as e:
+            first = e.errors()[0]
+            raise RecipeError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=f"step {self.label!r}",
+                              mend=f"see the parameters of the pass {self.pass_}") from e
+
+
+def step(label: str, pass_: Pass, source: str | None = None, **inputs: str) -> Step:
+    """A step from a pass object, with only the parameters that are not defaults."""
+    parameters = pass_.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    return Step(label=label, pass_=pass_.name, source=source, inputs=inputs, parameters=parameters)
+
+
+class Recipe(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    model: str
+    task: str
+    seed: int = 0
+    steps: tuple[Step, ...] = Field(alias="step", min_length=1)
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Recipe:
+        known = {START}
+        for s in self.steps:
+            for label in [s.source or START, *s.inputs.values()]:
+                if label not in known:
+                    raise ValueError(f"step {s.label!r} reads {label!r}, which no step before it makes")
+            if s.label in known:
+                raise ValueError(f"two steps are called {s.label!r}")
+            known.add(s.label)
+        return self
+
+    @staticmethod
+    def read(path: Path) -> Recipe:
+        try:
+            return Recipe(**tomllib.loads(path.read_text(encoding="utf-8")))
+        except OSError as e:
+            raise RecipeError(f"cannot read the recipe: {e.strerror}", where=str(path)) from e
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+            raise RecipeError(f"not TOML: {e}", where=str(path)) from e
+        except ValidationError as e:
+            first = e.errors()[0]
+            raise RecipeError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=str(path),
+                              mend="compare it with a recipe.toml that `lightbulb shrink` wrote") from e
+
+    def as_toml(self) -> str:
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+
+    def write(self, path: Path) -> None:
+        write_text(path, self.as_toml())
+
+
+class Execution:
+    """Performs steps one by one (or finds them done). `made`: artifacts by label; `steps`: what was performed."""
+
+    def __init__(self, run: Run, start: Artifact):
+        self.run = run
+        self.made: dict[str, Artifact] = {START: start}
+        self.steps: dict[str, Step] = {}
+        self._last = START
+
+    def perform(self, *steps: Step) -> Artifact:
+        """The artifact of the last of `steps`; a step already performed under its label is not looked at again."""
+        for s in steps:
+            if s.label not in self.made:
+                self.made[s.label] = self._one(s)
+                self.steps[s.label] = s
+            self._last = s.label
+        return self.made[self._last]
+
+    def _one(self, s: Step) -> Artifact:
+        pass_ = s.build()
+        inputs = {role: self.made[label] for role, label in s.inputs.items()}
+        missing = [role for role in pass_.uses if role not in inputs]
+        if missing:
+            raise RecipeError(f"the pass {s.pass_} needs an input {missing[0]!r}", where=f"step {s.label!r}",
+                              mend=f'add inputs = {{ {missing[0]} = "LABEL" }}')
+        return self.run.step(s.label, pass_, self.made[s.source or self._last], **inputs)
+
+
+def execute(recipe: Recipe, run: Run, start: Artifact) -> Execution:
+    """Runs (or finds) every step of a recipe in order."""
+    for s in recipe.steps:
+        s.build()  # before any work: a typing error must not cost an hour
+    execution = Execution(run, start)
+    execution.perform(*recipe.steps)
+    return execution

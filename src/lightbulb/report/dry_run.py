@@ -1,0 +1,23 @@
+"""What `shrink --dry-run` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightbulb.report import units
+
+if TYPE_CHECKING:
+    from lightbulb.api import DryRun
+
+FIGURES = {"seconds": "time", "joules": "making", "bytes": "size", "cpu_seconds_ratio": "CPU s per answer, before / after"}
+
+
+def as_text(planned: DryRun) -> str:
+    lines = [f"layers to try, bold first: {', '.join(map(str, planned.ladder))}"]
+    lines += [f"{label}: {units.text(getattr(planned, name))} (estimated)" for name, label in FIGURES.items()]
+    return planned.recipe + "\n" + "\n".join(f"# {line}" for line in lines)
+
+
+def as_dict(planned: DryRun) -> dict[str, Any]:
+    return {"recipe": planned.recipe, "ladder": list(planned.ladder),
+            **{name: getattr(planned, name).model_dump() for name in FIGURES}}

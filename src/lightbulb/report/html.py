@@ -1,0 +1,134 @@
+"""A run's record as one HTML file that needs nothing else: no network, no second file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightbulb.figures import Figure, total
+from lightbulb.report import plots, units, words
+from lightbulb.report.record import Result, Scored
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+SHOWN_EXAMPLES = 20
+
+
+def render_html(result: Result) -> str:
+    """The page. Everything that came from data is escaped: prompts may be hostile."""
+    environment = _environment()
+    template = environment.get_template("report.html.j2")
+    return template.render(result=result, **_facts(result))
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(shown=units.shown, quantity=units.quantity, percent=units.percent, clipped=clipped,
+                               plain=plain, spaced=lambda name: str(name).replace("_", " "))
+    return environment
+
+
+def _facts(result: Result) -> dict[str, Any]:
+    quantity = plots.cost_quantity(result)
+    return {
+        "heading": words.HEADINGS[result.verdict],
+        "floor": words.floor_text(result),
+        "verdict": words.verdict(result),
+        "saving": words.saving(result),
+        "pay_back": words.pay_back(result),
+        "arithmetic": words.arithmetic(result),
+        "limits": words.limits(result),
+        "rival": words.compared(result),
+        "before_after": before_after(result),
+        "models": model_rows(result),
+        "plotly": _plotly_script() if quantity else "",
+        "cost_plot": plots.score_against(result, quantity) if quantity else "",
+        "unlisted": unlisted(result),
+        "methods": methods(result),
+        "recipe": [recipe_step(step) for step in result.recipe],
+        "examples": result.examples[:SHOWN_EXAMPLES],
+    }
+
+
+def _plotly_script() -> str:
+    """plotly.js as text that can stand inside a script element."""
+    from plotly.offline import get_plotlyjs
+
+    return re.sub(r"</(script)", r"<\\/\1", str(get_plotlyjs()), flags=re.IGNORECASE)
+
+
+def before_after(result: Result) -> list[dict[str, Any]]:
+    """Rows of the small table under the verdict: what, before, after, before / after."""
+    rival, student = words.compared(result), result.student
+    rows: list[dict[str, Any]] = [{"label": words.name_of_metric(result), "before": rival.score,
+                                   "after": student.score, "ratio": None}]
+    for quantity in ("cpu_seconds_per_answer", "joules_per_answer", "bytes"):
+        rows.append({"label": words.LABELS[quantity], "before": words.figure_of(rival, quantity),
+                     "after": words.figure_of(student, quantity), "ratio": words.ratio(result, quantity)})
+    return rows
+
+
+def model_rows(result: Result) -> list[tuple[str, Scored, Figure]]:
+    """(role, model, size) of every model."""
+    roles = ["teacher", *["stock"] * len(result.baselines), "student"]
+    return [(role, model, units.counted_bytes(model.bytes)) for role, model in zip(roles, result.models, strict=True)]
+
+
+def unlisted(result: Result) -> Figure | None:
+    """CPU seconds of the making that no row of the ledger names; None when the rows add up to the total."""
+    whole = result.making.cpu_seconds
+    rows = [row.cpu_seconds for row in result.ledger if row.cpu_seconds is not None]
+    if whole is None or whole.value is None or len(rows) != len(result.ledger):
+        return None
+    listed = total(rows, "s").value
+    if listed is None or abs(whole.value - listed) <= 0.01 * whole.value:
+        return None
+    return Figure(value=whole.value - listed, unit="s", source="derived", method="total less the rows")
+
+
+def methods(result: Result) -> list[tuple[str, list[str]]]:
+    """How the figures came about, each method once: (method, [what it gave])."""
+    found: dict[str, list[str]] = {}
+
+    def note(figure: Figure | None, what: str) -> None:
+        if figure is not None and figure.method:
+            line = f"{figure.source}: {figure.method}" + (f" ({figure.scope})" if figure.scope else "")
+            names = found.setdefault(line, [])
+            if what not in names:
+                names.append(what)
+
+    for model in result.models:
+        for field in type(model).model_fields:
+            value = getattr(model, field)
+            note(value if isinstance(value, Figure) else None, field.replace("_", " "))
+    note(result.retention, "retention")
+    for field in ("joules", "cpu_seconds", "grams_co2e"):
+        note(getattr(result.making, field), f"making, {field.replace('_', ' ')}")
+    note(result.break_even_answers, "break-even")
+    return list(found.items())
+
+
+def recipe_step(step: dict[str, Any]) -> tuple[str, dict[str, Any], str]:
+    """(pass, parameters, key) of one step; parameters may stand beside the name, as in a recipe's TOML."""
+    rest = {k: v for k, v in step.items() if k not in ("pass", "name", "key", "parameters")}
+    name = str(step.get("pass", step.get("name", "?")))
+    return name, {**rest, **step.get("parameters", {})}, str(step.get("key", ""))
+
+
+def clipped(text: str, length: int = 600) -> str:
+    return text if len(text) <= length else f"{text[:length]} … ({len(text) - length:,} more characters)"
+
+
+def plain(value: Any) -> str:
+    """A parameter as it stands in TOML: true, not True; no quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(v) for v in value)
+    return str(value)

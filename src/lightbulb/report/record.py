@@ -1,0 +1,170 @@
+"""What a finished run says about itself: `result.json`, and nothing that is not in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from lightbulb.errors import RunFailure
+from lightbulb.figures import Figure
+from lightbulb.store import read_json, write_json
+from lightbulb.tasks.task import Kind
+
+Verdict = Literal["kept", "within-noise", "not-kept"]
+Quantity = Literal["bytes", "cpu_seconds_per_answer", "joules_per_answer", "tokens_per_second"]
+
+
+class Record(BaseModel):
+    """Keys that this version does not know are carried along: a later version may have written the file."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Scored(Record):
+    """One model file: how well it does the task and what an answer costs in `runtime`. Figures are per answer.
+
+    bytes: size of the model file, counted. path: relative to the run folder, None for what was not kept.
+    """
+
+    name: str = ""
+    runtime: str = ""
+    path: str | None = None
+    score: Figure
+    bytes: int | None = None
+    joules_per_answer: Figure | None = None
+    cpu_seconds_per_answer: Figure | None = None
+    seconds_per_answer: Figure | None = None
+    tokens_per_second: Figure | None = None
+    prompt_tokens_per_answer: Figure | None = None
+    output_tokens_per_answer: Figure | None = None
+
+
+class Making(Record):
+    """What the whole run cost, the teacher's side included. `seconds` is wall-clock time."""
+
+    joules: Figure | None = None
+    cpu_seconds: Figure | None = None
+    seconds: float | None = None
+    grams_co2e: Figure | None = None
+
+
+class LedgerRow(Record):
+    """One step of the making. `made_by` names the pass; `seconds` is wall-clock time."""
+
+    step: str
+    made_by: str = ""
+    seconds: float | None = None
+    cpu_seconds: Figure | None = None
+    joules: Figure | None = None
+    note: str = ""
+
+
+class Candidate(Record):
+    """A student that was tried. `score` is on the validation split; `why` says why it was or was not taken."""
+
+    name: str
+    layers: int | None = None
+    score: Figure | None = None
+    seconds: float | None = None
+    chosen: bool = False
+    why: str = ""
+
+
+class Difference(Record):
+    """A test item to which teacher and student gave different answers."""
+
+    prompt: str
+    reference: str
+    teacher: str
+    student: str
+
+
+class Counts(Record):
+    """How many test items were answered rightly by whom."""
+
+    both: int
+    only_teacher: int
+    only_student: int
+    neither: int
+
+
+class Ratio(Record):
+    """`value` times more (or less) of something. `quantity` and `against` let a page look up the ratio of the student
+    to the model of that name; without them it is only listed. For costs it is before / after, so above 1 is a gain."""
+
+    name: str
+    value: Figure
+    quantity: Quantity | None = None
+    against: str | None = None
+
+
+class Result(Record):
+    """`result.json`.
+
+    retention: student score / adapted teacher score on the same test items (inverted where lower is better).
+    keep: the floor that was asked for. break_even_answers: its value is null when the making is never paid back.
+    compare_with: name of the baseline that before / after speaks of; without it `compared` chooses.
+    recipe: {"pass", "parameters", "key"} a step. use: exact commands that use the result.
+    """
+
+    verdict: Verdict
+    task: str
+    kind: Kind
+    metric: str
+    higher_is_better: bool = True
+    keep: float
+    teacher: Scored
+    baselines: list[Scored] = []
+    student: Scored
+    compare_with: str | None = None
+    retention: Figure
+    making: Making
+    break_even_answers: Figure
+    ratios: list[Ratio] = []
+    recipe: list[dict[str, Any]] = []
+    ledger: list[LedgerRow] = []
+    candidates: list[Candidate] = []
+    verify: dict[str, Figure] = {}
+    counts: Counts | None = None
+    examples: list[Difference] = []
+    findings: list[str] = []
+    use: list[str] = []
+    versions: dict[str, str] = {}
+    machine: dict[str, str] = {}
+    command: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """Teacher and student need no name in the file: a page needs one."""
+        if not isinstance(values, dict):
+            return values
+        filled = dict(values)
+        for role, name in (("teacher", "adapted teacher"), ("student", "student")):
+            scored = filled.get(role)
+            if isinstance(scored, dict) and not scored.get("name"):
+                filled[role] = {**scored, "name": name}
+            elif isinstance(scored, Scored) and not scored.name:
+                filled[role] = scored.model_copy(update={"name": name})
+        return filled
+
+    @property
+    def models(self) -> list[Scored]:
+        """Teacher, baselines, student, in that order."""
+        return [self.teacher, *self.baselines, self.student]
+
+    @staticmethod
+    def read(path: Path) -> Result:
+        """Raises RunFailure where `path` is no result that this version understands."""
+        try:
+            return Result.model_validate(read_json(path))
+        except ValidationError as e:
+            first = e.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise RunFailure(f"not a result of a run: {key}: {first['msg']}", where=str(path),
+                             mend="run the same `lightbulb shrink` again: it writes the file anew") from e
+
+    def write(self, path: Path) -> None:
+        write_json(path, self.model_dump(mode="json"))

@@ -1,0 +1,170 @@
+"""The sentences that every page shares. Pure: from a Result to text."""
+
+from __future__ import annotations
+
+import math
+
+from lightbulb.figures import Figure
+from lightbulb.report import units
+from lightbulb.report.record import Quantity, Result, Scored
+
+HEADINGS = {"kept": "Kept", "within-noise": "Within noise", "not-kept": "Not kept"}
+LABELS: dict[str, str] = {"score": "score", "bytes": "model file", "cpu_seconds_per_answer": "CPU time per answer",
+                          "joules_per_answer": "energy per answer", "tokens_per_second": "tokens per second"}
+
+
+def compared(result: Result) -> Scored:
+    """The model that before / after speaks of: `compare_with`, else the cheapest baseline within a hundredth of the
+    teacher's score (what a user would reach for first), else the teacher."""
+    named = [m for m in (result.teacher, *result.baselines) if m.name == result.compare_with]
+    if named:
+        return named[0]
+    best = result.teacher.score.value
+    sign = 1 if result.higher_is_better else -1
+
+    def as_good(m: Scored) -> bool:
+        return best is not None and m.score.value is not None and sign * (m.score.value - best) >= -0.01 * abs(best)
+
+    rivals = [m for m in (result.teacher, *result.baselines) if as_good(m) and cost(m) is not None]
+    return min(rivals, key=lambda m: cost(m) or 0.0, default=result.teacher)
+
+
+def cost(model: Scored) -> float | None:
+    """CPU seconds per answer, or joules where those were not measured: only for ranking."""
+    for figure in (model.cpu_seconds_per_answer, model.joules_per_answer):
+        if figure is not None and figure.value is not None:
+            return figure.value
+    return None
+
+
+def figure_of(model: Scored, quantity: Quantity) -> Figure | None:
+    return units.counted_bytes(model.bytes) if quantity == "bytes" else getattr(model, quantity)
+
+
+def ratio(result: Result, quantity: Quantity, against: Scored | None = None) -> Figure:
+    """How many times more `against` (default: `compared`) takes than the student: the ratio the run recorded, else the
+    quotient. Its interval divides end by end, the widest that the two allow; where joules of both sides are CPU seconds
+    times the watts of one model, the watts cancel and the interval is that of the CPU time."""
+    against = against or compared(result)
+    for known in result.ratios:
+        if known.quantity == quantity and known.against == against.name:
+            return known.value.model_copy(update={"unit": "×"})
+    before, after = figure_of(against, quantity), figure_of(result.student, quantity)
+    if before is None or after is None or before.value is None or not after.value:
+        return Figure(value=None, unit="×", source="derived", method="a part was not measured")
+    if quantity == "joules_per_answer" and (same := _watts_cancel(result, against)) is not None:
+        return same
+    estimated = "estimated" in (before.source, after.source)
+    low = high = None
+    if any(bound is not None for f in (before, after) for bound in (f.low, f.high)):
+        low, least_after = _end(before, "low") / _end(after, "high"), _end(after, "low")
+        high = _end(before, "high") / least_after if least_after > 0 else math.inf
+    return Figure(value=before.value / after.value, low=low, high=high, unit="×",
+                  source="estimated" if estimated else "derived",
+                  method="quotient; its interval divides end by end")
+
+
+def _watts_cancel(result: Result, against: Scored) -> Figure | None:
+    """The ratio of CPU time as the ratio of energy, where both energies are one estimate on top of CPU time."""
+    before, after = against.joules_per_answer, result.student.joules_per_answer
+    time = ratio(result, "cpu_seconds_per_answer", against)
+    if before is None or after is None or not before.value or not after.value or not time.value:
+        return None
+    one_model = before.source == after.source == "estimated" and before.method == after.method != ""
+    if not one_model or abs(before.value / after.value / time.value - 1) > 0.02 or time.low is None:
+        return None
+    return time.model_copy(update={"source": "estimated", "method": "as the CPU time: both sides share one watt model"})
+
+
+def _end(figure: Figure, side: str) -> float:
+    """A bound of the interval; the value itself where the figure has none."""
+    bound = getattr(figure, side)
+    return float(figure.value if bound is None else bound)  # type: ignore[arg-type]
+
+
+def name_of_metric(result: Result) -> str:
+    return result.metric.replace("_", " ")
+
+
+def floor_text(result: Result) -> str:
+    return f"{100 * result.keep:.4g}%"
+
+
+def verdict(result: Result) -> str:
+    """The page's first sentence, without its heading."""
+    kept = units.text(units.percent(result.retention))
+    floor = floor_text(result)
+    if result.verdict == "kept":
+        end = f"the floor asked for was {floor}."
+    elif result.verdict == "within-noise":
+        end = f"this test set is too small to say on which side of the {floor} asked for that lies."
+    else:
+        end = f"less than the {floor} asked for."
+    return f"The student keeps {kept} of the adapted teacher\N{RIGHT SINGLE QUOTATION MARK}s " \
+           f"{name_of_metric(result)}; {end}"
+
+
+def saving(result: Result) -> str:
+    """The second sentence: what an answer costs, against what."""
+    rival, student = compared(result), result.student
+    key: Quantity = "cpu_seconds_per_answer"
+    if ratio(result, key).value is None:
+        key = "joules_per_answer"
+    times = ratio(result, key)
+    if times.value is None:
+        return "What an answer costs was not measured for both models."
+    what = " of CPU time" if key == "cpu_seconds_per_answer" else ""
+    after, before = (units.text(figure_of(m, key)) for m in (student, rival))
+    if times.value <= 1:
+        return f"It does not pay: an answer takes {after}{what}, against {before} with {rival.name}."
+    sizes = ""
+    if student.bytes and rival.bytes:
+        sizes = f"; the file is {units.quantity(student.bytes, 'B')} instead of {units.quantity(rival.bytes, 'B')}"
+    return (f"An answer takes {after}{what} instead of {before} with {rival.name}, "
+            f"{units.text(times, '')} times less{sizes}.")
+
+
+def never_pays(result: Result) -> bool:
+    """Whether both sides were measured and the student saves nothing."""
+    joules = ratio(result, "joules_per_answer").value
+    return result.break_even_answers.value is None and joules is not None and joules <= 1
+
+
+def pay_back(result: Result) -> str:
+    figure = result.break_even_answers
+    if figure.value is not None:
+        return f"Making it is paid back after {units.text(figure, 'answers')}."
+    if never_pays(result):
+        return "Making it is never paid back: an answer costs no less energy than before."
+    return f"After how many answers it has paid back: not measured{f' ({figure.method})' if figure.method else ''}."
+
+
+def arithmetic(result: Result) -> str:
+    """Break-even as a division, or "" when no model compared here gives the recorded figure: what does not add up is
+    not shown."""
+    made, after = result.making.joules, result.student.joules_per_answer
+    answers = result.break_even_answers.value
+    if made is None or after is None or made.value is None or after.value is None or not answers:
+        return ""
+    for rival in (compared(result), result.teacher, *result.baselines):
+        before = rival.joules_per_answer
+        if before is None or before.value is None or before.value <= after.value:
+            continue
+        if abs(made.value / (before.value - after.value) / answers - 1) < 0.02:
+            return (f"{units.quantity(made.value, 'J')} for the making ÷ ({units.quantity(before.value, 'J')} with "
+                    f"{rival.name} − {units.quantity(after.value, 'J')} with the student, per answer) "
+                    f"= {units.quantity(answers, 'answers')}")
+    return ""
+
+
+def limits(result: Result) -> list[str]:
+    """What the figures do not say: sentences that follow from the record alone."""
+    lines = [f"Measured on the test split of one task ({result.task}); nothing is claimed about any other work."]
+    if result.kind == "choose":
+        lines.append("It answers with one of a closed set and never says that none fits.")
+    if any(f is not None and f.source == "estimated" for f in (result.student.joules_per_answer, result.making.joules)):
+        lines.append("Joules are estimated, not read from a counter: trust ratios of CPU time more than joules.")
+    machine = ", ".join(result.machine.values())
+    if machine:
+        lines.append(f"Costs hold for this machine: {machine}. On another the ratios travel better than the numbers.")
+    return lines

@@ -1,0 +1,124 @@
+"""A run: a folder of finished steps, each whole or absent, with what each cost.
+
+    runs/tickets/
+      goal.json            what was asked; the same command finds it and resumes
+      steps/<label>-<key>/ one artifact a step, with cost.json
+      scratch/<key>/       checkpoints of the step in progress
+      model.gguf result.json report.html README.md recipe.toml
+
+A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed), so a step is done if its
+folder exists, and nothing else is remembered. Energy windows are opened here and in the measure protocol, nowhere else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.energy.meter import Meter
+from lightbulb.errors import UserError
+from lightbulb.ledger import Cost, Heartbeat, total_cost
+from lightbulb.passes.base import Context, Pass, Progress
+from lightbulb.store import new_folder, plain_os_errors, read_json, sha256_of, write_json
+from lightbulb.tasks.task import Task
+
+COST = "cost.json"
+CARRIED = ("answer_ids",)  # facts that stay true of the output when a pass says nothing of them
+
+
+Work = Callable[[Path, Path, Progress], dict[str, Any]]  # (out, scratch, progress) -> facts
+
+
+class Run:
+    """Runs passes on one task into one folder. Use as a context manager: it holds a lock on the folder."""
+
+    def __init__(self, folder: Path, task: Task, *, seed: int, progress: Progress, meter: Meter, threads: int):
+        self.folder, self.task, self.seed = folder, task, seed
+        self.progress, self.meter, self.threads = progress, meter, threads
+        self.steps: list[Artifact] = []
+        self.resumed = 0
+
+    def __enter__(self) -> Run:
+        with plain_os_errors(self.folder):
+            (self.folder / "steps").mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise UserError("another lightbulb is working in this folder", where=str(self.folder),
+                            mend="wait for it, or choose another --out") from e
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def claim(self, goal: Mapping[str, Any]) -> None:
+        """Ties the folder to what was asked: the same again resumes, anything else is refused."""
+        path = self.folder / "goal.json"
+        if not path.exists():
+            write_json(path, dict(goal))
+        known = read_json(path)
+        differing = [f"{k}: {known.get(k)!r} here, {v!r} asked" for k, v in goal.items() if known.get(k) != v]
+        if differing:
+            raise UserError("this folder holds another run (" + "; ".join(differing) + ")", where=str(self.folder),
+                            mend="choose another --out, or repeat the earlier command to resume it")
+
+    def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:
+        return sha256_of(source_key, {role: a.key for role, a in inputs.items()}, pass_.name, pass_.version,
+                         pass_.model_dump(mode="json"), self.task.fingerprint, self.seed)
+
+    def step(self, label: str, pass_: Pass, source: Artifact, **inputs: Artifact) -> Artifact:
+        """The artifact of `pass_` on `source`: found if it was made before, else made now."""
+        key = self.key(pass_, source.key, inputs)
+        if not (artifact := self._found(label, key)):
+            def work(out: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
+                context = Context(task=self.task, seed=self.seed, progress=progress, scratch=scratch, inputs=inputs,
+                                  threads=self.threads)
+                return {k: source.facts[k] for k in CARRIED if k in source.facts} | pass_.apply(source, out, context)
+
+            artifact = self.make(label, key, pass_.makes, pass_.name, source.key, work)
+        self.steps.append(artifact)
+        return artifact
+
+    def begin(self, label: str, key: str, work: Work) -> Artifact:
+        """The first artifact of a run, made from outside: the imported model."""
+        artifact = self._found(label, key) or self.make(label, key, "model", "import", None, work)
+        self.steps.append(artifact)
+        return artifact
+
+    def _place(self, label: str, key: str) -> Path:
+        return self.folder / "steps" / f"{label}-{key[:12]}"
+
+    def _found(self, label: str, key: str) -> Artifact | None:
+        place = self._place(label, key)
+        if not place.exists():
+            return None
+        self.resumed += 1
+        return Artifact.read(place)
+
+    def make(self, label: str, key: str, kind: ArtifactKind, made_by: str, parent: str | None,
+             work: Work) -> Artifact:
+        place, scratch = self._place(label, key), self.folder / "scratch" / key[:12]
+        with plain_os_errors(self.folder), self.meter.window(label) as window, new_folder(place) as out:
+            heartbeat = Heartbeat(self.progress, window, scratch / "spent.json")
+            facts = work(out, scratch, heartbeat)
+            artifact = Artifact(path=place, kind=kind, key=key, parent=parent, made_by=made_by, facts=facts)
+            artifact.write_record(out)
+            write_json(out / COST, heartbeat.cost().model_dump())
+        shutil.rmtree(scratch, ignore_errors=True)
+        return artifact
+
+    def cost(self, artifact: Artifact) -> Cost:
+        return Cost.read(artifact.path / COST)
+
+    def spent(self) -> Cost:
+        """All finished steps of this run, each once."""
+        return total_cost([self.cost(a) for a in self.finished_steps()])
+
+    def finished_steps(self) -> list[Artifact]:
+        """Each once, in the order they were first needed."""
+        return list({a.key: a for a in self.steps}.values())

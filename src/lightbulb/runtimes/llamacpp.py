@@ -1,0 +1,116 @@
+"""llama.cpp through the prebuilt wheel xllamacpp: the runtime that ships."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lightbulb.errors import ModelError, RunFailure
+from lightbulb.formats.gguf import read_gguf
+from lightbulb.runtimes.base import Answers, TextScore
+
+FORCE = 10_000.0  # a logit bias that no model outvotes
+QUEUE = 64  # prompts handed over at once
+
+
+class LlamaCpp:
+    """A GGUF file loaded into llama.cpp.
+
+    slots: prompts worked on side by side; 1 is how a single user meets the model and what costs are measured with.
+    context: tokens of one prompt with its answer. Nothing is cached from one prompt to the next.
+    """
+
+    name: ClassVar[str] = "llamacpp"
+
+    def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
+        import xllamacpp
+
+        self.path = path
+        self.info = read_gguf(path)  # a clear error for a file that llama.cpp would abort on
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_parallel, params.n_ctx = slots, context * slots
+        params.n_batch = params.n_ubatch = 512
+        params.n_gpu_layers = 0
+        for cpu in (params.cpuparams, params.cpuparams_batch):
+            cpu.n_threads = threads
+        params.cache_ram_mib = params.n_ctx_checkpoints = 0
+        params.cache_idle_slots = params.warmup = False
+        params.verbosity = -1
+        try:
+            self._server = xllamacpp.Server(params)
+        except Exception as e:
+            raise ModelError(f"llama.cpp cannot load this file: {e}", where=str(path)) from e
+
+    def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
+        reply = self._server.handle_completions({"temperature": 0, "cache_prompt": False, **request})
+        reply = json.loads(reply) if isinstance(reply, str) else reply
+        if "choices" not in reply:
+            raise RunFailure(f"llama.cpp refused a prompt: {reply.get('error', reply)}", where=str(self.path))
+        return reply
+
+    def _all(self, prompts: Sequence[str], request: dict[str, Any]) -> Answers:
+        texts, read, written = [], 0, 0
+        for start in range(0, len(prompts), QUEUE):
+            reply = self._complete({"prompt": list(prompts[start : start + QUEUE]), **request})
+            texts += [c["text"] for c in sorted(reply["choices"], key=lambda c: c["index"])]
+            read += reply["usage"]["prompt_tokens"]
+            written += reply["usage"]["completion_tokens"]
+        return Answers(texts, read, written)
+
+    def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
+        ids = self._answer_ids(answers)
+        return self._all(prompts, {"max_tokens": 1, "logit_bias": [[i, FORCE] for i in ids]})
+
+    def _answer_ids(self, answers: Sequence[str]) -> list[int]:
+        known = dict(zip(self.info.metadata.get("lightbulb.answers", []),
+                         self.info.metadata.get("lightbulb.answer_ids", []), strict=True))
+        missing = [a for a in answers if a not in known]
+        if missing:
+            raise ModelError(f"this file has no token for the answer {missing[0]!r}", where=str(self.path),
+                             mend="use a file that `lightbulb shrink` made for this task")
+        return [int(known[a]) for a in answers]
+
+    def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
+        return self._all(prompts, {"max_tokens": max_tokens})
+
+    def score_texts(self, texts: Sequence[str]) -> list[TextScore]:
+        return [self._score(text) for text in texts]
+
+    def _score(self, text: str) -> TextScore:
+        """One decode a token: the next token is forced by a bias; the prefix stays in the cache."""
+        ids = self.tokenize(text)
+        nats = -sum(self._next(ids[:n], [[ids[n], FORCE]])["logprob"] for n in range(1, len(ids)))
+        return TextScore(nats, len(ids) - 1, len(text.encode()))
+
+    def likeliest(self, prompt: str, among: Sequence[int] | None, asked: int) -> tuple[int, float]:
+        """(the likeliest next token, among the given ones if any; the log-probability of the token `asked`)."""
+        bias = [[i, FORCE] for i in among or []]
+        best = self._next(prompt, bias)["id"]
+        return best, self._next(prompt, [[asked, FORCE]])["logprob"]
+
+    def _next(self, prompt: str | list[int], bias: list[list[float]]) -> dict[str, Any]:
+        """The next token under a bias, reported with its unbiased log-probability."""
+        reply = self._complete({"prompt": prompt, "max_tokens": 1, "logprobs": 1, "cache_prompt": True,
+                                "logit_bias": bias})
+        return reply["choices"][0]["logprobs"]["content"][0]
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids as llama.cpp sees rendered text, its own BOS included."""
+        return self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
+
+    def render(self, messages: Sequence[dict[str, str]]) -> str:
+        """The file's own chat template, applied by llama.cpp."""
+        return self._post("/apply-template", {"messages": list(messages)})["prompt"]
+
+    def _post(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(self._server.listening_address + endpoint, data=json.dumps(body).encode(),
+                                         headers={"Content-Type": "application/json"})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as reply:
+            return json.loads(reply.read())  # loopback only: the address is this process's own
+
+    def close(self) -> None:
+        del self._server

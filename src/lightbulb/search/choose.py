@@ -1,0 +1,147 @@
+"""Choosing the student: start bold, probe with a short training, back off when the score does not hold.
+
+Every decision hangs on scores on the validation split, which are the same in every run of one plan; the clock is only
+asked whether there is time for another try. A later search on measured energy takes the place of `choose`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lightbulb.artifact import Artifact
+from lightbulb.errors import RunFailure
+from lightbulb.figures import Figure
+from lightbulb.ops.grids import Grid
+from lightbulb.recipe import Execution
+from lightbulb.search.plan import Plan
+from lightbulb.search.steps import Method, quantized, teacher_steps, trained
+from lightbulb.tasks.metrics import higher_is_better
+
+PROBE_GAIN = 0.08  # what the rest of the training may still add to a probe's score, as a share of the teacher's
+
+
+@dataclass
+class Tried:
+    """A candidate: what it is, its score on validation, its cost in seconds, and what became of it."""
+
+    name: str
+    layers: int
+    score: Figure
+    seconds: float
+    why: str
+    chosen: bool = False
+
+
+@dataclass
+class Choice:
+    """`student` labels the quantized model folder, `student`-gguf its file."""
+
+    student: str
+    layers: int
+    method: Method
+    grid: Grid
+    tried: list[Tried] = field(default_factory=list)
+
+
+class Chooser:
+    """Walks down the ladder of a plan. `time_left(seconds)` says whether that much time is still there."""
+
+    def __init__(self, execution: Execution, plan: Plan, keep: float, metric: str, student_seconds: Callable[[int], float],
+                 time_left: Callable[[float], bool], say: Callable[[str], None]):
+        self.execution, self.plan, self.keep = execution, plan, keep
+        self.student_seconds, self.time_left, self.say = student_seconds, time_left, say
+        self.sign = 1 if higher_is_better(metric) else -1
+        self.tried: list[Tried] = []
+        self.finished: list[tuple[float, Choice]] = []
+
+    def choose(self) -> Choice:
+        self.execution.perform(*teacher_steps(self.plan))
+        teacher = self._score(self.execution.made["teacher-validation"])
+        floor = self._floor(teacher)
+        self.say(f"teacher: {teacher} on validation; the student must hold {floor:.4g}")
+        method: Method | None = None
+        for rung, layers in enumerate(self.plan.ladder):
+            last = rung == len(self.plan.ladder) - 1
+            if not last and not self.finished and not self.time_left(self.student_seconds(layers)):
+                last = True  # no time for a wider one: make the best of this
+            if self.finished and not self.time_left(self.student_seconds(layers)):
+                break
+            probe, method = self._probe(layers, method)
+            if not last and not self._holds(self._score(probe), floor, PROBE_GAIN * abs(teacher.value or 0)):
+                self._note(f"back off: too far below {floor:.4g} for a probe")
+                continue
+            if self._finish(layers, method, floor):
+                break
+        return self._best()
+
+    def _probe(self, layers: int, method: Method | None) -> tuple[Artifact, Method]:
+        """A short training of `layers` layers; the first time also without the teacher, to see whether it is needed."""
+        scores: dict[Method, Artifact] = {}
+        for m in (method,) if method else ("distill", "plain"):
+            label = f"probe-{layers}-{m}"
+            scores[m] = self.execution.perform(*trained(layers, m, self.plan.probe_epochs, self.plan, label))
+            self._try(f"{layers} layers, {m}, probe", layers, label, scores[m], "probe")
+        if method is None:
+            distilled, plain = (self._score(scores[m]) for m in ("distill", "plain"))
+            gain = self.sign * ((distilled.value or 0) - (plain.value or 0))
+            method = "distill" if gain > 0 else "plain"
+            self._note(f"the teacher's logits {'help' if gain > 0 else 'do not help'} ({gain:+.3g}): go on with {method}")
+        return scores[method], method
+
+    def _finish(self, layers: int, method: Method, floor: float) -> bool:
+        """Trains in full and puts on the grid, boldest first; True when the exported file holds the floor."""
+        label = f"student-{layers}-{method}"
+        full = self.execution.perform(*trained(layers, method, self.plan.distill_epochs, self.plan, label))
+        self._try(f"{layers} layers, {method}", layers, label, full, "trained in full")
+        for grid in ("q4_0", "q8_0"):
+            steps = quantized(label, method, grid, self.plan)
+            score = self._score(evaluation := self.execution.perform(*steps))
+            self._try(f"{layers} layers, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
+            self.finished.append((self.sign * (score.value or 0), Choice(f"{label}-{grid}", layers, method, grid)))
+            if self._holds(score, floor, -self._margin(score)):
+                self._note("holds the floor with a margin: taken")
+                return True
+            if not self._holds(self._score(full), floor, 0):
+                break  # it did not hold before rounding either: a finer grid cannot help
+        self._note(f"back off: the exported file does not hold {floor:.4g} with a margin")
+        return False
+
+    def _best(self) -> Choice:
+        if not self.finished:
+            raise RunFailure("no student could be trained in the time given", mend="give more with --max-time")
+        held = self.tried[-1].why.endswith("taken")
+        choice = self.finished[-1][1] if held else max(self.finished, key=lambda f: f[0])[1]
+        name = f"{choice.layers} layers, {choice.method}, {choice.grid}"
+        for tried in self.tried:
+            tried.chosen = tried.name == name
+        choice.tried = self.tried
+        return choice
+
+    def _floor(self, teacher: Figure) -> float:
+        """The worst score that still keeps the asked share of the teacher's."""
+        value = teacher.value or 0.0
+        return value * self.keep if self.sign > 0 else value / self.keep
+
+    def _margin(self, score: Figure) -> float:
+        """Half a standard error: validation is a sample, and the best of several tries flatters itself."""
+        if score.low is None or score.high is None:
+            return 0.0
+        return 0.5 * (score.high - score.low) / (2 * 1.96)
+
+    def _holds(self, score: Figure, floor: float, slack: float) -> bool:
+        return self.sign * ((score.value if score.value is not None else -math.inf) - floor) + slack >= 0
+
+    def _score(self, evaluation: Artifact) -> Figure:
+        return Figure(**evaluation.facts["score"])
+
+    def _try(self, name: str, layers: int, label: str, evaluation: Artifact, why: str) -> None:
+        seconds = sum(self.execution.run.cost(a).seconds for a in (self.execution.made[label], evaluation))
+        score = self._score(evaluation)
+        self.say(f"{name}: {score} on validation")
+        self.tried.append(Tried(name, layers, score, seconds, why))
+
+    def _note(self, why: str) -> None:
+        self.say(f"  {why}")
+        self.tried[-1].why += "; " + why

@@ -1,0 +1,73 @@
+"""What a run would choose and cost, before anything is trained: arithmetic on the model's shape and a speed probe."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from lightbulb.api import DryRun
+from lightbulb.energy.estimate import estimate_joules
+from lightbulb.figures import Figure
+from lightbulb.goal import Goal
+from lightbulb.models.resolve import ModelSource
+from lightbulb.recipe import Recipe
+from lightbulb.search.plan import Plan, Shape, Work, measure_trials, student_seconds, train_seconds
+from lightbulb.search.steps import proof_steps, quantized, teacher_steps, trained
+from lightbulb.tasks.task import Task
+
+BITS = {"q4_0": 4.5, "q8_0": 8.5}  # a weight, its share of the block's scale included
+ROWS = 4096  # least vocabulary that trim-vocab leaves; the task's own tokens may be more
+
+
+def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
+    """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given."""
+    from lightbulb.artifact import Artifact
+    from lightbulb.models.loading import import_model
+    from lightbulb.shrink import plan_of, shape_of, work_of
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        import_model(source, folder)
+        model = Artifact(path=folder, kind="model", key="", made_by="import")
+        shape, work = shape_of(model), work_of(task, model)
+    plan = plan_of(None, shape, work, goal)
+    bold = plan.ladder[0]
+    label = f"student-{bold}-distill"
+    steps = [*teacher_steps(plan), *trained(bold, "distill", plan.distill_epochs, plan, label),
+             *quantized(label, "distill", "q4_0", plan), *proof_steps(f"{label}-q4_0", plan, measure_trials(goal.max_seconds))]
+    recipe = Recipe(model=source.name, task=task.source or task.name, seed=goal.seed, step=tuple(steps))
+    seconds = predicted_seconds(shape, work, plan, goal)
+    return DryRun(recipe=recipe.as_toml(), ladder=plan.ladder, seconds=seconds, joules=predicted_joules(seconds, goal),
+                  bytes=predicted_bytes(shape, plan), cpu_seconds_ratio=predicted_ratio(shape, plan))
+
+
+def predicted_seconds(shape: Shape, work: Work, plan: Plan, goal: Goal) -> Figure:
+    teacher = train_seconds(shape, work, plan.train_flops, plan.teacher_epochs, plan.batch_size, shape.layers, plan.freeze_layers)
+    base = teacher + plan.proof_seconds + 2 * shape.layer_parameters * shape.layers * work.train_tokens / plan.train_flops
+    each = [student_seconds(shape, work, plan.train_flops, plan.distill_epochs, plan.batch_size, n) for n in plan.ladder]
+    least, most = base + 1.5 * each[0], base + 1.5 * sum(each)
+    likely = min(goal.max_seconds, base + 1.5 * sum(each[:2]))
+    return Figure(value=likely, low=min(0.7 * least, likely), high=max(likely, min(1.1 * goal.max_seconds, 1.4 * most)), unit="s",
+                  source="estimated", method="operations / speed of bare products measured here; boldest student to all rungs")
+
+
+def predicted_joules(seconds: Figure, goal: Goal) -> Figure:
+    """The no-counter estimate at full load over the predicted time."""
+    ends = [estimate_joules(s * goal.threads, s, goal.threads) for s in (seconds.low or 0, seconds.value or 0, seconds.high or 0)]
+    return Figure(value=ends[1].value, low=ends[0].low, high=ends[2].high, unit="J", source="estimated", scope=ends[1].scope,
+                  method=f"{ends[1].method}; over the predicted time")
+
+
+def predicted_bytes(shape: Shape, plan: Plan) -> Figure:
+    def size(layers: int, grid: str) -> float:
+        return (layers * shape.layer_parameters * BITS[grid] + ROWS * shape.width * BITS["q8_0"]) / 8
+
+    return Figure(value=size(plan.ladder[0], "q4_0"), low=size(plan.ladder[0], "q4_0") * 0.95, high=size(plan.ladder[-1], "q8_0"),
+                  unit="bytes", source="estimated", method="weights x bits of the grid; boldest rung q4_0 to mildest rung q8_0")
+
+
+def predicted_ratio(shape: Shape, plan: Plan) -> Figure:
+    """Layers before / after: an answer of a closed set is prefill, and prefill is layers."""
+    value, low = shape.layers / plan.ladder[0], shape.layers / plan.ladder[-1]
+    return Figure(value=value, low=0.7 * low, high=1.2 * value, unit="ratio", source="estimated",
+                  method="layers before / after, boldest rung to mildest")

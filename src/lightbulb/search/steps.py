@@ -1,0 +1,69 @@
+"""The steps that a shrinking is made of, by label: what the chooser performs and a recipe lists."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lightbulb.ops.grids import Grid
+from lightbulb.passes.adapt import Adapt
+from lightbulb.passes.distill import Distill
+from lightbulb.passes.evaluate import Evaluate
+from lightbulb.passes.export import Export
+from lightbulb.passes.frame import Frame
+from lightbulb.passes.measure import Measure
+from lightbulb.passes.prune_depth import PruneDepth
+from lightbulb.passes.quantize import Quantize
+from lightbulb.passes.teacher_logits import CacheLogits
+from lightbulb.passes.trim_vocab import TrimVocab
+from lightbulb.passes.verify import Verify
+from lightbulb.recipe import Step, step
+from lightbulb.search.plan import Plan
+from lightbulb.train.loop import Schedule
+
+Method = Literal["distill", "plain"]
+TEACHER_RATE = 3e-4
+STUDENT_RATE = 6e-4
+STOCK = ("f16", "q8_0", "q4_0")  # what a user would try first
+EMBEDDING: Grid = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
+
+
+def teacher_steps(plan: Plan) -> list[Step]:
+    """The adapted teacher, its score on validation, its trimmed twin and the cached logits."""
+    schedule = Schedule(epochs=plan.teacher_epochs, learning_rate=TEACHER_RATE, batch_size=plan.batch_size)
+    return [step("framed", Frame(), "model"),
+            step("teacher", Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), "framed"),
+            step("teacher-validation", Evaluate(split="validation"), "teacher"),
+            step("trimmed", TrimVocab(), "teacher"),
+            step("logits", CacheLogits(), "trimmed")]
+
+
+def trained(layers: int, method: Method, epochs: float, plan: Plan, label: str) -> list[Step]:
+    """A student of `layers` layers, trained, and its score on validation in torch."""
+    schedule = Schedule(epochs=epochs, learning_rate=STUDENT_RATE, batch_size=plan.batch_size)
+    pruned = f"pruned-{layers}"
+    train = (step(label, Distill(schedule=schedule), pruned, logits="logits") if method == "distill"
+             else step(label, Adapt(schedule=schedule), pruned))
+    return [step(pruned, PruneDepth(layers=layers), "trimmed"), train,
+            step(f"{label}-validation", Evaluate(split="validation"), label)]
+
+
+def quantized(source: str, method: Method, grid: Grid, plan: Plan) -> list[Step]:
+    """A trained student on the grid that ships, exported, and its score on validation in llama.cpp."""
+    recover = Schedule(epochs=plan.recover_epochs, learning_rate=STUDENT_RATE / 4, batch_size=plan.batch_size)
+    inputs = {"logits": "logits"} if method == "distill" else {}
+    label = f"{source}-{grid}"
+    return [step(label, Quantize(grid=grid, embedding=EMBEDDING, recover=recover), source, **inputs),
+            step(f"{label}-gguf", Export(quantization=grid, embedding=EMBEDDING), label),
+            step(f"{label}-gguf-validation", Evaluate(split="validation"), f"{label}-gguf")]
+
+
+def proof_steps(student: str, plan: Plan, trials: int) -> list[Step]:
+    """Verification, stock exports, scores on test and costs. `student` labels the quantized model folder."""
+    gguf = f"{student}-gguf"
+    steps = [step("verify", Verify(), gguf, model=student)]
+    steps += [step(f"teacher-{q}", Export(quantization=q, embedding=None if q == "f16" else EMBEDDING), "teacher")
+              for q in STOCK]
+    steps += [step(f"{label}-test", Evaluate(split="test", limit=plan.test_limit), label)
+              for label in (gguf, *(f"teacher-{q}" for q in STOCK))]
+    steps.append(step("costs", Measure(trials=trials), gguf, **{f"teacher-{q}": f"teacher-{q}" for q in STOCK}))
+    return steps

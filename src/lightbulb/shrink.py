@@ -1,0 +1,167 @@
+"""The main job: a model, a task and a goal in; a small model and its proof out."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lightbulb.artifact import Artifact
+from lightbulb.goal import Goal
+from lightbulb.models.resolve import ModelSource, fingerprint
+from lightbulb.recipe import START, Execution, Recipe, Step
+from lightbulb.report.assemble import assemble
+from lightbulb.report.record import Result
+from lightbulb.run import Run
+from lightbulb.search.plan import Plan, Shape, Work, make_plan, measure_trials, student_seconds
+from lightbulb.store import new_file, read_json, sha256_of, write_json, write_text
+from lightbulb.tasks.task import Task
+
+Say = Callable[[str], None]
+IMPORT_VERSION = 1
+PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "gguf")
+
+
+def start(run: Run, source: ModelSource) -> Artifact:
+    """The imported model: the first artifact of a run."""
+    from lightbulb.models.loading import import_model
+
+    key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
+    return run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
+
+
+def claim(run: Run, source: ModelSource, goal: Goal) -> None:
+    """Ties the run's folder to this job."""
+    run.claim({"model": source.name, "weights": fingerprint(source), "task": run.task.fingerprint, "keep": goal.keep,
+               "max_seconds": goal.max_seconds, "seed": goal.seed, "threads": goal.threads})
+
+
+def shape_of(model: Artifact) -> Shape:
+    from lightbulb.models.anatomy import layers_of
+    from lightbulb.models.loading import load_model
+
+    network = load_model(model.path)
+    layers = layers_of(network)
+    return Shape(layers=len(layers), layer_parameters=sum(p.numel() for p in layers[0].parameters()),
+                 vocabulary=network.config.vocab_size, width=network.config.hidden_size)
+
+
+def work_of(task: Task, model: Artifact) -> Work:
+    """Token counts from the model's own tokenizer, in the form that `frame` will give it."""
+    from lightbulb.models.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(model.path)
+
+    def count(texts: list[str]) -> int:
+        return sum(len(ids) for ids in tokenizer(texts).input_ids) if texts else 0
+
+    def prompts(examples: Any) -> list[str]:
+        return [" ".join(m.content for m in e.messages) or e.prompt or e.completion for e in examples]
+
+    answers = [] if task.kind != "generate" else [e.completion for e in task.train]
+    written = count(answers)
+    return Work(kind=task.kind, train_examples=len(task.train), train_tokens=count(prompts(task.train)) + len(task.train)
+                + written, test_examples=len(task.test), test_tokens=count(prompts(task.test)) + len(task.test),
+                validation_examples=len(task.validation), output_tokens=written / max(1, len(answers)) if answers else 1)
+
+
+def plan_of(run_folder: Path | None, shape: Shape, work: Work, goal: Goal) -> Plan:
+    """The plan of this run: read back when it was made before, so that a resumed run decides alike."""
+    place = run_folder / "plan.json" if run_folder else None
+    if place and place.exists():
+        return Plan(**read_json(place))
+    from lightbulb.search.speed import train_flops
+
+    speed = train_flops(shape.width, shape.layer_parameters // (3 * shape.width), goal.threads)
+    plan = make_plan(shape, work, speed, goal.max_seconds)
+    if place:
+        write_json(place, plan.model_dump(mode="json"))
+    return plan
+
+
+def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say) -> Result:
+    """Runs (or resumes) the main job in `run`'s folder. Writes model.gguf, result.json, report.html, README.md and
+    recipe.toml when all is proven, and nothing of them before."""
+    from lightbulb.search.choose import Chooser
+    from lightbulb.search.steps import proof_steps
+
+    task = run.task
+    model = start(run, source)
+    shape, work = shape_of(model), work_of(task, model)
+    plan = plan_of(run.folder, shape, work, goal)
+    execution = Execution(run, model)
+
+    def seconds_for(layers: int) -> float:
+        return student_seconds(shape, work, plan.train_flops, plan.distill_epochs, plan.batch_size, layers)
+
+    def time_left(seconds: float) -> bool:
+        return run.spent().seconds + seconds + plan.proof_seconds <= goal.max_seconds
+
+    chooser = Chooser(execution, plan, goal.keep, task.metric, seconds_for, time_left, say)
+    choice = chooser.choose()
+    execution.perform(*proof_steps(choice.student, plan, measure_trials(goal.max_seconds)))
+    recipe = Recipe(model=source.name, task=task.source or task.name, seed=goal.seed,
+                    step=tuple(needed(execution.steps, ["costs", "verify", *tests(execution.steps)])))
+    result = assemble(execution, choice, goal, recipe, command=command, versions=versions(), machine=machine(goal))
+    publish(run.folder, execution.made[f"{choice.student}-gguf"], result, recipe)
+    return result
+
+
+def tests(steps: dict[str, Step]) -> list[str]:
+    return [label for label in steps if label.endswith("-test")]
+
+
+def needed(steps: dict[str, Step], wanted: list[str]) -> list[Step]:
+    """The steps that lead to `wanted`, in their order: a recipe without the candidates that were given up."""
+    keep: set[str] = set()
+
+    def visit(label: str) -> None:
+        if label in steps and label not in keep:
+            keep.add(label)
+            for before in (steps[label].source, *steps[label].inputs.values()):
+                visit(before or START)
+
+    for label in wanted:
+        visit(label)
+    return [s for label, s in steps.items() if label in keep]
+
+
+def publish(folder: Path, student: Artifact, result: Result, recipe: Recipe) -> None:
+    from lightbulb.report.card import render_card
+    from lightbulb.report.html import render_html
+
+    with new_file(folder / "model.gguf") as beside:
+        shutil.copyfile(student.gguf, beside)
+    recipe.write(folder / "recipe.toml")
+    write_text(folder / "README.md", render_card(result))
+    write_text(folder / "report.html", render_html(result))
+    result.write(folder / "result.json")  # last: where it stands, the run is done
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PINNED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(goal: Goal) -> dict[str, str]:
+    from lightbulb.energy.processor import threads_held
+
+    return {"system": f"{platform.system()} {platform.machine()}", "processor": processor_name(),
+            "threads held": str(threads_held()), "threads used": str(goal.threads), "python": sys.version.split()[0]}
+
+
+def processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,162 @@
+"""From what a user has (a file, a folder, a name) to a Task that is clean, split and scored by a fitting metric."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import get_args
+
+from lightbulb.errors import TaskError
+from lightbulb.tasks.columns import Columns, Row, find_columns, rows_of
+from lightbulb.tasks.demo import home_task
+from lightbulb.tasks.metrics import BITS_PER_BYTE, check_metric, parses_as_json
+from lightbulb.tasks.readers import Table
+from lightbulb.tasks.sources import Source, open_source
+from lightbulb.tasks.splits import Splits, counted, enough, make_splits
+from lightbulb.tasks.task import Example, Kind, SplitName, Task
+
+MOST_ANSWERS = 512
+LONGEST_ANSWER_CHARACTERS = 64
+EXAMPLES_PER_ANSWER = 5
+UNSEEN_ANSWERS = 0.05
+SKEWED = 0.8
+
+
+def load_task(source: str, *, test: str | None = None, kind: Kind | None = None, metric: str | None = None,
+              prompt: str | None = None, completion: str | None = None, seed: int = 0) -> Task:
+    """Loads `source`: "home" (the built-in demo), a JSONL, CSV, Parquet or text file, a folder of splits or of text, or
+    a Hugging Face `datasets` id.
+
+    test: a file with the test split. kind, metric: inferred when None. prompt, completion: column names, found when
+    None (for kind "text", `completion` names the column of text). seed: decides splits made by hash, and the demo.
+    Raises TaskError, naming file and line, for data that cannot be used as asked; UserError for an unknown metric.
+    """
+    if kind is not None and kind not in get_args(Kind):
+        raise TaskError(f"unknown kind {kind!r}", where="--kind", mend=f"one of {', '.join(get_args(Kind))}")
+    if metric is not None:
+        check_metric(metric)
+    if source == "home":
+        return _built_in(test, kind, metric, prompt, completion, seed)
+    found = open_source(source)
+    if test is not None:
+        held = open_source(test).tables
+        found.tables["test"] = held.get("test") or [table for tables in held.values() for table in tables]
+    findings = list(found.findings)
+    rows = _examples(found, kind, prompt, completion, findings)
+    enough(len(rows["train"]), len(rows["train"]), rows["train"])
+    kind = kind or infer_kind([row.example for row in rows["train"]])
+    if kind == "choose":
+        _check_choices(rows)
+    splits = make_splits(rows["train"], rows.get("validation"), rows.get("test"), seed)
+    answers = _answers(splits, findings) if kind == "choose" else ()
+    train, validation, test_items = (tuple(row.example for row in split)
+                                     for split in (splits.train, splits.validation, splits.test))
+    return Task(name=found.name, kind=kind, metric=_metric(metric, kind, train), train=train, validation=validation,
+                test=test_items, answers=answers, findings=(*findings, *splits.findings), source=source)
+
+
+def infer_kind(train: Sequence[Example]) -> Kind:
+    """ "text" without prompts; "choose" when the answers form a closed set; else "generate".
+
+    Closed: at most 512 answers of at most 64 characters, at least 5 examples an answer on average, and a chance of at
+    most 5% that the next example has an answer not yet seen (Good 1953: the share of answers seen exactly once).
+    """
+    if not any(e.prompt for e in train):
+        return "text"
+    tally = Counter(e.completion for e in train)
+    once = sum(1 for n in tally.values() if n == 1)
+    closed = (len(tally) <= MOST_ANSWERS and max(map(len, tally)) <= LONGEST_ANSWER_CHARACTERS
+              and len(train) >= EXAMPLES_PER_ANSWER * len(tally) and once <= UNSEEN_ANSWERS * len(train))
+    return "choose" if closed else "generate"
+
+
+def infer_metric(kind: Kind, train: Sequence[Example]) -> str:
+    """accuracy, or macro-f1 where one answer is over 80% of train; json-match where 19 of 20 completions are JSON
+    objects or arrays, else exact-match; bits-per-byte for text."""
+    if kind == "text":
+        return BITS_PER_BYTE
+    if kind == "choose":
+        majority = Counter(e.completion for e in train).most_common(1)[0][1]
+        return "macro-f1" if majority > SKEWED * len(train) else "accuracy"
+    return "json-match" if sum(parses_as_json(e.completion) for e in train) >= 0.95 * len(train) else "exact-match"
+
+
+def _built_in(test: str | None, kind: Kind | None, metric: str | None, prompt: str | None, completion: str | None,
+              seed: int) -> Task:
+    task = home_task(seed)
+    if test or prompt or completion or kind not in (None, task.kind):
+        raise TaskError("the built-in task has its own splits, columns and kind", where="home",
+                        mend="leave out --test, --prompt, --completion and --kind")
+    return dataclasses.replace(task, metric=_metric(metric, task.kind, task.train), _fingerprint=[])
+
+
+def _examples(found: Source, kind: Kind | None, prompt: str | None, completion: str | None,
+              findings: list[str]) -> dict[SplitName, list[Row]]:
+    """Rows by split; train decides whether all tables are text."""
+    rows: dict[SplitName, list[Row]] = {}
+    used: dict[str, None] = {}
+    first = find_columns(found.tables["train"][0], kind, prompt, completion)
+    asked: Kind | None = "text" if first.text else kind
+    for split in ("train", "validation", "test"):
+        for table in found.tables.get(split, []):
+            columns = find_columns(table, asked, prompt, completion)
+            if not first.text and columns.text:
+                raise TaskError(f"only text here, but train has {first}", where=table.where,
+                                mend="give all splits the same columns")
+            used[str(columns)] = None
+            rows.setdefault(split, []).extend(_kept(table, columns, findings))
+    usual = str(Columns(prompt=("prompt",), completion="completion"))
+    findings.extend(f"columns: {columns}" for columns in used if columns != usual)
+    return rows
+
+
+def _kept(table: Table, columns: Columns, findings: list[str]) -> list[Row]:
+    rows, dropped = rows_of(table, columns)
+    empty = "no text" if columns.text else "an empty prompt or completion"
+    if len(dropped) * 2 > len(table.rows):
+        raise TaskError(f"{len(dropped):,} of {len(table.rows):,} rows have {empty} ({columns})", where=dropped[0],
+                        mend="--prompt COLUMN --completion COLUMN name the right columns")
+    if dropped:
+        findings.append(f"{counted(len(dropped), 'row')} with {empty} dropped (the first is at {dropped[0]})")
+    return rows
+
+
+def _check_choices(rows: dict[SplitName, list[Row]]) -> None:
+    """Raises TaskError where the answers cannot be chosen from: one answer, no closed set, or new ones in test."""
+    tally = Counter(row.example.completion for row in rows["train"])
+    where = rows["train"][0].place.rpartition(":")[0]
+    if len(tally) == 1:
+        raise TaskError(f"every answer is {next(iter(tally))!r}: there is nothing to choose", where=where,
+                        mend="add examples of the other answers, or --completion COLUMN")
+    if sum(1 for n in tally.values() if n == 1) * 2 > len(rows["train"]):
+        raise TaskError(f"{len(tally):,} different answers in {len(rows['train']):,} examples are no closed set",
+                        where=where, mend="--kind generate")
+    for split in ("validation", "test"):
+        new = [row for row in rows.get(split, []) if row.example.completion not in tally]
+        if new:
+            labels = ", ".join(repr(label) for label in list(dict.fromkeys(r.example.completion for r in new))[:5])
+            places = ", ".join(row.place for row in new[:5]) + (f" and {len(new) - 5:,} more" if len(new) > 5 else "")
+            raise TaskError(f"answers in {split} that train does not have: {labels}", where=places,
+                            mend="add such examples to train, remove these lines, or --kind generate")
+
+
+def _answers(splits: Splits, findings: list[str]) -> tuple[str, ...]:
+    """All answers, sorted. One that train lost to the cut or to leakage stays a choice and is reported."""
+    everything = {row.example.completion for row in [*splits.train, *splits.validation, *splits.test]}
+    if lost := sorted(everything - {row.example.completion for row in splits.train}):
+        findings.append(f"after splitting, train has no example of {', '.join(map(repr, lost[:10]))}"
+                        + (f" and {len(lost) - 10} more" if len(lost) > 10 else ""))
+    alike = Counter(answer.casefold() for answer in everything)
+    if doubled := sorted(answer for answer in everything if alike[answer.casefold()] > 1):
+        findings.append(f"answers that differ only in case: {', '.join(map(repr, doubled[:10]))}")
+    return tuple(sorted(everything))
+
+
+def _metric(metric: str | None, kind: Kind, train: Sequence[Example]) -> str:
+    if metric is None:
+        return infer_metric(kind, train)
+    if (metric == BITS_PER_BYTE) != (kind == "text"):
+        mend = "leave out --metric" if kind == "text" else "--kind text, or another --metric"
+        raise TaskError(f"metric {metric} does not fit a task of kind {kind}", where="--metric", mend=mend)
+    return metric

@@ -1,0 +1,156 @@
+"""What a source names: a file, a folder of splits, a folder of text, or a Hugging Face `datasets` id."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightbulb.errors import TaskError
+from lightbulb.tasks.readers import DATA_SUFFIXES, TEXT, Table, read_table
+from lightbulb.tasks.task import SplitName
+
+SPLIT_WORDS: dict[str, SplitName] = {
+    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
+    "dev": "validation", "test": "test"}
+ABOUT = re.compile(r"(readme|source|license|licence|notice|citation|changelog)\b", re.IGNORECASE)
+MOST_FILES = 100_000
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Tables by split; what carries no split name is "train"."""
+
+    name: str
+    tables: dict[SplitName, list[Table]]
+    findings: list[str] = field(default_factory=list)
+
+
+def open_source(source: str) -> Source:
+    """Reads all tables of a source. Only `hf:owner/name`, or an `owner/name` that is no path, uses the network."""
+    path = Path(source).expanduser()
+    if source.startswith("hf:"):
+        return _from_hub(source[3:])
+    if not os.path.exists(path):  # unlike Path.exists, False for names too long or with a NUL
+        if HUB_ID.fullmatch(source) and path.suffix.lower() not in DATA_SUFFIXES + TEXT and not path.parent.exists():
+            return _from_hub(source)
+        raise _no_such(source, path)
+    if path.is_dir():
+        return _from_folder(path)
+    return Source(path.stem, {"train": [read_table(path)]})
+
+
+def _no_such(source: str, path: Path) -> TaskError:
+    near: list[str] = []
+    if os.path.isdir(path.parent):
+        near = difflib.get_close_matches(path.name, sorted(os.listdir(path.parent)), n=3)
+    shown = [str(path.parent / name) for name in near] or difflib.get_close_matches(source, ["home"])
+    mend = f"did you mean {' or '.join(shown)}?" if shown else \
+        "give a JSONL, CSV or Parquet file, a folder, a datasets id (hf:owner/name), or home for the built-in task"
+    return TaskError("there is no such task", where=source, mend=mend)
+
+
+def _from_folder(folder: Path) -> Source:
+    name = folder.resolve().name
+    files = _files_below(folder)
+    data = [f for f in files if f.suffix.lower() in DATA_SUFFIXES and f.suffix.lower() != ".json"]
+    near = [f for f in data if f.parent == folder] or [f for f in data if f.parent == folder / "data"]
+    if near:
+        return _from_data_files(name, near)
+    if data:
+        raise TaskError("the data lie in folders below this one", where=str(folder),
+                        mend=f"give one of them, for example {data[0].parent}")
+    texts = [f for f in files if f.suffix.lower() in TEXT and not ABOUT.match(f.name)]
+    if not texts:
+        raise TaskError("the folder holds nothing that can be read as a task", where=str(folder),
+                        mend="put train.jsonl and test.jsonl into it (or CSV, Parquet), or .txt and .md files")
+    splits = [_split_word(f, last_only=True) for f in texts]
+    named = all(splits)  # a loose `test.md` among other pages is a page, not a split
+    tables: dict[SplitName, list[Table]] = {}
+    for file, split in zip(texts, splits, strict=True):
+        if file.stat().st_size or len(texts) == 1:
+            tables.setdefault(split if named and split else "train", []).append(read_table(file))
+    return _with_train(Source(name, tables), str(folder))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """All files of a folder and its subfolders, sorted, without hidden ones."""
+    def refuse(e: OSError) -> None:
+        raise TaskError(f"cannot read the folder: {e.strerror}", where=str(e.filename), mend=f"chmod -R u+rX {folder}")
+
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        files += [Path(parent, f) for f in names if not f.startswith(".")]
+        if len(files) > MOST_FILES:
+            raise TaskError(f"more than {MOST_FILES:,} files", where=str(folder), mend="give a folder of one task")
+    return sorted(files)
+
+
+def _from_data_files(name: str, files: Sequence[Path]) -> Source:
+    tables: dict[SplitName, list[Table]] = {}
+    splits = {file: _split_word(file) for file in files}
+    findings = []
+    for file, split in splits.items():
+        if split is None and any(splits.values()):
+            findings.append(f"{file.name} was left out: its name says neither train, validation nor test")
+        else:
+            tables.setdefault(split or "train", []).append(read_table(file))
+    return _with_train(Source(name, tables, findings), str(files[0].parent))
+
+
+def _split_word(file: Path, last_only: bool = False) -> SplitName | None:
+    """The split that the first or last word of the file's name says: train-00000-of-1.parquet, wiki.test.raw."""
+    words = re.split(r"[._-]+", file.stem.lower())
+    found = [SPLIT_WORDS.get(word) for word in (words[-1:] if last_only else [words[0], words[-1]])]
+    return next((split for split in found if split), None)
+
+
+def _with_train(source: Source, where: str) -> Source:
+    """Without a train split there is nothing to learn from: what there is becomes the pool that is split by hash."""
+    if "train" in source.tables:
+        return source
+    if not source.tables:
+        raise TaskError("every file in the folder is empty", where=where, mend="give a folder with examples in it")
+    pool = [table for tables in source.tables.values() for table in tables]
+    given = " and ".join(source.tables)
+    finding = (f"there was no train split, only {given}: it was split by hash, so figures on its test part do not"
+               " compare with published ones")
+    return Source(source.name, {"train": pool}, [*source.findings, finding])
+
+
+def _from_hub(spec: str) -> Source:
+    name, _, config = spec.partition(":")
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(name, config or None)
+    except Exception as e:  # the library raises many kinds; each is an answer to the name the user typed
+        first = (str(e).splitlines() or [type(e).__name__])[0]
+        raise TaskError(f"the dataset cannot be loaded: {first}", where=f"hf:{spec}",
+                        mend="check the name and the network; a configuration is named as hf:owner/name:config") from e
+    tables: dict[SplitName, list[Table]] = {}
+    for split, rows in loaded.items():
+        if word := SPLIT_WORDS.get(str(split).lower()):
+            tables.setdefault(word, []).append(_hub_table(f"hf:{spec}/{split}", rows))
+    if not tables:
+        raise TaskError(f"no train, validation or test split, only {', '.join(map(str, loaded))}", where=f"hf:{spec}",
+                        mend="save the split you mean as Parquet and give that file")
+    return _with_train(Source(name.rpartition("/")[2], tables), f"hf:{spec}")
+
+
+def _hub_table(where: str, rows: Any) -> Table:
+    """Rows of a `datasets.Dataset`; class numbers become class names (a number outside them, often -1, is missing)."""
+    names = {column: feature.names for column, feature in rows.features.items() if hasattr(feature, "names")}
+    cells = []
+    for number, row in enumerate(rows, start=1):
+        for column, labels in names.items():
+            code = row[column]
+            row[column] = labels[code] if isinstance(code, int) and 0 <= code < len(labels) else None
+        cells.append((number, row))
+    return Table(where, tuple(rows.features), cells)

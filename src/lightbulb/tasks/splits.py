@@ -1,0 +1,134 @@
+"""Train, validation and test: made by hash where absent, without duplicates and without leakage.
+
+An example's split depends on its own key and the seed alone: adding, removing or reordering rows moves no other
+(except where a cut would be empty, or where validation is over its cap).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightbulb.errors import TaskError
+from lightbulb.tasks.columns import Row
+from lightbulb.tasks.task import SplitName
+
+FEWEST = 8
+MOST_VALIDATION = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    train: list[Row]
+    validation: list[Row]
+    test: list[Row]
+    findings: list[str]
+
+
+def share(key: str, seed: int) -> float:
+    """Where a key falls in [0, 1): uniform over keys, fixed for a key and a seed."""
+    return int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:13], 16) / 16**13
+
+
+def make_splits(train: Sequence[Row], validation: Sequence[Row] | None, test: Sequence[Row] | None,
+                seed: int = 0) -> Splits:
+    """Cleans given splits and cuts the missing ones out of train: 1 in 10 for test, 1 in 10 (at most 1,000) for
+    validation, and at least one each.
+
+    A given test split is kept whole, duplicates included, so that its figures compare with published ones; what it
+    shares with validation and train is removed from these. Raises TaskError when fewer than FEWEST distinct examples
+    are left in train.
+    """
+    findings: list[str] = []
+    kept = without_duplicates(train, "train", findings)
+    enough(len(kept), len(train), train)
+    if test is None:
+        test = cut(kept, 0.0, seed)
+        findings.append(f"no test split was given: {len(test):,} of {len(kept):,} examples were set apart by hash")
+        kept = _apart(kept, test)
+    elif repeated := len(test) - len({row.key for row in test}):
+        findings.append(f"test: {counted(repeated, 'repeated question')} kept, because a given test set stays whole")
+    before = len(kept)
+    kept = _apart(kept, test)
+    _report_leak(before - len(kept), "train", "test", findings)
+    _some_left(kept, "train", train)
+    if validation is None:
+        validation = cut(kept, 0.1, seed, most=MOST_VALIDATION)
+        findings.append(f"no validation split was given: {len(validation):,} of {len(kept):,} training examples were"
+                        " set apart by hash")
+        kept = _apart(kept, validation)
+    else:
+        unique = without_duplicates(validation, "validation", findings)
+        validation = _apart(unique, test)
+        _report_leak(len(unique) - len(validation), "validation", "test", findings)
+        before = len(kept)
+        kept = _apart(kept, validation)
+        _report_leak(before - len(kept), "train", "validation", findings)
+        _some_left(validation, "validation", unique)
+    _some_left(kept, "train", train)
+    return Splits(kept, list(validation), list(test), findings)
+
+
+def without_duplicates(rows: Sequence[Row], split: SplitName, findings: list[str]) -> list[Row]:
+    """One row a key, in order of first sight. Of conflicting answers the most frequent stays, ties by first sight."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.key, []).append(row)
+    kept, same, conflicts = list[Row](), 0, list[Row]()
+    for group in groups.values():
+        tally = Counter(row.example.completion for row in group)
+        if len(tally) > 1 and group[0].example.prompt:
+            conflicts.append(group[0])
+        else:
+            same += len(group) - 1
+        best = tally.most_common(1)[0][0]
+        kept.append(next(row for row in group if row.example.completion == best))
+    if same:
+        findings.append(f"{split}: {counted(same, 'duplicate')} removed")
+    if conflicts:
+        questions = "1 question has" if len(conflicts) == 1 else f"{len(conflicts):,} questions have"
+        findings.append(f"{split}: {questions} conflicting answers; the most frequent answer was kept"
+                        f" (the first is at {conflicts[0].place})")
+    return kept
+
+
+def cut(rows: Sequence[Row], start: float, seed: int, most: int | None = None) -> list[Row]:
+    """The rows that fall in [start, start + 0.1), or the one nearest after `start` where none does; of more than
+    `most` those nearest to `start`."""
+    offsets = {row.key: (share(row.key, seed) - start) % 1.0 for row in rows}
+    chosen = sorted((key for key, offset in offsets.items() if offset < 0.1), key=offsets.__getitem__)
+    chosen = chosen[:most] or [min(offsets, key=offsets.__getitem__)]
+    inside = set(chosen)
+    return [row for row in rows if row.key in inside]
+
+
+def enough(distinct: int, given: int, rows: Sequence[Row]) -> None:
+    if distinct >= FEWEST:
+        return
+    what = f"only {counted(distinct, 'distinct example')} among {given:,}" if distinct < given else \
+        f"only {counted(distinct, 'example')}"
+    raise TaskError(f"{what}; at least {FEWEST} are needed (some hundreds for a good result)",
+                    where=rows[0].place.rpartition(":")[0] if rows else None, mend="add examples")
+
+
+def counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _apart(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    keys = {row.key for row in others}
+    return [row for row in rows if row.key not in keys]
+
+
+def _some_left(rows: Sequence[Row], split: SplitName, given: Sequence[Row]) -> None:
+    if not rows:
+        raise TaskError(f"the splits hold the same examples: nothing is left in {split}",
+                        where=given[0].place.rpartition(":")[0] if given else None,
+                        mend="give splits that do not overlap, or one file and let it be split")
+
+
+def _report_leak(count: int, split: str, other: str, findings: list[str]) -> None:
+    if count:
+        findings.append(f"{counted(count, f'{split} example')} also in {other}: removed from {split}")

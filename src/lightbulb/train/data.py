@@ -1,0 +1,67 @@
+"""From a task to batches: encoded once, bucketed by length, in an order that only the seed and the epoch decide."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from lightbulb.models.form import Encoded, encode
+from lightbulb.tasks.task import SplitName, Task
+
+MAX_LENGTH = 512  # tokens of one training sequence
+BUCKET = 32  # batches are cut from windows of this many batches, sorted by length: little padding, still mixed
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """ids [B, T] right-padded; target positions and tokens, flat over the batch: logits at (rows, columns) predict
+    targets. `examples` are indices into the encoded data, `tokens` counts without padding."""
+
+    ids: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    targets: torch.Tensor
+    examples: list[int]
+    tokens: int
+
+
+def encode_split(task: Task, split: SplitName, tokenizer: PreTrainedTokenizerFast, answer_ids: list[int] | None,
+                 max_length: int = MAX_LENGTH) -> list[Encoded]:
+    return [encode(tokenizer, task, example, answer_ids, max_length) for example in task.split(split)]
+
+
+def collate(data: Sequence[Encoded], examples: list[int]) -> Batch:
+    items = [data[i] for i in examples]
+    width = max(len(item.ids) for item in items) - 1  # the last token of a sequence is only ever a target
+    ids = torch.zeros(len(items), width, dtype=torch.long)
+    rows, columns, targets = [], [], []
+    for r, item in enumerate(items):
+        ids[r, : len(item.ids) - 1] = torch.tensor(item.ids[:-1])
+        rows += [r] * len(item.targets)
+        columns += range(item.first_target - 1, len(item.ids) - 1)
+        targets += item.targets
+    return Batch(ids, torch.tensor(rows), torch.tensor(columns), torch.tensor(targets), examples,
+                 sum(len(item.ids) - 1 for item in items))
+
+
+def epoch_order(data: Sequence[Encoded], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Batches of example indices for one epoch: shuffled, then sorted by length inside windows, then shuffled again."""
+    rng = random.Random(f"{seed}/{epoch}")
+    order = list(range(len(data)))
+    rng.shuffle(order)
+    window = batch_size * BUCKET
+    mixed = [i for start in range(0, len(order), window)
+             for i in sorted(order[start : start + window], key=lambda i: len(data[i].ids))]
+    batches = [mixed[start : start + batch_size] for start in range(0, len(mixed), batch_size)]
+    rng.shuffle(batches)
+    return batches
+
+
+def in_order(data: Sequence[Encoded], batch_size: int) -> list[list[int]]:
+    """All examples once, by length: for reading, not for training."""
+    order = sorted(range(len(data)), key=lambda i: len(data[i].ids))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

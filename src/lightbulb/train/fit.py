@@ -1,0 +1,55 @@
+"""What `adapt`, `distill` and `quantize` share: a student, its data, and cross-entropy mixed with a teacher's logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from lightbulb.artifact import Artifact
+from lightbulb.models.loading import load_tokenizer
+from lightbulb.ops.grids import Grid
+from lightbulb.ops.losses import cross_entropy, distillation
+from lightbulb.passes.base import Context
+from lightbulb.train.data import Batch, encode_split
+from lightbulb.train.forward import deterministic, target_logits
+from lightbulb.train.logits import TeacherLogits
+from lightbulb.train.loop import LossFunction, Schedule, train
+from lightbulb.train.quantized import Rounded
+
+
+def fit(model: PreTrainedModel, source: Artifact, schedule: Schedule, loss: LossFunction, context: Context, label: str,
+        grids: tuple[Grid, Grid] | None = None) -> dict[str, Any]:
+    """Trains `model` in place on the task's train split, encoded with the tokenizer and answers of `source`.
+
+    grids: (layers, embedding) to train on rounded weights.
+    """
+    answer_ids = source.facts.get("answer_ids")
+    data = encode_split(context.task, "train", load_tokenizer(source.path), answer_ids)
+    rounded = Rounded(model, *grids) if grids else None
+
+    def forward(m: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        return rounded.target_logits(batch, answer_ids) if rounded else target_logits(m, batch, answer_ids)
+
+    with deterministic(context.seed, context.threads):
+        done = train(model, data, schedule, forward, loss, seed=context.seed, scratch=context.scratch,
+                     progress=context.progress, label=label)
+    return {"steps": done.steps, "train_loss": done.loss}
+
+
+def plain_loss(logits_PV: torch.Tensor, batch: Batch) -> torch.Tensor:
+    return cross_entropy(logits_PV, batch.targets.to(logits_PV.device))
+
+
+def teacher_loss(logits: Path, weight: float, temperature: float) -> LossFunction:
+    """`weight` times distillation from the cached logits in folder `logits`, the rest cross-entropy with the data."""
+    teacher = TeacherLogits(logits)
+
+    def loss(logits_PV: torch.Tensor, batch: Batch) -> torch.Tensor:
+        log_probs_PK, ids_PK = (t.to(logits_PV.device) for t in teacher.rows(batch.examples))
+        kl = distillation(logits_PV, log_probs_PK, ids_PK, temperature)
+        return kl if weight == 1 else weight * kl + (1 - weight) * plain_loss(logits_PV, batch)
+
+    return loss

@@ -1,0 +1,250 @@
+"""Windows add up, survive what happens inside them, and never invent joules."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightbulb.energy.meter import Meter, cpu_seconds_so_far, to_sum
+from lightbulb.energy.sensors.base import Sensor
+from lightbulb.energy.sensors.replay import ReplaySensor
+
+
+class Hand:
+    """A clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Dial(Sensor):
+    """A counter set by hand; None is a device that is gone."""
+
+    def __init__(self, name: str = "package-0", scope: str = "chip", contains: tuple[str, ...] = ()):
+        self.name, self.scope, self.contains = name, scope, contains  # type: ignore[assignment]
+        self.raw: float | None = 0.0
+        self.reads, self.closed = 0, False
+
+    def joules(self) -> float:
+        self.reads += 1
+        if self.raw is None:
+            raise OSError("No such device")
+        return self.raw
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_without_counters_the_window_is_an_estimate_with_an_interval():
+    clock, cpu = Hand(), Hand()
+    meter = Meter([], clock=clock, cpu_clock=cpu, threads=2)
+    with meter.window("work") as window:
+        clock.now, cpu.now = 10.0, 15.0
+    reading = window.reading
+    assert (reading.name, reading.wall_seconds, reading.cpu_seconds.value) == ("work", 10.0, 15.0)
+    assert (reading.cpu_seconds.source, reading.cpu_seconds.scope) == ("measured", "process")
+    assert (reading.joules.source, reading.joules.scope) == ("estimated", "wall")
+    assert 0 < reading.joules.low < reading.joules.value < reading.joules.high
+    assert reading.by_sensor == {}
+
+
+def test_chips_are_summed_and_the_method_says_what_is_left_out():
+    package, gpu = Dial("package-0"), Dial("gpu-0")
+    meter = Meter([package, gpu])
+    with meter.window("work") as window:
+        package.raw, gpu.raw = 30.0, 400.0
+    joules = window.reading.joules
+    assert (joules.value, joules.source, joules.scope) == (430.0, "measured", "chip")
+    assert "package-0 + gpu-0" in joules.method and "leaves out memory" in joules.method
+    assert {name: f.value for name, f in window.reading.by_sensor.items()} == {"package-0": 30.0, "gpu-0": 400.0}
+
+
+def test_a_gpu_alone_says_that_the_cpu_is_left_out():
+    with Meter([Dial("gpu-0")]).window("work") as window:
+        pass
+    assert "leaves out CPU, memory" in window.reading.joules.method
+
+
+def test_psys_is_never_added_to_what_it_contains():
+    package, psys = Dial("package-0"), Dial("psys", "board", ("package-0",))
+    meter = Meter([package, psys])
+    with meter.window("work") as window:
+        package.raw, psys.raw = 30.0, 50.0
+    assert (window.reading.joules.value, window.reading.joules.scope) == (50.0, "board")
+    with meter.window("unwired psys") as window:
+        package.raw, psys.raw = 60.0, 51.0
+    assert window.reading.joules.value == 1.0 and "do not trust" in window.reading.joules.method
+
+
+def test_a_gpu_beside_psys_is_counted_once_with_the_packages():
+    sensors = [Dial("package-0"), Dial("psys", "board", ("package-0",)), Dial("gpu-0")]
+    assert [s.name for s in to_sum(sensors)] == ["package-0", "gpu-0"]
+    assert [s.name for s in to_sum([*sensors, Dial("plug", "wall", ("*",))])] == ["plug"]
+
+
+def test_a_counter_that_falls_gives_no_negative_joules_and_is_flagged():
+    dial = Dial()
+    meter = Meter([dial])
+    dial.raw = 1000.0
+    with meter.window("reset") as outer:
+        with meter.window("fall") as fall:
+            dial.raw = 3.0
+        with meter.window("after") as after:
+            dial.raw = 10.0
+    assert fall.reading.joules.value == 0.0 and "fell 1 time" in fall.reading.joules.method
+    assert after.reading.joules.value == 7.0 and "fell" not in after.reading.joules.method
+    assert outer.reading.joules.value == 7.0 and "fell 1 time" in outer.reading.joules.method
+
+
+@pytest.mark.parametrize("reading", [None, float("nan")])
+def test_a_vanishing_sensor_leaves_none_and_says_so(reading):
+    gpu, package = Dial("gpu-0"), Dial("package-0")
+    meter = Meter([gpu, package])
+    with meter.window("work") as window:
+        gpu.raw, package.raw = reading, 5.0
+    assert window.reading.by_sensor["gpu-0"].value is None
+    assert window.reading.by_sensor["package-0"].value == 5.0
+    assert window.reading.joules.value is None and "did not answer" in window.reading.joules.method
+    gpu.raw = 1.0
+    with meter.window("back") as window:
+        gpu.raw = 2.0
+    assert window.reading.joules.value == 1.0
+
+
+def test_a_window_that_raises_still_has_its_reading():
+    dial = Dial()
+    meter = Meter([dial])
+    with pytest.raises(KeyboardInterrupt), meter.window("outer") as outer, meter.window("inner") as inner:
+        dial.raw = 9.0
+        raise KeyboardInterrupt
+    assert outer.reading.joules.value == inner.reading.joules.value == 9.0
+    assert meter.so_far().value is None
+
+
+def test_a_reading_is_not_there_before_the_window_is_closed():
+    with Meter([]).window("open") as window, pytest.raises(RuntimeError, match="'open' is not closed"):
+        window.reading  # noqa: B018
+
+
+def test_so_far_follows_the_outermost_window():
+    dial = Dial()
+    meter = Meter([dial])
+    assert meter.so_far().value is None
+    with meter.window("outer") as outer:
+        dial.raw = 4.0
+        with meter.window("inner") as inner:
+            dial.raw = 6.0
+            assert meter.so_far().value == 6.0
+            assert (inner.so_far().joules.value, outer.so_far().joules.value) == (2.0, 6.0)
+    dial.raw = 100.0
+    assert outer.so_far() == outer.reading and outer.reading.joules.value == 6.0
+    assert meter.so_far().value is None
+
+
+def test_counters_are_polled_only_while_a_window_is_open():
+    dial = Dial()
+    dial.poll_seconds = 0.005
+    meter = Meter([dial])
+    assert not polling()
+    with meter.window("work"):
+        deadline = time.monotonic() + 5
+        while dial.reads < 4 and time.monotonic() < deadline:
+            time.sleep(0.005)
+    assert dial.reads >= 4
+    deadline = time.monotonic() + 5
+    while polling() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert not polling()
+    with Meter([]).window("no counter"):
+        assert not polling()
+    meter.close()
+    assert dial.closed
+
+
+def polling() -> bool:
+    return any(t.name == "lightbulb-meter" for t in threading.enumerate())
+
+
+def test_polling_sees_a_fall_between_the_edges():
+    dial = Dial()
+    dial.poll_seconds = 0.002
+    with Meter([dial]).window("work") as window:
+        for raw in (50.0, 1.0, 100.0):  # without polls the edges would say 100
+            dial.raw, seen = raw, dial.reads
+            deadline = time.monotonic() + 5
+            while dial.reads < seen + 2 and time.monotonic() < deadline:
+                time.sleep(0.001)
+    assert window.reading.joules.value == 50.0 + 99.0
+
+
+def test_cpu_seconds_hold_threads_and_finished_children():
+    spin = "import time\nwhile time.process_time() < 0.2: pass"
+    before = cpu_seconds_so_far()
+    with Meter([]).window("child") as window:
+        subprocess.run([sys.executable, "-S", "-c", spin], check=True)
+        thread = threading.Thread(target=lambda: sum(range(2_000_000)))
+        thread.start()
+        thread.join()
+    after = cpu_seconds_so_far()
+    assert 0.2 <= window.reading.cpu_seconds.value <= after - before
+
+
+def test_opening_and_closing_costs_less_than_a_millisecond():
+    dial = Dial()
+    dial.poll_seconds = 5.0
+    for meter in (Meter([]), Meter([dial, Dial("gpu-0")])):
+        cpu_before = time.thread_time()
+        for _ in range(100):
+            with meter.window("short"):
+                pass
+        assert (time.thread_time() - cpu_before) / 100 < 1e-3
+
+
+def test_two_sensors_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="one name"):
+        Meter([Dial(), Dial()])
+
+
+steps = st.lists(st.tuples(st.floats(0.01, 50), st.floats(-200, 500), st.floats(0, 90)), min_size=1, max_size=8)
+
+
+@given(steps=steps, counted=st.booleans())
+def test_windows_are_additive_and_never_negative(steps, counted):
+    """steps: (wall seconds, change of the counter, CPU seconds) of neighbouring windows inside one outer window."""
+    clock, cpu = Hand(), Hand()
+    series = [(0.0, 1e4)]
+    for seconds, joules, _ in steps:
+        series.append((series[-1][0] + seconds, series[-1][1] + joules))
+    meter = Meter([ReplaySensor(series, clock)] if counted else [], clock=clock, cpu_clock=cpu, threads=4)
+    parts = []
+    with meter.window("outer") as outer:
+        for (_, _, busy), (until, _) in zip(steps, series[1:], strict=True):
+            with meter.window("part") as part:
+                clock.now, cpu.now = until, cpu.now + busy
+            parts.append(part.reading)
+    whole = outer.reading
+    assert all(part.joules.value >= 0 and part.wall_seconds >= 0 for part in parts)
+    for of in ("value", "low", "high") if not counted else ("value",):
+        assert sum(getattr(p.joules, of) for p in parts) == pytest.approx(getattr(whole.joules, of), abs=1e-6)
+    assert sum(p.cpu_seconds.value for p in parts) == pytest.approx(whole.cpu_seconds.value)
+    assert sum(p.wall_seconds for p in parts) == pytest.approx(whole.wall_seconds)
+
+
+@given(polls=st.lists(st.floats(0, 100), max_size=10))
+def test_joules_do_not_depend_on_when_the_counter_is_polled(polls):
+    clock = Hand()
+    meter = Meter([ReplaySensor([(0, 0), (40, 900), (100, 1000)], clock)], clock=clock)
+    with meter.window("work") as window:
+        for clock.now in sorted(polls):
+            meter.so_far()
+        clock.now = 100.0
+    assert window.reading.joules.value == pytest.approx(1000.0)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sample import sample_record, sample_result
+
+from lightbulb.errors import RunFailure
+from lightbulb.figures import Figure
+from lightbulb.report.record import Result
+
+
+def test_a_result_survives_its_file(tmp_path: Path) -> None:
+    result = sample_result()
+    result.write(tmp_path / "result.json")
+    assert Result.read(tmp_path / "result.json") == result
+
+
+def test_the_file_has_the_keys_that_were_promised(tmp_path: Path) -> None:
+    sample_result().write(tmp_path / "result.json")
+    raw = json.loads((tmp_path / "result.json").read_text())
+    assert {"verdict", "task", "kind", "metric", "teacher", "baselines", "student", "retention", "making",
+            "break_even_answers"} <= raw.keys()
+    assert {"path", "runtime", "score", "bytes", "joules_per_answer", "cpu_seconds_per_answer",
+            "tokens_per_second"} <= raw["student"].keys()
+    assert {"joules", "cpu_seconds", "seconds", "grams_co2e"} <= raw["making"].keys()
+
+
+def test_keys_of_a_later_version_are_carried_along(tmp_path: Path) -> None:
+    record = sample_record()
+    record["student"]["watts"] = 3
+    result = Result.model_validate({**record, "weather": "sunny"})
+    result.write(tmp_path / "result.json")
+    raw = json.loads((tmp_path / "result.json").read_text())
+    assert raw["weather"] == "sunny" and raw["student"]["watts"] == 3
+
+
+def test_lists_may_be_left_out_and_names_are_filled() -> None:
+    needed = {"verdict", "task", "kind", "metric", "keep", "retention", "making", "break_even_answers"}
+    record = {k: v for k, v in sample_record().items() if k in needed}
+    score = {"score": Figure(value=0.9, unit="")}
+    result = Result.model_validate({**record, "teacher": score, "student": score})
+    assert [m.name for m in result.models] == ["adapted teacher", "student"]
+    assert result.ledger == [] and result.student.bytes is None
+
+
+def test_what_is_no_result_names_the_file_and_the_key(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({"verdict": "perfect"}))
+    with pytest.raises(RunFailure) as caught:
+        Result.read(path)
+    assert str(path) in str(caught.value) and "verdict" in str(caught.value) and caught.value.mend

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+from sample import joules, measured, sample_record, sample_result
+
+from lightbulb.figures import Figure
+from lightbulb.report import words
+
+
+def test_before_is_the_cheapest_baseline_as_good_as_the_teacher() -> None:
+    assert words.compared(sample_result()).name == "adapted teacher, q4_0, llama.cpp"
+
+
+def test_a_baseline_that_lost_a_point_is_no_rival() -> None:
+    record = sample_record()
+    record["baselines"][1]["score"] = Figure(value=0.80, unit="")
+    assert words.compared(sample_result(baselines=record["baselines"])).name == "adapted teacher, q8_0, llama.cpp"
+
+
+def test_lower_may_be_better() -> None:
+    record = sample_record()
+    record["teacher"]["score"] = Figure(value=0.90, unit="bits")
+    record["baselines"][0]["score"] = Figure(value=0.90, unit="bits")
+    record["baselines"][1]["score"] = Figure(value=0.95, unit="bits")
+    result = sample_result(**{**record, "higher_is_better": False})
+    assert words.compared(result).name == "adapted teacher, q8_0, llama.cpp"
+
+
+def test_the_run_may_name_what_before_is() -> None:
+    name = "adapted teacher, f16, llama.cpp"
+    assert words.compared(sample_result(compare_with=name)).name == name
+
+
+def test_the_recorded_ratio_goes_before_the_quotient() -> None:
+    assert words.ratio(sample_result(), "cpu_seconds_per_answer").method == "bootstrap of windows"
+
+
+def test_a_quotient_divides_end_by_end() -> None:
+    found = words.ratio(sample_result(ratios=[]), "cpu_seconds_per_answer")
+    assert found.value == pytest.approx(0.0342 / 0.0031)
+    assert found.low == pytest.approx(0.0342 * 0.98 / (0.0031 * 1.02))
+    assert found.high == pytest.approx(0.0342 * 1.02 / (0.0031 * 0.98))
+    assert found.source == "derived"
+
+
+def test_joules_of_one_watt_model_have_the_ratio_of_the_cpu_time() -> None:
+    found = words.ratio(sample_result(ratios=[]), "joules_per_answer")
+    assert found.source == "estimated" and "one watt model" in found.method
+    assert (found.low, found.high) == pytest.approx((0.0342 * 0.98 / (0.0031 * 1.02), 0.0342 * 1.02 / (0.0031 * 0.98)))
+
+
+def test_joules_of_different_estimates_divide_end_by_end() -> None:
+    record = sample_record()
+    other = Figure(value=0.02, low=0.01, high=0.04, unit="J", source="estimated", method="another model")
+    record["student"]["joules_per_answer"] = other
+    found = words.ratio(sample_result(student=record["student"], ratios=[]), "joules_per_answer")
+    assert found.low == pytest.approx(2.1 * 0.0342 / 0.04) and found.high == pytest.approx(8.4 * 0.0342 / 0.01)
+
+
+def test_a_quotient_of_the_unmeasured_is_unmeasured() -> None:
+    record = sample_record()
+    record["student"]["joules_per_answer"] = None
+    assert words.ratio(sample_result(student=record["student"], ratios=[]), "joules_per_answer").value is None
+
+
+@pytest.mark.parametrize(("verdict", "says"), [("kept", "97.9, 99.6"), ("within-noise", "too small to say"),
+                                               ("not-kept", "less than the 97%")])
+def test_each_verdict_has_its_sentence(verdict: str, says: str) -> None:
+    assert says in words.verdict(sample_result(verdict=verdict))
+
+
+def test_a_student_that_costs_more_does_not_pay() -> None:
+    record = sample_record()
+    record["student"].update(cpu_seconds_per_answer=measured(0.05, 0.01, "s"), joules_per_answer=joules(0.05))
+    never = Figure(value=None, unit="answers", source="derived", method="nothing is saved")
+    result = sample_result(student=record["student"], ratios=[], break_even_answers=never)
+    assert words.saving(result).startswith("It does not pay")
+    assert "never paid back" in words.pay_back(result)
+    assert words.arithmetic(result) == ""
+
+
+def test_an_unmeasured_break_even_is_not_called_never() -> None:
+    record = sample_record()
+    record["student"]["joules_per_answer"] = None
+    unknown = Figure(value=None, unit="answers", source="derived", method="joules were not measured")
+    result = sample_result(student=record["student"], ratios=[], break_even_answers=unknown)
+    assert "not measured" in words.pay_back(result) and "never" not in words.pay_back(result)
+
+
+def test_the_arithmetic_is_shown_only_where_it_adds_up() -> None:
+    assert "22.7\N{NO-BREAK SPACE}kJ for the making ÷ (144\N{NO-BREAK SPACE}mJ" in words.arithmetic(sample_result())
+    wrong = Figure(value=7.0, unit="answers", source="derived")
+    assert words.arithmetic(sample_result(break_even_answers=wrong)) == ""
+
+
+def test_estimated_joules_are_a_named_limit() -> None:
+    assert any("estimated" in line for line in words.limits(sample_result()))

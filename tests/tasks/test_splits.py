@@ -1,0 +1,89 @@
+"""Splits by hash are a property of each example alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightbulb.errors import TaskError
+from lightbulb.tasks.columns import Row
+from lightbulb.tasks.splits import make_splits, share, without_duplicates
+from lightbulb.tasks.task import Example
+
+texts = st.lists(st.text("abcdefgh ", min_size=1, max_size=12).filter(str.strip), min_size=1, max_size=200)
+
+
+def row(prompt: str, completion: str = "yes", place: str = "a.jsonl:1") -> Row:
+    example = Example(prompt, completion)
+    return Row(example, example.key(), place)
+
+
+def distinct(prompts: list[str]) -> list[Row]:
+    return without_duplicates([row(p) for p in prompts], "train", [])
+
+
+def keys(rows: list[Row]) -> set[str]:
+    return {r.key for r in rows}
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts, st.integers(0, 5), st.randoms(use_true_random=False))
+def test_disjoint_complete_and_blind_to_order(prompts: list[str], seed: int, rng: random.Random):
+    rows = [row(p) for p in prompts]
+    if len(keys(rows)) < 8:
+        with pytest.raises(TaskError, match="at least 8"):
+            make_splits(rows, None, None, seed)
+        return
+    splits = make_splits(rows, None, None, seed)
+    parts = [keys(splits.train), keys(splits.validation), keys(splits.test)]
+    assert all(parts) and set.union(*parts) == keys(rows)
+    assert sum(map(len, parts)) == len(keys(rows)) == sum(map(len, (splits.train, splits.validation, splits.test)))
+    rng.shuffle(rows)
+    again = make_splits(rows, None, None, seed)
+    assert [keys(again.train), keys(again.validation), keys(again.test)] == parts
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.integers(0, 10**6), min_size=200, max_size=300), st.data())
+def test_stable_when_others_come_and_go(numbers: set[int], data: st.DataObject):
+    rows = [row(f"question {n}") for n in sorted(numbers)]
+    fewer = data.draw(st.permutations(rows))[:120]
+    whole, part = make_splits(rows, None, None), make_splits(fewer, None, None)
+    for name in ("test", "validation"):
+        ruled = {r.key for r in fewer if 0 <= share(r.key, 0) - (0.1 if name == "validation" else 0) < 0.1}
+        assert keys(getattr(whole, name)) & keys(fewer) == ruled
+        assert keys(getattr(part, name)) == ruled or not ruled
+
+
+def test_shares_are_uniform_and_seeded():
+    shares = [share(row(f"q {i}").key, 0) for i in range(4000)]
+    assert abs(sum(s < 0.1 for s in shares) - 400) < 80 and abs(sum(shares) / 4000 - 0.5) < 0.02
+    assert shares[0] != share(row("q 0").key, 1)
+
+
+def test_given_test_stays_whole_and_cleans_the_others():
+    train, test = [row(f"q {i}") for i in range(40)], [row("q 1"), row("Q  1"), row("new")]
+    splits = make_splits(train, [row("new"), row("q 2"), row("own"), row("own")], test)
+    assert splits.test == test and [r.example.prompt for r in splits.validation] == ["q 2", "own"]
+    assert len(splits.train) == 38 and not keys(splits.train) & keys([*splits.validation, *test])
+    assert splits.findings == [
+        "test: 1 repeated question kept, because a given test set stays whole",
+        "1 train example also in test: removed from train", "validation: 1 duplicate removed",
+        "1 validation example also in test: removed from validation",
+        "1 train example also in validation: removed from train"]
+
+
+def test_validation_is_capped():
+    splits = make_splits([row(f"q {i}") for i in range(12_000)], None, [row("other")])
+    assert len(splits.validation) == 1000 and len(splits.train) == 11_000
+
+
+def test_ties_by_first_sight():
+    findings: list[str] = []
+    kept = without_duplicates([row("q", "b", "f:1"), row("q", "a", "f:2"), row("p", "c")], "train", findings)
+    assert [r.example.completion for r in kept] == ["b", "c"]
+    assert findings == ["train: 1 question has conflicting answers; the most frequent answer was kept"
+                        " (the first is at f:1)"]
