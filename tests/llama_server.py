@@ -30,9 +30,14 @@ class LlamaServer:
         return reply["tokens"]
 
     def logprobs(self, ids: list[int], top: int) -> dict[int, float]:
-        """Token id -> log-probability of the `top` likeliest next tokens."""
-        reply = self.post("/completion", prompt=ids, n_predict=1, temperature=-1.0, n_probs=top, cache_prompt=False)
-        assert "completion_probabilities" in reply, reply
+        """Token id -> log-probability of the `top` likeliest next tokens.
+
+        The sampled token is forced to be a letter: the server leaves the probabilities out when it ends within a
+        UTF-8 character. They are of the logits before the bias.
+        """
+        letter = self.tokenize("e")[-1]
+        reply = self.post("/completion", prompt=ids, n_predict=1, temperature=-1.0, n_probs=top, cache_prompt=False,
+                          logit_bias=[[letter, 1e4]])
         return {t["id"]: t["logprob"] for t in reply["completion_probabilities"][0]["top_logprobs"]}
 
 

@@ -45,7 +45,7 @@ def test_real_data(name, kind, metric, answers, test_items):
     test_keys, validation_keys = {e.key() for e in task.test}, {e.key() for e in task.validation}
     train_keys = {e.key() for e in task.train}
     assert not train_keys & (test_keys | validation_keys) and not validation_keys & test_keys
-    assert len(train_keys) == len(task.train) and 0 < len(task.validation) <= 1000
+    assert len({(e.key(), e.completion) for e in task.train}) == len(task.train) and 0 < len(task.validation) <= 1000
 
 
 def test_real_text():

@@ -231,7 +231,8 @@ def read_gguf(path: Path) -> GgufInfo:
     header = read_header(path)
     fields = header.fields
     architecture, tokens = fields.get("general.architecture"), fields.get("tokenizer.ggml.tokens")
-    sizes = [fields.get(f"{architecture}.{k}") for k in ("block_count", "embedding_length", "context_length")]
+    keys = ("block_count", "embedding_length", "context_length")
+    sizes: list[Any] = [fields.get(f"{architecture}.{k}") for k in keys]
     if not all(isinstance(size, int) for size in sizes) or not isinstance(tokens, list):
         raise ModelError("this GGUF does not hold a language model with its tokenizer", where=str(path),
                          mend="use a file that llama.cpp can run")

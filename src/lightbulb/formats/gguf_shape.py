@@ -73,7 +73,8 @@ def rope_factors(config: dict[str, Any]) -> np.ndarray | None:
 
 
 def config_values(fields: dict[str, Any]) -> dict[str, Any]:
-    """transformers config values (with model_type) from GGUF keys. Raises UnsupportedModel for what is not read back."""
+    """transformers config values, model_type among them, from GGUF keys. Raises UnsupportedModel for what has no place
+    there."""
     architecture = fields["general.architecture"]
 
     def value(key: str, default: Any = None) -> Any:
@@ -112,7 +113,8 @@ def _check(config: dict[str, Any], anatomy: Anatomy, head_dim: int) -> None:
     rope = main_rope(config)
     gemma = anatomy.gguf == "gemma3"
     activation = config.get("hidden_activation" if gemma else "hidden_act")
-    scale = config["hidden_size"] // config["num_attention_heads"] if config[anatomy.depth] == GEMMA_27B_BLOCKS else head_dim
+    big = config[anatomy.depth] == GEMMA_27B_BLOCKS
+    scale = config["hidden_size"] // config["num_attention_heads"] if big else head_dim
     refusals = {
         f"positions of the kind {rope['rope_type']!r}": rope["rope_type"] not in ("default", "linear", "llama3"),
         "rotation of a part of each head": rope.get("partial_rotary_factor", 1.0) not in (None, 1.0),

@@ -39,10 +39,18 @@ def tokenizer_fields(folder: Path, rows: int) -> dict[str, Any]:
                   "tokenizer.ggml.token_type": types,
                   "tokenizer.ggml.add_space_prefix": _adds_space(tokenizer)}
     else:
+        _check_normalizer(tokenizer, path)
         fields = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre_tokenizer_name(tokenizer),
                   "tokenizer.ggml.tokens": texts, "tokenizer.ggml.token_type": types,
                   "tokenizer.ggml.merges": [" ".join(pair) for pair in merges_of(tokenizer)]}
     return fields | _special_fields(folder, tokenizer)
+
+
+def _check_normalizer(tokenizer: Json, path: Path) -> None:
+    """llama.cpp changes no text before it cuts it. NFC (Qwen) is let through: ordinary text is NFC already."""
+    kind = (tokenizer.get("normalizer") or {"type": "NFC"})["type"]
+    if kind != "NFC":
+        raise UnsupportedModel(f"llama.cpp cannot change text as this tokenizer does ({kind})", where=str(path))
 
 
 def read_tokenizer_json(path: Path) -> Json:

@@ -35,13 +35,18 @@ class ModelSource:
 
 
 def resolve(name: str) -> ModelSource:
-    """A folder, a `.gguf` file, a short name or a hub id `owner/name`, in this order.
+    """A folder (with a transformers model, or with one GGUF), a `.gguf` file, a short name or a hub id `owner/name`,
+    in this order.
 
     Local files are checked before they are trusted. Raises ModelError (unreadable or unsafe files, unknown name) and
     MissingExtra (the short name's package is not installed). Never touches the network.
     """
     path = Path(name).expanduser()
     if path.is_dir():
+        inside = sorted(path.glob("*.gguf"))
+        if len(inside) == 1 and not (path / "config.json").exists():  # what `export` leaves
+            check_gguf(inside[0])
+            return ModelSource(None, None, inside[0], path.resolve().name)
         check_folder(path)
         return ModelSource(path, None, None, path.resolve().name)
     if path.is_file():

@@ -48,7 +48,7 @@ class Adapt(Pass):
         import torch
 
         torch.manual_seed(seed)
-        linears = list(anatomy_of(model.config).linears)
+        linears = list(anatomy_of(model.config).linears.values())
         config = peft.LoraConfig(r=self.lora_rank, lora_alpha=2 * self.lora_rank, target_modules=linears)
         lora = peft.get_peft_model(model, config)  # replaces the linears inside `model` itself
         embedding_of(model).weight.requires_grad_(True)

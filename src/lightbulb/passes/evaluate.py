@@ -38,7 +38,8 @@ class Evaluate(Pass):
         task = context.task
         examples = task.split(self.split)[: self.limit]
         slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
-        runtime = open_runtime(source, threads=context.threads, slots=slots)
+        runtime = open_runtime(source, threads=context.threads, slots=slots,
+                               context=longest_exchange(task, examples))
         label = f"evaluate on {self.split}"
         try:
             with context.progress.bar(label, len(examples)) as advance:
@@ -79,6 +80,13 @@ def longest_answer(task: Task) -> int:
     """A bound on the tokens of an answer: two bytes a token is dense even for code."""
     longest = max(len(e.completion.encode()) for e in task.train)
     return min(512, longest // 2 + 16)
+
+
+def longest_exchange(task: Task, examples: Sequence[Example]) -> int:
+    """A bound on the tokens of any prompt with its answer, in steps of 256; a chat template gets 256."""
+    texts = (sum(len(m.content.encode()) for m in e.messages) or len((e.prompt or e.completion).encode()) for e in examples)
+    answer = 0 if task.kind == "text" else longest_answer(task)
+    return 256 * (2 + (max(texts, default=0) // 2 + answer) // 256)
 
 
 def score_of(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Figure:

@@ -13,7 +13,7 @@ from lightbulb.energy.meter import Meter
 from lightbulb.energy.protocol import Subject, measure_answers, summarise
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Context, Pass
-from lightbulb.passes.evaluate import ask
+from lightbulb.passes.evaluate import ask, longest_exchange
 from lightbulb.runtimes.llamacpp import LlamaCpp
 from lightbulb.store import write_json
 from lightbulb.tasks.task import Task
@@ -33,7 +33,8 @@ class Measure(Pass):
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         files = {"student": source, **context.inputs}
-        runtimes = {role: LlamaCpp(a.gguf, threads=self.threads) for role, a in files.items()}
+        longest = longest_exchange(context.task, context.task.test)
+        runtimes = {role: LlamaCpp(a.gguf, threads=self.threads, context=longest) for role, a in files.items()}
         subjects = [subject(role, runtime, context.task, context.seed) for role, runtime in runtimes.items()]
         with context.progress.bar("measure", self.trials * len(subjects)) as advance:
             meter = Meter()

@@ -13,10 +13,13 @@ from lightbulb.errors import RunFailure
 from lightbulb.models.form import render, turns_of
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.passes.base import Context, Pass
+from lightbulb.passes.evaluate import longest_exchange
 from lightbulb.runtimes.llamacpp import LlamaCpp
 from lightbulb.tasks.task import Example, Task
 
-LEAST_AGREEMENT = 0.9  # below this the export is broken, not merely rounded: llama.cpp's int8 activations move few answers
+# Beyond these the export is broken, not merely rounded: llama.cpp's int8 activations move few answers, and by little
+LEAST_AGREEMENT = 0.9
+MOST_DIFFERENCE = 0.25  # nats, on average
 
 
 class Verify(Pass):
@@ -35,7 +38,7 @@ class Verify(Pass):
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         examples = (context.task.validation or context.task.train)[: self.prompts]
         trained = Trained(context.inputs["model"], context.task)
-        shipped = LlamaCpp(source.gguf, threads=context.threads)
+        shipped = LlamaCpp(source.gguf, threads=context.threads, context=longest_exchange(context.task, examples))
         rows = []
         with context.progress.bar("verify", len(examples)) as advance:
             for done, example in enumerate(examples, 1):
@@ -43,9 +46,11 @@ class Verify(Pass):
                 advance(done, "")
         shipped.close()
         facts = summary(rows)
-        if min(facts["same_tokens"], facts["same_choice"]) < LEAST_AGREEMENT:
-            raise RunFailure(f"the exported file does not agree with the trained model: {facts}", where=str(source.gguf),
-                             mend="this is a defect of the export: report it with the model's family and its tokenizer")
+        moved = facts["same_choice"] < LEAST_AGREEMENT and facts["mean_log_prob_difference"] > MOST_DIFFERENCE
+        if facts["same_tokens"] < LEAST_AGREEMENT or moved:
+            raise RunFailure(f"the exported file does not agree with the trained model: {facts}",
+                             where=str(source.gguf),
+                             mend="a defect of the export: report it with the model's family and its tokenizer")
         return facts
 
 

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from lightbulb.runtimes.base import Runtime
 
 
-def open_runtime(artifact: Artifact, *, threads: int = 2, slots: int = 1) -> Runtime:
-    """llama.cpp for a GGUF, transformers for a model folder."""
+def open_runtime(artifact: Artifact, *, threads: int = 2, slots: int = 1,
+                 context: int = 1024) -> Runtime:
+    """llama.cpp for a GGUF, transformers for a model folder. `context`: tokens of the longest prompt with its
+    answer."""
     if artifact.kind == "gguf":
         from lightbulb.runtimes.llamacpp import LlamaCpp
 
-        return LlamaCpp(artifact.gguf, threads=threads, slots=slots)
+        return LlamaCpp(artifact.gguf, threads=threads, slots=slots, context=context)
     from lightbulb.runtimes.torch import Torch
 
     return Torch(artifact)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -83,20 +84,34 @@ class LlamaCpp:
     def _score(self, text: str) -> TextScore:
         """One decode a token: the next token is forced by a bias; the prefix stays in the cache."""
         ids = self.tokenize(text)
-        nats = -sum(self._next(ids[:n], [[ids[n], FORCE]])["logprob"] for n in range(1, len(ids)))
+        nats = -sum(self._log_prob(ids[:n], ids[n]) for n in range(1, len(ids)))
         return TextScore(nats, len(ids) - 1, len(text.encode()))
 
     def likeliest(self, prompt: str, among: Sequence[int] | None, asked: int) -> tuple[int, float]:
         """(the likeliest next token, among the given ones if any; the log-probability of the token `asked`)."""
-        bias = [[i, FORCE] for i in among or []]
-        best = self._next(prompt, bias)["id"]
-        return best, self._next(prompt, [[asked, FORCE]])["logprob"]
+        best = self._next(prompt, among)[0]["id"] if among else self._top(prompt, 1)[0]["id"]
+        return best, self._log_prob(prompt, asked)
 
-    def _next(self, prompt: str | list[int], bias: list[list[float]]) -> dict[str, Any]:
-        """The next token under a bias, reported with its unbiased log-probability."""
-        reply = self._complete({"prompt": prompt, "max_tokens": 1, "logprobs": 1, "cache_prompt": True,
-                                "logit_bias": bias})
-        return reply["choices"][0]["logprobs"]["content"][0]
+    def _log_prob(self, prompt: str | list[int], token: int) -> float:
+        """Natural log-probability of one next token."""
+        if seen := self._next(prompt, [token]):
+            return seen[0]["logprob"]
+        return next(t["logprob"] for t in self._top(prompt, self.info.vocabulary) if t["id"] == token)
+
+    def _top(self, prompt: str | list[int], n: int) -> list[dict[str, Any]]:
+        """The n likeliest next tokens with their log-probabilities; what is sampled meanwhile is a whole character."""
+        return self._next(prompt, [self._letter], n)[0]["top_logprobs"]
+
+    @cached_property
+    def _letter(self) -> int:
+        return self.tokenize("e")[-1]
+
+    def _next(self, prompt: str | list[int], among: Sequence[int], top: int = 1) -> list[dict[str, Any]]:
+        """The next token out of `among`, with log-probabilities from before that constraint; nothing when it ends
+        within a UTF-8 character, for which llama.cpp reports none."""
+        reply = self._complete({"prompt": prompt, "max_tokens": 1, "logprobs": top, "cache_prompt": True,
+                                "logit_bias": [[i, FORCE] for i in among]})
+        return (reply["choices"][0]["logprobs"] or {}).get("content", [])
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids as llama.cpp sees rendered text, its own BOS included."""

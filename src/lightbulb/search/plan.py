@@ -17,7 +17,7 @@ TEACHER_MENU = ((3, 0.0), (3, 0.4), (2, 0.4), (1.5, 0.5), (1, 0.5), (0.7, 0.5), 
 STUDENT_MENU = (12, 10, 8, 6, 5, 4, 3, 2, 1.5, 1, 0.5, 0.2, 0.05)  # epochs of distillation, best first
 LADDER = {"choose": (1 / 15, 0.1, 2 / 15, 0.2, 4 / 15, 0.4, 0.6), "generate": (0.2, 4 / 15, 0.4, 0.6, 0.8),
           "text": (0.4, 0.6, 0.8)}  # shares of the layers, bold first
-TEACHER_SHARE = 0.42  # of the time that is not needed for exporting and proving
+TEACHER_SHARE = 0.45  # of the time that is not needed for exporting and proving
 PROBE_SHARE = 0.25  # a probe trains for this share of the epochs
 RECOVER_SHARE = 0.2  # quantization-aware training, likewise (ParetoQ and Gemma use about a tenth)
 SAFETY = 0.93  # plan to be done at this share of the time given

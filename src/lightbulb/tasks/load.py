@@ -48,7 +48,8 @@ def load_task(source: str, *, test: str | None = None, kind: Kind | None = None,
     kind = kind or infer_kind([row.example for row in rows["train"]])
     if kind == "choose":
         _check_choices(rows)
-    splits = make_splits(rows["train"], rows.get("validation"), rows.get("test"), seed)
+    splits = make_splits(rows["train"], rows.get("validation"), rows.get("test"), seed,
+                         several_answers=kind == "generate")
     answers = _answers(splits, findings) if kind == "choose" else ()
     train, validation, test_items = (tuple(row.example for row in split)
                                      for split in (splits.train, splits.validation, splits.test))

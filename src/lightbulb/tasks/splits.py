@@ -33,16 +33,17 @@ def share(key: str, seed: int) -> float:
 
 
 def make_splits(train: Sequence[Row], validation: Sequence[Row] | None, test: Sequence[Row] | None,
-                seed: int = 0) -> Splits:
+                seed: int = 0, *, several_answers: bool = False) -> Splits:
     """Cleans given splits and cuts the missing ones out of train: 1 in 10 for test, 1 in 10 (at most 1,000) for
     validation, and at least one each.
 
     A given test split is kept whole, duplicates included, so that its figures compare with published ones; what it
-    shares with validation and train is removed from these. Raises TaskError when fewer than FEWEST distinct examples
+    shares with validation and train is removed from these. several_answers: a question may have more than one right
+    answer ("generate"), and all of them stay in train. Raises TaskError when fewer than FEWEST distinct examples
     are left in train.
     """
     findings: list[str] = []
-    kept = without_duplicates(train, "train", findings)
+    kept = without_duplicates(train, "train", findings, several_answers)
     enough(len(kept), len(train), train)
     if test is None:
         test = cut(kept, 0.0, seed)
@@ -71,8 +72,15 @@ def make_splits(train: Sequence[Row], validation: Sequence[Row] | None, test: Se
     return Splits(kept, list(validation), list(test), findings)
 
 
-def without_duplicates(rows: Sequence[Row], split: SplitName, findings: list[str]) -> list[Row]:
-    """One row a key, in order of first sight. Of conflicting answers the most frequent stays, ties by first sight."""
+def without_duplicates(rows: Sequence[Row], split: SplitName, findings: list[str],
+                       several_answers: bool = False) -> list[Row]:
+    """One row a key, in order of first sight. Of conflicting answers the most frequent stays, ties by first sight;
+    with `several_answers` each different one does."""
+    if several_answers:
+        different = list({(row.key, row.example.completion): row for row in reversed(rows)}.values())[::-1]
+        if len(different) < len(rows):
+            findings.append(f"{split}: {counted(len(rows) - len(different), 'duplicate')} removed")
+        return different
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.key, []).append(row)

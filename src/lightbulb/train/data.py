@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from lightbulb.models.form import Encoded, encode
 from lightbulb.tasks.task import SplitName, Task
 
-MAX_LENGTH = 512  # tokens of one training sequence
+MAX_LENGTH = 1024  # tokens of one training sequence
+MICRO_TOKENS = 8192  # padded tokens that go through the model at once: bounds memory, whatever the batch size
 BUCKET = 32  # batches are cut from windows of this many batches, sorted by length: little padding, still mixed
 
 
@@ -46,6 +47,18 @@ def collate(data: Sequence[Encoded], examples: list[int]) -> Batch:
         targets += item.targets
     return Batch(ids, torch.tensor(rows), torch.tensor(columns), torch.tensor(targets), examples,
                  sum(len(item.ids) - 1 for item in items))
+
+
+def micro_batches(data: Sequence[Encoded], examples: list[int]) -> list[Batch]:
+    """One batch cut into pieces of at most MICRO_TOKENS padded tokens (and at least one example)."""
+    pieces: list[list[int]] = []
+    longest = 0
+    for i in sorted(examples, key=lambda i: len(data[i].ids)):
+        longest = len(data[i].ids)
+        if not pieces or (len(pieces[-1]) + 1) * longest > MICRO_TOKENS:
+            pieces.append([])
+        pieces[-1].append(i)
+    return [collate(data, piece) for piece in pieces]
 
 
 def epoch_order(data: Sequence[Encoded], batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from lightbulb.models.form import Encoded
 from lightbulb.ops.losses import top_k_log_probs
 from lightbulb.passes.base import Progress
-from lightbulb.train.data import collate, in_order
+from lightbulb.train.data import in_order, micro_batches
 from lightbulb.train.forward import device_of, fast_math, target_logits
 
 FILE = "logits.safetensors"
@@ -46,12 +46,12 @@ def write_logits(model: PreTrainedModel, data: Sequence[Encoded], top_k: int, ou
     batches = in_order(data, batch_size)
     with progress.bar(label, len(batches)) as advance:
         for done, examples in enumerate(batches, 1):
-            batch = collate(data, examples)
-            with fast_math(device_of(model)):
-                logits_PV = target_logits(model, batch)
-            best, best_ids = top_k_log_probs(logits_PV, top_k)
-            index = torch.cat([torch.arange(offsets[n], offsets[n + 1]) for n in examples])
-            log_probs[index], ids[index] = best.half().cpu(), best_ids.int().cpu()
+            for batch in micro_batches(data, examples):
+                with fast_math(device_of(model)):
+                    logits_PV = target_logits(model, batch)
+                best, best_ids = top_k_log_probs(logits_PV, top_k)
+                index = torch.cat([torch.arange(offsets[n], offsets[n + 1]) for n in batch.examples])
+                log_probs[index], ids[index] = best.half().cpu(), best_ids.int().cpu()
             advance(done, "")
     save_file({"log_probs": log_probs, "ids": ids, "offsets": offsets}, out / FILE)
     return positions

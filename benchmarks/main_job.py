@@ -1,0 +1,173 @@
+"""The main job on real tasks: runs `lightbulb shrink` on each and prints one table a task.
+
+    python benchmarks/main_job.py --task ../shared/data/banking77 --max-time 60m --keep 0.97 --out runs/bench --write
+
+Each task is one process of its own, so that wall time and peak memory are those of the command a user types. A run
+folder that is already finished is only read. --write puts the table between its markers in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from lightbulb.figures import Figure  # noqa: E402
+from lightbulb.report import units  # noqa: E402
+from lightbulb.report.record import Quantity, Result, Scored  # noqa: E402
+from lightbulb.store import read_json, write_json, write_text  # noqa: E402
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+HEADING = "## The main job"
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """What the command took by the clock, all attempts of a resumed run together, and the most memory it held."""
+
+    wall_seconds: float | None
+    peak_bytes: int | None
+    count: int
+
+    @staticmethod
+    def read(path: Path) -> Attempts:
+        rows = read_json(path) if path.exists() else []
+        if not rows:
+            return Attempts(None, None, 0)
+        return Attempts(sum(r["wall_seconds"] for r in rows), max(r["peak_bytes"] for r in rows), len(rows))
+
+
+def main() -> int:
+    asked = arguments()
+    for task in asked.task:
+        name = Path(task).name if Path(task).is_dir() else Path(task).stem
+        folder = asked.out / name
+        if code := shrink(asked, task, folder):
+            return code
+        section = render(Result.read(folder / "result.json"), Attempts.read(account(folder)))
+        print(f"\n{section}\n", flush=True)
+        if asked.write:
+            write_section(PAGE, name, provenance(asked, task) + "\n\n" + section)
+            print(f"written into {PAGE.relative_to(ROOT)}", file=sys.stderr)
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", action="append", required=True, help="may be given several times")
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--max-time", default="60m")
+    parser.add_argument("--keep", default="0.97")
+    parser.add_argument("--seed", default="0")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
+    return parser.parse_args()
+
+
+def account(folder: Path) -> Path:
+    """Where the attempts are written down: beside the run folder, which is the run's own."""
+    return folder.with_name(folder.name + ".attempts.json")
+
+
+def shrink(asked: argparse.Namespace, task: str, folder: Path) -> int:
+    """Runs the command to its end (or finds it done) and notes wall time and peak memory; returns its exit code."""
+    done_before = (folder / "result.json").exists()
+    command = [sys.executable, "-m", "lightbulb", "shrink", asked.model, "--task", task, "--keep", asked.keep,
+               "--max-time", asked.max_time, "--seed", asked.seed, "--out", str(folder)]
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    begin = time.monotonic()
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if not done_before and folder.exists():
+        rows = read_json(account(folder)) if account(folder).exists() else []
+        row = {"wall_seconds": time.monotonic() - begin, "peak_bytes": usage.ru_maxrss * 1024}
+        write_json(account(folder), [*rows, row])
+    return process.returncode
+
+
+def render(result: Result, attempts: Attempts) -> str:
+    """The table of one task and the lines under it, as markdown."""
+    items = f"test score, {result.metric}"
+    lines = [f"| | {items} | bytes | CPU per answer | joules per answer | student: fewer CPU seconds | fewer bytes |",
+             "|---|---|--:|---|---|---|---|"]
+    for model in result.models:
+        name = "**" + model.name + "**" if model is result.student else model.name
+        name += " (best stock file within one point)" if model.name == result.compare_with else ""
+        lines.append(f"| {name} | {units.text(model.score)} | {units.text(units.counted_bytes(model.bytes))} | "
+                     f"{cell(model.cpu_seconds_per_answer)} | {cell(model.joules_per_answer, source=True)} | "
+                     f"{times(result, model, 'cpu_seconds_per_answer')} | {times(result, model, 'bytes')} |")
+    return "\n".join([*lines, "", *summary(result, attempts)])
+
+
+def cell(figure: Figure | None, source: bool = False) -> str:
+    return units.text(figure, source=source)
+
+
+def times(result: Result, before: Scored, quantity: Quantity) -> str:
+    """How many times less the student needs than `before`; empty where the run did not compare them."""
+    found = [r.value for r in result.ratios if r.quantity == quantity and r.against == before.name]
+    return f"{units.text(found[0], '')} x" if found else ""
+
+
+def summary(result: Result, attempts: Attempts) -> list[str]:
+    making = result.making
+    clock = f"{units.quantity(attempts.wall_seconds, 's')} in {attempts.count} attempt{'s' * (attempts.count != 1)}" \
+        if attempts.count else "not measured (the run was finished before)"
+    processor, threads = (result.machine.get(key, "unknown") for key in ("processor", "threads used"))
+    return [f"* verdict: **{result.verdict}**; retention {units.text(result.retention, '')} of the adapted teacher, "
+            f"asked for {result.keep:g}",
+            f"* making: {units.quantity(making.seconds, 's')}, {units.text(making.cpu_seconds)} of CPU time, "
+            f"{units.text(making.joules, source=True)}",
+            f"* paid back after {units.text(result.break_even_answers, source=True)}",
+            f"* wall time of the whole command: {clock}; peak memory "
+            f"{units.quantity(attempts.peak_bytes, 'B')}",
+            f"* machine: {processor}, {threads} threads; "
+            + ", ".join(f"{name} {version}" for name, version in result.versions.items())]
+
+
+def provenance(asked: argparse.Namespace, task: str) -> str:
+    """The command that prints the table again, when, and on which commit."""
+    command = shlex.join(["python", "benchmarks/main_job.py", "--model", asked.model, "--task", task, "--keep",
+                          asked.keep, "--max-time", asked.max_time, "--seed", asked.seed, "--out", str(asked.out),
+                          "--write"])
+    return f"```\n{command}\n```\n{date.today().isoformat()}, commit {commit()}."
+
+
+def commit() -> str:
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = " and changes not committed" if git("status", "--porcelain") else ""
+        return git("rev-parse", "--short", "HEAD") + changed
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def write_section(page: Path, name: str, section: str) -> None:
+    """Replaces what stands between the markers of `name`, or puts it below the heading of the main job."""
+    begin, end = f"<!-- main_job {name} -->", f"<!-- /main_job {name} -->"
+    block = f"{begin}\n### {name}\n\n{section}\n{end}"
+    text = page.read_text(encoding="utf-8")
+    if begin in text and end in text:
+        text = re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: block, text, flags=re.DOTALL)
+    else:
+        next_heading = re.search(r"^## ", text[text.index(HEADING) + len(HEADING):], re.MULTILINE)
+        at = len(text) if next_heading is None else text.index(HEADING) + len(HEADING) + next_heading.start()
+        text = text[:at].rstrip() + "\n\n" + block + "\n\n" + text[at:]
+    write_text(page, text.rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""What the tests of passes, runtimes and whole runs share: tiny tasks, tiny models and their artifacts."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+from tiny import TEXT, tiny_model
+
+from lightbulb.artifact import Artifact
+from lightbulb.tasks.task import Example, Task
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+ANSWERS = {"red": "colour", "card": "bank_card", "money": "cash flow", "lost": "lost?", "lamp": "Lämpchen"}
+FILLERS = "alpha beta gamma delta one two three four five six".split()
+
+
+def choose_rows(n: int, seed: int = 0) -> list[dict[str, str]]:
+    """Five answers with odd characters, each told by one word of the prompt."""
+    rng, rows = random.Random(seed), []
+    for i in range(n):
+        word = list(ANSWERS)[i % len(ANSWERS)]
+        words = rng.choices(FILLERS, k=rng.randint(2, 6)) + [str(i)]
+        words.insert(rng.randrange(len(words)), word)
+        rows.append({"prompt": " ".join(words), "completion": ANSWERS[word]})
+    return rows
+
+
+def generate_rows(n: int) -> list[dict[str, str]]:
+    return [{"prompt": f"turn on the light number {i}",
+             "completion": json.dumps({"device": "light", "number": i, "state": "on"})} for i in range(n)]
+
+
+def text_rows(n: int) -> list[dict[str, str]]:
+    lines = TEXT.splitlines()
+    return [{"text": f"{lines[i % len(lines)]} Note {i}: naïve café, {i} × 3."} for i in range(n)]
+
+
+ROWS = {"choose": choose_rows, "generate": generate_rows, "text": text_rows}
+METRICS = {"choose": "accuracy", "generate": "json-match", "text": "bits-per-byte"}
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def tiny_task(kind: str, n: int = 60) -> Task:
+    rows = [Example(r.get("prompt", ""), r.get("completion") or r["text"]) for r in ROWS[kind](n)]
+    a, b = n * 7 // 10, n * 85 // 100
+    return Task(name=f"tiny-{kind}", kind=kind, metric=METRICS[kind], train=tuple(rows[:a]), validation=tuple(rows[a:b]),
+                test=tuple(rows[b:]), answers=tuple(sorted(ANSWERS.values())) if kind == "choose" else ())
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A random three-layer llama with tokenizer and chat template."""
+    return tiny_model(tmp_path_factory.mktemp("tiny") / "model", layers=3)
+
+
+@pytest.fixture(scope="session")
+def tasks() -> dict[str, Task]:
+    return {kind: tiny_task(kind) for kind in ROWS}
+
+
+@pytest.fixture(scope="session")
+def imported(tiny_folder, tmp_path_factory) -> Artifact:
+    from lightbulb.models.loading import import_model
+    from lightbulb.models.resolve import resolve
+
+    folder = tmp_path_factory.mktemp("imported") / "model"
+    facts = import_model(resolve(str(tiny_folder)), folder)
+    artifact = Artifact(path=folder, kind="model", key="imported", made_by="import", facts=facts)
+    artifact.write_record(folder)
+    return artifact

