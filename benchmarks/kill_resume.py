@@ -5,7 +5,8 @@
 A tiny random model learns which of 14 things a spoken home command asks for: training, exporting and measuring as in
 the main job, in about two minutes. First a few runs are left alone: they must give one sha256, and they tell how long
 a run takes when several work side by side. Then every trial starts in a folder of its own, is killed (SIGKILL to the
-whole process group), and the same command is repeated to its end. Exits 1 when any model.gguf differs from the first.
+whole process group), and the same command is repeated to its end. Exits 1 when any model.gguf differs from the first,
+or anything half-written is left over.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def main() -> int:
     same = sum(t.sha256 == first for t in trials)
     print(table(trials, first), flush=True)
     print(f"\n{same} of {len(trials)} killed runs ended with the model.gguf of a run left alone ({first[:16]})")
-    return 0 if same == len(trials) and len(wanted) == 1 else 1
+    return 0 if same == len(trials) and len(wanted) == 1 and not any(t.left_over for t in trials) else 1
 
 
 def arguments() -> argparse.Namespace:
@@ -122,20 +123,31 @@ def finish(command: Sequence[str], folder: Path) -> float:
 
 
 def trial(n: int, seconds: float, command: Callable[[Path], list[str]], folder: Path, keep: bool) -> Trial:
-    """Start, kill after `seconds`, look, repeat to the end, hash."""
-    process = start(command(folder), folder.with_suffix(".log"))
-    time.sleep(seconds)
-    done_before = process.poll() is not None
-    if not done_before:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    during, kept = "after its end" if done_before else state(folder), len(finished(folder))
+    """Start, kill after `seconds` (sooner, where the run was done by then), look, repeat to the end, hash."""
+    while not killed(command(folder), folder, seconds):
+        shutil.rmtree(folder)
+        seconds *= 0.9
+    during, kept = state(folder), len(finished(folder))
     finish(command(folder), folder)
     made = Trial(n + 1, seconds, during, kept, sha256_of_file(folder / "model.gguf"), left_over(folder))
     if not keep:
         shutil.rmtree(folder)
     print(f"kill {made.number}: {made.seconds:.1f} s, {made.during}: {made.sha256[:16]}", file=sys.stderr, flush=True)
     return made
+
+
+def killed(command: Sequence[str], folder: Path, seconds: float) -> bool:
+    """Whether the run was still at work after `seconds`, when it was killed."""
+    process = start(command, folder.with_suffix(".log"))
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    if process.returncode != 0:
+        raise SystemExit(f"error: exit code {process.returncode} before the kill; see {folder.with_suffix('.log')}")
+    return False
 
 
 def finished(folder: Path) -> list[Path]:

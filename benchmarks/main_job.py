@@ -38,13 +38,15 @@ class Attempts:
     wall_seconds: float | None
     peak_bytes: int | None
     count: int
+    finished: str = "finished earlier, day and commit not noted"
 
     @staticmethod
     def read(path: Path) -> Attempts:
         rows = read_json(path) if path.exists() else []
         if not rows:
             return Attempts(None, None, 0)
-        return Attempts(sum(r["wall_seconds"] for r in rows), max(r["peak_bytes"] for r in rows), len(rows))
+        return Attempts(sum(r["wall_seconds"] for r in rows), max(r["peak_bytes"] for r in rows), len(rows),
+                        f"{rows[-1]['date']}, commit {rows[-1]['commit']}")
 
 
 def main() -> int:
@@ -54,10 +56,11 @@ def main() -> int:
         folder = asked.out / name
         if code := shrink(asked, task, folder):
             return code
-        section = render(Result.read(folder / "result.json"), Attempts.read(account(folder)))
+        attempts = Attempts.read(account(folder))
+        section = render(Result.read(folder / "result.json"), attempts, test_items(folder))
         print(f"\n{section}\n", flush=True)
         if asked.write:
-            write_section(PAGE, name, provenance(asked, task) + "\n\n" + section)
+            write_section(PAGE, name, provenance(asked, task, attempts) + "\n\n" + section)
             print(f"written into {PAGE.relative_to(ROOT)}", file=sys.stderr)
     return 0
 
@@ -91,23 +94,32 @@ def shrink(asked: argparse.Namespace, task: str, folder: Path) -> int:
     process.returncode = os.waitstatus_to_exitcode(status)
     if not done_before and folder.exists():
         rows = read_json(account(folder)) if account(folder).exists() else []
-        row = {"wall_seconds": time.monotonic() - begin, "peak_bytes": usage.ru_maxrss * 1024}
+        row = {"wall_seconds": time.monotonic() - begin, "peak_bytes": usage.ru_maxrss * 1024,
+               "date": date.today().isoformat(), "commit": commit()}
         write_json(account(folder), [*rows, row])
     return process.returncode
 
 
-def render(result: Result, attempts: Attempts) -> str:
+def test_items(folder: Path) -> str:
+    """How many test items were answered: the whole split, unless the plan had no time for it."""
+    answered = {read_json(p / "lightbulb.json")["facts"]["items"] for p in (folder / "steps").glob("*-test-*")}
+    limit = read_json(folder / "plan.json")["test_limit"]
+    return " and ".join(f"{n:,}" for n in sorted(answered)) + (" (NOT ALL: too little time)" if limit else " (all)")
+
+
+def render(result: Result, attempts: Attempts, items: str) -> str:
     """The table of one task and the lines under it, as markdown."""
-    items = f"test score, {result.metric}"
-    lines = [f"| | {items} | bytes | CPU per answer | joules per answer | student: fewer CPU seconds | fewer bytes |",
+    head = f"test score, {result.metric}"
+    lines = [f"| | {head} | bytes | CPU per answer | joules per answer | student: fewer CPU seconds | fewer bytes |",
              "|---|---|--:|---|---|---|---|"]
     for model in result.models:
         name = "**" + model.name + "**" if model is result.student else model.name
-        name += " (best stock file within one point)" if model.name == result.compare_with else ""
+        if model.name == result.compare_with and model is not result.teacher:
+            name += " (cheapest within one point of f16)"
         lines.append(f"| {name} | {units.text(model.score)} | {units.text(units.counted_bytes(model.bytes))} | "
                      f"{cell(model.cpu_seconds_per_answer)} | {cell(model.joules_per_answer, source=True)} | "
                      f"{times(result, model, 'cpu_seconds_per_answer')} | {times(result, model, 'bytes')} |")
-    return "\n".join([*lines, "", *summary(result, attempts)])
+    return "\n".join([*lines, "", f"* test items answered: {items}", *summary(result, attempts)])
 
 
 def cell(figure: Figure | None, source: bool = False) -> str:
@@ -136,12 +148,12 @@ def summary(result: Result, attempts: Attempts) -> list[str]:
             + ", ".join(f"{name} {version}" for name, version in result.versions.items())]
 
 
-def provenance(asked: argparse.Namespace, task: str) -> str:
-    """The command that prints the table again, when, and on which commit."""
+def provenance(asked: argparse.Namespace, task: str, attempts: Attempts) -> str:
+    """The command that prints the table again, when its run ended, and on which commit."""
     command = shlex.join(["python", "benchmarks/main_job.py", "--model", asked.model, "--task", task, "--keep",
                           asked.keep, "--max-time", asked.max_time, "--seed", asked.seed, "--out", str(asked.out),
                           "--write"])
-    return f"```\n{command}\n```\n{date.today().isoformat()}, commit {commit()}."
+    return f"```\n{command}\n```\nRun: {attempts.finished}."
 
 
 def commit() -> str:

@@ -15,7 +15,7 @@ from lightbulb.tasks.task import Example, Task
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 ANSWERS = {"red": "colour", "card": "bank_card", "money": "cash flow", "lost": "lost?", "lamp": "Lämpchen"}
-FILLERS = "alpha beta gamma delta one two three four five six".split()
+FILLERS = ["alpha", "beta", "gamma", "delta", "one", "two", "three", "four", "five", "six"]
 
 
 def choose_rows(n: int, seed: int = 0) -> list[dict[str, str]]:
@@ -51,7 +51,8 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
 def tiny_task(kind: str, n: int = 60) -> Task:
     rows = [Example(r.get("prompt", ""), r.get("completion") or r["text"]) for r in ROWS[kind](n)]
     a, b = n * 7 // 10, n * 85 // 100
-    return Task(name=f"tiny-{kind}", kind=kind, metric=METRICS[kind], train=tuple(rows[:a]), validation=tuple(rows[a:b]),
+    return Task(name=f"tiny-{kind}", kind=kind, metric=METRICS[kind], train=tuple(rows[:a]),
+                validation=tuple(rows[a:b]),
                 test=tuple(rows[b:]), answers=tuple(sorted(ANSWERS.values())) if kind == "choose" else ())
 
 

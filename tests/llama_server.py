@@ -54,6 +54,8 @@ def llama_server(gguf: Path, context: int = 512) -> Iterator[LlamaServer]:
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     server = xllamacpp.Server(params)
     try:
-        yield LlamaServer(server.listening_address)
+        client = LlamaServer(server.listening_address)
+        client.greedy([1], 1)  # a server that is closed before its loop has begun never ends
+        yield client
     finally:
         del server

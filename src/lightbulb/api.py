@@ -13,12 +13,14 @@ from typing import Any
 from lightbulb.energy.meter import Meter
 from lightbulb.errors import ModelError, UserError
 from lightbulb.figures import Figure
-from lightbulb.goal import Goal
-from lightbulb.models.resolve import resolve
+from lightbulb.goal import Goal, check_threads
+from lightbulb.models.anatomy import anatomy_of
+from lightbulb.models.resolve import ModelSource, resolve
 from lightbulb.passes.base import Progress, Silent
 from lightbulb.progress import Bars, Lines
 from lightbulb.report.record import Result
 from lightbulb.run import Run
+from lightbulb.store import read_json
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
@@ -42,6 +44,14 @@ def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
         meter.close()
 
 
+def usable(model: str) -> ModelSource:
+    """The model's files, of a family that works: known before a run folder is opened for it."""
+    source = resolve(model)
+    if source.path is not None:
+        anatomy_of(read_json(source.path / "config.json"))
+    return source
+
+
 def say_to(quiet: bool) -> Any:
     return (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
 
@@ -50,7 +60,7 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     """Makes (or resumes, or finds done) the smallest student that keeps what `goal` asks, in the folder `out`."""
     from lightbulb.shrink import claim, shrink
 
-    source = resolve(model)
+    source = usable(model)
     say = say_to(quiet)
     for finding in task.findings:
         say(f"task: {finding}")
@@ -78,7 +88,7 @@ def dry_run(model: str, task: Task, goal: Goal) -> DryRun:
     """Chooses the plan and predicts its size, cost and time; reads the model, writes nothing that stays."""
     from lightbulb.search.predict import predict_run
 
-    return predict_run(resolve(model), task, goal)
+    return predict_run(usable(model), task, goal)
 
 
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
@@ -87,8 +97,9 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     from lightbulb.recipe import Recipe, execute
     from lightbulb.shrink import start
 
+    check_threads(threads)
     read = Recipe.read(recipe)
-    source = resolve(read.model)
+    source = usable(read.model)
     with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
         run.claim({"recipe": read.model_dump(mode="json", by_alias=True), "weights": fingerprint(source),
                    "task": task.fingerprint, "threads": threads})
@@ -117,7 +128,9 @@ def ask(model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None 
                          mend="give a finished run folder or a .gguf file; an unfinished run resumes with the same command")
     if not prompt.strip():
         raise UserError("the question is empty", mend=f'lightbulb ask {model} "your question"')
-    runtime = LlamaCpp(file, threads=threads or os.cpu_count() or 1)
+    threads = (os.cpu_count() or 1) if threads is None else threads
+    check_threads(threads)
+    runtime = LlamaCpp(file, threads=threads)
     rendered = runtime.render([{"role": "user", "content": prompt}])
     answers = list(runtime.info.metadata.get("lightbulb.answers", []))
     meter = Meter()

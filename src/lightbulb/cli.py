@@ -49,7 +49,7 @@ def shrink(model: conf.Positional[str], task: str, keep: float = 0.97, max_time:
     from lightbulb.report import dry_run as dry
     from lightbulb.report.text import print_summary
 
-    goal = Goal.parse(keep, max_time, seed, threads or available_threads(), check_zone(zone))
+    goal = Goal.parse(keep, max_time, seed, available_threads() if threads is None else threads, check_zone(zone))
     loaded = api.load_task(task, test=test, kind=kind, metric=metric, prompt=prompt, completion=completion, seed=seed)
     if dry_run:
         planned = api.dry_run(model, loaded, goal)
@@ -76,7 +76,7 @@ def run(recipe: conf.Positional[Path], out: Path, task: str | None = None, threa
     from lightbulb.recipe import Recipe
 
     loaded = api.load_task(task or Recipe.read(recipe).task)
-    facts = api.run_recipe(recipe, loaded, out, threads=threads or available_threads(), quiet=json)
+    facts = api.run_recipe(recipe, loaded, out, threads=available_threads() if threads is None else threads, quiet=json)
     show(facts, json, lambda console: [console.print(f"{label}: {made['path']}") for label, made in facts.items()])
 
 
@@ -93,7 +93,7 @@ def ask(model: conf.Positional[Path], question: conf.Positional[str], max_tokens
     """
     from lightbulb import api
 
-    asked = api.ask(model, question, max_tokens=max_tokens, threads=threads or available_threads())
+    asked = api.ask(model, question, max_tokens=max_tokens, threads=available_threads() if threads is None else threads)
     record = {"text": asked.text, "prompt_tokens": asked.prompt_tokens, "output_tokens": asked.output_tokens,
               "cpu_seconds": asked.cpu_seconds.model_dump(), "joules": asked.joules.model_dump()}
     show(record, json, lambda console: console.print(asked.text, markup=False))

@@ -79,9 +79,9 @@ def total(figures: Sequence[Figure], unit: str, method: str = "sum") -> Figure:
         bound = getattr(f, side)
         return float(f.value if bound is None else bound)  # type: ignore[arg-type]
 
-    return Figure(value=sum(f.value for f in figures if f.value is not None),
-                  low=sum(end(f, "low") for f in figures), high=sum(end(f, "high") for f in figures),
-                  unit=unit, source=source, scope=scopes.pop() if len(scopes) == 1 else None, method=method)
+    exact = all(f.low is None and f.high is None for f in figures)  # counters without an error of their own
+    low, high = (None, None) if exact else (sum(end(f, side) for f in figures) for side in ("low", "high"))
+    return Figure(value=sum(f.value for f in figures if f.value is not None), low=low, high=high, unit=unit, source=source, scope=scopes.pop() if len(scopes) == 1 else None, method=method)
 
 
 def bootstrap(per_item: Sequence[Sequence[float]], statistic: Callable[..., np.ndarray], *, seed: int = 0,

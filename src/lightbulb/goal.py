@@ -28,9 +28,13 @@ class Goal(BaseModel):
         if not 0 < keep <= 1:
             raise GoalError(f"keep is a share of the teacher's score, between 0 and 1, not {keep:g}", where="--keep",
                             mend=f"--keep {keep / 100:g}" if 1 < keep <= 100 else "--keep 0.97")
-        if threads < 1:
-            raise GoalError(f"{threads} threads cannot work", where="--threads", mend="--threads 2")
+        check_threads(threads)
         return Goal(keep=keep, max_seconds=seconds(max_time), seed=seed, threads=threads, zone=zone)
+
+
+def check_threads(threads: int) -> None:
+    if threads < 1:
+        raise GoalError(f"{threads} threads cannot work", where="--threads", mend="--threads 2")
 
 
 def seconds(text: str) -> float:

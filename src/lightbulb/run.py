@@ -51,7 +51,13 @@ class Run:
         except OSError as e:
             raise UserError("another lightbulb is working in this folder", where=str(self.folder),
                             mend="wait for it, or choose another --out") from e
+        self._sweep()
         return self
+
+    def _sweep(self) -> None:
+        """Removes what a kill left half-written."""
+        for left in [*self.folder.glob(".*.tmp"), *(self.folder / "steps").glob(".*.tmp")]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def __exit__(self, *_: object) -> None:
         self._lock.close()

@@ -12,7 +12,7 @@ from typing import Any
 
 from lightbulb.artifact import Artifact
 from lightbulb.goal import Goal
-from lightbulb.models.resolve import ModelSource, fingerprint
+from lightbulb.models.resolve import SHORT_NAMES, ModelSource, fingerprint
 from lightbulb.recipe import START, Execution, Recipe, Step
 from lightbulb.report.assemble import assemble
 from lightbulb.report.record import Result
@@ -34,6 +34,12 @@ def start(run: Run, source: ModelSource) -> Artifact:
     return run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
 
 
+def typed(source: ModelSource) -> str:
+    """What a recipe must say to name this model again."""
+    local = source.path or (source.gguf if source.name not in SHORT_NAMES else None)
+    return str(local or source.name)
+
+
 def claim(run: Run, source: ModelSource, goal: Goal) -> None:
     """Ties the run's folder to this job."""
     run.claim({"model": source.name, "weights": fingerprint(source), "task": run.task.fingerprint, "keep": goal.keep,
@@ -43,11 +49,15 @@ def claim(run: Run, source: ModelSource, goal: Goal) -> None:
 def shape_of(model: Artifact) -> Shape:
     from lightbulb.models.anatomy import layers_of
     from lightbulb.models.loading import load_model
+    from lightbulb.ops.grids import BLOCK
+    from lightbulb.train.quantized import block_weights
 
     network = load_model(model.path)
     layers = layers_of(network)
+    widths = {weight.shape[-1] for weight, _ in block_weights(network, "q4_0", "q8_0")}
     return Shape(layers=len(layers), layer_parameters=sum(p.numel() for p in layers[0].parameters()),
-                 vocabulary=network.config.vocab_size, width=network.config.hidden_size)
+                 vocabulary=network.config.vocab_size, width=network.config.hidden_size,
+                 fits_blocks=all(width % BLOCK == 0 for width in widths))
 
 
 def work_of(task: Task, model: Artifact) -> Work:
@@ -104,7 +114,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     chooser = Chooser(execution, plan, goal.keep, task.metric, seconds_for, time_left, say)
     choice = chooser.choose()
     execution.perform(*proof_steps(choice.student, plan, measure_trials(goal.max_seconds)))
-    recipe = Recipe(model=source.name, task=task.source or task.name, seed=goal.seed,
+    recipe = Recipe(model=typed(source), task=task.source or task.name, seed=goal.seed,
                     step=tuple(needed(execution.steps, ["costs", "verify", *tests(execution.steps)])))
     result = assemble(execution, choice, goal, recipe, command=command, versions=versions(), machine=machine(goal))
     publish(run.folder, execution.made[f"{choice.student}-gguf"], result, recipe)

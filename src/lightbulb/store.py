@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightbulb.errors import RunFailure, StorageFull, UserError
+from lightbulb.errors import LightbulbError, RunFailure, StorageFull, UserError
 
 
 def sha256_of(*parts: Any) -> str:
@@ -31,6 +31,8 @@ def plain_os_errors(path: Path) -> Iterator[None]:
     """Turns the operating system's refusals into errors that say what to type."""
     try:
         yield
+    except LightbulbError:
+        raise
     except PermissionError as e:
         raise UserError("no permission to write", where=str(e.filename or path),
                         mend="choose a folder you may write to with --out") from e
@@ -41,13 +43,22 @@ def plain_os_errors(path: Path) -> Iterator[None]:
         raise UserError("a file stands where a folder is needed", where=str(e.filename or path),
                         mend="choose another --out") from e
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageFull("no space left on the device", where=str(e.filename or path),
-                              mend="free some space and type the same command again: it resumes") from e
+        cut_short = e.errno is None and "requested and" in str(e)  # numpy's tofile keeps no errno
+        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or cut_short:
+            raise _full(str(e.filename or path)) from e
         if e.errno == errno.EROFS:
             raise UserError("the file system is read-only", where=str(e.filename or path),
                             mend="choose a folder you may write to with --out") from e
         raise
+    except Exception as e:
+        if "No space left on device" in str(e):  # safetensors and llama.cpp wrap the system's error in their own
+            raise _full(str(path)) from e
+        raise
+
+
+def _full(where: str) -> StorageFull:
+    return StorageFull("no space left on the device", where=where,
+                       mend="free some space and type the same command again: it resumes")
 
 
 def sync_file(path: Path) -> None:

@@ -47,7 +47,7 @@ def test_smollm2_answers_the_same(tmp_path):
     tokenizer = load_tokenizer(tmp_path / "m")
     prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     ids, expected = greedy(tmp_path / "m", prompt, 24)
-    awkward = "It's 12345 o'clock… naïve 🤖🤖\t\tx\n\n\n  y z'S 3.14　全角１２３ e\u0301 ½ ٣٤ <|im_start|>x<|im_end|>  \r\n"
+    awkward = "It's 12345 o'clock… naïve 🤖🤖\t\tx\n\n\n  y z'S 3.14　全角１２３ e\u0301 ½ <|im_start|>x<|im_end|> \r\n"
     with llama_server(tmp_path / "m.gguf") as server:
         assert server.post("/apply-template", messages=turns)["prompt"] == prompt
         assert server.tokenize(prompt) == ids

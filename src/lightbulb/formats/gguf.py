@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,8 @@ EMBEDDING, HEAD = "token_embd.weight", "output.weight"
 
 @dataclass(frozen=True, slots=True)
 class GgufInfo:
-    """What a GGUF holds. quantization: type -> number of tensors. metadata: the `lightbulb.*` keys, prefix included."""
+    """What a GGUF holds. quantization: type -> number of tensors. metadata: the `lightbulb.*` keys, prefix included.
+    added_bos: the text of the BOS token when the tokenizer puts one before every prompt by itself, else ""."""
 
     architecture: str
     layers: int
@@ -45,6 +46,7 @@ class GgufInfo:
     metadata: dict[str, Any]
     chat_template: str | None
     has_rope_factors: bool
+    added_bos: str
 
 
 def write_gguf(model_folder: Path, out: Path, quantization: Quantization, embedding: Quantization | None = None,
@@ -243,4 +245,11 @@ def read_gguf(path: Path) -> GgufInfo:
         quantization=dict(Counter(GGMLQuantizationType(t.type).name for t in header.tensors)),
         metadata={k: v for k, v in fields.items() if k.startswith("lightbulb.")},
         chat_template=fields.get("tokenizer.chat_template"),
-        has_rope_factors=any(t.name == "rope_freqs.weight" for t in header.tensors))
+        has_rope_factors=any(t.name == "rope_freqs.weight" for t in header.tensors),
+        added_bos=_added_bos(fields, tokens))
+
+
+def _added_bos(fields: Mapping[str, Any], tokens: Sequence[str]) -> str:
+    bos = fields.get("tokenizer.ggml.bos_token_id")
+    adds = fields.get("tokenizer.ggml.add_bos_token", fields.get("tokenizer.ggml.model") == "llama")
+    return tokens[bos] if adds and isinstance(bos, int) and 0 <= bos < len(tokens) else ""

@@ -23,7 +23,8 @@ def round_to_grid(w: torch.Tensor, grid: Grid) -> torch.Tensor:
 
 
 def _inverse(scale: torch.Tensor) -> torch.Tensor:
-    return torch.where(scale == 0, torch.zeros_like(scale), 1 / scale)
+    """1 / scale, and 0 where the file's half-precision scale is 0 anyway: 1 / a denormal would be infinite."""
+    return torch.where(scale.half() == 0, torch.zeros_like(scale), 1 / scale)
 
 
 def _q8_0(blocks: torch.Tensor) -> torch.Tensor:

@@ -83,10 +83,11 @@ def longest_answer(task: Task) -> int:
 
 
 def longest_exchange(task: Task, examples: Sequence[Example]) -> int:
-    """A bound on the tokens of any prompt with its answer, in steps of 256; a chat template gets 256."""
+    """A bound on the tokens of any prompt with its answer, in steps of 256: a token holds a byte or more (in a trimmed
+    vocabulary often no more), and a chat template gets 256."""
     texts = (sum(len(m.content.encode()) for m in e.messages) or len((e.prompt or e.completion).encode()) for e in examples)
     answer = 0 if task.kind == "text" else longest_answer(task)
-    return 256 * (2 + (max(texts, default=0) // 2 + answer) // 256)
+    return 256 * (2 + (max(texts, default=0) + answer) // 256)
 
 
 def score_of(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Figure:

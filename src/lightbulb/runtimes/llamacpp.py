@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +15,6 @@ from lightbulb.formats.gguf import read_gguf
 from lightbulb.runtimes.base import Answers, TextScore
 
 FORCE = 10_000.0  # a logit bias that no model outvotes
-QUEUE = 64  # prompts handed over at once
 
 
 class LlamaCpp:
@@ -29,7 +29,7 @@ class LlamaCpp:
     def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
         import xllamacpp
 
-        self.path = path
+        self.path, self.slots = path, slots
         self.info = read_gguf(path)  # a clear error for a file that llama.cpp would abort on
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
@@ -45,6 +45,7 @@ class LlamaCpp:
             self._server = xllamacpp.Server(params)
         except Exception as e:
             raise ModelError(f"llama.cpp cannot load this file: {e}", where=str(path)) from e
+        self._complete({"prompt": "a", "max_tokens": 1})  # a server that never worked hangs when it is closed
 
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self._server.handle_completions({"temperature": 0, "cache_prompt": False, **request})
@@ -54,13 +55,18 @@ class LlamaCpp:
         return reply
 
     def _all(self, prompts: Sequence[str], request: dict[str, Any]) -> Answers:
-        texts, read, written = [], 0, 0
-        for start in range(0, len(prompts), QUEUE):
-            reply = self._complete({"prompt": list(prompts[start : start + QUEUE]), **request})
-            texts += [c["text"] for c in sorted(reply["choices"], key=lambda c: c["index"])]
-            read += reply["usage"]["prompt_tokens"]
-            written += reply["usage"]["completion_tokens"]
-        return Answers(texts, read, written)
+        """One request a prompt, one for each slot at a time: of a list of prompts llama.cpp would count the
+        tokens of one only."""
+        def one(prompt: str) -> dict[str, Any]:
+            return self._complete({"prompt": prompt, **request})
+
+        if self.slots == 1:
+            replies = [one(prompt) for prompt in prompts]
+        else:
+            with ThreadPoolExecutor(self.slots) as pool:
+                replies = list(pool.map(one, prompts))
+        return Answers([r["choices"][0]["text"] for r in replies], sum(r["usage"]["prompt_tokens"] for r in replies),
+                       sum(r["usage"]["completion_tokens"] for r in replies))
 
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         ids = self._answer_ids(answers)
@@ -118,8 +124,8 @@ class LlamaCpp:
         return self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
-        """The file's own chat template, applied by llama.cpp."""
-        return self._post("/apply-template", {"messages": list(messages)})["prompt"]
+        """The file's own chat template, applied by llama.cpp, without the BOS that tokenizing adds."""
+        return self._post("/apply-template", {"messages": list(messages)})["prompt"].removeprefix(self.info.added_bos)
 
     def _post(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(self._server.listening_address + endpoint, data=json.dumps(body).encode(),

@@ -39,15 +39,25 @@ class Torch:
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         if self.answer_ids is None:
             raise ModelError("this model has no answer tokens", where=str(self.path), mend="run the pass `frame` first")
+        ids = self._ids_of(answers, self.answer_ids)
         texts, read = [""] * len(prompts), 0
         for indices in self._batches(prompts):
             inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True).to(self.model.device)
             with fast_math(self.model.device):
                 logits_BV = self.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
-            for i, best in zip(indices, logits_BV[:, self.answer_ids].argmax(-1).tolist(), strict=True):
+            for i, best in zip(indices, logits_BV[:, ids].argmax(-1).tolist(), strict=True):
                 texts[i] = answers[best]
             read += int(inputs["attention_mask"].sum())
         return Answers(texts, read, len(prompts))
+
+    def _ids_of(self, answers: Sequence[str], known: Sequence[int]) -> list[int]:
+        """The token of each answer: the one that prints it."""
+        printed = {self.tokenizer.decode([i], clean_up_tokenization_spaces=False): i for i in known}
+        missing = [answer for answer in answers if answer not in printed]
+        if missing:
+            raise ModelError(f"this model has no token for the answer {missing[0]!r}", where=str(self.path),
+                             mend="run the pass `frame` on this task")
+        return [printed[answer] for answer in answers]
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from lightbulb.artifact import Artifact
 from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
-from lightbulb.ops.grids import Grid
 from lightbulb.recipe import Execution
-from lightbulb.search.plan import Plan
+from lightbulb.search.plan import PROBE_SHARE, Plan, Precision
 from lightbulb.search.steps import Method, quantized, teacher_steps, trained
 from lightbulb.tasks.metrics import higher_is_better
 
+RUNG = 1.45  # seconds of a rung / of a full student: its probe and a second grid, too
 PROBE_GAIN = 0.08  # what the rest of the training may still add to a probe's score, as a share of the teacher's
 
 
@@ -41,7 +41,7 @@ class Choice:
     student: str
     layers: int
     method: Method
-    grid: Grid
+    grid: Precision
     tried: list[Tried] = field(default_factory=list)
 
 
@@ -63,11 +63,9 @@ class Chooser:
         self.say(f"teacher: {teacher} on validation; the student must hold {floor:.4g}")
         method: Method | None = None
         for rung, layers in enumerate(self.plan.ladder):
-            last = rung == len(self.plan.ladder) - 1
-            if not last and not self.finished and not self.time_left(self.student_seconds(layers)):
-                last = True  # no time for a wider one: make the best of this
-            if self.finished and not self.time_left(self.student_seconds(layers)):
+            if self.finished and not self.time_left(self._rung_seconds(layers)):
                 break
+            last = not self.finished and not self._time_for_a_wider_one(rung, method)
             probe, method = self._probe(layers, method)
             if not last and not self._holds(self._score(probe), floor, PROBE_GAIN * abs(teacher.value or 0)):
                 self._note(f"back off: too far below {floor:.4g} for a probe")
@@ -75,6 +73,16 @@ class Chooser:
             if self._finish(layers, method, floor):
                 break
         return self._best()
+
+    def _rung_seconds(self, layers: int) -> float:
+        return RUNG * self.student_seconds(layers)
+
+    def _time_for_a_wider_one(self, rung: int, method: Method | None) -> bool:
+        """Whether the next rung could still be finished after a probe of this one."""
+        if rung == len(self.plan.ladder) - 1:
+            return False
+        probes = PROBE_SHARE * self.student_seconds(self.plan.ladder[rung]) * (1 if method else 2)
+        return self.time_left(probes + self._rung_seconds(self.plan.ladder[rung + 1]))
 
     def _probe(self, layers: int, method: Method | None) -> tuple[Artifact, Method]:
         """A short training of `layers` layers; the first time also without the teacher, to see whether it is needed."""
@@ -95,11 +103,11 @@ class Chooser:
         label = f"student-{layers}-{method}"
         full = self.execution.perform(*trained(layers, method, self.plan.distill_epochs, self.plan, label))
         self._try(f"{layers} layers, {method}", layers, label, full, "trained in full")
-        for grid in ("q4_0", "q8_0"):
-            steps = quantized(label, method, grid, self.plan)
+        for grid in self.plan.grids:
+            student, steps = quantized(label, method, grid, self.plan)
             score = self._score(evaluation := self.execution.perform(*steps))
             self._try(f"{layers} layers, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
-            self.finished.append((self.sign * (score.value or 0), Choice(f"{label}-{grid}", layers, method, grid)))
+            self.finished.append((self.sign * (score.value or 0), Choice(student, layers, method, grid)))
             if self._holds(score, floor, -self._margin(score)):
                 self._note("holds the floor with a margin: taken")
                 return True

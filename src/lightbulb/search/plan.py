@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lightbulb.errors import GoalError
 from lightbulb.tasks.task import Kind
+
+Precision = Literal["q4_0", "q8_0", "f16"]  # of the layers of an exported student
 
 # (epochs, share of layers frozen) for the teacher, best first
 TEACHER_MENU = ((3, 0.0), (3, 0.4), (2, 0.4), (1.5, 0.5), (1, 0.5), (0.7, 0.5), (0.5, 0.6), (0.3, 0.6), (0.15, 0.6), (0.05, 0.6))
 STUDENT_MENU = (12, 10, 8, 6, 5, 4, 3, 2, 1.5, 1, 0.5, 0.2, 0.05)  # epochs of distillation, best first
-LADDER = {"choose": (1 / 15, 0.1, 2 / 15, 0.2, 4 / 15, 0.4, 0.6), "generate": (0.2, 4 / 15, 0.4, 0.6, 0.8),
+LADDER = {"choose": (1 / 30, 1 / 15, 0.1, 2 / 15, 0.2, 4 / 15, 0.4, 0.6), "generate": (0.2, 4 / 15, 0.4, 0.6, 0.8),
           "text": (0.4, 0.6, 0.8)}  # shares of the layers, bold first
 TEACHER_SHARE = 0.45  # of the time that is not needed for exporting and proving
+PROOF_SHARE = 0.35  # of the time: beyond it fewer test items are answered
+FEWEST_TESTED = 50
+STUDENT_SHARE = 0.45  # of the time left after the teacher, for one full student
+MOST_TRIALS = 5
 PROBE_SHARE = 0.25  # a probe trains for this share of the epochs
 RECOVER_SHARE = 0.2  # quantization-aware training, likewise (ParetoQ and Gemma use about a tenth)
 SAFETY = 0.93  # plan to be done at this share of the time given
@@ -27,12 +35,14 @@ SECONDS_PER_TRAINED_PARAMETER = 4e-9
 
 @dataclass(frozen=True)
 class Shape:
-    """What the arithmetic needs of a model: blocks, weights of one block, rows and width of the embedding."""
+    """What the arithmetic needs of a model: layers, weights of one layer, rows and width of the embedding, and whether
+    all matrices are whole GGUF blocks wide."""
 
     layers: int
     layer_parameters: int
     vocabulary: int
     width: int
+    fits_blocks: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,7 @@ class Plan(BaseModel):
     teacher_epochs: float
     freeze_layers: int
     ladder: tuple[int, ...]
+    grids: tuple[Precision, ...] = ("q4_0", "q8_0")  # to try, bold first
     probe_epochs: float
     distill_epochs: float
     recover_epochs: float
@@ -76,34 +87,43 @@ def train_seconds(shape: Shape, work: Work, speed: float, epochs: float, batch: 
 
 
 def answer_seconds(shape: Shape, work: Work, speed: float, layers: int, items: int) -> float:
-    """Answering `items` test prompts in llama.cpp: prefill at half the training speed; decoding is bound by memory, at
-    about the time of 20 prefilled tokens each, several side by side."""
-    per_item = work.test_tokens / max(1, work.test_examples) + (8 * work.output_tokens if work.kind == "generate" else 0)
+    """Answering `items` test prompts in llama.cpp: prefill at half the training speed; a decoded token takes as long
+    as three of prefill with several prompts side by side, and as twenty alone (kind "text" is read that way)."""
+    per_item = work.test_tokens / max(1, work.test_examples) + (3 * work.output_tokens if work.kind == "generate" else 0)
     if work.kind == "text":
         per_item *= 20
     return items * per_item * 2 * (shape.layer_parameters * layers + shape.width * shape.vocabulary / 8) / (0.5 * speed)
 
 
 def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Plan:
-    """The best teacher that fits its share of the time, then the longest distillation that leaves room to back off."""
+    """The best teacher that fits its share of the time, then the longest distillation that leaves room to back off.
+
+    More time never gives a worse teacher. Raises GoalError when even the smallest work takes longer than `max_seconds`.
+    """
     available = SAFETY * max_seconds
     limit = work.test_examples
-    while (proof := _proof_seconds(shape, work, speed, limit, max_seconds)) > 0.35 * available and limit > 50:
-        limit = max(50, limit // 2)
+    while (proof := proof_seconds(shape, work, speed, limit, measure_trials(max_seconds))) > PROOF_SHARE * available \
+            and limit > FEWEST_TESTED:
+        limit = max(FEWEST_TESTED, limit // 2)
     batch = 32 if work.train_examples >= 1000 else 8
     logits = shape.layer_parameters * shape.layers * 2 * work.train_tokens / speed
+    ladder = tuple(sorted({max(1, round(shape.layers * share)) for share in LADDER[work.kind]}))
+    typical = ladder[min(2, len(ladder) - 1)]
+    students = {e: student_seconds(shape, work, speed, e, batch, typical) for e in STUDENT_MENU}
+    # of the time beside the proof of all test items, so that a shorter test does not make a better teacher
+    whole = min(PROOF_SHARE * available, proof_seconds(shape, work, speed, work.test_examples, MOST_TRIALS))
     for epochs, share in TEACHER_MENU:
         frozen = round(shape.layers * share)
         teacher = train_seconds(shape, work, speed, epochs, batch, shape.layers, frozen)
-        if teacher <= TEACHER_SHARE * (available - proof):
+        if teacher <= TEACHER_SHARE * (available - whole):
             break
     left = available - proof - teacher - logits
-    ladder = tuple(sorted({max(1, round(shape.layers * share)) for share in LADDER[work.kind]}))
-    typical = ladder[min(2, len(ladder) - 1)]
-    for distill_epochs in STUDENT_MENU:
-        if student_seconds(shape, work, speed, distill_epochs, batch, typical) <= 0.45 * left:
-            break
+    distill_epochs = next((e for e in STUDENT_MENU if students[e] <= STUDENT_SHARE * left), STUDENT_MENU[-1])
+    if (least := teacher + logits + proof + students[distill_epochs]) > max_seconds:
+        raise GoalError(f"this takes longer than {max_seconds:,.0f} s on this machine: with the shortest training "
+                        f"at least {least:,.0f} s", where="--max-time", mend=f"--max-time {math.ceil(2 * least / 60)}m")
     return Plan(train_flops=speed, batch_size=batch, teacher_epochs=epochs, freeze_layers=frozen, ladder=ladder,
+                grids=("q4_0", "q8_0") if shape.fits_blocks else ("f16",),
                 probe_epochs=max(0.05, distill_epochs * PROBE_SHARE), distill_epochs=distill_epochs,
                 recover_epochs=max(0.05, distill_epochs * RECOVER_SHARE), proof_seconds=proof,
                 test_limit=None if limit == work.test_examples else limit)
@@ -116,11 +136,11 @@ def student_seconds(shape: Shape, work: Work, speed: float, epochs: float, batch
     return training + 10 + answer_seconds(shape, work, speed, layers, work.validation_examples)
 
 
-def _proof_seconds(shape: Shape, work: Work, speed: float, items: int, max_seconds: float) -> float:
-    models = 3 * answer_seconds(shape, work, speed, shape.layers, items)
-    return models + 30 + measure_trials(max_seconds) * 4 * 8
+def proof_seconds(shape: Shape, work: Work, speed: float, items: int, trials: int) -> float:
+    """Exports, `items` test items answered by the teacher's files, windows of measuring, the report."""
+    return 3 * answer_seconds(shape, work, speed, shape.layers, items) + 30 + trials * 4 * 8
 
 
 def measure_trials(max_seconds: float) -> int:
     """Windows a model gets when costs are measured: more when there is time."""
-    return 5 if max_seconds >= 1500 else 3
+    return MOST_TRIALS if max_seconds >= 1500 else 3

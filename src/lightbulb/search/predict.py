@@ -15,7 +15,7 @@ from lightbulb.search.plan import Plan, Shape, Work, measure_trials, student_sec
 from lightbulb.search.steps import proof_steps, quantized, teacher_steps, trained
 from lightbulb.tasks.task import Task
 
-BITS = {"q4_0": 4.5, "q8_0": 8.5}  # a weight, its share of the block's scale included
+BITS = {"q4_0": 4.5, "q8_0": 8.5, "f16": 16}  # a weight, its share of the block's scale included
 ROWS = 4096  # least vocabulary that trim-vocab leaves; the task's own tokens may be more
 
 
@@ -23,7 +23,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
     """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given."""
     from lightbulb.artifact import Artifact
     from lightbulb.models.loading import import_model
-    from lightbulb.shrink import plan_of, shape_of, work_of
+    from lightbulb.shrink import plan_of, shape_of, typed, work_of
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
@@ -33,9 +33,10 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
     plan = plan_of(None, shape, work, goal)
     bold = plan.ladder[0]
     label = f"student-{bold}-distill"
-    steps = [*teacher_steps(plan), *trained(bold, "distill", plan.distill_epochs, plan, label),
-             *quantized(label, "distill", "q4_0", plan), *proof_steps(f"{label}-q4_0", plan, measure_trials(goal.max_seconds))]
-    recipe = Recipe(model=source.name, task=task.source or task.name, seed=goal.seed, step=tuple(steps))
+    student, exported = quantized(label, "distill", plan.grids[0], plan)
+    steps = [*teacher_steps(plan), *trained(bold, "distill", plan.distill_epochs, plan, label), *exported,
+             *proof_steps(student, plan, measure_trials(goal.max_seconds))]
+    recipe = Recipe(model=typed(source), task=task.source or task.name, seed=goal.seed, step=tuple(steps))
     seconds = predicted_seconds(shape, work, plan, goal)
     return DryRun(recipe=recipe.as_toml(), ladder=plan.ladder, seconds=seconds, joules=predicted_joules(seconds, goal),
                   bytes=predicted_bytes(shape, plan), cpu_seconds_ratio=predicted_ratio(shape, plan))
@@ -60,10 +61,13 @@ def predicted_joules(seconds: Figure, goal: Goal) -> Figure:
 
 def predicted_bytes(shape: Shape, plan: Plan) -> Figure:
     def size(layers: int, grid: str) -> float:
-        return (layers * shape.layer_parameters * BITS[grid] + ROWS * shape.width * BITS["q8_0"]) / 8
+        rows = min(ROWS, shape.vocabulary)
+        return (layers * shape.layer_parameters * BITS[grid] + rows * shape.width * max(BITS[grid], BITS["q8_0"])) / 8
 
-    return Figure(value=size(plan.ladder[0], "q4_0"), low=size(plan.ladder[0], "q4_0") * 0.95, high=size(plan.ladder[-1], "q8_0"),
-                  unit="bytes", source="estimated", method="weights x bits of the grid; boldest rung q4_0 to mildest rung q8_0")
+    bold, mild = plan.grids[0], plan.grids[-1]
+    likely = size(plan.ladder[0], bold)
+    return Figure(value=likely, low=likely * 0.95, high=size(plan.ladder[-1], mild) * 1.05, unit="bytes", source="estimated",
+                  method=f"weights x bits of the grid; boldest rung {bold} to mildest rung {mild}")
 
 
 def predicted_ratio(shape: Shape, plan: Plan) -> Figure:

@@ -17,7 +17,7 @@ from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
 from lightbulb.recipe import Step, step
-from lightbulb.search.plan import Plan
+from lightbulb.search.plan import Plan, Precision
 from lightbulb.train.loop import Schedule
 
 Method = Literal["distill", "plain"]
@@ -47,14 +47,17 @@ def trained(layers: int, method: Method, epochs: float, plan: Plan, label: str) 
             step(f"{label}-validation", Evaluate(split="validation"), label)]
 
 
-def quantized(source: str, method: Method, grid: Grid, plan: Plan) -> list[Step]:
-    """A trained student on the grid that ships, exported, and its score on validation in llama.cpp."""
+def quantized(source: str, method: Method, grid: Precision, plan: Plan) -> tuple[str, list[Step]]:
+    """A trained student on the grid that ships, exported, and its score on validation in llama.cpp; with the label of
+    the model folder that the file holds. f16 needs no grid: the trained student is exported as it is."""
     recover = Schedule(epochs=plan.recover_epochs, learning_rate=STUDENT_RATE / 4, batch_size=plan.batch_size)
     inputs = {"logits": "logits"} if method == "distill" else {}
-    label = f"{source}-{grid}"
-    return [step(label, Quantize(grid=grid, embedding=EMBEDDING, recover=recover), source, **inputs),
-            step(f"{label}-gguf", Export(quantization=grid, embedding=EMBEDDING), label),
-            step(f"{label}-gguf-validation", Evaluate(split="validation"), f"{label}-gguf")]
+    label, steps, embedding = source, [], None
+    if grid != "f16":
+        label, embedding = f"{source}-{grid}", EMBEDDING
+        steps = [step(label, Quantize(grid=grid, embedding=EMBEDDING, recover=recover), source, **inputs)]
+    return label, [*steps, step(f"{label}-gguf", Export(quantization=grid, embedding=embedding), label),
+                   step(f"{label}-gguf-validation", Evaluate(split="validation"), f"{label}-gguf")]
 
 
 def proof_steps(student: str, plan: Plan, trials: int) -> list[Step]:

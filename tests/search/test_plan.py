@@ -1,0 +1,103 @@
+"""Plans: what is predicted fits the time, more time is never spent worse, and the bold come first."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightbulb.errors import GoalError
+from lightbulb.search.plan import (
+    TEACHER_MENU,
+    Plan,
+    Shape,
+    Work,
+    answer_seconds,
+    make_plan,
+    student_seconds,
+    train_seconds,
+)
+
+SMOLLM2 = Shape(layers=30, layer_parameters=3_540_000, vocabulary=49_152, width=576)
+BANKING = Work("choose", 9000, 150_000, 3080, 50_000, 1000, 1.0)
+SHAPES = st.builds(Shape, layers=st.integers(1, 80), layer_parameters=st.integers(10_000, 50_000_000),
+                   vocabulary=st.integers(300, 260_000), width=st.sampled_from([64, 576, 2048]),
+                   fits_blocks=st.booleans())
+WORKS = st.builds(Work, kind=st.sampled_from(["choose", "generate", "text"]), train_examples=st.integers(6, 50_000),
+                  train_tokens=st.integers(60, 5_000_000), test_examples=st.integers(1, 5000),
+                  test_tokens=st.integers(10, 500_000), validation_examples=st.integers(1, 1000),
+                  output_tokens=st.floats(1, 200))
+SPEEDS = st.floats(1e9, 1e14)
+TIMES = st.floats(10, 100_000)
+
+
+def planned(shape, work, speed, seconds) -> Plan | None:
+    try:
+        return make_plan(shape, work, speed, seconds)
+    except GoalError as e:
+        assert e.where == "--max-time" and e.mend.startswith("--max-time ")
+        return None
+
+
+def teacher_seconds(shape, work, plan: Plan) -> float:
+    logits = 2 * shape.layer_parameters * shape.layers * work.train_tokens / plan.train_flops
+    return logits + train_seconds(shape, work, plan.train_flops, plan.teacher_epochs, plan.batch_size, shape.layers,
+                                  plan.freeze_layers)
+
+
+@given(SHAPES, WORKS, SPEEDS, TIMES)
+def test_a_feasible_plan_fits_its_time(shape, work, speed, seconds):
+    plan = planned(shape, work, speed, seconds)
+    if plan is None:
+        return
+    typical = plan.ladder[min(2, len(plan.ladder) - 1)]
+    total = teacher_seconds(shape, work, plan) + plan.proof_seconds + student_seconds(
+        shape, work, speed, plan.distill_epochs, plan.batch_size, typical)
+    assert total <= seconds
+    items = plan.test_limit or work.test_examples
+    assert 0 < items <= work.test_examples
+    assert plan.proof_seconds >= 3 * answer_seconds(shape, work, speed, shape.layers, items)
+
+
+@given(SHAPES, WORKS, SPEEDS, TIMES)
+def test_the_ladder_goes_from_bold_to_mild(shape, work, speed, seconds):
+    plan = planned(shape, work, speed, seconds)
+    if plan:
+        assert list(plan.ladder) == sorted(set(plan.ladder)) and plan.ladder[0] >= 1 and plan.ladder[-1] <= shape.layers
+        assert plan.grids == (("q4_0", "q8_0") if shape.fits_blocks else ("f16",))
+        assert 0 <= plan.freeze_layers <= shape.layers
+        assert 0 < plan.probe_epochs <= plan.distill_epochs and 0 < plan.recover_epochs <= plan.distill_epochs
+        assert Plan(**plan.model_dump(mode="json")) == plan
+
+
+@given(SHAPES, WORKS, SPEEDS, TIMES, st.floats(1, 20))
+def test_more_time_never_gives_a_worse_teacher(shape, work, speed, seconds, times):
+    def rank(plan: Plan) -> int:
+        chosen = [(e, round(shape.layers * share)) for e, share in TEACHER_MENU]
+        return chosen.index((plan.teacher_epochs, plan.freeze_layers))
+
+    short, long = planned(shape, work, speed, seconds), planned(shape, work, speed, seconds * times)
+    if short and long:
+        assert rank(long) <= rank(short)
+        assert long.ladder == short.ladder
+
+
+@given(SHAPES, WORKS, SPEEDS)
+def test_what_the_error_says_to_type_works(shape, work, speed):
+    try:
+        make_plan(shape, work, speed, 60)
+    except GoalError as e:
+        minutes = int(e.mend.removeprefix("--max-time ").removesuffix("m"))
+        assert planned(shape, work, speed, 60 * minutes) is not None
+
+
+def test_an_hour_for_the_main_job():
+    plan = make_plan(SMOLLM2, BANKING, 1.5e11, 3600)
+    assert plan.ladder == (2, 3, 4, 6, 8, 12, 18) and plan.test_limit is None
+    assert plan.teacher_epochs >= 1 and plan.distill_epochs >= 2
+
+
+def test_too_little_time_is_one_clear_error():
+    with pytest.raises(GoalError, match="takes longer than 10 s") as e:
+        make_plan(SMOLLM2, BANKING, 1.5e11, 10)
+    assert e.value.exit_code == 2

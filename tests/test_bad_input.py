@@ -1,0 +1,309 @@
+"""Whatever a user hands in: one clear error on stderr, the right exit code, nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import choose_rows, write_rows
+from tiny import tiny_model
+
+from lightbulb.cli import main
+
+
+@pytest.fixture
+def model(tiny_folder, tmp_path) -> Path:
+    """A copy that may be spoilt."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    return write_rows(tmp_path / "task.jsonl", choose_rows(60))
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Runs `lightbulb shrink`, expects one clear error and an untouched --out; returns the message."""
+
+    def run(model, data, *more: str, code: int = 2, out: Path | None = None) -> str:
+        folder = out or tmp_path / "out" / "run"
+        capsys.readouterr()
+        got = main(["shrink", str(model), "--task", str(data), "--out", str(folder), "--threads", "1", *more])
+        printed, err = capsys.readouterr()
+        assert got == code, err
+        assert printed == "" and "Traceback" not in err and err.count("error: ") == 1
+        assert len(err) < 2000, "one error, not a page"
+        assert not folder.exists() or left_in(folder) == []
+        return err[err.index("error: ") :]
+
+    return run
+
+
+def left_in(folder: Path) -> list[str]:
+    """What a reader could take for a result; a finished step is whole, and the claim lets the same command resume."""
+    whole = {"goal.json", "plan.json", ".lock"}
+    half = [str(p) for p in folder.rglob("*") if ".tmp" in p.name]
+    return half + [p.name for p in folder.iterdir() if p.is_file() and p.name not in whole]
+
+
+def lines(*rows: dict) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+ROW = json.dumps({"prompt": "hello there", "completion": "greeting"})
+FILES = {
+    "empty": (b"", "the file is empty"),
+    "blank": (b"\n\n \n", "the file holds no rows"),
+    "truncated": ("".join(json.dumps(r) + "\n" for r in choose_rows(40)).encode()[:-20], "cut off"),
+    "mixed-encoding": ((ROW + "\n").encode() * 9 + '{"prompt": "café", "completion": "x"}\n'.encode("latin-1"),
+                       "not UTF-8"),
+    "utf-16": ((ROW + "\n").encode("utf-16") * 9, "UTF-16"),
+    "nul": ((ROW + "\n").encode() * 9 + b"\0\n", "NUL"),
+    "duplicate-only": ((ROW + "\n").encode() * 50, "every answer is 'greeting'"),
+    "duplicate-prompts": (lines(*[{"prompt": "hi", "completion": "ab"[i % 2]} for i in range(50)]),
+                          "only 1 distinct example"),
+    "array": (json.dumps([json.loads(ROW)] * 9).encode(), "JSON array"),
+    "not-objects": (b'"a"\n"b"\n' * 9, "not a JSON object"),
+    "one-answer": ("".join(json.dumps({"prompt": f"p {i}", "completion": "a"}) + "\n" for i in range(50)).encode(),
+                   "nothing to choose"),
+    "too-few": ((ROW + "\n").encode() * 3, "at least 8"),
+    "missing-columns": (lines(*[{"x1": f"p {i}", "x2": i, "x3": "y"} for i in range(50)]), "column"),
+    "deep": (b"[" * 100_000 + b"\n", "nested too deeply"),
+    "empty-cells": (b'{"prompt": "", "completion": ""}\n' * 50, "empty prompt or completion"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_bad_task_files(name, refused, tiny_folder, tmp_path):
+    content, says = FILES[name]
+    (tmp_path / "task.jsonl").write_bytes(content)
+    error = refused(tiny_folder, tmp_path / "task.jsonl")
+    assert says in error and "task.jsonl" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_one_endless_line(refused, tiny_folder, tmp_path):
+    with (tmp_path / "task.jsonl").open("wb") as f:
+        f.write(b'{"prompt": "')
+        f.seek(100 * 2**20)
+        f.write(b'"}')
+    assert "longer than" in refused(tiny_folder, tmp_path / "task.jsonl")
+
+
+def test_no_such_task(refused, tiny_folder, tmp_path):
+    assert "task.jsonl" in refused(tiny_folder, tmp_path / "task.jsonl")
+
+
+def test_a_named_column_that_is_missing(refused, tiny_folder, data):
+    assert "questoin" in refused(tiny_folder, data, "--prompt", "questoin")
+
+
+def test_a_label_seen_only_in_test(refused, tiny_folder, data, tmp_path):
+    held = write_rows(tmp_path / "test.jsonl", [*choose_rows(9), {"prompt": "what", "completion": "never seen"}])
+    error = refused(tiny_folder, data, "--test", str(held))
+    assert "never seen" in error and "test.jsonl:10" in error
+
+
+def test_bad_csv_and_parquet(refused, tiny_folder, tmp_path):
+    (tmp_path / "task.csv").write_bytes(b'prompt,completion\n"open,never closed\n')
+    assert "task.csv" in refused(tiny_folder, tmp_path / "task.csv")
+    (tmp_path / "task.parquet").write_bytes(b"PAR1 this is not")
+    assert "task.parquet" in refused(tiny_folder, tmp_path / "task.parquet")
+
+
+@pytest.mark.parametrize(("option", "says"), [
+    (("--keep", "1.2"), "keep"), (("--keep", "0"), "keep"), (("--keep", "97"), "--keep 0.97"),
+    (("--keep", "nan"), "keep"),
+    (("--max-time", "soon"), "is not a time"), (("--max-time", "1s"), "too few"), (("--metric", "acuracy"), "accuracy"),
+    (("--metric", "no_such_module:f"), "no_such_module"), (("--zone", "atlantis"), "atlantis"),
+    (("--threads", "0"), "threads"),
+    (("--max-time", "20s"), "takes longer than")])
+def test_bad_options(option, says, refused, tiny_folder, data):
+    assert says in refused(tiny_folder, data, *option)
+
+
+def test_an_unknown_family(refused, model, data, tmp_path):
+    config = json.loads((model / "config.json").read_text())
+    other = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
+    (model / "config.json").write_text(json.dumps(config | other))
+    error = refused(model, data)
+    assert "mamba" in error and "qwen3" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pickle(refused, model, data, tmp_path):
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    assert "pickle" in refused(model, data)
+    assert not (tmp_path / "out").exists()
+
+
+def test_code_in_the_model_folder(refused, model, data):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "evil.Model"}}))
+    assert "its own code" in refused(model, data)
+
+
+@pytest.mark.parametrize("spoil", ["cut", "header", "empty", "garbage", "shape"])
+def test_corrupt_safetensors(spoil, refused, model, data, tmp_path):
+    file = model / "model.safetensors"
+    whole = file.read_bytes()
+    if spoil == "shape":
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
+    else:
+        file.write_bytes({"cut": whole[:-1000], "header": b"\xff" * 8 + whole[8:], "empty": b"",
+                          "garbage": whole[:8] + b"x" * 500 + whole[508:]}[spoil])
+    error = refused(model, data)
+    assert "model" in error and "mend:" in error
+
+
+@pytest.mark.parametrize("spoil", ["cut", "magic", "empty", "header"])
+def test_corrupt_gguf(spoil, refused, model, data, tmp_path):
+    from lightbulb.formats.gguf import write_gguf
+
+    file = tmp_path / "m.gguf"
+    write_gguf(model, file, "f16")
+    whole = file.read_bytes()
+    file.write_bytes({"cut": whole[: len(whole) // 2], "magic": b"XXXX" + whole[4:], "empty": b"",
+                      "header": whole[:16] + b"\xff" * 16 + whole[32:]}[spoil])
+    assert "m.gguf" in refused(file, data)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_model(refused, data, tmp_path):
+    assert "no model called" in refused("smollm3-135x", data)
+    (tmp_path / "empty").mkdir()
+    assert "config.json" in refused(tmp_path / "empty", data)
+
+
+def test_out_below_a_file(refused, tiny_folder, data, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert "a file stands where a folder is needed" in refused(tiny_folder, data, out=tmp_path / "file" / "run")
+    assert main(["shrink", str(tiny_folder), "--task", str(data), "--out", str(tmp_path / "file")]) == 2
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_no_permission_to_write(refused, tiny_folder, data, monkeypatch):
+    """root may write anywhere, so the refusal is the system's own, raised for it."""
+    made = Path.mkdir
+
+    def mkdir(self, *args, **kwargs):
+        if "out" in self.parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return made(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert "no permission to write" in refused(tiny_folder, data)
+
+
+@pytest.mark.parametrize("at", ["goal.json", "model.safetensors", "tokenizer.json", "lightbulb.json"])
+def test_a_full_disk(at, refused, tiny_folder, data, tmp_path, monkeypatch):
+    """The write of one file fails as on a full disk: exit 1, and the same command then resumes."""
+    import safetensors.torch
+
+
+    text, tensors, copied = Path.write_text, safetensors.torch.save_file, shutil.copyfile
+
+    def full(path) -> None:
+        if at in str(path) and "out" in Path(path).parts:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", lambda self, *a, **k: (full(self), text(self, *a, **k))[1])
+        patch.setattr(safetensors.torch, "save_file",
+                      lambda t, path, *a, **k: (full(path), tensors(t, path, *a, **k))[1])
+        patch.setattr(shutil, "copyfile", lambda a, b, **k: (full(b), copied(a, b, **k))[1])
+        error = refused(tiny_folder, data, code=1)
+    assert "no space left" in error and "resumes" in error
+    folder = tmp_path / "out" / "run"
+    assert [p for p in (folder / "steps").iterdir()] == []
+    assert (folder / "goal.json").exists() == (at != "goal.json")
+
+
+def test_a_disk_that_really_is_full(refused, tiny_folder, data):
+    """/dev/full refuses every byte."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    from lightbulb.errors import StorageFull
+    from lightbulb.store import plain_os_errors
+
+    with pytest.raises(StorageFull), plain_os_errors(Path("/dev/full")), open("/dev/full", "w", buffering=1) as f:
+        f.write("x\n")
+
+
+def test_a_damaged_run_folder(tiny_folder, data, tmp_path, capsys):
+    folder = tmp_path / "out"
+    (folder / "steps").mkdir(parents=True)
+    (folder / "goal.json").write_text("{")
+    assert main(["shrink", str(tiny_folder), "--task", str(data), "--out", str(folder), "--threads", "1"]) == 1
+    assert "cannot read a record" in capsys.readouterr().err
+
+
+def test_bad_recipes(tiny_folder, data, tmp_path, capsys):
+    recipe = tmp_path / "recipe.toml"
+    for step, says in (('label = "a"\npass = "explode"', "no pass 'explode'"),
+                       ('label = "a"\npass = "distill"', "needs an input 'logits'"),
+                       ('label = "a"\npass = "prune-depth"\nparameters = { layers = 99 }', "99 layers")):
+        recipe.write_text(f'model = "{tiny_folder}"\ntask = "{data}"\n[[step]]\n{step}\n')
+        assert main(["run", str(recipe), "--out", str(tmp_path / "out"), "--threads", "1"]) == 2
+        err = capsys.readouterr().err
+        assert says in err and "Traceback" not in err
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_bad_questions(tmp_path, capsys):
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    assert main(["ask", str(tmp_path / "m.gguf"), "hello"]) == 2
+    assert "m.gguf" in capsys.readouterr().err
+
+
+def test_a_model_without_a_tokenizer(refused, model, data):
+    (model / "tokenizer.json").unlink()
+    assert "tokenizer.json" in refused(model, data)
+
+
+@pytest.mark.slow
+def test_a_width_that_fits_no_blocks_is_exported_as_f16(tmp_path, data, monkeypatch):
+    from lightbulb.energy import protocol
+
+    monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
+    model = tiny_model(tmp_path / "narrow", layers=2, width=48)
+    out = tmp_path / "run"
+    assert main(["shrink", str(model), "--task", str(data), "--out", str(out), "--max-time", "10m", "--keep", "0.5",
+                 "--threads", "1"]) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert any(c["chosen"] and c["name"].endswith("f16") for c in result["candidates"])
+    assert (out / "model.gguf").stat().st_size == result["student"]["bytes"]
+
+
+@pytest.mark.slow
+def test_a_task_of_ten_examples(tmp_path, tiny_folder, monkeypatch):
+    """One validation example, one test example."""
+    from lightbulb.energy import protocol
+
+    monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
+    data = write_rows(tmp_path / "task.jsonl", choose_rows(10))
+    out = tmp_path / "run"
+    assert main(["shrink", str(tiny_folder), "--task", str(data), "--kind", "choose", "--out", str(out),
+                 "--max-time", "10m", "--threads", "1"]) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["verdict"] in ("kept", "within-noise", "not-kept")
+
+
+@pytest.mark.slow
+def test_long_prompts_and_long_completions(tmp_path, tiny_folder, monkeypatch):
+    """Longer than a training sequence and than the default context."""
+    from lightbulb.energy import protocol
+
+    monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
+    rows = [{"prompt": f"say {i} " + "kitchen lights please " * (150 * (i % 3)),
+             "completion": f"{i} ÄÖÜ ☃ " * (20 + i * 3)} for i in range(16)]
+    data = write_rows(tmp_path / "task.jsonl", rows)
+    out = tmp_path / "run"
+    assert main(["shrink", str(tiny_folder), "--task", str(data), "--kind", "generate", "--metric", "chrf", "--out",
+                 str(out), "--max-time", "10m", "--threads", "1"]) == 0
+    assert (out / "result.json").exists()

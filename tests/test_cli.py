@@ -1,0 +1,106 @@
+"""The command line: light to import, honest exit codes, one JSON object when asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lightbulb import api
+from lightbulb.cli import main
+from lightbulb.errors import RunFailure
+
+
+def python(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def test_import_without_torch_and_quickly():
+    heavy = "{'torch', 'transformers', 'datasets', 'gguf', 'xllamacpp', 'plotly', 'pandas', 'sklearn'}"
+    code = f"""
+import sys, time
+begin = time.process_time()
+import lightbulb.cli
+print(time.process_time() - begin)
+heavy = {heavy} & set(sys.modules)
+assert not heavy, heavy
+"""
+    found = [python(code) for _ in range(2)]  # the first may still compile
+    assert found[1].returncode == 0, found[1].stderr
+    assert float(found[1].stdout) < 0.3
+
+
+def test_import_of_the_package_is_lazy():
+    done = python("import lightbulb, sys; assert 'torch' not in sys.modules; assert callable(lightbulb.shrink)")
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_verb():
+    done = subprocess.run([sys.executable, "-m", "lightbulb", "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in ("shrink", "run", "ask", "report"))
+
+
+def one_error(capsys) -> str:
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("error: ") == 1 and "Traceback" not in err
+    return err
+
+
+def test_user_errors_exit_2(capsys, tmp_path):
+    assert main(["ask", str(tmp_path), "hello"]) == 2
+    assert "there is no model here yet" in one_error(capsys)
+    assert main(["report", str(tmp_path)]) == 2
+    assert "no finished run here" in one_error(capsys)
+    assert main(["run", str(tmp_path / "none.toml"), "--out", str(tmp_path / "out")]) == 2
+    assert "cannot read the recipe" in one_error(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failures_exit_1(capsys, tmp_path, monkeypatch):
+    def fails(folder):
+        raise RunFailure("it broke", where="there", mend="do this")
+
+    monkeypatch.setattr(api, "report", fails)
+    assert main(["report", str(tmp_path)]) == 1
+    assert one_error(capsys) == "error: it broke\n  where: there\n  mend:  do this\n"
+
+
+def test_interrupt_exits_130(capsys, tmp_path, monkeypatch):
+    def stops(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "report", stops)
+    assert main(["report", str(tmp_path)]) == 130
+    assert "the same command resumes" in capsys.readouterr().err
+
+
+def test_json_is_one_object_on_stdout(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(api, "report", lambda folder: folder / "report.html")
+    assert main(["report", str(tmp_path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"report": str(tmp_path / "report.html")} and err == "" and out.count("\n") == 1
+
+
+def test_a_wrong_option_is_tyro_s_business(capsys):
+    with pytest.raises(SystemExit) as e:
+        main(["shrink", "m", "--tsk", "x"])
+    assert e.value.code == 2
+
+
+def test_dry_run_writes_nothing_and_says_what_it_would_do(capsys, tiny_folder, tmp_path, monkeypatch):
+    from conftest import choose_rows, write_rows
+
+    monkeypatch.chdir(tmp_path)
+    data = write_rows(tmp_path / "task.jsonl", choose_rows(60))
+    begin = time.perf_counter()
+    arguments = ["shrink", str(tiny_folder), "--task", str(data), "--max-time", "15m", "--dry-run", "--threads", "1"]
+    assert main([*arguments, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["seconds"]["source"] == "estimated" and record["seconds"]["low"] < record["seconds"]["high"] <= 1000
+    assert main(arguments) == 0
+    assert "[[step]]" in capsys.readouterr().out
+    assert [p.name for p in tmp_path.iterdir()] == ["task.jsonl"] and time.perf_counter() - begin < 60

@@ -1,0 +1,99 @@
+"""What the documentation says about the repository is so: the tests, modules and files it names exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "ARCHITECTURE.md", "STYLE.md", "CHANGELOG.md", "docs/decisions.md", "docs/lab-notes.md",
+         "docs/benchmarks.md", "examples/README.md")
+NAMED_TEST = re.compile(r"`((?:tests|src)/[\w/]+\.py)::(\w+)`")
+
+
+@cache
+def functions(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def invariants() -> list[str]:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Invariants")[2]
+    return re.findall(r"^\d+\. .*(?:\n   .*)*", text, re.MULTILINE)
+
+
+def test_every_invariant_names_tests_that_exist() -> None:
+    found = invariants()
+    assert [int(i.partition(".")[0]) for i in found] == list(range(1, len(found) + 1)) and len(found) > 10
+    for invariant in found:
+        named = NAMED_TEST.findall(invariant)
+        assert named, f"names no test: {invariant}"
+        for file, function in named:
+            assert (ROOT / file).exists(), f"no {file}: {invariant}"
+            assert function in functions(ROOT / file), f"no {function} in {file}: {invariant}"
+
+
+def test_the_map_names_every_module() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    package = ROOT / "src" / "lightbulb"
+    for module in package.rglob("*.py"):
+        if module.name == "__init__.py":
+            continue
+        folder = module.relative_to(package).parent.parts
+        row = next((line for line in text.splitlines() if line.startswith(f"| `{folder[0]}/`")), "") if folder else text
+        named = f"{folder[-1]}/" if len(folder) > 1 else module.stem
+        assert re.search(rf"`{re.escape(named)}(\.py)?`", row), f"{module.relative_to(ROOT)} is not on the map"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / page).parent.joinpath(link).exists(), f"{page} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name in re.findall(r"\b(?:benchmarks|docs|examples|tests)/[\w/]+\.\w+", text):
+        if not name.startswith("docs/runs") and f"../{name}" not in text:
+            assert (ROOT / name).exists(), f"{page} names {name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_use_verbs_and_options_that_exist(page: str) -> None:
+    import inspect
+
+    from lightbulb.cli import VERBS
+
+    text = (ROOT / page).read_text(encoding="utf-8")
+    fenced = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks = "\n".join(fenced + re.findall(r"^    .*", text, re.MULTILINE))
+    for verb, rest in re.findall(r"^ *lightbulb ([a-z]+) (.*)$", blocks, re.MULTILINE):
+        assert verb in VERBS, f"{page}: there is no verb {verb}"
+        options = {name.replace("_", "-") for name in inspect.signature(VERBS[verb]).parameters}
+        assert set(re.findall(r"--([a-z-]+)", rest)) <= options, f"{page}: lightbulb {verb} {rest}"
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        named = re.findall(r"\bmake ([a-z]+)\b(?=\s*(?:`|#|$))", text, re.MULTILINE)
+        assert set(named) <= targets, f"{page}: {set(named) - targets}"
+
+
+def test_the_pins_hold_every_dependency() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower() for line in lines if "==" in line}
+    missing = {re.match(r"[\w.-]+", w).group().lower() for w in wanted} - {p for p in pinned}  # type: ignore[union-attr]
+    assert not missing, f"not pinned: {missing}"
+    assert not any("+" in line or "@" in line for line in lines), "a local version cannot be installed elsewhere"

@@ -1,0 +1,98 @@
+"""Recipes: TOML there and back, and every mistake named before any work is done."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightbulb.errors import RecipeError
+from lightbulb.passes import PASSES, pass_class
+from lightbulb.passes.base import Pass
+from lightbulb.recipe import Recipe, Step, step
+from lightbulb.search.plan import Shape, Work, make_plan
+from lightbulb.search.steps import proof_steps, quantized, teacher_steps, trained
+
+GOOD = """
+model = "smollm2-135m"
+task = "home"
+[[step]]
+label = "framed"
+pass = "frame"
+[[step]]
+label = "f16"
+pass = "export"
+parameters = { quantization = "f16" }
+"""
+
+
+def full_recipe() -> Recipe:
+    plan = make_plan(Shape(30, 3_500_000, 49_152, 576), Work("choose", 9000, 200_000, 3000, 60_000, 900, 1.0), 1e11,
+                     3600)
+    label = "student-4-distill"
+    steps = [*teacher_steps(plan), *trained(4, "distill", 5, plan, label),
+             *quantized(label, "distill", "q4_0", plan)[1], *proof_steps(f"{label}-q4_0", plan, 5)]
+    return Recipe(model='a "model"', task="path/to/täsk.jsonl", seed=3, step=tuple(steps))
+
+
+def test_a_whole_recipe_survives_toml(tmp_path):
+    recipe = full_recipe()
+    recipe.write(tmp_path / "recipe.toml")
+    read = Recipe.read(tmp_path / "recipe.toml")
+    assert read == recipe
+    assert [s.build() for s in read.steps] == [s.build() for s in recipe.steps]
+    assert all(isinstance(s.build(), Pass) for s in read.steps)
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.integers(0, 2**31), st.text())
+def test_any_text_survives_toml(model, task, seed, value):
+    recipe = Recipe(model=model, task=task, seed=seed,
+                    step=(Step(label="a", **{"pass": "frame"}, parameters={"x": value}),))
+    import tomllib
+
+    assert Recipe(**tomllib.loads(recipe.as_toml())) == recipe
+
+
+def test_step_keeps_only_what_is_not_a_default():
+    made = step("e", pass_class("export")(quantization="q8_0"), "m")
+    assert made.parameters == {"quantization": "q8_0"} and made.build() == pass_class("export")(quantization="q8_0")
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_every_pass_goes_by_its_own_name(name):
+    assert pass_class(name).name == name
+
+
+def write(tmp_path, text: str):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("model = ", "not TOML"), (GOOD.replace('model = "smollm2-135m"', ""), "model: Field required"),
+    (GOOD + 'surprise = 1\n', "surprise"), (GOOD.replace('"f16"\npass', '"framed"\npass'), "two steps are called"),
+    (GOOD.replace('pass = "frame"', 'pass = "frame"\nfrom = "nowhere"'), "reads 'nowhere'"),
+    (GOOD.replace('"framed"', '"Not a label"'), "label"), ('model = "m"\ntask = "t"\nstep = []\n', "step")])
+def test_a_recipe_that_does_not_fit_is_refused(tmp_path, text, says):
+    with pytest.raises(RecipeError, match=says) as e:
+        Recipe.read(write(tmp_path, text))
+    assert str(tmp_path / "recipe.toml") in e.value.where and e.value.exit_code == 2
+
+
+def test_no_recipe(tmp_path):
+    with pytest.raises(RecipeError, match="cannot read the recipe"):
+        Recipe.read(tmp_path / "none.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="not TOML"):
+        Recipe.read(tmp_path / "bytes.toml")
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (('pass = "export"', 'pass = "explode"'), "no pass 'explode'"), (('"f16" }', '"f17" }'), "quantization"),
+    (('quantization = "f16"', 'quantisation = "f16"'), "quanti")])
+def test_a_step_that_does_not_fit_is_refused(tmp_path, change, says):
+    recipe = Recipe.read(write(tmp_path, GOOD.replace(*change)))
+    with pytest.raises(RecipeError, match=says):
+        for s in recipe.steps:
+            s.build()

@@ -1,0 +1,139 @@
+"""The main job end to end on tiny models, through the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from conftest import METRICS, ROWS, write_rows
+from tiny import tiny_model
+
+from lightbulb.cli import main
+from lightbulb.energy import protocol
+from lightbulb.search import speed
+
+KEYS = {"verdict", "task", "kind", "metric", "teacher", "baselines", "student", "retention", "making",
+        "break_even_answers"}
+EXAMPLES = {"choose": 300, "generate": 40, "text": 40}
+FILES = {"model.gguf", "result.json", "report.html", "README.md", "recipe.toml", "goal.json", "plan.json"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Short windows, and a plan that does not hang on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "WINDOW_SECONDS", 0.02)
+        patch.setattr(speed, "train_flops", lambda width, feed_forward, threads: 1e9)
+        yield
+
+
+def shrink(folder, model, data, *more: str) -> int:
+    return main(["shrink", str(model), "--task", str(data), "--out", str(folder), "--max-time", "15m", "--keep", "0.9",
+                 "--threads", "1", *more])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One finished run of each kind, made when it is first asked for."""
+    folder, made = tmp_path_factory.mktemp("runs"), {}
+
+    def run(kind: str):
+        if kind not in made:
+            model = tiny_model(folder / "model", layers=4) if not (folder / "model").exists() else folder / "model"
+            data = write_rows(folder / f"{kind}.jsonl", ROWS[kind](EXAMPLES[kind]))
+            assert shrink(folder / kind, model, data) == 0
+            made[kind] = folder / kind
+        return made[kind]
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["choose", "generate", "text"])
+def test_a_whole_run(runs, kind):
+    folder = runs(kind)
+    assert {p.name for p in folder.iterdir()} >= FILES
+    result = json.loads((folder / "result.json").read_text())
+    assert result.keys() >= KEYS
+    assert result["kind"] == kind and result["metric"] == METRICS[kind]
+    assert result["verdict"] in ("kept", "within-noise", "not-kept")
+    student, teacher = result["student"], result["teacher"]
+    assert student["path"] == "model.gguf" and student["runtime"] == "llamacpp"
+    assert student["bytes"] == (folder / "model.gguf").stat().st_size < teacher["bytes"]
+    assert [b["name"] for b in result["baselines"]] == ["adapted teacher, q8_0, llama.cpp",
+                                                        "adapted teacher, q4_0, llama.cpp"]
+    for model in (teacher, student, *result["baselines"]):
+        for name in ("score", "joules_per_answer", "cpu_seconds_per_answer", "tokens_per_second"):
+            figure = model[name]
+            assert figure["value"] is not None and figure["low"] <= figure["value"] <= figure["high"], name
+        assert model["joules_per_answer"]["source"] in ("estimated", "measured")
+    assert result["making"]["seconds"] > 0 and result["making"]["joules"]["value"] > 0
+    assert result["making"]["seconds"] == pytest.approx(sum(row["seconds"] for row in result["ledger"]))
+    assert result["verify"]["same_tokens"]["value"] == 1
+    assert not any((folder / "scratch").glob("*"))
+
+
+@pytest.mark.slow
+def test_the_tiny_choose_task_is_learnt_and_kept(runs):
+    result = json.loads((runs("choose") / "result.json").read_text())
+    assert result["teacher"]["score"]["value"] >= 0.6  # chance is 0.2
+    assert sum(c["chosen"] for c in result["candidates"]) == 1
+    assert any("plain" in c["name"] for c in result["candidates"])
+
+
+def test_the_same_command_again_is_done(runs, capsys, tmp_path):
+    folder = runs("choose")
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+    data = folder.parent / "choose.jsonl"
+    capsys.readouterr()
+    assert shrink(folder, folder.parent / "model", data) == 0
+    assert "is done; nothing to do" in capsys.readouterr().err
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert shrink(folder, folder.parent / "model", data, "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out).keys() >= KEYS and err == ""
+
+
+def test_another_goal_in_the_same_folder_is_refused(runs, capsys):
+    folder = runs("choose")
+    assert shrink(folder, folder.parent / "model", folder.parent / "choose.jsonl", "--seed", "5") == 2
+    assert "this folder holds another run" in capsys.readouterr().err
+
+
+def test_ask(runs, capsys):
+    folder = runs("choose")
+    answers = {row["completion"] for row in ROWS["choose"](10)}
+    capsys.readouterr()
+    assert main(["ask", str(folder), "one two card three", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["text"] in answers and record["output_tokens"] == 1 and record["prompt_tokens"] > 1
+    assert record["joules"]["value"] is not None
+    assert main(["ask", str(folder / "model.gguf"), "one two card three"]) == 0
+    out, err = capsys.readouterr()
+    assert out.strip() == record["text"] and "1 written" in err
+    assert main(["ask", str(folder), "  "]) == 2
+
+
+def test_ask_of_a_generate_run(runs, capsys):
+    folder = runs("generate")
+    capsys.readouterr()
+    assert main(["ask", str(folder), "turn on the light number 3", "--max-tokens", "9", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert 1 <= record["output_tokens"] <= 9
+
+
+def test_the_report_again_is_the_same_report(runs, capsys):
+    folder = runs("choose")
+    before = (folder / "README.md").read_bytes()
+    assert main(["report", str(folder)]) == 0
+    assert (folder / "README.md").read_bytes() == before
+
+
+def test_the_recipe_that_was_chosen_makes_the_same_file(runs, capsys, tmp_path):
+    """recipe.toml by `lightbulb run`, in another folder: the same bytes."""
+    folder = runs("choose")
+    assert main(["run", str(folder / "recipe.toml"), "--out", str(tmp_path / "again"), "--threads", "1"]) == 0
+    digest = hashlib.sha256((folder / "model.gguf").read_bytes()).hexdigest()
+    files = [hashlib.sha256(f.read_bytes()).hexdigest() for f in (tmp_path / "again" / "steps").glob("*/model.gguf")]
+    assert digest in files
