@@ -54,19 +54,43 @@ def main() -> int:
     model, task = prepare(asked.out, asked.layers, asked.width, asked.examples, asked.seed)
 
     def command(folder: Path) -> list[str]:
-        return [sys.executable, "-m", "lightbulb", "shrink", str(model), "--task", str(task), "--keep", "0.9",
-                "--max-time", MAX_TIME, "--threads", "1", "--out", str(folder), "--seed", str(asked.seed)]
+        return [
+            sys.executable,
+            "-m",
+            "lightbulb",
+            "shrink",
+            str(model),
+            "--task",
+            str(task),
+            "--keep",
+            "0.9",
+            "--max-time",
+            MAX_TIME,
+            "--threads",
+            "1",
+            "--out",
+            str(folder),
+            "--seed",
+            str(asked.seed),
+        ]
 
     with ThreadPoolExecutor(asked.jobs) as pool:
         alone = [asked.out / f"alone-{n}" for n in range(max(2, asked.jobs))]
         durations = list(pool.map(lambda folder: finish(command(folder), folder), alone))
         check_plans(alone)
         wanted = {sha256_of_file(folder / "model.gguf") for folder in alone}
-        print(f"{len(alone)} runs left alone, {asked.jobs} side by side: {min(durations):.0f} to {max(durations):.0f}"
-              f" s, {len(wanted)} sha256: {', '.join(s[:16] for s in sorted(wanted))}", flush=True)
+        print(
+            f"{len(alone)} runs left alone, {asked.jobs} side by side: {min(durations):.0f} to {max(durations):.0f}"
+            f" s, {len(wanted)} sha256: {', '.join(s[:16] for s in sorted(wanted))}",
+            flush=True,
+        )
         moments = kill_moments(asked.kills, min(durations), measure_share(alone[0]), asked.seed)
-        trials = list(pool.map(lambda n: trial(n, moments[n], command, asked.out / f"kill-{n + 1}", asked.keep_runs),
-                               range(asked.kills)))
+        trials = list(
+            pool.map(
+                lambda n: trial(n, moments[n], command, asked.out / f"kill-{n + 1}", asked.keep_runs),
+                range(asked.kills),
+            )
+        )
     first = sha256_of_file(alone[0] / "model.gguf")
     same = sum(t.sha256 == first for t in trials)
     print(table(trials, first), flush=True)
@@ -80,8 +104,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/kill_resume"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trials side by side")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--examples", type=int, default=1200, help="training examples: more make training longer, and "
-                        "beyond a minute a step it writes checkpoints")
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=1200,
+        help="training examples: more make training longer, and beyond a minute a step it writes checkpoints",
+    )
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--keep-runs", action="store_true", help="leave the folders of good trials")
@@ -192,8 +220,11 @@ def check_plans(folders: Sequence[Path]) -> None:
     free = ("train_flops", "proof_seconds")
     plans = [{k: v for k, v in read_json(f / "plan.json").items() if k not in free} for f in folders]
     speeds = sorted({read_json(f / "plan.json")["train_flops"] for f in folders})
-    print(f"speed in the plans: {', '.join(f'{s / 1e9:.1f} Gflop/s' for s in speeds)}; decisions "
-          f"{'equal' if all(p == plans[0] for p in plans) else 'DIFFER: ' + json.dumps(plans)}", flush=True)
+    print(
+        f"speed in the plans: {', '.join(f'{s / 1e9:.1f} Gflop/s' for s in speeds)}; decisions "
+        f"{'equal' if all(p == plans[0] for p in plans) else 'DIFFER: ' + json.dumps(plans)}",
+        flush=True,
+    )
 
 
 def table(trials: Sequence[Trial], wanted: str) -> str:

@@ -45,8 +45,12 @@ class Attempts:
         rows = read_json(path) if path.exists() else []
         if not rows:
             return Attempts(None, None, 0)
-        return Attempts(sum(r["wall_seconds"] for r in rows), max(r["peak_bytes"] for r in rows), len(rows),
-                        f"{rows[-1]['date']}, commit {rows[-1]['commit']}")
+        return Attempts(
+            sum(r["wall_seconds"] for r in rows),
+            max(r["peak_bytes"] for r in rows),
+            len(rows),
+            f"{rows[-1]['date']}, commit {rows[-1]['commit']}",
+        )
 
 
 def main() -> int:
@@ -85,8 +89,23 @@ def account(folder: Path) -> Path:
 def shrink(asked: argparse.Namespace, task: str, folder: Path) -> int:
     """Runs the command to its end (or finds it done) and notes wall time and peak memory; returns its exit code."""
     done_before = (folder / "result.json").exists()
-    command = [sys.executable, "-m", "lightbulb", "shrink", asked.model, "--task", task, "--keep", asked.keep,
-               "--max-time", asked.max_time, "--seed", asked.seed, "--out", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "lightbulb",
+        "shrink",
+        asked.model,
+        "--task",
+        task,
+        "--keep",
+        asked.keep,
+        "--max-time",
+        asked.max_time,
+        "--seed",
+        asked.seed,
+        "--out",
+        str(folder),
+    ]
     path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     begin = time.monotonic()
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
@@ -94,8 +113,12 @@ def shrink(asked: argparse.Namespace, task: str, folder: Path) -> int:
     process.returncode = os.waitstatus_to_exitcode(status)
     if not done_before and folder.exists():
         rows = read_json(account(folder)) if account(folder).exists() else []
-        row = {"wall_seconds": time.monotonic() - begin, "peak_bytes": usage.ru_maxrss * 1024,
-               "date": date.today().isoformat(), "commit": commit()}
+        row = {
+            "wall_seconds": time.monotonic() - begin,
+            "peak_bytes": usage.ru_maxrss * 1024,
+            "date": date.today().isoformat(),
+            "commit": commit(),
+        }
         write_json(account(folder), [*rows, row])
     return process.returncode
 
@@ -110,15 +133,19 @@ def test_items(folder: Path) -> str:
 def render(result: Result, attempts: Attempts, items: str) -> str:
     """The table of one task and the lines under it, as markdown."""
     head = f"test score, {result.metric}"
-    lines = [f"| | {head} | bytes | CPU per answer | joules per answer | student: fewer CPU seconds | fewer bytes |",
-             "|---|---|--:|---|---|---|---|"]
+    lines = [
+        f"| | {head} | bytes | CPU per answer | joules per answer | student: fewer CPU seconds | fewer bytes |",
+        "|---|---|--:|---|---|---|---|",
+    ]
     for model in result.models:
         name = "**" + model.name + "**" if model is result.student else model.name
         if model.name == result.compare_with and model is not result.teacher:
             name += " (cheapest within one point of f16)"
-        lines.append(f"| {name} | {units.text(model.score)} | {units.text(units.counted_bytes(model.bytes))} | "
-                     f"{cell(model.cpu_seconds_per_answer)} | {cell(model.joules_per_answer, source=True)} | "
-                     f"{times(result, model, 'cpu_seconds_per_answer')} | {times(result, model, 'bytes')} |")
+        lines.append(
+            f"| {name} | {units.text(model.score)} | {units.text(units.counted_bytes(model.bytes))} | "
+            f"{cell(model.cpu_seconds_per_answer)} | {cell(model.joules_per_answer, source=True)} | "
+            f"{times(result, model, 'cpu_seconds_per_answer')} | {times(result, model, 'bytes')} |"
+        )
     return "\n".join([*lines, "", f"* test items answered: {items}", *summary(result, attempts)])
 
 
@@ -134,25 +161,45 @@ def times(result: Result, before: Scored, quantity: Quantity) -> str:
 
 def summary(result: Result, attempts: Attempts) -> list[str]:
     making = result.making
-    clock = f"{units.quantity(attempts.wall_seconds, 's')} in {attempts.count} attempt{'s' * (attempts.count != 1)}" \
-        if attempts.count else "not measured (the run was finished before)"
+    clock = (
+        f"{units.quantity(attempts.wall_seconds, 's')} in {attempts.count} attempt{'s' * (attempts.count != 1)}"
+        if attempts.count
+        else "not measured (the run was finished before)"
+    )
     processor, threads = (result.machine.get(key, "unknown") for key in ("processor", "threads used"))
-    return [f"* verdict: **{result.verdict}**; retention {units.text(result.retention, '')} of the adapted teacher, "
-            f"asked for {result.keep:g}",
-            f"* making: {units.quantity(making.seconds, 's')}, {units.text(making.cpu_seconds)} of CPU time, "
-            f"{units.text(making.joules, source=True)}",
-            f"* paid back after {units.text(result.break_even_answers, source=True)}",
-            f"* wall time of the whole command: {clock}; peak memory "
-            f"{units.quantity(attempts.peak_bytes, 'B')}",
-            f"* machine: {processor}, {threads} threads; "
-            + ", ".join(f"{name} {version}" for name, version in result.versions.items())]
+    return [
+        f"* verdict: **{result.verdict}**; retention {units.text(result.retention, '')} of the adapted teacher, "
+        f"asked for {result.keep:g}",
+        f"* making: {units.quantity(making.seconds, 's')}, {units.text(making.cpu_seconds)} of CPU time, "
+        f"{units.text(making.joules, source=True)}",
+        f"* paid back after {units.text(result.break_even_answers, source=True)}",
+        f"* wall time of the whole command: {clock}; peak memory {units.quantity(attempts.peak_bytes, 'B')}",
+        f"* machine: {processor}, {threads} threads; "
+        + ", ".join(f"{name} {version}" for name, version in result.versions.items()),
+    ]
 
 
 def provenance(asked: argparse.Namespace, task: str, attempts: Attempts) -> str:
     """The command that prints the table again, when its run ended, and on which commit."""
-    command = shlex.join(["python", "benchmarks/main_job.py", "--model", asked.model, "--task", task, "--keep",
-                          asked.keep, "--max-time", asked.max_time, "--seed", asked.seed, "--out", str(asked.out),
-                          "--write"])
+    command = shlex.join(
+        [
+            "python",
+            "benchmarks/main_job.py",
+            "--model",
+            asked.model,
+            "--task",
+            task,
+            "--keep",
+            asked.keep,
+            "--max-time",
+            asked.max_time,
+            "--seed",
+            asked.seed,
+            "--out",
+            str(asked.out),
+            "--write",
+        ]
+    )
     return f"```\n{command}\n```\nRun: {attempts.finished}."
 
 
@@ -175,7 +222,7 @@ def write_section(page: Path, name: str, section: str) -> None:
     if begin in text and end in text:
         text = re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: block, text, flags=re.DOTALL)
     else:
-        next_heading = re.search(r"^## ", text[text.index(HEADING) + len(HEADING):], re.MULTILINE)
+        next_heading = re.search(r"^## ", text[text.index(HEADING) + len(HEADING) :], re.MULTILINE)
         at = len(text) if next_heading is None else text.index(HEADING) + len(HEADING) + next_heading.start()
         text = text[:at].rstrip() + "\n\n" + block + "\n\n" + text[at:]
     write_text(page, text.rstrip() + "\n")

@@ -30,8 +30,13 @@ def choose_rows(n: int, seed: int = 0) -> list[dict[str, str]]:
 
 
 def generate_rows(n: int) -> list[dict[str, str]]:
-    return [{"prompt": f"turn on the light number {i}",
-             "completion": json.dumps({"device": "light", "number": i, "state": "on"})} for i in range(n)]
+    return [
+        {
+            "prompt": f"turn on the light number {i}",
+            "completion": json.dumps({"device": "light", "number": i, "state": "on"}),
+        }
+        for i in range(n)
+    ]
 
 
 def text_rows(n: int) -> list[dict[str, str]]:
@@ -51,9 +56,15 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
 def tiny_task(kind: str, n: int = 60) -> Task:
     rows = [Example(r.get("prompt", ""), r.get("completion") or r["text"]) for r in ROWS[kind](n)]
     a, b = n * 7 // 10, n * 85 // 100
-    return Task(name=f"tiny-{kind}", kind=kind, metric=METRICS[kind], train=tuple(rows[:a]),
-                validation=tuple(rows[a:b]),
-                test=tuple(rows[b:]), answers=tuple(sorted(ANSWERS.values())) if kind == "choose" else ())
+    return Task(
+        name=f"tiny-{kind}",
+        kind=kind,
+        metric=METRICS[kind],
+        train=tuple(rows[:a]),
+        validation=tuple(rows[a:b]),
+        test=tuple(rows[b:]),
+        answers=tuple(sorted(ANSWERS.values())) if kind == "choose" else (),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,9 @@ class LlamaServer:
         self.address = address
 
     def post(self, path: str, **body: Any) -> Any:
-        request = urllib.request.Request(self.address + path, data=json.dumps(body).encode(),
-                                         headers={"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.address + path, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=60) as reply:
             return json.loads(reply.read())
 
@@ -25,8 +26,15 @@ class LlamaServer:
         return self.post("/tokenize", content=text, add_special=False, parse_special=True)["tokens"]
 
     def greedy(self, ids: list[int], n: int) -> list[int]:
-        reply = self.post("/completion", prompt=ids, n_predict=n, temperature=0.0, return_tokens=True,
-                          ignore_eos=False, cache_prompt=False)
+        reply = self.post(
+            "/completion",
+            prompt=ids,
+            n_predict=n,
+            temperature=0.0,
+            return_tokens=True,
+            ignore_eos=False,
+            cache_prompt=False,
+        )
         return reply["tokens"]
 
     def logprobs(self, ids: list[int], top: int) -> dict[int, float]:
@@ -36,8 +44,15 @@ class LlamaServer:
         UTF-8 character. They are of the logits before the bias.
         """
         letter = self.tokenize("e")[-1]
-        reply = self.post("/completion", prompt=ids, n_predict=1, temperature=-1.0, n_probs=top, cache_prompt=False,
-                          logit_bias=[[letter, 1e4]])
+        reply = self.post(
+            "/completion",
+            prompt=ids,
+            n_predict=1,
+            temperature=-1.0,
+            n_probs=top,
+            cache_prompt=False,
+            logit_bias=[[letter, 1e4]],
+        )
         return {t["id"]: t["logprob"] for t in reply["completion_probabilities"][0]["top_logprobs"]}
 
 

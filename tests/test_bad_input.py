@@ -59,17 +59,23 @@ FILES = {
     "empty": (b"", "the file is empty"),
     "blank": (b"\n\n \n", "the file holds no rows"),
     "truncated": ("".join(json.dumps(r) + "\n" for r in choose_rows(40)).encode()[:-20], "cut off"),
-    "mixed-encoding": ((ROW + "\n").encode() * 9 + '{"prompt": "café", "completion": "x"}\n'.encode("latin-1"),
-                       "not UTF-8"),
+    "mixed-encoding": (
+        (ROW + "\n").encode() * 9 + '{"prompt": "café", "completion": "x"}\n'.encode("latin-1"),
+        "not UTF-8",
+    ),
     "utf-16": ((ROW + "\n").encode("utf-16") * 9, "UTF-16"),
     "nul": ((ROW + "\n").encode() * 9 + b"\0\n", "NUL"),
     "duplicate-only": ((ROW + "\n").encode() * 50, "every answer is 'greeting'"),
-    "duplicate-prompts": (lines(*[{"prompt": "hi", "completion": "ab"[i % 2]} for i in range(50)]),
-                          "only 1 distinct example"),
+    "duplicate-prompts": (
+        lines(*[{"prompt": "hi", "completion": "ab"[i % 2]} for i in range(50)]),
+        "only 1 distinct example",
+    ),
     "array": (json.dumps([json.loads(ROW)] * 9).encode(), "JSON array"),
     "not-objects": (b'"a"\n"b"\n' * 9, "not a JSON object"),
-    "one-answer": ("".join(json.dumps({"prompt": f"p {i}", "completion": "a"}) + "\n" for i in range(50)).encode(),
-                   "nothing to choose"),
+    "one-answer": (
+        "".join(json.dumps({"prompt": f"p {i}", "completion": "a"}) + "\n" for i in range(50)).encode(),
+        "nothing to choose",
+    ),
     "too-few": ((ROW + "\n").encode() * 3, "at least 8"),
     "missing-columns": (lines(*[{"x1": f"p {i}", "x2": i, "x3": "y"} for i in range(50)]), "column"),
     "deep": (b"[" * 100_000 + b"\n", "nested too deeply"),
@@ -115,13 +121,22 @@ def test_bad_csv_and_parquet(refused, tiny_folder, tmp_path):
     assert "task.parquet" in refused(tiny_folder, tmp_path / "task.parquet")
 
 
-@pytest.mark.parametrize(("option", "says"), [
-    (("--keep", "1.2"), "keep"), (("--keep", "0"), "keep"), (("--keep", "97"), "--keep 0.97"),
-    (("--keep", "nan"), "keep"),
-    (("--max-time", "soon"), "is not a time"), (("--max-time", "1s"), "too few"), (("--metric", "acuracy"), "accuracy"),
-    (("--metric", "no_such_module:f"), "no_such_module"), (("--zone", "atlantis"), "atlantis"),
-    (("--threads", "0"), "threads"),
-    (("--max-time", "20s"), "takes longer than")])
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--keep", "1.2"), "keep"),
+        (("--keep", "0"), "keep"),
+        (("--keep", "97"), "--keep 0.97"),
+        (("--keep", "nan"), "keep"),
+        (("--max-time", "soon"), "is not a time"),
+        (("--max-time", "1s"), "too few"),
+        (("--metric", "acuracy"), "accuracy"),
+        (("--metric", "no_such_module:f"), "no_such_module"),
+        (("--zone", "atlantis"), "atlantis"),
+        (("--threads", "0"), "threads"),
+        (("--max-time", "20s"), "takes longer than"),
+    ],
+)
 def test_bad_options(option, says, refused, tiny_folder, data):
     assert says in refused(tiny_folder, data, *option)
 
@@ -155,8 +170,14 @@ def test_corrupt_safetensors(spoil, refused, model, data, tmp_path):
         config = json.loads((model / "config.json").read_text())
         (model / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
     else:
-        file.write_bytes({"cut": whole[:-1000], "header": b"\xff" * 8 + whole[8:], "empty": b"",
-                          "garbage": whole[:8] + b"x" * 500 + whole[508:]}[spoil])
+        file.write_bytes(
+            {
+                "cut": whole[:-1000],
+                "header": b"\xff" * 8 + whole[8:],
+                "empty": b"",
+                "garbage": whole[:8] + b"x" * 500 + whole[508:],
+            }[spoil]
+        )
     error = refused(model, data)
     assert "model" in error and "mend:" in error
 
@@ -168,8 +189,14 @@ def test_corrupt_gguf(spoil, refused, model, data, tmp_path):
     file = tmp_path / "m.gguf"
     write_gguf(model, file, "f16")
     whole = file.read_bytes()
-    file.write_bytes({"cut": whole[: len(whole) // 2], "magic": b"XXXX" + whole[4:], "empty": b"",
-                      "header": whole[:16] + b"\xff" * 16 + whole[32:]}[spoil])
+    file.write_bytes(
+        {
+            "cut": whole[: len(whole) // 2],
+            "magic": b"XXXX" + whole[4:],
+            "empty": b"",
+            "header": whole[:16] + b"\xff" * 16 + whole[32:],
+        }[spoil]
+    )
     assert "m.gguf" in refused(file, data)
     assert not (tmp_path / "out").exists()
 
@@ -205,7 +232,6 @@ def test_a_full_disk(at, refused, tiny_folder, data, tmp_path, monkeypatch):
     """The write of one file fails as on a full disk: exit 1, and the same command then resumes."""
     import safetensors.torch
 
-
     text, tensors, copied = Path.write_text, safetensors.torch.save_file, shutil.copyfile
 
     def full(path) -> None:
@@ -214,8 +240,9 @@ def test_a_full_disk(at, refused, tiny_folder, data, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", lambda self, *a, **k: (full(self), text(self, *a, **k))[1])
-        patch.setattr(safetensors.torch, "save_file",
-                      lambda t, path, *a, **k: (full(path), tensors(t, path, *a, **k))[1])
+        patch.setattr(
+            safetensors.torch, "save_file", lambda t, path, *a, **k: (full(path), tensors(t, path, *a, **k))[1]
+        )
         patch.setattr(shutil, "copyfile", lambda a, b, **k: (full(b), copied(a, b, **k))[1])
         error = refused(tiny_folder, data, code=1)
     assert "no space left" in error and "resumes" in error
@@ -245,9 +272,11 @@ def test_a_damaged_run_folder(tiny_folder, data, tmp_path, capsys):
 
 def test_bad_recipes(tiny_folder, data, tmp_path, capsys):
     recipe = tmp_path / "recipe.toml"
-    for step, says in (('label = "a"\npass = "explode"', "no pass 'explode'"),
-                       ('label = "a"\npass = "distill"', "needs an input 'logits'"),
-                       ('label = "a"\npass = "prune-depth"\nparameters = { layers = 99 }', "99 layers")):
+    for step, says in (
+        ('label = "a"\npass = "explode"', "no pass 'explode'"),
+        ('label = "a"\npass = "distill"', "needs an input 'logits'"),
+        ('label = "a"\npass = "prune-depth"\nparameters = { layers = 99 }', "99 layers"),
+    ):
         recipe.write_text(f'model = "{tiny_folder}"\ntask = "{data}"\n[[step]]\n{step}\n')
         assert main(["run", str(recipe), "--out", str(tmp_path / "out"), "--threads", "1"]) == 2
         err = capsys.readouterr().err
@@ -273,8 +302,25 @@ def test_a_width_that_fits_no_blocks_is_exported_as_f16(tmp_path, data, monkeypa
     monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
     model = tiny_model(tmp_path / "narrow", layers=2, width=48)
     out = tmp_path / "run"
-    assert main(["shrink", str(model), "--task", str(data), "--out", str(out), "--max-time", "10m", "--keep", "0.5",
-                 "--threads", "1"]) == 0
+    assert (
+        main(
+            [
+                "shrink",
+                str(model),
+                "--task",
+                str(data),
+                "--out",
+                str(out),
+                "--max-time",
+                "10m",
+                "--keep",
+                "0.5",
+                "--threads",
+                "1",
+            ]
+        )
+        == 0
+    )
     result = json.loads((out / "result.json").read_text())
     assert any(c["chosen"] and c["name"].endswith("f16") for c in result["candidates"])
     assert (out / "model.gguf").stat().st_size == result["student"]["bytes"]
@@ -288,8 +334,25 @@ def test_a_task_of_ten_examples(tmp_path, tiny_folder, monkeypatch):
     monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
     data = write_rows(tmp_path / "task.jsonl", choose_rows(10))
     out = tmp_path / "run"
-    assert main(["shrink", str(tiny_folder), "--task", str(data), "--kind", "choose", "--out", str(out),
-                 "--max-time", "10m", "--threads", "1"]) == 0
+    assert (
+        main(
+            [
+                "shrink",
+                str(tiny_folder),
+                "--task",
+                str(data),
+                "--kind",
+                "choose",
+                "--out",
+                str(out),
+                "--max-time",
+                "10m",
+                "--threads",
+                "1",
+            ]
+        )
+        == 0
+    )
     result = json.loads((out / "result.json").read_text())
     assert result["verdict"] in ("kept", "within-noise", "not-kept")
 
@@ -300,10 +363,31 @@ def test_long_prompts_and_long_completions(tmp_path, tiny_folder, monkeypatch):
     from lightbulb.energy import protocol
 
     monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
-    rows = [{"prompt": f"say {i} " + "kitchen lights please " * (150 * (i % 3)),
-             "completion": f"{i} ÄÖÜ ☃ " * (20 + i * 3)} for i in range(16)]
+    rows = [
+        {"prompt": f"say {i} " + "kitchen lights please " * (150 * (i % 3)), "completion": f"{i} ÄÖÜ ☃ " * (20 + i * 3)}
+        for i in range(16)
+    ]
     data = write_rows(tmp_path / "task.jsonl", rows)
     out = tmp_path / "run"
-    assert main(["shrink", str(tiny_folder), "--task", str(data), "--kind", "generate", "--metric", "chrf", "--out",
-                 str(out), "--max-time", "10m", "--threads", "1"]) == 0
+    assert (
+        main(
+            [
+                "shrink",
+                str(tiny_folder),
+                "--task",
+                str(data),
+                "--kind",
+                "generate",
+                "--metric",
+                "chrf",
+                "--out",
+                str(out),
+                "--max-time",
+                "10m",
+                "--threads",
+                "1",
+            ]
+        )
+        == 0
+    )
     assert (out / "result.json").exists()

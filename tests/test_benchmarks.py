@@ -19,8 +19,13 @@ def test_the_table_holds_every_model_and_what_it_cost(tmp_path: Path) -> None:
 
     account = tmp_path / "bank.attempts.json"
     noted = {"date": "2026-11-21", "commit": "0123abc"}
-    write_json(account, [{"wall_seconds": 1000.0, "peak_bytes": 3_000_000_000, **noted},
-                         {"wall_seconds": 1900.0, "peak_bytes": 2_000_000_000, **noted, "commit": "4567def"}])
+    write_json(
+        account,
+        [
+            {"wall_seconds": 1000.0, "peak_bytes": 3_000_000_000, **noted},
+            {"wall_seconds": 1900.0, "peak_bytes": 2_000_000_000, **noted, "commit": "4567def"},
+        ],
+    )
     assert "4567def" in main_job.Attempts.read(account).finished
     text = main_job.render(sample_result(), main_job.Attempts.read(account), "3,080 (all)")
     rows = [line for line in text.splitlines() if line.startswith("| ")]

@@ -15,18 +15,44 @@ from lightbulb.testing import PassCase, PassConformance, RuntimeCase, RuntimeCon
 from lightbulb.train.loop import Schedule
 
 SHORT = Schedule(epochs=1, learning_rate=1e-3, batch_size=8)
-MORE = {"adapt": {"freeze_layers": 1}, "trim-vocab": {"size": 300}, "teacher-logits": {"top_k": 4},
-        "prune-depth": {"layers": 1}, "distill": {"temperature": 1.0}, "quantize": {"grid": "q8_0"},
-        "export": {"embedding": "q8_0"}, "verify": {"prompts": 4}, "evaluate": {"limit": 3}, "measure": {"trials": 3}}
-PARAMETERS = {"adapt": {"schedule": SHORT}, "prune-depth": {"layers": 2}, "distill": {"schedule": SHORT},
-              "quantize": {"recover": SHORT}, "export": {"quantization": "q4_0"}, "evaluate": {"split": "validation"},
-              "measure": {"trials": 2}}
-SOURCES = {"frame": ("imported", {}), "adapt": ("framed", {}), "trim-vocab": ("framed", {}),
-           "teacher-logits": ("framed", {}), "prune-depth": ("framed", {}), "distill": ("pruned", {"logits": "logits"}),
-           "quantize": ("pruned", {"logits": "logits"}), "export": ("framed", {}),
-           "verify": ("gguf", {"model": "framed"}), "evaluate": ("gguf", {}), "measure": ("gguf", {"teacher": "gguf"})}
-KINDS = {"generate": ("frame", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
-         "text": ("adapt", "teacher-logits", "verify", "evaluate", "measure")}
+MORE = {
+    "adapt": {"freeze_layers": 1},
+    "trim-vocab": {"size": 300},
+    "teacher-logits": {"top_k": 4},
+    "prune-depth": {"layers": 1},
+    "distill": {"temperature": 1.0},
+    "quantize": {"grid": "q8_0"},
+    "export": {"embedding": "q8_0"},
+    "verify": {"prompts": 4},
+    "evaluate": {"limit": 3},
+    "measure": {"trials": 3},
+}
+PARAMETERS = {
+    "adapt": {"schedule": SHORT},
+    "prune-depth": {"layers": 2},
+    "distill": {"schedule": SHORT},
+    "quantize": {"recover": SHORT},
+    "export": {"quantization": "q4_0"},
+    "evaluate": {"split": "validation"},
+    "measure": {"trials": 2},
+}
+SOURCES = {
+    "frame": ("imported", {}),
+    "adapt": ("framed", {}),
+    "trim-vocab": ("framed", {}),
+    "teacher-logits": ("framed", {}),
+    "prune-depth": ("framed", {}),
+    "distill": ("pruned", {"logits": "logits"}),
+    "quantize": ("pruned", {"logits": "logits"}),
+    "export": ("framed", {}),
+    "verify": ("gguf", {"model": "framed"}),
+    "evaluate": ("gguf", {}),
+    "measure": ("gguf", {"teacher": "gguf"}),
+}
+KINDS = {
+    "generate": ("frame", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
+    "text": ("adapt", "teacher-logits", "verify", "evaluate", "measure"),
+}
 CASES = [(name, "choose") for name in PASSES] + [(name, kind) for kind, names in KINDS.items() for name in names]
 
 
@@ -35,13 +61,22 @@ def made(imported, tmp_path_factory):
     """Artifacts of each kind of task: made[kind][label]."""
 
     def all_of(kind: str) -> dict[str, Artifact]:
-        with Run(tmp_path_factory.mktemp(kind), tiny_task(kind), seed=0, progress=Silent(), meter=Meter((), threads=1),
-                 threads=1) as run:
+        with Run(
+            tmp_path_factory.mktemp(kind),
+            tiny_task(kind),
+            seed=0,
+            progress=Silent(),
+            meter=Meter((), threads=1),
+            threads=1,
+        ) as run:
             framed = run.step("framed", pass_class("frame")(), imported)
-            return {"imported": imported, "framed": framed,
-                    "pruned": run.step("pruned", pass_class("prune-depth")(layers=2), framed),
-                    "logits": run.step("logits", pass_class("teacher-logits")(), framed),
-                    "gguf": run.step("gguf", pass_class("export")(quantization="f16"), framed)}
+            return {
+                "imported": imported,
+                "framed": framed,
+                "pruned": run.step("pruned", pass_class("prune-depth")(layers=2), framed),
+                "logits": run.step("logits", pass_class("teacher-logits")(), framed),
+                "gguf": run.step("gguf", pass_class("export")(quantization="f16"), framed),
+            }
 
     return {kind: all_of(kind) for kind in ("choose", "generate", "text")}
 
@@ -53,26 +88,37 @@ class TestPasses(PassConformance):
         name, kind = request.param
         source, inputs = SOURCES[name]
         parameters, cls = PARAMETERS.get(name, {}), pass_class(name)
-        return PassCase(cls(**parameters), made[kind][source], tiny_task(kind),
-                        {role: made[kind][label] for role, label in inputs.items()},
-                        changed=cls(**parameters | MORE[name]) if name in MORE else None,
-                        trains=name in ("adapt", "distill", "quantize"), timed=name == "measure")
+        return PassCase(
+            cls(**parameters),
+            made[kind][source],
+            tiny_task(kind),
+            {role: made[kind][label] for role, label in inputs.items()},
+            changed=cls(**parameters | MORE[name]) if name in MORE else None,
+            trains=name in ("adapt", "distill", "quantize"),
+            timed=name == "measure",
+        )
 
 
 class TestLora(PassConformance):
     @pytest.fixture
     def case(self, made):
         cls = pass_class("adapt")
-        return PassCase(cls(schedule=SHORT, method="lora"), made["choose"]["framed"], tiny_task("choose"),
-                        changed=cls(schedule=SHORT, method="lora", lora_rank=4), trains=True)
+        return PassCase(
+            cls(schedule=SHORT, method="lora"),
+            made["choose"]["framed"],
+            tiny_task("choose"),
+            changed=cls(schedule=SHORT, method="lora", lora_rank=4),
+            trains=True,
+        )
 
 
 @pytest.fixture(scope="session")
 def by_heart(imported, tmp_path_factory):
     """A model that has learnt a generate task by heart, with tokens for the answers of a choose task, and its file."""
     task = tiny_task("generate", 12)
-    with Run(tmp_path_factory.mktemp("by_heart"), task, seed=0, progress=Silent(), meter=Meter((), threads=1),
-             threads=1) as run:
+    with Run(
+        tmp_path_factory.mktemp("by_heart"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
+    ) as run:
         framed = run.step("framed", pass_class("frame")(), imported)
         schedule = Schedule(epochs=120, learning_rate=3e-3, batch_size=8)
         learnt = run.step("learnt", pass_class("adapt")(schedule=schedule), framed)
@@ -93,8 +139,9 @@ def runtimes(by_heart, tmp_path_factory):
     model = load_model(learnt.path)
     ids = add_answers(learnt.path, folder, model, answers)
     save_model(model, folder)
-    write_gguf(folder, folder / "model.gguf", "f32",
-               metadata={"lightbulb.answers": list(answers), "lightbulb.answer_ids": ids})
+    write_gguf(
+        folder, folder / "model.gguf", "f32", metadata={"lightbulb.answers": list(answers), "lightbulb.answer_ids": ids}
+    )
     artifact = Artifact(path=folder, kind="model", key="by-heart", made_by="test", facts={"answer_ids": ids})
     return {"torch": Torch(artifact), "llamacpp": LlamaCpp(folder / "model.gguf", threads=1)}
 

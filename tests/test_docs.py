@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "ARCHITECTURE.md", "STYLE.md", "CHANGELOG.md", "docs/decisions.md", "docs/lab-notes.md",
-         "docs/benchmarks.md", "examples/README.md")
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "STYLE.md",
+    "CHANGELOG.md",
+    "docs/decisions.md",
+    "docs/lab-notes.md",
+    "docs/benchmarks.md",
+    "examples/README.md",
+)
 NAMED_TEST = re.compile(r"`((?:tests|src)/[\w/]+\.py)::(\w+)`")
 
 

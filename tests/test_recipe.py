@@ -27,11 +27,16 @@ parameters = { quantization = "f16" }
 
 
 def full_recipe() -> Recipe:
-    plan = make_plan(Shape(30, 3_500_000, 49_152, 576), Work("choose", 9000, 200_000, 3000, 60_000, 900, 1.0), 1e11,
-                     3600)
+    plan = make_plan(
+        Shape(30, 3_500_000, 49_152, 576), Work("choose", 9000, 200_000, 3000, 60_000, 900, 1.0), 1e11, 3600
+    )
     label = "student-4-distill"
-    steps = [*teacher_steps(plan), *trained(4, "distill", 5, plan, label),
-             *quantized(label, "distill", "q4_0", plan)[1], *proof_steps(f"{label}-q4_0", plan, 5)]
+    steps = [
+        *teacher_steps(plan),
+        *trained(4, "distill", 5, plan, label),
+        *quantized(label, "distill", "q4_0", plan)[1],
+        *proof_steps(f"{label}-q4_0", plan, 5),
+    ]
     return Recipe(model='a "model"', task="path/to/täsk.jsonl", seed=3, step=tuple(steps))
 
 
@@ -46,8 +51,9 @@ def test_a_whole_recipe_survives_toml(tmp_path):
 
 @given(st.text(min_size=1), st.text(min_size=1), st.integers(0, 2**31), st.text())
 def test_any_text_survives_toml(model, task, seed, value):
-    recipe = Recipe(model=model, task=task, seed=seed,
-                    step=(Step(label="a", **{"pass": "frame"}, parameters={"x": value}),))
+    recipe = Recipe(
+        model=model, task=task, seed=seed, step=(Step(label="a", **{"pass": "frame"}, parameters={"x": value}),)
+    )
     import tomllib
 
     assert Recipe(**tomllib.loads(recipe.as_toml())) == recipe
@@ -69,11 +75,18 @@ def write(tmp_path, text: str):
     return path
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("model = ", "not TOML"), (GOOD.replace('model = "smollm2-135m"', ""), "model: Field required"),
-    (GOOD + 'surprise = 1\n', "surprise"), (GOOD.replace('"f16"\npass', '"framed"\npass'), "two steps are called"),
-    (GOOD.replace('pass = "frame"', 'pass = "frame"\nfrom = "nowhere"'), "reads 'nowhere'"),
-    (GOOD.replace('"framed"', '"Not a label"'), "label"), ('model = "m"\ntask = "t"\nstep = []\n', "step")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("model = ", "not TOML"),
+        (GOOD.replace('model = "smollm2-135m"', ""), "model: Field required"),
+        (GOOD + "surprise = 1\n", "surprise"),
+        (GOOD.replace('"f16"\npass', '"framed"\npass'), "two steps are called"),
+        (GOOD.replace('pass = "frame"', 'pass = "frame"\nfrom = "nowhere"'), "reads 'nowhere'"),
+        (GOOD.replace('"framed"', '"Not a label"'), "label"),
+        ('model = "m"\ntask = "t"\nstep = []\n', "step"),
+    ],
+)
 def test_a_recipe_that_does_not_fit_is_refused(tmp_path, text, says):
     with pytest.raises(RecipeError, match=says) as e:
         Recipe.read(write(tmp_path, text))
@@ -88,9 +101,14 @@ def test_no_recipe(tmp_path):
         Recipe.read(tmp_path / "bytes.toml")
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (('pass = "export"', 'pass = "explode"'), "no pass 'explode'"), (('"f16" }', '"f17" }'), "quantization"),
-    (('quantization = "f16"', 'quantisation = "f16"'), "quanti")])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (('pass = "export"', 'pass = "explode"'), "no pass 'explode'"),
+        (('"f16" }', '"f17" }'), "quantization"),
+        (('quantization = "f16"', 'quantisation = "f16"'), "quanti"),
+    ],
+)
 def test_a_step_that_does_not_fit_is_refused(tmp_path, change, says):
     recipe = Recipe.read(write(tmp_path, GOOD.replace(*change)))
     with pytest.raises(RecipeError, match=says):

@@ -41,8 +41,14 @@ class Note(Pass):
 @pytest.fixture
 def open_run(tmp_path):
     def opened(folder="run", task=None, seed=0, threads=1):
-        return Run(tmp_path / folder, task or tiny_task("choose", 20), seed=seed, progress=Silent(),
-                   meter=Meter((), threads=threads), threads=threads)
+        return Run(
+            tmp_path / folder,
+            task or tiny_task("choose", 20),
+            seed=seed,
+            progress=Silent(),
+            meter=Meter((), threads=threads),
+            threads=threads,
+        )
 
     Note.worked.clear()
     return opened
@@ -77,9 +83,17 @@ def test_whatever_decides_the_output_is_in_the_key(open_run, tmp_path):
         name: ClassVar[str] = "other"
 
     extra = source(tmp_path, "extra")
-    keys = [key(), key(pass_=Note(text="b")), key(pass_=Newer()), key(pass_=Other()), key(source_key="t"),
-            key(inputs={"logits": extra}), key(inputs={"other": extra}), key(open_run(seed=1)),
-            key(open_run(task=tiny_task("choose", 30)))]
+    keys = [
+        key(),
+        key(pass_=Note(text="b")),
+        key(pass_=Newer()),
+        key(pass_=Other()),
+        key(source_key="t"),
+        key(inputs={"logits": extra}),
+        key(inputs={"other": extra}),
+        key(open_run(seed=1)),
+        key(open_run(task=tiny_task("choose", 30))),
+    ]
     assert len(set(keys)) == len(keys)
     assert key(open_run(folder="elsewhere")) == keys[0]
 
@@ -131,6 +145,7 @@ def test_one_folder_one_run(open_run):
 def test_what_a_killed_attempt_cost_is_counted(open_run, tmp_path, monkeypatch):
     monkeypatch.setattr(ledger, "HEARTBEAT_SECONDS", 0.0)
     with open_run() as run:
+
         def killed(out, scratch, progress):
             with progress.bar("work", 2) as advance:
                 time.sleep(0.05)
@@ -174,8 +189,9 @@ with Run(Path({str(tmp_path / "run")!r}), tiny_task("choose", 20), seed=0, progr
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -9
     assert [p.name for p in (tmp_path / "run" / "steps").iterdir() if not p.name.startswith(".")] == []
     assert Cost.read(tmp_path / "run" / "scratch" / ("k" * 12) / "spent.json").attempts == 1
-    with Run(tmp_path / "run", tiny_task("choose", 20), seed=0, progress=Silent(), meter=Meter((), threads=1),
-             threads=1) as run:  # the lock died with its process
+    with Run(
+        tmp_path / "run", tiny_task("choose", 20), seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
+    ) as run:  # the lock died with its process
         made = run.make("step", "k" * 12, "figures", "test", None, lambda out, scratch, progress: {"done": 1})
         assert run.cost(made).attempts == 2
     assert sorted(p.name for p in made.path.iterdir()) == ["cost.json", "lightbulb.json"]

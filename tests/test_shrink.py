@@ -13,8 +13,18 @@ from lightbulb.cli import main
 from lightbulb.energy import protocol
 from lightbulb.search import speed
 
-KEYS = {"verdict", "task", "kind", "metric", "teacher", "baselines", "student", "retention", "making",
-        "break_even_answers"}
+KEYS = {
+    "verdict",
+    "task",
+    "kind",
+    "metric",
+    "teacher",
+    "baselines",
+    "student",
+    "retention",
+    "making",
+    "break_even_answers",
+}
 EXAMPLES = {"choose": 300, "generate": 40, "text": 40}
 FILES = {"model.gguf", "result.json", "report.html", "README.md", "recipe.toml", "goal.json", "plan.json"}
 
@@ -29,8 +39,23 @@ def quick():
 
 
 def shrink(folder, model, data, *more: str) -> int:
-    return main(["shrink", str(model), "--task", str(data), "--out", str(folder), "--max-time", "15m", "--keep", "0.9",
-                 "--threads", "1", *more])
+    return main(
+        [
+            "shrink",
+            str(model),
+            "--task",
+            str(data),
+            "--out",
+            str(folder),
+            "--max-time",
+            "15m",
+            "--keep",
+            "0.9",
+            "--threads",
+            "1",
+            *more,
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +86,10 @@ def test_a_whole_run(runs, kind):
     student, teacher = result["student"], result["teacher"]
     assert student["path"] == "model.gguf" and student["runtime"] == "llamacpp"
     assert student["bytes"] == (folder / "model.gguf").stat().st_size < teacher["bytes"]
-    assert [b["name"] for b in result["baselines"]] == ["adapted teacher, q8_0, llama.cpp",
-                                                        "adapted teacher, q4_0, llama.cpp"]
+    assert [b["name"] for b in result["baselines"]] == [
+        "adapted teacher, q8_0, llama.cpp",
+        "adapted teacher, q4_0, llama.cpp",
+    ]
     for model in (teacher, student, *result["baselines"]):
         for name in ("score", "joules_per_answer", "cpu_seconds_per_answer", "tokens_per_second"):
             figure = model[name]

@@ -14,14 +14,24 @@ Play some quiet music in the living room, then lock the front door and tell me h
 def turn_on(room: str, device: str) -> dict: return {"room": room, "device": device, "state": "on"}
 My new card has not arrived yet, and I don't know why the payment was declined. They've said we'll see.
 Schalte das Licht im Wohnzimmer aus. Où est la gare ? ¿Cuánto cuesta? 1234567890 2026-11-21 naïve café façade."""
-CHAT_TEMPLATE = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + "
-                 "'<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
-                 "{% endif %}")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + "
+    "'<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
+    "{% endif %}"
+)
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def tiny_model(folder: Path, family: str = "llama", layers: int = 2, width: int = 64, vocabulary: int = 512,
-               seed: int = 0, tied: bool | None = None, context: int = 512) -> Path:
+def tiny_model(
+    folder: Path,
+    family: str = "llama",
+    layers: int = 2,
+    width: int = 64,
+    vocabulary: int = 512,
+    seed: int = 0,
+    tied: bool | None = None,
+    context: int = 512,
+) -> Path:
     """A random model with its tokenizer and chat template in `folder`; returns the folder.
 
     llama: smollm's words, tied. qwen2/qwen3: Qwen's words. mistral, gemma3_text: SentencePiece with byte fallback.
@@ -39,10 +49,21 @@ def tiny_model(folder: Path, family: str = "llama", layers: int = 2, width: int 
     if family == "gemma3_text":
         more = {"query_pre_attn_scalar": width // 4, "sliding_window": 16}
     config = AutoConfig.for_model(
-        family, vocab_size=-(-entries // 8) * 8, hidden_size=width, intermediate_size=2 * width,
-        num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2, head_dim=width // 4,
-        max_position_embeddings=context, bos_token_id=0, eos_token_id=2, pad_token_id=0,
-        tie_word_embeddings=tied if tied is not None else family in ("llama", "gemma3_text"), **more)
+        family,
+        vocab_size=-(-entries // 8) * 8,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=width // 4,
+        max_position_embeddings=context,
+        bos_token_id=0,
+        eos_token_id=2,
+        pad_token_id=0,
+        tie_word_embeddings=tied if tied is not None else family in ("llama", "gemma3_text"),
+        **more,
+    )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -60,8 +81,14 @@ def write_tokenizer(folder: Path, family: str = "llama", vocabulary: int = 512) 
         tokenizer["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
         tokenizer["decoder"]["decoders"].pop()
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIAL[0], "eos_token": SPECIAL[2],
-              "pad_token": SPECIAL[0], "chat_template": CHAT_TEMPLATE, "clean_up_tokenization_spaces": False}
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": SPECIAL[0],
+        "eos_token": SPECIAL[2],
+        "pad_token": SPECIAL[0],
+        "chat_template": CHAT_TEMPLATE,
+        "clean_up_tokenization_spaces": False,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
     return len(tokenizer["model"]["vocab"])
 
@@ -77,9 +104,13 @@ def _byte_level(family: str, vocabulary: int) -> str:
     shell = json.loads(tokenizer.to_str()) | {"pre_tokenizer": PRE_TOKENIZERS[name]}
     tokenizer = Tokenizer.from_str(json.dumps(shell))
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, min_frequency=1, show_progress=False,
-                                  special_tokens=[AddedToken(t, special=True, normalized=False) for t in SPECIAL],
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=1,
+        show_progress=False,
+        special_tokens=[AddedToken(t, special=True, normalized=False) for t in SPECIAL],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     tokenizer.train_from_iterator(TEXT.splitlines(keepends=True) * 2, trainer)
     return tokenizer.to_str()
 
@@ -96,8 +127,12 @@ def _sentencepiece(vocabulary: int) -> str:
     bpe.train_from_iterator(words, trainer)
     pieces = [t for t, _ in sorted(bpe.get_vocab().items(), key=lambda item: item[1])]
     texts = [*SPECIAL, "<unk>", *[f"<0x{b:02X}>" for b in range(256)], *pieces]
-    fields = {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": texts,
-              "tokenizer.ggml.token_type": [CONTROL] * 3 + [UNKNOWN] + [BYTE] * 256 + [NORMAL] * len(pieces),
-              "tokenizer.ggml.scores": [0.0] * 260 + [-float(i) for i in range(len(pieces))],
-              "tokenizer.ggml.add_bos_token": False, "tokenizer.ggml.bos_token_id": 0}
+    fields = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": texts,
+        "tokenizer.ggml.token_type": [CONTROL] * 3 + [UNKNOWN] + [BYTE] * 256 + [NORMAL] * len(pieces),
+        "tokenizer.ggml.scores": [0.0] * 260 + [-float(i) for i in range(len(pieces))],
+        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.ggml.bos_token_id": 0,
+    }
     return json.dumps(tokenizer_from_gguf(fields, Path("tiny"))[0])

@@ -5,9 +5,22 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_PLACES = {"shrink": "api", "dry_run": "api", "run_recipe": "api", "ask": "api", "report": "api", "load_task": "tasks.load",
-           "Goal": "goal", "Recipe": "recipe", "Result": "report.record", "Figure": "figures", "Task": "tasks.task",
-           "Example": "tasks.task", "Meter": "energy.meter", "LightbulbError": "errors"}
+_PLACES = {
+    "shrink": "api",
+    "dry_run": "api",
+    "run_recipe": "api",
+    "ask": "api",
+    "report": "api",
+    "load_task": "tasks.load",
+    "Goal": "goal",
+    "Recipe": "recipe",
+    "Result": "report.record",
+    "Figure": "figures",
+    "Task": "tasks.task",
+    "Example": "tasks.task",
+    "Meter": "energy.meter",
+    "LightbulbError": "errors",
+}
 
 __all__ = sorted(_PLACES)
 __version__ = "0.1.0"

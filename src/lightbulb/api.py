@@ -38,7 +38,9 @@ def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
     """A run folder, locked, with its meter."""
     meter = Meter(threads=goal.threads)
     try:
-        with Run(out, task, seed=goal.seed, progress=progress_for(meter, quiet), meter=meter, threads=goal.threads) as run:
+        with Run(
+            out, task, seed=goal.seed, progress=progress_for(meter, quiet), meter=meter, threads=goal.threads
+        ) as run:
             yield run
     finally:
         meter.close()
@@ -101,8 +103,14 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     read = Recipe.read(recipe)
     source = usable(read.model)
     with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
-        run.claim({"recipe": read.model_dump(mode="json", by_alias=True), "weights": fingerprint(source),
-                   "task": task.fingerprint, "threads": threads})
+        run.claim(
+            {
+                "recipe": read.model_dump(mode="json", by_alias=True),
+                "weights": fingerprint(source),
+                "task": task.fingerprint,
+                "threads": threads,
+            }
+        )
         made = execute(read, run, start(run, source)).made
     return {label: {"path": str(a.path), "kind": a.kind, **a.facts} for label, a in made.items()}
 
@@ -124,8 +132,11 @@ def ask(model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None 
 
     file = model / "model.gguf" if model.is_dir() else model
     if not file.exists():
-        raise ModelError("there is no model here yet", where=str(file),
-                         mend="give a finished run folder or a .gguf file; an unfinished run resumes with the same command")
+        raise ModelError(
+            "there is no model here yet",
+            where=str(file),
+            mend="give a finished run folder or a .gguf file; an unfinished run resumes with the same command",
+        )
     if not prompt.strip():
         raise UserError("the question is empty", mend=f'lightbulb ask {model} "your question"')
     threads = (os.cpu_count() or 1) if threads is None else threads
@@ -138,8 +149,9 @@ def ask(model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None 
         said = runtime.choose([rendered], answers) if answers else runtime.generate([rendered], max_tokens)
     runtime.close()
     meter.close()
-    return Asked(said.texts[0].strip(), said.prompt_tokens, said.output_tokens, window.reading.cpu_seconds,
-                 window.reading.joules)
+    return Asked(
+        said.texts[0].strip(), said.prompt_tokens, said.output_tokens, window.reading.cpu_seconds, window.reading.joules
+    )
 
 
 def report(folder: Path) -> Path:

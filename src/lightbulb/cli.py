@@ -1,4 +1,4 @@
-"""The command `lightbulb`: verbs to API calls, no logic. Importing this module imports neither torch nor transformers."""
+"""The command `lightbulb`: verbs to API calls, no logic. Importing it imports neither torch nor transformers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,23 @@ if TYPE_CHECKING:
 Kind = Literal["choose", "generate", "text"]
 
 
-def shrink(model: conf.Positional[str], task: str, keep: float = 0.97, max_time: str = "1h", out: Path | None = None,
-           test: str | None = None, kind: Kind | None = None, metric: str | None = None, prompt: str | None = None,
-           completion: str | None = None, zone: str | None = None, seed: int = 0, threads: int | None = None,
-           dry_run: bool = False, json: bool = False) -> None:
+def shrink(
+    model: conf.Positional[str],
+    task: str,
+    keep: float = 0.97,
+    max_time: str = "1h",
+    out: Path | None = None,
+    test: str | None = None,
+    kind: Kind | None = None,
+    metric: str | None = None,
+    prompt: str | None = None,
+    completion: str | None = None,
+    zone: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
     """Make the smallest model that keeps the work: the main job. The same command again resumes.
 
     Args:
@@ -57,12 +70,16 @@ def shrink(model: conf.Positional[str], task: str, keep: float = 0.97, max_time:
         return
     folder = out or Path("runs") / loaded.name
     result = api.shrink(model, loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]), quiet=json)
-    show(result.model_dump(mode="json"), json,
-         lambda console: print_summary(result, console, report=folder / "report.html"))
+    show(
+        result.model_dump(mode="json"),
+        json,
+        lambda console: print_summary(result, console, report=folder / "report.html"),
+    )
 
 
-def run(recipe: conf.Positional[Path], out: Path, task: str | None = None, threads: int | None = None,
-        json: bool = False) -> None:
+def run(
+    recipe: conf.Positional[Path], out: Path, task: str | None = None, threads: int | None = None, json: bool = False
+) -> None:
     """Perform a recipe written by hand.
 
     Args:
@@ -77,11 +94,17 @@ def run(recipe: conf.Positional[Path], out: Path, task: str | None = None, threa
 
     loaded = api.load_task(task or Recipe.read(recipe).task)
     facts = api.run_recipe(recipe, loaded, out, threads=available_threads() if threads is None else threads, quiet=json)
-    show(facts, json, lambda console: [console.print(f"{label}: {made['path']}") for label, made in facts.items()])
+    places = "\n".join(f"{label}: {made['path']}" for label, made in facts.items())
+    show(facts, json, lambda console: console.print(places))
 
 
-def ask(model: conf.Positional[Path], question: conf.Positional[str], max_tokens: int = 256,
-        threads: int | None = None, json: bool = False) -> None:
+def ask(
+    model: conf.Positional[Path],
+    question: conf.Positional[str],
+    max_tokens: int = 256,
+    threads: int | None = None,
+    json: bool = False,
+) -> None:
     """Ask a finished run, or any GGUF file, one question; says what the answer cost.
 
     Args:
@@ -94,12 +117,20 @@ def ask(model: conf.Positional[Path], question: conf.Positional[str], max_tokens
     from lightbulb import api
 
     asked = api.ask(model, question, max_tokens=max_tokens, threads=available_threads() if threads is None else threads)
-    record = {"text": asked.text, "prompt_tokens": asked.prompt_tokens, "output_tokens": asked.output_tokens,
-              "cpu_seconds": asked.cpu_seconds.model_dump(), "joules": asked.joules.model_dump()}
+    record = {
+        "text": asked.text,
+        "prompt_tokens": asked.prompt_tokens,
+        "output_tokens": asked.output_tokens,
+        "cpu_seconds": asked.cpu_seconds.model_dump(),
+        "joules": asked.joules.model_dump(),
+    }
     show(record, json, lambda console: console.print(asked.text, markup=False))
     if not json:
-        print(f"{asked.prompt_tokens} tokens read, {asked.output_tokens} written; CPU {asked.cpu_seconds}; "
-              f"{asked.joules} ({asked.joules.source})", file=sys.stderr)
+        print(
+            f"{asked.prompt_tokens} tokens read, {asked.output_tokens} written; CPU {asked.cpu_seconds}; "
+            f"{asked.joules} ({asked.joules.source})",
+            file=sys.stderr,
+        )
 
 
 def report(folder: conf.Positional[Path], json: bool = False) -> None:
@@ -139,8 +170,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        tyro.extras.subcommand_cli_from_dict(VERBS, args=arguments, prog="lightbulb",
-                                             description="The model that does your work for the fewest joules.")
+        tyro.extras.subcommand_cli_from_dict(
+            VERBS, args=arguments, prog="lightbulb", description="The model that does your work for the fewest joules."
+        )
     except LightbulbError as e:
         with contextlib.suppress(BrokenPipeError):
             print(f"error: {e}", file=sys.stderr)

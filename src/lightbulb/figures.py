@@ -47,8 +47,15 @@ class Figure(BaseModel):
             return None if x is None else x * factor
 
         source: Source = "estimated" if self.source == "estimated" else "derived"
-        return Figure(value=times(self.value), low=times(self.low), high=times(self.high), unit=unit, source=source,
-                      scope=self.scope, method=method or self.method)
+        return Figure(
+            value=times(self.value),
+            low=times(self.low),
+            high=times(self.high),
+            unit=unit,
+            source=source,
+            scope=self.scope,
+            method=method or self.method,
+        )
 
     def __str__(self) -> str:
         if self.value is None:
@@ -81,11 +88,25 @@ def total(figures: Sequence[Figure], unit: str, method: str = "sum") -> Figure:
 
     exact = all(f.low is None and f.high is None for f in figures)  # counters without an error of their own
     low, high = (None, None) if exact else (sum(end(f, side) for f in figures) for side in ("low", "high"))
-    return Figure(value=sum(f.value for f in figures if f.value is not None), low=low, high=high, unit=unit, source=source, scope=scopes.pop() if len(scopes) == 1 else None, method=method)
+    return Figure(
+        value=sum(f.value for f in figures if f.value is not None),
+        low=low,
+        high=high,
+        unit=unit,
+        source=source,
+        scope=scopes.pop() if len(scopes) == 1 else None,
+        method=method,
+    )
 
 
-def bootstrap(per_item: Sequence[Sequence[float]], statistic: Callable[..., np.ndarray], *, seed: int = 0,
-              resamples: int = 2000, confidence: float = 0.95) -> tuple[float, float]:
+def bootstrap(
+    per_item: Sequence[Sequence[float]],
+    statistic: Callable[..., np.ndarray],
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
     """Percentile bootstrap interval (Efron 1979) over items.
 
     per_item: columns of equal length n, resampled together (paired); statistic receives, for each column, an array

@@ -26,8 +26,11 @@ class Goal(BaseModel):
     @staticmethod
     def parse(keep: float, max_time: str, seed: int, threads: int, zone: str | None) -> Goal:
         if not 0 < keep <= 1:
-            raise GoalError(f"keep is a share of the teacher's score, between 0 and 1, not {keep:g}", where="--keep",
-                            mend=f"--keep {keep / 100:g}" if 1 < keep <= 100 else "--keep 0.97")
+            raise GoalError(
+                f"keep is a share of the teacher's score, between 0 and 1, not {keep:g}",
+                where="--keep",
+                mend=f"--keep {keep / 100:g}" if 1 < keep <= 100 else "--keep 0.97",
+            )
         check_threads(threads)
         return Goal(keep=keep, max_seconds=seconds(max_time), seed=seed, threads=threads, zone=zone)
 

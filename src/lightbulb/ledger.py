@@ -37,8 +37,12 @@ class Cost(BaseModel):
 
 
 def total_cost(costs: Sequence[Cost]) -> Cost:
-    return Cost(seconds=sum(c.seconds for c in costs), attempts=sum(c.attempts for c in costs),
-                cpu_seconds=total([c.cpu_seconds for c in costs], "s"), joules=total([c.joules for c in costs], "J"))
+    return Cost(
+        seconds=sum(c.seconds for c in costs),
+        attempts=sum(c.attempts for c in costs),
+        cpu_seconds=total([c.cpu_seconds for c in costs], "s"),
+        joules=total([c.joules for c in costs], "J"),
+    )
 
 
 class Heartbeat:
@@ -59,6 +63,7 @@ class Heartbeat:
     @contextmanager
     def bar(self, label: str, total: float) -> Iterator[Callable[[float, str], None]]:
         with self.inner.bar(label, total) as advance:
+
             def beat(done: float, note: str = "") -> None:
                 advance(done, note)
                 if time.monotonic() - self.last > HEARTBEAT_SECONDS:

@@ -24,9 +24,16 @@ class Bars:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-                              TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-                              TextColumn("{task.fields[joules]}"), TextColumn("[dim]{task.fields[note]}")]
+        columns: list[Any] = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[joules]}"),
+            TextColumn("[dim]{task.fields[note]}"),
+        ]
         with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4) as progress:
             task = progress.add_task(label, total=total, joules="", note="")
             looked = 0.0

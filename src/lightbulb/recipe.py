@@ -35,14 +35,18 @@ class Step(BaseModel):
             return pass_class(self.pass_)(**self.parameters)
         except ValidationError as e:
             first = e.errors()[0]
-            raise RecipeError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=f"step {self.label!r}",
-                              mend=f"see the parameters of the pass {self.pass_}") from e
+            raise RecipeError(
+                f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+                where=f"step {self.label!r}",
+                mend=f"see the parameters of the pass {self.pass_}",
+            ) from e
 
 
 def step(label: str, pass_: Pass, source: str | None = None, **inputs: str) -> Step:
     """A step from a pass object, with only the parameters that are not defaults."""
     parameters = pass_.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-    return Step(label=label, pass_=pass_.name, source=source, inputs=inputs, parameters=parameters)
+    fields = {"label": label, "pass": pass_.name, "from": source, "inputs": inputs, "parameters": parameters}
+    return Step.model_validate(fields)
 
 
 class Recipe(BaseModel):
@@ -75,8 +79,11 @@ class Recipe(BaseModel):
             raise RecipeError(f"not TOML: {e}", where=str(path)) from e
         except ValidationError as e:
             first = e.errors()[0]
-            raise RecipeError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=str(path),
-                              mend="compare it with a recipe.toml that `lightbulb shrink` wrote") from e
+            raise RecipeError(
+                f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+                where=str(path),
+                mend="compare it with a recipe.toml that `lightbulb shrink` wrote",
+            ) from e
 
     def as_toml(self) -> str:
         import tomli_w
@@ -110,8 +117,11 @@ class Execution:
         inputs = {role: self.made[label] for role, label in s.inputs.items()}
         missing = [role for role in pass_.uses if role not in inputs]
         if missing:
-            raise RecipeError(f"the pass {s.pass_} needs an input {missing[0]!r}", where=f"step {s.label!r}",
-                              mend=f'add inputs = {{ {missing[0]} = "LABEL" }}')
+            raise RecipeError(
+                f"the pass {s.pass_} needs an input {missing[0]!r}",
+                where=f"step {s.label!r}",
+                mend=f'add inputs = {{ {missing[0]} = "LABEL" }}',
+            )
         return self.run.step(s.label, pass_, self.made[s.source or self._last], **inputs)
 
 

@@ -6,8 +6,9 @@
       scratch/<key>/       checkpoints of the step in progress
       model.gguf result.json report.html README.md recipe.toml
 
-A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed), so a step is done if its
-folder exists, and nothing else is remembered. Energy windows are opened here and in the measure protocol, nowhere else.
+A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed), so a step is done if
+its folder exists, and nothing else is remembered. Energy windows are opened here and in the measure protocol, nowhere
+else.
 """
 
 from __future__ import annotations
@@ -49,8 +50,11 @@ class Run:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
-            raise UserError("another lightbulb is working in this folder", where=str(self.folder),
-                            mend="wait for it, or choose another --out") from e
+            raise UserError(
+                "another lightbulb is working in this folder",
+                where=str(self.folder),
+                mend="wait for it, or choose another --out",
+            ) from e
         self._sweep()
         return self
 
@@ -70,20 +74,37 @@ class Run:
         known = read_json(path)
         differing = [f"{k}: {known.get(k)!r} here, {v!r} asked" for k, v in goal.items() if known.get(k) != v]
         if differing:
-            raise UserError("this folder holds another run (" + "; ".join(differing) + ")", where=str(self.folder),
-                            mend="choose another --out, or repeat the earlier command to resume it")
+            raise UserError(
+                "this folder holds another run (" + "; ".join(differing) + ")",
+                where=str(self.folder),
+                mend="choose another --out, or repeat the earlier command to resume it",
+            )
 
     def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:
-        return sha256_of(source_key, {role: a.key for role, a in inputs.items()}, pass_.name, pass_.version,
-                         pass_.model_dump(mode="json"), self.task.fingerprint, self.seed)
+        return sha256_of(
+            source_key,
+            {role: a.key for role, a in inputs.items()},
+            pass_.name,
+            pass_.version,
+            pass_.model_dump(mode="json"),
+            self.task.fingerprint,
+            self.seed,
+        )
 
     def step(self, label: str, pass_: Pass, source: Artifact, **inputs: Artifact) -> Artifact:
         """The artifact of `pass_` on `source`: found if it was made before, else made now."""
         key = self.key(pass_, source.key, inputs)
         if not (artifact := self._found(label, key)):
+
             def work(out: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
-                context = Context(task=self.task, seed=self.seed, progress=progress, scratch=scratch, inputs=inputs,
-                                  threads=self.threads)
+                context = Context(
+                    task=self.task,
+                    seed=self.seed,
+                    progress=progress,
+                    scratch=scratch,
+                    inputs=inputs,
+                    threads=self.threads,
+                )
                 return {k: source.facts[k] for k in CARRIED if k in source.facts} | pass_.apply(source, out, context)
 
             artifact = self.make(label, key, pass_.makes, pass_.name, source.key, work)
@@ -106,8 +127,7 @@ class Run:
         self.resumed += 1
         return Artifact.read(place)
 
-    def make(self, label: str, key: str, kind: ArtifactKind, made_by: str, parent: str | None,
-             work: Work) -> Artifact:
+    def make(self, label: str, key: str, kind: ArtifactKind, made_by: str, parent: str | None, work: Work) -> Artifact:
         place, scratch = self._place(label, key), self.folder / "scratch" / key[:12]
         with plain_os_errors(self.folder), self.meter.window(label) as window, new_folder(place) as out:
             heartbeat = Heartbeat(self.progress, window, scratch / "spent.json")

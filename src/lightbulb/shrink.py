@@ -42,8 +42,17 @@ def typed(source: ModelSource) -> str:
 
 def claim(run: Run, source: ModelSource, goal: Goal) -> None:
     """Ties the run's folder to this job."""
-    run.claim({"model": source.name, "weights": fingerprint(source), "task": run.task.fingerprint, "keep": goal.keep,
-               "max_seconds": goal.max_seconds, "seed": goal.seed, "threads": goal.threads})
+    run.claim(
+        {
+            "model": source.name,
+            "weights": fingerprint(source),
+            "task": run.task.fingerprint,
+            "keep": goal.keep,
+            "max_seconds": goal.max_seconds,
+            "seed": goal.seed,
+            "threads": goal.threads,
+        }
+    )
 
 
 def shape_of(model: Artifact) -> Shape:
@@ -55,9 +64,13 @@ def shape_of(model: Artifact) -> Shape:
     network = load_model(model.path)
     layers = layers_of(network)
     widths = {weight.shape[-1] for weight, _ in block_weights(network, "q4_0", "q8_0")}
-    return Shape(layers=len(layers), layer_parameters=sum(p.numel() for p in layers[0].parameters()),
-                 vocabulary=network.config.vocab_size, width=network.config.hidden_size,
-                 fits_blocks=all(width % BLOCK == 0 for width in widths))
+    return Shape(
+        layers=len(layers),
+        layer_parameters=sum(p.numel() for p in layers[0].parameters()),
+        vocabulary=network.config.vocab_size,
+        width=network.config.hidden_size,
+        fits_blocks=all(width % BLOCK == 0 for width in widths),
+    )
 
 
 def work_of(task: Task, model: Artifact) -> Work:
@@ -74,9 +87,15 @@ def work_of(task: Task, model: Artifact) -> Work:
 
     answers = [] if task.kind != "generate" else [e.completion for e in task.train]
     written = count(answers)
-    return Work(kind=task.kind, train_examples=len(task.train), train_tokens=count(prompts(task.train)) + len(task.train)
-                + written, test_examples=len(task.test), test_tokens=count(prompts(task.test)) + len(task.test),
-                validation_examples=len(task.validation), output_tokens=written / max(1, len(answers)) if answers else 1)
+    return Work(
+        kind=task.kind,
+        train_examples=len(task.train),
+        train_tokens=count(prompts(task.train)) + len(task.train) + written,
+        test_examples=len(task.test),
+        test_tokens=count(prompts(task.test)) + len(task.test),
+        validation_examples=len(task.validation),
+        output_tokens=written / max(1, len(answers)) if answers else 1,
+    )
 
 
 def plan_of(run_folder: Path | None, shape: Shape, work: Work, goal: Goal) -> Plan:
@@ -114,8 +133,12 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     chooser = Chooser(execution, plan, goal.keep, task.metric, seconds_for, time_left, say)
     choice = chooser.choose()
     execution.perform(*proof_steps(choice.student, plan, measure_trials(goal.max_seconds)))
-    recipe = Recipe(model=typed(source), task=task.source or task.name, seed=goal.seed,
-                    step=tuple(needed(execution.steps, ["costs", "verify", *tests(execution.steps)])))
+    recipe = Recipe(
+        model=typed(source),
+        task=task.source or task.name,
+        seed=goal.seed,
+        step=tuple(needed(execution.steps, ["costs", "verify", *tests(execution.steps)])),
+    )
     result = assemble(execution, choice, goal, recipe, command=command, versions=versions(), machine=machine(goal))
     publish(run.folder, execution.made[f"{choice.student}-gguf"], result, recipe)
     return result
@@ -165,8 +188,13 @@ def versions() -> dict[str, str]:
 def machine(goal: Goal) -> dict[str, str]:
     from lightbulb.energy.processor import threads_held
 
-    return {"system": f"{platform.system()} {platform.machine()}", "processor": processor_name(),
-            "threads held": str(threads_held()), "threads used": str(goal.threads), "python": sys.version.split()[0]}
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor_name(),
+        "threads held": str(threads_held()),
+        "threads used": str(goal.threads),
+        "python": sys.version.split()[0],
+    }
 
 
 def processor_name() -> str:

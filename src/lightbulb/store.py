@@ -34,21 +34,27 @@ def plain_os_errors(path: Path) -> Iterator[None]:
     except LightbulbError:
         raise
     except PermissionError as e:
-        raise UserError("no permission to write", where=str(e.filename or path),
-                        mend="choose a folder you may write to with --out") from e
+        raise UserError(
+            "no permission to write", where=str(e.filename or path), mend="choose a folder you may write to with --out"
+        ) from e
     except NotADirectoryError as e:
-        raise UserError("a file stands where a folder is needed", where=str(e.filename or path),
-                        mend="choose another --out") from e
+        raise UserError(
+            "a file stands where a folder is needed", where=str(e.filename or path), mend="choose another --out"
+        ) from e
     except FileExistsError as e:
-        raise UserError("a file stands where a folder is needed", where=str(e.filename or path),
-                        mend="choose another --out") from e
+        raise UserError(
+            "a file stands where a folder is needed", where=str(e.filename or path), mend="choose another --out"
+        ) from e
     except OSError as e:
         cut_short = e.errno is None and "requested and" in str(e)  # numpy's tofile keeps no errno
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or cut_short:
             raise _full(str(e.filename or path)) from e
         if e.errno == errno.EROFS:
-            raise UserError("the file system is read-only", where=str(e.filename or path),
-                            mend="choose a folder you may write to with --out") from e
+            raise UserError(
+                "the file system is read-only",
+                where=str(e.filename or path),
+                mend="choose a folder you may write to with --out",
+            ) from e
         raise
     except Exception as e:
         if "No space left on device" in str(e):  # safetensors and llama.cpp wrap the system's error in their own
@@ -57,8 +63,9 @@ def plain_os_errors(path: Path) -> Iterator[None]:
 
 
 def _full(where: str) -> StorageFull:
-    return StorageFull("no space left on the device", where=where,
-                       mend="free some space and type the same command again: it resumes")
+    return StorageFull(
+        "no space left on the device", where=where, mend="free some space and type the same command again: it resumes"
+    )
 
 
 def sync_file(path: Path) -> None:
@@ -97,8 +104,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise RunFailure(f"cannot read a record of this run: {e}", where=str(path),
-                         mend="delete the run folder, or restore the file") from e
+        raise RunFailure(
+            f"cannot read a record of this run: {e}", where=str(path), mend="delete the run folder, or restore the file"
+        ) from e
 
 
 @contextlib.contextmanager

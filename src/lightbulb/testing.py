@@ -112,8 +112,9 @@ def attempt(case: PassCase, folder: Path, progress: Progress) -> Artifact | None
 def _run(case: PassCase, folder: Path, progress: Progress, seed: int) -> Run:
     from lightbulb.energy.meter import Meter
 
-    return Run(folder, case.task, seed=seed, progress=progress, meter=Meter((), threads=case.threads),
-               threads=case.threads)
+    return Run(
+        folder, case.task, seed=seed, progress=progress, meter=Meter((), threads=case.threads), threads=case.threads
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -196,7 +197,11 @@ def _reload_figures(made: Artifact) -> None:
 
 
 RELOAD: dict[str, Callable[[Artifact], None]] = {
-    "model": _reload_model, "gguf": _reload_gguf, "logits": _reload_logits, "figures": _reload_figures}
+    "model": _reload_model,
+    "gguf": _reload_gguf,
+    "logits": _reload_logits,
+    "figures": _reload_figures,
+}
 
 
 @dataclass(frozen=True)
@@ -247,7 +252,9 @@ class RuntimeConformance:
     def test_neither_order_nor_history_matters(self, case: RuntimeCase) -> None:
         prompts, runtime = case.prompts(), case.runtime
         calls: list[Callable[[list[str]], list[Any]]] = [
-            lambda p: runtime.choose(p, case.answers).texts, lambda p: runtime.generate(p, 8).texts]
+            lambda p: runtime.choose(p, case.answers).texts,
+            lambda p: runtime.generate(p, 8).texts,
+        ]
         for call in calls:
             first = call(prompts)
             assert call(prompts) == first

@@ -13,39 +13,47 @@ from lightbulb.energy.processor import threads_held
 from lightbulb.energy.tables import date_taken, read_table
 from lightbulb.errors import UserError
 
-ROWS = {row["family"]: {k: float(v) for k, v in row.items() if k != "family"}
-        for row in read_table("cpu_watts_per_thread")}
+ROWS = {
+    row["family"]: {k: float(v) for k, v in row.items() if k != "family"} for row in read_table("cpu_watts_per_thread")
+}
 families = st.sampled_from([*ROWS, POOLED])
 seconds = st.just(0.0) | st.floats(1e-9, 1e6)
 
 
 def x86(vendor: str, family: int, model: int, stepping: int = 1) -> str:
-    block = (f"vendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\nmodel name\t: some: thing\n"
-             f"stepping\t: {stepping}\n\n")
+    block = (
+        f"vendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\nmodel name\t: some: thing\n"
+        f"stepping\t: {stepping}\n\n"
+    )
     return f"processor\t: 0\n{block}processor\t: 1\n{block}"
 
 
-@pytest.mark.parametrize(("text", "family"), [
-    (x86("AuthenticAMD", 23, 1), "amd-epyc-gen1"),
-    (x86("AuthenticAMD", 23, 0x31), "amd-epyc-gen2"),
-    (x86("AuthenticAMD", 25, 1), "amd-epyc-gen3"),
-    (x86("AuthenticAMD", 25, 17), "amd-epyc-gen4"),
-    (x86("AuthenticAMD", 25, 0xA0), "amd-epyc-gen4"),
-    (x86("AuthenticAMD", 26, 2), "amd-epyc-gen5"),
-    (x86("AuthenticAMD", 25, 0x21), None),  # a desktop part
-    (x86("GenuineIntel", 6, 85, 4), "intel-skylake-server"),
-    (x86("GenuineIntel", 6, 85, 7), "intel-cascadelake"),
-    (x86("GenuineIntel", 6, 106, 6), "intel-icelake"),
-    (x86("GenuineIntel", 6, 143), "intel-sapphirerapids"),
-    (x86("GenuineIntel", 6, 207), "intel-emeraldrapids"),
-    (x86("GenuineIntel", 6, 173), "intel-graniterapids"),
-    (x86("GenuineIntel", 15, 6), None),
-    ("processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n\n",
-     "amd-neoverse-n1"),
-    ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n\n", None),
-    ("processor\t: 0\nhart\t: 0\nisa\t: rv64\n\n", None),
-    ("", None),
-])
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [
+        (x86("AuthenticAMD", 23, 1), "amd-epyc-gen1"),
+        (x86("AuthenticAMD", 23, 0x31), "amd-epyc-gen2"),
+        (x86("AuthenticAMD", 25, 1), "amd-epyc-gen3"),
+        (x86("AuthenticAMD", 25, 17), "amd-epyc-gen4"),
+        (x86("AuthenticAMD", 25, 0xA0), "amd-epyc-gen4"),
+        (x86("AuthenticAMD", 26, 2), "amd-epyc-gen5"),
+        (x86("AuthenticAMD", 25, 0x21), None),  # a desktop part
+        (x86("GenuineIntel", 6, 85, 4), "intel-skylake-server"),
+        (x86("GenuineIntel", 6, 85, 7), "intel-cascadelake"),
+        (x86("GenuineIntel", 6, 106, 6), "intel-icelake"),
+        (x86("GenuineIntel", 6, 143), "intel-sapphirerapids"),
+        (x86("GenuineIntel", 6, 207), "intel-emeraldrapids"),
+        (x86("GenuineIntel", 6, 173), "intel-graniterapids"),
+        (x86("GenuineIntel", 15, 6), None),
+        (
+            "processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n\n",
+            "amd-neoverse-n1",
+        ),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n\n", None),
+        ("processor\t: 0\nhart\t: 0\nisa\t: rv64\n\n", None),
+        ("", None),
+    ],
+)
 def test_cpu_family(tmp_path, text, family):
     (tmp_path / "cpuinfo").write_text(text)
     assert cpu_family(tmp_path / "cpuinfo") == family

@@ -46,15 +46,25 @@ class Tree:
 
 
 SERVER = {"intel-rapl:0": "package-0", "intel-rapl:0:0": "dram", "intel-rapl:1": "package-1", "intel-rapl:1:0": "dram"}
-LAPTOP = {"intel-rapl:0": "package-0", "intel-rapl:0:0": "core", "intel-rapl:0:1": "uncore", "intel-rapl:0:2": "dram",
-          "intel-rapl:1": "psys", "intel-rapl-mmio:0": "package-0"}
+LAPTOP = {
+    "intel-rapl:0": "package-0",
+    "intel-rapl:0:0": "core",
+    "intel-rapl:0:1": "uncore",
+    "intel-rapl:0:2": "dram",
+    "intel-rapl:1": "psys",
+    "intel-rapl-mmio:0": "package-0",
+}
 
 
 def test_a_server_counts_packages_and_dram_once(tmp_path):
     tree = Tree(tmp_path, SERVER)
     found = rapl.find(tmp_path)
     assert {s.name: s.scope for s in found.sensors} == {
-        "package-0": "chip", "package-1": "chip", "dram-0": "chip", "dram-1": "chip"}
+        "package-0": "chip",
+        "package-1": "chip",
+        "dram-0": "chip",
+        "dram-1": "chip",
+    }
     assert found.remarks == () and all(s.flaws for s in found.sensors)
     meter = Meter(found.sensors)
     with meter.window("work") as window:
@@ -68,8 +78,13 @@ def test_a_laptop_reads_psys_and_not_what_is_inside_it(tmp_path):
     found = rapl.find(tmp_path)
     assert [s.name for s in found.sensors] == ["dram-0", "package-0", "psys"]
     with Meter(found.sensors).window("work") as window:
-        for zone, joules in {"intel-rapl:0": 7, "intel-rapl:0:0": 5, "intel-rapl:0:2": 1, "intel-rapl:1": 11,
-                             "intel-rapl-mmio:0": 7}.items():
+        for zone, joules in {
+            "intel-rapl:0": 7,
+            "intel-rapl:0:0": 5,
+            "intel-rapl:0:2": 1,
+            "intel-rapl:1": 11,
+            "intel-rapl-mmio:0": 7,
+        }.items():
             tree.set(zone, joules * 1_000_000)
     assert (window.reading.joules.value, window.reading.joules.scope) == (11.0, "board")
     assert window.reading.by_sensor["package-0"].value == 7.0
@@ -219,9 +234,18 @@ def test_a_gpu_that_tells_nothing_and_a_driver_that_is_absent():
     assert found.sensors == () and "Driver Not Loaded" in found.remarks[0]
 
 
-@pytest.mark.parametrize(("listed", "names"), [
-    (None, ["gpu-0", "gpu-1"]), ("1", ["gpu-1"]), ("", []), ("-1", []), ("GPU-bb", ["gpu-1"]),
-    ("0, 1", ["gpu-0", "gpu-1"]), ("MIG-c0ffee", ["gpu-0", "gpu-1"])])
+@pytest.mark.parametrize(
+    ("listed", "names"),
+    [
+        (None, ["gpu-0", "gpu-1"]),
+        ("1", ["gpu-1"]),
+        ("", []),
+        ("-1", []),
+        ("GPU-bb", ["gpu-1"]),
+        ("0, 1", ["gpu-0", "gpu-1"]),
+        ("MIG-c0ffee", ["gpu-0", "gpu-1"]),
+    ],
+)
 def test_only_visible_gpus_are_ours(listed, names):
     environment = {} if listed is None else {"CUDA_VISIBLE_DEVICES": listed}
     found = nvml.find(Driver({"GPU-aaa": (1.0, 1.0), "GPU-bbb": (1.0, 1.0)}), environment=environment)

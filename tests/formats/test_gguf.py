@@ -60,10 +60,20 @@ def test_gemma_layers_in_any_order_of_attention_kinds(tmp_path, kept):
     assert worst < 0.03
 
 
-@pytest.mark.parametrize("rope", [
-    {"rope_type": "llama3", "rope_theta": 10_000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-     "original_max_position_embeddings": 64},
-    {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}])
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {
+            "rope_type": "llama3",
+            "rope_theta": 10_000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+        {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0},
+    ],
+)
 def test_stretched_positions(tmp_path, rope):
     folder = tiny_model(tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
@@ -92,14 +102,14 @@ def test_quantized_files_load_and_hold_the_rounded_weights(tmp_path, quantizatio
     assert worst < 0.3  # llama.cpp rounds activations to 8 bits too
     assert not facts["unchanged"] and facts["fallbacks"] == [] and info.quantization == facts["quantization"]
     assert info.metadata == {"lightbulb.answers": ["a", "b"]}
-    again = write_gguf(tmp_path / "rounded", tmp_path / "again.gguf", quantization,
-                       metadata={"lightbulb.answers": ["a", "b"]})
+    again = write_gguf(
+        tmp_path / "rounded", tmp_path / "again.gguf", quantization, metadata={"lightbulb.answers": ["a", "b"]}
+    )
     assert again["unchanged"]
     assert (tmp_path / "again.gguf").read_bytes() == (tmp_path / "m.gguf").read_bytes()
 
 
-@given(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-4, 0.02, 1.0, 300.0]),
-       grid=st.sampled_from(sorted(GRIDS)))
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-4, 0.02, 1.0, 300.0]), grid=st.sampled_from(sorted(GRIDS)))
 @settings(max_examples=50, deadline=None)
 def test_rounding_to_a_grid_twice_changes_nothing(seed, scale, grid):
     rows = np.random.default_rng(seed).normal(0, scale, (8, 64)).astype(np.float32)

@@ -19,7 +19,7 @@ def greedy(folder, prompt, n):
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     ids = tokenizer(prompt).input_ids
     with torch.no_grad():
-        out = model.generate(torch.tensor([ids]), max_new_tokens=n, do_sample=False)[0, len(ids):].tolist()
+        out = model.generate(torch.tensor([ids]), max_new_tokens=n, do_sample=False)[0, len(ids) :].tolist()
     return ids, out
 
 

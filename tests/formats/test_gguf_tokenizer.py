@@ -18,9 +18,37 @@ from lightbulb.models.loading import load_model, load_tokenizer, save_model
 from lightbulb.models.vocabulary import add_answers, trim
 
 ANSWERS = ["card_arrival", "kitchen lights", "lights", "Ünknown"]
-PIECES = st.sampled_from([
-    *TEXT.split(" ")[:40], *SPECIAL, *ANSWERS, " ", "  ", "\n", "\n\n", "\t", "\r\n", "'S", "'ll", "12345", "3.14",
-    "né", "東京", "🤖", "٣٤", "½", "_", "...", "<|", "|>", "\u3000", "e\u0301x", "ß", "\x01", "x" * 9])
+PIECES = st.sampled_from(
+    [
+        *TEXT.split(" ")[:40],
+        *SPECIAL,
+        *ANSWERS,
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "\t",
+        "\r\n",
+        "'S",
+        "'ll",
+        "12345",
+        "3.14",
+        "né",
+        "東京",
+        "🤖",
+        "٣٤",
+        "½",
+        "_",
+        "...",
+        "<|",
+        "|>",
+        "\u3000",
+        "e\u0301x",
+        "ß",
+        "\x01",
+        "x" * 9,
+    ]
+)
 AWKWARD = st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text(max_size=24).filter(lambda t: "\x00" not in t))
 
 
@@ -80,9 +108,11 @@ def test_a_bos_put_before_every_text_is_told_to_llama_cpp(tmp_path):
     tokenizer = json.loads(file.read_text())
     text, bos = {"Sequence": {"id": "A", "type_id": 0}}, SPECIAL[0]
     tokenizer["post_processor"] = {
-        "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": bos, "type_id": 0}}, text],
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": bos, "type_id": 0}}, text],
         "pair": [text, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {bos: {"id": bos, "ids": [0], "tokens": [bos]}}}
+        "special_tokens": {bos: {"id": bos, "ids": [0], "tokens": [bos]}},
+    }
     file.write_text(json.dumps(tokenizer))
     assert added_ends(tokenizer) == (True, False)
     write_gguf(folder, tmp_path / "m.gguf", "f16")

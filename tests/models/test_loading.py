@@ -70,8 +70,11 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"layers\.1\.mlp\.up_proj"):
         load_model(folder)
-    save_file(tensors | {"model.layers.1.mlp.up_proj.weight": lost[:, :8].contiguous()},
-              folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        tensors | {"model.layers.1.mlp.up_proj.weight": lost[:, :8].contiguous()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     with pytest.raises(ModelError):
         load_model(folder)
 

@@ -95,9 +95,15 @@ def test_damaged_safetensors_are_refused(model, tmp_path):
     header = json.loads(whole[8 : 8 + length])
     name = next(k for k in header if k != "__metadata__")
     wrong = json.dumps(header | {name: header[name] | {"shape": [10**9]}}).encode()
-    cases = {"cut": whole[:-1], "longer": whole + b"\0", "tiny": whole[:5], "nothing": b"",
-             "length": struct.pack("<Q", 2**60) + whole[8:], "json": whole[:8] + b"x" * length + whole[8 + length :],
-             "shape": struct.pack("<Q", len(wrong)) + wrong + whole[8 + length :]}
+    cases = {
+        "cut": whole[:-1],
+        "longer": whole + b"\0",
+        "tiny": whole[:5],
+        "nothing": b"",
+        "length": struct.pack("<Q", 2**60) + whole[8:],
+        "json": whole[:8] + b"x" * length + whole[8 + length :],
+        "shape": struct.pack("<Q", len(wrong)) + wrong + whole[8 + length :],
+    }
     for case, content in cases.items():
         file = tmp_path / f"{case}.safetensors"
         file.write_bytes(content)

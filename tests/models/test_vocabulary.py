@@ -108,9 +108,11 @@ def test_ids_in_the_post_processor_move_too(tmp_path):
     text = next(t for t, i in tokenizer["model"]["vocab"].items() if i == moved)
     special = {"SpecialToken": {"id": text, "type_id": 0}}
     tokenizer["post_processor"] = {
-        "type": "TemplateProcessing", "single": [special, {"Sequence": {"id": "A", "type_id": 0}}],
+        "type": "TemplateProcessing",
+        "single": [special, {"Sequence": {"id": "A", "type_id": 0}}],
         "pair": [special, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {text: {"id": text, "ids": [moved], "tokens": [text]}}}
+        "special_tokens": {text: {"id": text, "ids": [moved], "tokens": [text]}},
+    }
     file.write_text(json.dumps(tokenizer))
     kept = trim(folder, tmp_path / "cut", load_model(folder), ["lights"], [], None)
     assert load_tokenizer(tmp_path / "cut")("lights").input_ids[0] == kept.index(moved)

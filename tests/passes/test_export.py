@@ -22,8 +22,11 @@ def test_the_file_says_what_it_answers(tmp_path):
     source = Artifact(path=out, kind="model", key="t", made_by="trim-vocab", facts=facts)
     gguf, facts = exported(source, tmp_path, CHOOSE, quantization="q4_0", embedding="q8_0")
     assert read_gguf(gguf).metadata == {
-        "lightbulb.kind": "choose", "lightbulb.task": "tiny", "lightbulb.answers": list(ANSWERS),
-        "lightbulb.answer_ids": source.facts["answer_ids"]}
+        "lightbulb.kind": "choose",
+        "lightbulb.task": "tiny",
+        "lightbulb.answers": list(ANSWERS),
+        "lightbulb.answer_ids": source.facts["answer_ids"],
+    }
     assert facts["answer_ids"] == source.facts["answer_ids"] and facts["architecture"] == "llama"
     assert facts["bytes"] == gguf.stat().st_size and 4.5 < facts["bits_per_weight"] < 10
     with llama_server(gguf) as server:

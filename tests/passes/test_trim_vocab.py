@@ -13,8 +13,15 @@ from lightbulb.tasks.task import Example, Task
 
 ANSWERS = ("card_arrival", "lights_off", "weather")
 TRAIN = (Example("Turn the kitchen lights off", "lights_off"), Example("My new card?", "card_arrival"))
-CHOOSE = Task("tiny", "choose", "accuracy", TRAIN, (Example("What's the weather like", "weather"),),
-              (Example("Schalte das Licht aus", "lights_off"),), ANSWERS)
+CHOOSE = Task(
+    "tiny",
+    "choose",
+    "accuracy",
+    TRAIN,
+    (Example("What's the weather like", "weather"),),
+    (Example("Schalte das Licht aus", "lights_off"),),
+    ANSWERS,
+)
 GENERATE = Task("tiny", "generate", "exact", (Example("lights", '{"room": "kitchen"}'),), (), (Example("aus", "x"),))
 
 

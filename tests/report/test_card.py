@@ -36,10 +36,16 @@ def test_what_is_not_known_is_left_out() -> None:
 
 def test_the_energy_section_has_before_after_making_and_pay_back() -> None:
     _, body = parted(render_card(sample_result()))
-    energy = body[body.index("## Energy"):body.index("## How to use it")]
-    for fact in ("34.2 ms [33.5, 34.9] (measured)", "3.10 ms [3.04, 3.16] (measured)",
-                 "13.0 mJ [6.51, 26.0] (estimated)", "11.0× [10.7, 11.4]",
-                 "22.7 kJ [11.3, 45.4] (estimated)", "174,000 answers", "2.75 g CO2e"):
+    energy = body[body.index("## Energy") : body.index("## How to use it")]
+    for fact in (
+        "34.2 ms [33.5, 34.9] (measured)",
+        "3.10 ms [3.04, 3.16] (measured)",
+        "13.0 mJ [6.51, 26.0] (estimated)",
+        "11.0× [10.7, 11.4]",
+        "22.7 kJ [11.3, 45.4] (estimated)",
+        "174,000 answers",
+        "2.75 g CO2e",
+    ):
         assert fact in energy, fact
 
 
@@ -51,8 +57,12 @@ def test_how_to_use_it_without_recorded_commands() -> None:
 
 
 def test_hostile_text_is_neither_markup_nor_yaml() -> None:
-    result = sample_result(task=f"{HOSTILE}\n---\nlicense: evil", machine={"cpu": HOSTILE}, use=["x ``` y"],
-                           verify={HOSTILE: Figure(value=1, unit="")})
+    result = sample_result(
+        task=f"{HOSTILE}\n---\nlicense: evil",
+        machine={"cpu": HOSTILE},
+        use=["x ``` y"],
+        verify={HOSTILE: Figure(value=1, unit="")},
+    )
     front, body = parted(render_card(result, name=HOSTILE))
     assert "license" not in front
     assert front["model-index"][0]["name"].startswith("</script>")

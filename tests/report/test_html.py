@@ -51,7 +51,7 @@ def page() -> Page:
 
 def own(html: str) -> str:
     """The page without plotly's own script, which is too long to search again and again."""
-    return html[: html.index("<script>")] + html[html.index("</head>"):]
+    return html[: html.index("<script>")] + html[html.index("</head>") :]
 
 
 def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
@@ -72,9 +72,15 @@ def test_hostile_text_stays_text(page: Page) -> None:
 def test_hostile_names_stay_text_in_the_plot() -> None:
     record = sample_record()
     record["baselines"][0]["name"] = HOSTILE
-    result = sample_result(task=HOSTILE, metric=HOSTILE, findings=[HOSTILE], use=[HOSTILE],
-                           baselines=record["baselines"], machine={HOSTILE: HOSTILE},
-                           verify={HOSTILE: Figure(value=1, unit=HOSTILE)})
+    result = sample_result(
+        task=HOSTILE,
+        metric=HOSTILE,
+        findings=[HOSTILE],
+        use=[HOSTILE],
+        baselines=record["baselines"],
+        machine={HOSTILE: HOSTILE},
+        verify={HOSTILE: Figure(value=1, unit=HOSTILE)},
+    )
     page = Page(render_html(result))
     assert not any(tag == "img" or "onerror" in attributes for tag, attributes in page.elements)
     assert not any(script.strip().startswith("alert") for script in page.scripts)
@@ -83,32 +89,59 @@ def test_hostile_names_stay_text_in_the_plot() -> None:
 
 
 def test_the_verdict_comes_first(page: Page) -> None:
-    order = ["Kept", "The student keeps 98.7% [97.9, 99.6]", "What was kept, against what it costs", "All models",
-             "What the making cost", "Pay-back", "Candidates tried", "The recipe", "Does the exported file agree",
-             "Where teacher and student differ", "What loading the data noticed", "Where these figures come from"]
-    body = page.text[page.text.index("lightbulb report"):]
+    order = [
+        "Kept",
+        "The student keeps 98.7% [97.9, 99.6]",
+        "What was kept, against what it costs",
+        "All models",
+        "What the making cost",
+        "Pay-back",
+        "Candidates tried",
+        "The recipe",
+        "Does the exported file agree",
+        "Where teacher and student differ",
+        "What loading the data noticed",
+        "Where these figures come from",
+    ]
+    body = page.text[page.text.index("lightbulb report") :]
     places = [body.index(part) for part in order]
     assert places == sorted(places)
 
 
 def test_every_figure_has_value_interval_and_source() -> None:
-    shown = re.findall(r'<span class="figure" title="([^"]*)"><b>([^<]+)</b>(.*?)</span></span>|<span class="figure"'
-                       r' title="([^"]*)"><b>([^<]+)</b>(.*?)<span class="tag', own(sample_page()))
+    shown = re.findall(
+        r'<span class="figure" title="([^"]*)"><b>([^<]+)</b>(.*?)</span></span>|<span class="figure"'
+        r' title="([^"]*)"><b>([^<]+)</b>(.*?)<span class="tag',
+        own(sample_page()),
+    )
     assert len(shown) > 30
     rows = re.findall(r'<tr class="(?:teacher|stock|student)">.*?</tr>', own(sample_page()), re.DOTALL)
     assert len(rows) >= 4
     for row in rows[:4]:
         for label in ("accuracy", "CPU time / answer", "energy / answer", "tokens/s"):
-            cell = row[row.index(f'data-label="{label}"'):].split("</td>")[0]
+            cell = row[row.index(f'data-label="{label}"') :].split("</td>")[0]
             assert re.search(r"<b>[\d.,]+", cell) and re.search(r"\[[\d.,]+, [\d.,]+\]", cell), cell
             assert re.search(r'class="tag (measured|derived|estimated)"', cell), cell
 
 
 def test_facts_are_on_the_page(page: Page) -> None:
     text = page.text.replace("\N{NO-BREAK SPACE}", " ")
-    for fact in ("3.10 ms", "34.2 ms", "13.1 MB", "271 MB", "2.75 g CO2e", "174,000 answers", "90.0 min",
-                 "card_arrival", "12 duplicates removed", "llama.cpp b11549", "--keep 0.97", "watts per thread",
-                 "chosen", "top_k 32"):
+    for fact in (
+        "3.10 ms",
+        "34.2 ms",
+        "13.1 MB",
+        "271 MB",
+        "2.75 g CO2e",
+        "174,000 answers",
+        "90.0 min",
+        "card_arrival",
+        "12 duplicates removed",
+        "llama.cpp b11549",
+        "--keep 0.97",
+        "watts per thread",
+        "chosen",
+        "top_k 32",
+    ):
         assert fact in text, fact
 
 
@@ -117,9 +150,25 @@ def without_costs() -> Result:
     for model in (record["teacher"], *record["baselines"], record["student"]):
         model.update(cpu_seconds_per_answer=None, joules_per_answer=None, tokens_per_second=None, bytes=None)
     unknown = Figure(value=None, unit="answers", source="derived")
-    return sample_result(teacher=record["teacher"], baselines=record["baselines"], student=record["student"], ratios=[],
-                         making={}, break_even_answers=unknown, ledger=[], candidates=[], examples=[], recipe=[],
-                         findings=[], verify={}, use=[], machine={}, versions={}, counts=None, command="")
+    return sample_result(
+        teacher=record["teacher"],
+        baselines=record["baselines"],
+        student=record["student"],
+        ratios=[],
+        making={},
+        break_even_answers=unknown,
+        ledger=[],
+        candidates=[],
+        examples=[],
+        recipe=[],
+        findings=[],
+        verify={},
+        use=[],
+        machine={},
+        versions={},
+        counts=None,
+        command="",
+    )
 
 
 def test_what_was_not_measured_is_never_zero() -> None:

@@ -20,10 +20,27 @@ def test_a_result_survives_its_file(tmp_path: Path) -> None:
 def test_the_file_has_the_keys_that_were_promised(tmp_path: Path) -> None:
     sample_result().write(tmp_path / "result.json")
     raw = json.loads((tmp_path / "result.json").read_text())
-    assert {"verdict", "task", "kind", "metric", "teacher", "baselines", "student", "retention", "making",
-            "break_even_answers"} <= raw.keys()
-    assert {"path", "runtime", "score", "bytes", "joules_per_answer", "cpu_seconds_per_answer",
-            "tokens_per_second"} <= raw["student"].keys()
+    assert {
+        "verdict",
+        "task",
+        "kind",
+        "metric",
+        "teacher",
+        "baselines",
+        "student",
+        "retention",
+        "making",
+        "break_even_answers",
+    } <= raw.keys()
+    assert {
+        "path",
+        "runtime",
+        "score",
+        "bytes",
+        "joules_per_answer",
+        "cpu_seconds_per_answer",
+        "tokens_per_second",
+    } <= raw["student"].keys()
     assert {"joules", "cpu_seconds", "seconds", "grams_co2e"} <= raw["making"].keys()
 
 

@@ -10,12 +10,26 @@ from lightbulb.figures import Figure
 from lightbulb.report import units
 
 
-@pytest.mark.parametrize(("value", "unit", "reads"), [
-    (0.00312, "s", "3.12 ms"), (0.0130, "J", "13.0 mJ"), (13_107_200, "B", "13.1 MB"), (5400, "s", "90.0 min"),
-    (90, "seconds", "90.0 s"), (22_680, "joules", "22.7 kJ"), (2.75, "gCO2e", "2.75 g CO2e"), (0.914, "", "0.914"),
-    (11.03, "×", "11.0×"), (98.74, "%", "98.7%"), (4.2e6, "answers", "4.20 million answers"), (0, "s", "0 s"),
-    (0.031, "J/answer", "31.0 mJ"), (7900, "tokens/s", "7,900 tokens/s"), (0.001, "s", "1.00 ms"),
-])
+@pytest.mark.parametrize(
+    ("value", "unit", "reads"),
+    [
+        (0.00312, "s", "3.12 ms"),
+        (0.0130, "J", "13.0 mJ"),
+        (13_107_200, "B", "13.1 MB"),
+        (5400, "s", "90.0 min"),
+        (90, "seconds", "90.0 s"),
+        (22_680, "joules", "22.7 kJ"),
+        (2.75, "gCO2e", "2.75 g CO2e"),
+        (0.914, "", "0.914"),
+        (11.03, "×", "11.0×"),
+        (98.74, "%", "98.7%"),
+        (4.2e6, "answers", "4.20 million answers"),
+        (0, "s", "0 s"),
+        (0.031, "J/answer", "31.0 mJ"),
+        (7900, "tokens/s", "7,900 tokens/s"),
+        (0.001, "s", "1.00 ms"),
+    ],
+)
 def test_numbers_read_well(value: float, unit: str, reads: str) -> None:
     assert units.quantity(value, unit).replace("\N{NO-BREAK SPACE}", " ") == reads
 

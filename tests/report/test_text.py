@@ -19,9 +19,19 @@ def printed(result: Result, width: int = 120) -> str:
 
 def test_the_summary_says_all_that_was_promised() -> None:
     text = printed(sample_result())
-    for fact in ("Kept", "98.7% [97.9, 99.6]", "91.7 MB -> 13.1 MB", "34.2 ms [33.5, 34.9] -> 3.10 ms [3.04, 3.16]",
-                 "11.0 [10.7, 11.4] times less", "144 mJ", "estimated", "22.7 kJ", "174,000 answers",
-                 "runs/tickets/report.html", 'lightbulb ask runs/tickets "I still have not got my card"'):
+    for fact in (
+        "Kept",
+        "98.7% [97.9, 99.6]",
+        "91.7 MB -> 13.1 MB",
+        "34.2 ms [33.5, 34.9] -> 3.10 ms [3.04, 3.16]",
+        "11.0 [10.7, 11.4] times less",
+        "144 mJ",
+        "estimated",
+        "22.7 kJ",
+        "174,000 answers",
+        "runs/tickets/report.html",
+        'lightbulb ask runs/tickets "I still have not got my card"',
+    ):
         assert fact in text, fact
     assert 9 <= len(text.strip().splitlines()) <= 16
 

@@ -63,8 +63,10 @@ def test_a_quotient_of_the_unmeasured_is_unmeasured() -> None:
     assert words.ratio(sample_result(student=record["student"], ratios=[]), "joules_per_answer").value is None
 
 
-@pytest.mark.parametrize(("verdict", "says"), [("kept", "97.9, 99.6"), ("within-noise", "too small to say"),
-                                               ("not-kept", "less than the 97%")])
+@pytest.mark.parametrize(
+    ("verdict", "says"),
+    [("kept", "97.9, 99.6"), ("within-noise", "too small to say"), ("not-kept", "less than the 97%")],
+)
 def test_each_verdict_has_its_sentence(verdict: str, says: str) -> None:
     assert says in words.verdict(sample_result(verdict=verdict))
 

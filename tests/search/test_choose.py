@@ -13,8 +13,18 @@ from lightbulb.figures import Figure
 from lightbulb.search.choose import Chooser
 from lightbulb.search.plan import RECOVER_SHARE, Plan, Shape, Work, make_plan, student_seconds, train_seconds
 
-PLAN = Plan(train_flops=1e9, batch_size=8, teacher_epochs=1, freeze_layers=0, ladder=(1, 2, 4), probe_epochs=1,
-            distill_epochs=4, recover_epochs=0.8, proof_seconds=10, test_limit=None)
+PLAN = Plan(
+    train_flops=1e9,
+    batch_size=8,
+    teacher_epochs=1,
+    freeze_layers=0,
+    ladder=(1, 2, 4),
+    probe_epochs=1,
+    distill_epochs=4,
+    recover_epochs=0.8,
+    proof_seconds=10,
+    test_limit=None,
+)
 
 
 class Pretended:
@@ -33,8 +43,9 @@ class Pretended:
                 self.made[s.label] = SimpleNamespace(facts={})
                 if s.pass_ == "evaluate":
                     value = self.score(s.label.removesuffix("-validation"))
-                    self.made[s.label].facts["score"] = Figure(value=value, low=value - 0.01, high=value + 0.01,
-                                                               unit="share").model_dump()
+                    self.made[s.label].facts["score"] = Figure(
+                        value=value, low=value - 0.01, high=value + 0.01, unit="share"
+                    ).model_dump()
         return self.made[steps[-1].label]
 
 
@@ -121,8 +132,13 @@ def test_no_rungs_no_student():
 
 
 @settings(max_examples=300)
-@given(st.integers(2, 40), st.sampled_from(["choose", "generate"]), st.floats(200, 20_000), st.floats(8, 13),
-       st.randoms(use_true_random=False))
+@given(
+    st.integers(2, 40),
+    st.sampled_from(["choose", "generate"]),
+    st.floats(200, 20_000),
+    st.floats(8, 13),
+    st.randoms(use_true_random=False),
+)
 def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, magnitude, rng):
     """Steps that take exactly what the arithmetic predicts, scores by chance."""
     shape = Shape(layers, 3_000_000, 50_000, 576)
@@ -150,6 +166,10 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, mag
         return 1.0 if s.pass_ == "evaluate" else 0.0
 
     execution = Pretended(lambda label: rng.choice([0.2, 0.7, 0.85, 0.9]), seconds)
-    choose(execution, plan, student=student,
-           time_left=lambda more: execution.spent + more + plan.proof_seconds <= max_seconds)
+    choose(
+        execution,
+        plan,
+        student=student,
+        time_left=lambda more: execution.spent + more + plan.proof_seconds <= max_seconds,
+    )
     assert execution.spent + plan.proof_seconds <= 1.1 * max_seconds

@@ -20,13 +20,24 @@ from lightbulb.search.plan import (
 
 SMOLLM2 = Shape(layers=30, layer_parameters=3_540_000, vocabulary=49_152, width=576)
 BANKING = Work("choose", 9000, 150_000, 3080, 50_000, 1000, 1.0)
-SHAPES = st.builds(Shape, layers=st.integers(1, 80), layer_parameters=st.integers(10_000, 50_000_000),
-                   vocabulary=st.integers(300, 260_000), width=st.sampled_from([64, 576, 2048]),
-                   fits_blocks=st.booleans())
-WORKS = st.builds(Work, kind=st.sampled_from(["choose", "generate", "text"]), train_examples=st.integers(6, 50_000),
-                  train_tokens=st.integers(60, 5_000_000), test_examples=st.integers(1, 5000),
-                  test_tokens=st.integers(10, 500_000), validation_examples=st.integers(1, 1000),
-                  output_tokens=st.floats(1, 200))
+SHAPES = st.builds(
+    Shape,
+    layers=st.integers(1, 80),
+    layer_parameters=st.integers(10_000, 50_000_000),
+    vocabulary=st.integers(300, 260_000),
+    width=st.sampled_from([64, 576, 2048]),
+    fits_blocks=st.booleans(),
+)
+WORKS = st.builds(
+    Work,
+    kind=st.sampled_from(["choose", "generate", "text"]),
+    train_examples=st.integers(6, 50_000),
+    train_tokens=st.integers(60, 5_000_000),
+    test_examples=st.integers(1, 5000),
+    test_tokens=st.integers(10, 500_000),
+    validation_examples=st.integers(1, 1000),
+    output_tokens=st.floats(1, 200),
+)
 SPEEDS = st.floats(1e9, 1e14)
 TIMES = st.floats(10, 100_000)
 
@@ -41,8 +52,9 @@ def planned(shape, work, speed, seconds) -> Plan | None:
 
 def teacher_seconds(shape, work, plan: Plan) -> float:
     logits = 2 * shape.layer_parameters * shape.layers * work.train_tokens / plan.train_flops
-    return logits + train_seconds(shape, work, plan.train_flops, plan.teacher_epochs, plan.batch_size, shape.layers,
-                                  plan.freeze_layers)
+    return logits + train_seconds(
+        shape, work, plan.train_flops, plan.teacher_epochs, plan.batch_size, shape.layers, plan.freeze_layers
+    )
 
 
 @given(SHAPES, WORKS, SPEEDS, TIMES)
@@ -51,8 +63,11 @@ def test_a_feasible_plan_fits_its_time(shape, work, speed, seconds):
     if plan is None:
         return
     typical = plan.ladder[min(2, len(plan.ladder) - 1)]
-    total = teacher_seconds(shape, work, plan) + plan.proof_seconds + student_seconds(
-        shape, work, speed, plan.distill_epochs, plan.batch_size, typical)
+    total = (
+        teacher_seconds(shape, work, plan)
+        + plan.proof_seconds
+        + student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, typical)
+    )
     assert total <= seconds
     items = plan.test_limit or work.test_examples
     assert 0 < items <= work.test_examples

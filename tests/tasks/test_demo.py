@@ -31,8 +31,16 @@ def test_sizes_and_form():
 
 
 def test_deterministic_in_another_process():
-    again = subprocess.run([sys.executable, "-c", "from lightbulb.tasks.demo import home_task as h;"
-                            "print(h(0).fingerprint, h(1).fingerprint)"], capture_output=True, text=True, check=True)
+    again = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from lightbulb.tasks.demo import home_task as h;print(h(0).fingerprint, h(1).fingerprint)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     first, other = again.stdout.split()
     assert first == TASK.fingerprint != other
 

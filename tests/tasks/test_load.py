@@ -33,11 +33,19 @@ def shared(name: str) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize(("name", "kind", "metric", "answers", "test_items"), [
-    ("arc", "choose", "accuracy", 5, 3548), ("banking77", "choose", "accuracy", 77, 3080),
-    ("pubmedqa", "choose", "accuracy", 3, 500), ("unfair_tos", "choose", "macro-f1", 2, 2971),
-    ("finqa", "generate", "exact-match", 0, 1147), ("gsm8k", "generate", "exact-match", 0, 1319),
-    ("nl2bash", "generate", "exact-match", 0, 1290), ("medquad", "generate", "exact-match", 0, 1612)])
+@pytest.mark.parametrize(
+    ("name", "kind", "metric", "answers", "test_items"),
+    [
+        ("arc", "choose", "accuracy", 5, 3548),
+        ("banking77", "choose", "accuracy", 77, 3080),
+        ("pubmedqa", "choose", "accuracy", 3, 500),
+        ("unfair_tos", "choose", "macro-f1", 2, 2971),
+        ("finqa", "generate", "exact-match", 0, 1147),
+        ("gsm8k", "generate", "exact-match", 0, 1319),
+        ("nl2bash", "generate", "exact-match", 0, 1290),
+        ("medquad", "generate", "exact-match", 0, 1612),
+    ],
+)
 def test_real_data(name, kind, metric, answers, test_items):
     task = load_task(shared(name))
     assert (task.name, task.kind, task.metric, len(task.answers)) == (name, kind, metric, answers)
@@ -68,7 +76,7 @@ def test_the_same_task_from_every_format(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    items = [{"prompt": f"say, \"{i}\"\nplease ä", "completion": SORTS[i % 3]} for i in range(60)]
+    items = [{"prompt": f'say, "{i}"\nplease ä', "completion": SORTS[i % 3]} for i in range(60)]
     jsonl(tmp_path / "a.jsonl", items)
     pq.write_table(pa.Table.from_pylist(items), tmp_path / "a.parquet")
     quoted = [f'"{r["prompt"].replace(chr(34), chr(34) * 2)}";{r["completion"]}' for r in items]
@@ -81,14 +89,23 @@ def test_the_same_task_from_every_format(tmp_path):
 
 def test_mark_and_windows_line_ends(tmp_path):
     plain = load_task(jsonl(tmp_path / "plain.jsonl", rows()))
-    (tmp_path / "windows.jsonl").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "plain.jsonl").read_bytes()
-                                             .replace(b"\n", b"\r\n"))
+    (tmp_path / "windows.jsonl").write_bytes(
+        b"\xef\xbb\xbf" + (tmp_path / "plain.jsonl").read_bytes().replace(b"\n", b"\r\n")
+    )
     assert load_task(str(tmp_path / "windows.jsonl")).fingerprint == plain.fingerprint
 
 
 def test_chat(tmp_path):
-    items = [{"messages": [{"role": "system", "content": "be short"}, {"role": "user", "content": f"q{i}"},
-                           {"role": "assistant", "content": json.dumps({"n": i})}]} for i in range(20)]
+    items = [
+        {
+            "messages": [
+                {"role": "system", "content": "be short"},
+                {"role": "user", "content": f"q{i}"},
+                {"role": "assistant", "content": json.dumps({"n": i})},
+            ]
+        }
+        for i in range(20)
+    ]
     task = load_task(jsonl(tmp_path / "chat.jsonl", items))
     assert (task.kind, task.metric) == ("generate", "json-match")
     example = task.train[0]
@@ -99,8 +116,10 @@ def test_chat(tmp_path):
     assert e.value.where == f"{bad}:21"
 
 
-@pytest.mark.parametrize(("question", "answer"), [("instruction", "output"), ("Question", "Answer"), ("text", "label"),
-                                                  ("input", "category"), ("query", "intent")])
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [("instruction", "output"), ("Question", "Answer"), ("text", "label"), ("input", "category"), ("query", "intent")],
+)
 def test_synonyms(tmp_path, question, answer):
     items = [{"id": i, question: r["prompt"], answer: r["completion"]} for i, r in enumerate(rows())]
     task = load_task(jsonl(tmp_path / "a.jsonl", items))
@@ -139,7 +158,8 @@ def test_folder_of_pages(tmp_path):
     (tmp_path / "deep").mkdir()
     for i in range(12):
         (tmp_path / "deep" / f"page{i}.md").write_text(
-            "\n\n".join(f"Paragraph {i} {j} " + "word " * 40 for j in range(20)))
+            "\n\n".join(f"Paragraph {i} {j} " + "word " * 40 for j in range(20))
+        )
     (tmp_path / "test.md").write_text("a page that is about tests " * 90)  # one long paragraph: cut at a word
     task = load_task(str(tmp_path))
     documents = [e.completion for e in (*task.train, *task.validation, *task.test)]
@@ -155,8 +175,10 @@ def test_folder_of_splits(tmp_path):
     jsonl(tmp_path / "extra.jsonl", [{"something": "else"}])
     task = load_task(str(tmp_path))
     assert (len(task.train), len(task.validation), len(task.test)) == (60, 15, 15)
-    assert {"10 train examples also in validation: removed from train",
-            "5 validation examples also in test: removed from validation"} <= set(task.findings)
+    assert {
+        "10 train examples also in validation: removed from train",
+        "5 validation examples also in test: removed from validation",
+    } <= set(task.findings)
     assert any("extra.jsonl was left out" in f for f in task.findings)
     with pytest.raises(TaskError, match="folders below"):
         load_task(str(tmp_path.parent))
@@ -186,8 +208,9 @@ def test_label_only_in_test(tmp_path):
 
 def test_answer_lost_by_the_split_is_reported(tmp_path):
     source = jsonl(tmp_path / "a.jsonl", rows(120) + [{"prompt": "lonely", "completion": "rare"}])
-    lost = [t for t in (load_task(source, seed=seed) for seed in range(12))
-            if "rare" not in {e.completion for e in t.train}]
+    lost = [
+        t for t in (load_task(source, seed=seed) for seed in range(12)) if "rare" not in {e.completion for e in t.train}
+    ]
     assert lost and all(any("no example of 'rare'" in f for f in t.findings) and "rare" in t.answers for t in lost)
 
 
@@ -214,8 +237,12 @@ BAD_FILES = {
     "array": ("a.json", b'[{"prompt": "a", "completion": "b"}]\n', "one JSON array", 1),
     "pretty array": ("a.json", b'[\n {"prompt": "a"}\n]\n', "several lines", 1),
     "too deep": ("a.jsonl", b"[" * 200_000 + b"\n", "nested too deeply", 1),
-    "latin-1": ("a.jsonl", b'{"prompt": "a", "completion": "b"}\n{"prompt": "caf\xe9", "completion": "b"}\n',
-                "byte 0xe9 at offset 50 ", 2),
+    "latin-1": (
+        "a.jsonl",
+        b'{"prompt": "a", "completion": "b"}\n{"prompt": "caf\xe9", "completion": "b"}\n',
+        "byte 0xe9 at offset 50 ",
+        2,
+    ),
     "utf-16": ("a.jsonl", '{"prompt": "a"}\n'.encode("utf-16"), "UTF-16", 1),
     "nul": ("a.txt", b"some text\nand a \0\n", "NUL byte at offset 16 ", 2),
     "surrogate": ("a.jsonl", b'{"prompt": "\\ud83d", "completion": "b"}\n', "surrogate", 1),
@@ -225,11 +252,18 @@ BAD_FILES = {
     "corrupt parquet": ("a.parquet", b"PAR1" + bytes(range(256)) + b"PAR1", "corrupt", None),
     "suffix": ("a.xlsx", b"PK", "unknown kind of file: .xlsx", None),
     "too few": ("a.jsonl", b'{"prompt": "a", "completion": "b"}\n', "only 1 example; at least 8", None),
-    "duplicates only": ("a.jsonl", b'{"prompt": "a", "completion": "b"}\n{"prompt": "c", "completion": "d"}\n' * 50,
-                        "only 2 distinct examples among 100; at least 8", None),
-    "mostly empty": ("a.jsonl", b'{"prompt": "a", "completion": ""}\n' * 9
-                     + b'{"prompt": "a", "completion": "b"}\n' * 8,
-                     "9 of 17 rows have an empty", 1),
+    "duplicates only": (
+        "a.jsonl",
+        b'{"prompt": "a", "completion": "b"}\n{"prompt": "c", "completion": "d"}\n' * 50,
+        "only 2 distinct examples among 100; at least 8",
+        None,
+    ),
+    "mostly empty": (
+        "a.jsonl",
+        b'{"prompt": "a", "completion": ""}\n' * 9 + b'{"prompt": "a", "completion": "b"}\n' * 8,
+        "9 of 17 rows have an empty",
+        1,
+    ),
 }
 
 
@@ -249,8 +283,9 @@ def test_same_answer_everywhere(tmp_path):
     with pytest.raises(TaskError, match="nothing to choose"):
         load_task(source)
     with pytest.raises(TaskError, match="no closed set"):
-        load_task(jsonl(tmp_path / "b.jsonl", [{"prompt": f"q{i}", "completion": f"a{i}"} for i in range(20)]),
-                  kind="choose")
+        load_task(
+            jsonl(tmp_path / "b.jsonl", [{"prompt": f"q{i}", "completion": f"a{i}"} for i in range(20)]), kind="choose"
+        )
 
 
 def test_train_equal_to_test(tmp_path):
@@ -301,10 +336,12 @@ def test_no_permission(tmp_path, monkeypatch):
 
 def test_hub_id(monkeypatch, tmp_path):
     datasets = pytest.importorskip("datasets")
-    features = datasets.Features({"text": datasets.Value("string"), "label": 
-                                  datasets.ClassLabel(names=["bad", "good"])})
-    split = datasets.Dataset.from_dict({"text": [f"t{i}" for i in range(40)], "label": [i % 2 for i in range(40)]},
-                                       features=features)
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    )
+    split = datasets.Dataset.from_dict(
+        {"text": [f"t{i}" for i in range(40)], "label": [i % 2 for i in range(40)]}, features=features
+    )
     asked = []
 
     def load(name, config):

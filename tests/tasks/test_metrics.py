@@ -17,11 +17,21 @@ from lightbulb.tasks.metrics import bits_per_byte, check_metric, higher_is_bette
 LABELS = ("a", "b", "c", "d")
 
 
-@pytest.mark.parametrize(("prediction", "reference", "expected"), [
-    ('{"b": 1.0, "a": [1, 2]}', '{"a":[1,2],"b":1}', 1), ('{"a": true}', '{"a": 1}', 0),
-    ('{"a": [2, 1]}', '{"a": [1, 2]}', 0),
-    ('{"a": 1', '{"a": 1}', 0), ('{"a": 1} and', '{"a": 1}', 0), ('"\\u00e9"', '"é"', 1), ("not  json", "not json", 1),
-    ("[" * 100_000, "[]", 0), ("[" * 900 + "]" * 900, "[]", 0), ('{"a": null}', "{}", 0)])
+@pytest.mark.parametrize(
+    ("prediction", "reference", "expected"),
+    [
+        ('{"b": 1.0, "a": [1, 2]}', '{"a":[1,2],"b":1}', 1),
+        ('{"a": true}', '{"a": 1}', 0),
+        ('{"a": [2, 1]}', '{"a": [1, 2]}', 0),
+        ('{"a": 1', '{"a": 1}', 0),
+        ('{"a": 1} and', '{"a": 1}', 0),
+        ('"\\u00e9"', '"é"', 1),
+        ("not  json", "not json", 1),
+        ("[" * 100_000, "[]", 0),
+        ("[" * 900 + "]" * 900, "[]", 0),
+        ('{"a": null}', "{}", 0),
+    ],
+)
 def test_json_match(prediction, reference, expected):
     assert item_scores("json-match", [prediction], [reference]) == [expected]
 
@@ -109,8 +119,9 @@ def test_wrong_use():
         retention("bits-per-byte", [TextScore(1, 1, 1)], [TextScore(1, 1, 1)] * 2, [])
 
 
-@pytest.mark.parametrize(("name", "mend"), [("acuracy", "accuracy"), ("macro_f1", "macro-f1"), ("BPB", "one of"),
-                                            ("exact", "exact-match")])
+@pytest.mark.parametrize(
+    ("name", "mend"), [("acuracy", "accuracy"), ("macro_f1", "macro-f1"), ("BPB", "one of"), ("exact", "exact-match")]
+)
 def test_unknown_metric(name, mend):
     with pytest.raises(UserError, match="unknown metric") as e:
         check_metric(name)
@@ -120,15 +131,20 @@ def test_unknown_metric(name, mend):
 def test_own_metric(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_house_metric.py").write_text(
-        "def close(p, r):\n    return 1 - abs(int(p) - int(r)) / 10\n"
-        "def wild(p, r):\n    return 7\nnumber = 3\n")
+        "def close(p, r):\n    return 1 - abs(int(p) - int(r)) / 10\ndef wild(p, r):\n    return 7\nnumber = 3\n"
+    )
     (tmp_path / "my_broken_metric.py").write_text("import nothing_of_this_name\n")
     check_metric("my_house_metric:close")
     assert item_scores("my_house_metric:close", ["3", "5"], ["5", "5"]) == pytest.approx([0.8, 1.0])
     assert score("my_house_metric:close", ["3", "5"], ["5", "5"]).value == pytest.approx(0.9)
-    for name, message in (("my_house_metric:far", "AttributeError"), ("no_such_module_here:f", "ModuleNotFoundError"),
-                          ("my_broken_metric:f", "nothing_of_this_name"), ("my_house_metric:number", "not a function"),
-                          (":f", "cannot import"), ("my_house_metric:", "cannot import")):
+    for name, message in (
+        ("my_house_metric:far", "AttributeError"),
+        ("no_such_module_here:f", "ModuleNotFoundError"),
+        ("my_broken_metric:f", "nothing_of_this_name"),
+        ("my_house_metric:number", "not a function"),
+        (":f", "cannot import"),
+        ("my_house_metric:", "cannot import"),
+    ):
         with pytest.raises(UserError, match=message):
             check_metric(name)
     with pytest.raises(UserError, match="returned 7"):

@@ -71,9 +71,11 @@ def test_given_test_stays_whole_and_cleans_the_others():
     assert len(splits.train) == 38 and not keys(splits.train) & keys([*splits.validation, *test])
     assert splits.findings == [
         "test: 1 repeated question kept, because a given test set stays whole",
-        "1 train example also in test: removed from train", "validation: 1 duplicate removed",
+        "1 train example also in test: removed from train",
+        "validation: 1 duplicate removed",
         "1 validation example also in test: removed from validation",
-        "1 train example also in validation: removed from train"]
+        "1 train example also in validation: removed from train",
+    ]
 
 
 def test_validation_is_capped():
@@ -85,5 +87,6 @@ def test_ties_by_first_sight():
     findings: list[str] = []
     kept = without_duplicates([row("q", "b", "f:1"), row("q", "a", "f:2"), row("p", "c")], "train", findings)
     assert [r.example.completion for r in kept] == ["b", "c"]
-    assert findings == ["train: 1 question has conflicting answers; the most frequent answer was kept"
-                        " (the first is at f:1)"]
+    assert findings == [
+        "train: 1 question has conflicting answers; the most frequent answer was kept (the first is at f:1)"
+    ]

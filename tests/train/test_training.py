@@ -116,8 +116,17 @@ def test_rounded_is_the_model_put_on_the_grid(model, tiny_folder, grid):
 
 def trained(model, data, scratch, progress=None, epochs=2.0, rate=1e-3):
     with deterministic(0, 1):
-        done = train(model, data, Schedule(epochs=epochs, learning_rate=rate, batch_size=4), target_logits, plain_loss,
-                     seed=0, scratch=scratch, progress=progress or Silent(), label="test")
+        done = train(
+            model,
+            data,
+            Schedule(epochs=epochs, learning_rate=rate, batch_size=4),
+            target_logits,
+            plain_loss,
+            seed=0,
+            scratch=scratch,
+            progress=progress or Silent(),
+            label="test",
+        )
     return done, {name: p.detach().clone() for name, p in model.named_parameters()}
 
 

@@ -39,8 +39,9 @@ class Zone:
 @cache
 def zones() -> tuple[Zone, ...]:
     """All zones of the shipped table, in its order."""
-    return tuple(Zone(row["zone"], row["name"], float(row["grams_co2e_per_kwh"]), int(row["year"]))
-                 for row in read_table(_TABLE))
+    return tuple(
+        Zone(row["zone"], row["name"], float(row["grams_co2e_per_kwh"]), int(row["year"])) for row in read_table(_TABLE)
+    )
 
 
 def find_zone(text: str) -> Zone:
@@ -64,30 +65,47 @@ def grams_co2e(joules: Figure, zone: str | None, pue: float = 1.0) -> Figure:
     if joules.unit != "J":
         raise ValueError(f"joules wanted, not {joules.unit!r}")
     if not 1.0 <= pue < float("inf"):
-        raise UserError(f"a PUE of {pue:g}: it is total over computing energy, 1 or more", where="--pue",
-                        mend="leave it out (1.0), or give your data centre's, e.g. --pue 1.2")
+        raise UserError(
+            f"a PUE of {pue:g}: it is total over computing energy, 1 or more",
+            where="--pue",
+            mend="leave it out (1.0), or give your data centre's, e.g. --pue 1.2",
+        )
     low, value, high, method = _intensity(zone)
     if pue != 1.0:
         method += f", PUE {pue:g}"
     if joules.value is None:
-        return Figure(value=None, unit="g CO2e", source="derived", scope=joules.scope,
-                      method=f"{method}; energy not measured")
+        return Figure(
+            value=None, unit="g CO2e", source="derived", scope=joules.scope, method=f"{method}; energy not measured"
+        )
     source: Source = "estimated" if zone is None or joules.source == "estimated" else "derived"
     bottom = joules.value if joules.low is None else joules.low
     top = joules.value if joules.high is None else joules.high
     kwh = pue / JOULES_PER_KWH
-    return Figure(value=joules.value * kwh * value, low=bottom * kwh * low, high=top * kwh * high, unit="g CO2e",
-                  source=source, scope=joules.scope, method=method)
+    return Figure(
+        value=joules.value * kwh * value,
+        low=bottom * kwh * low,
+        high=top * kwh * high,
+        unit="g CO2e",
+        source=source,
+        scope=joules.scope,
+        method=method,
+    )
 
 
 def _intensity(zone: str | None) -> tuple[float, float, float, str]:
     """(low, value, high) in g CO2e per kWh, and in words."""
     place = find_zone(WORLD if zone is None else zone)
     value = place.grams_co2e_per_kwh
-    words = (f"location-based, {place.name} {place.year}: {value:g} g CO2e/kWh "
-             f"(Ember via co2.js, taken {date_taken(_TABLE)})")
+    words = (
+        f"location-based, {place.name} {place.year}: {value:g} g CO2e/kWh "
+        f"(Ember via co2.js, taken {date_taken(_TABLE)})"
+    )
     if zone is not None:
         return value / SOURCES_DIFFER, value, value * SOURCES_DIFFER, f"{words}, interval: publishers differ by 35%"
     twentieths = quantiles((z.grams_co2e_per_kwh for z in zones() if z.is_country), n=20)
-    return (twentieths[0], value, twentieths[-1],
-            f"{words}; no zone given: interval from the 5th to the 95th percentile of countries")
+    return (
+        twentieths[0],
+        value,
+        twentieths[-1],
+        f"{words}; no zone given: interval from the 5th to the 95th percentile of countries",
+    )

@@ -54,10 +54,12 @@ def estimate_joules(cpu_seconds: float, wall_seconds: float, threads: int, famil
     if cpu_seconds < 0 or wall_seconds < 0 or threads < 1:
         raise ValueError(f"seconds below 0 or no threads: {cpu_seconds=}, {wall_seconds=}, {threads=}")
     watts = watts_per_thread(family or _own_family() or POOLED)
-    low, value, high = (idle * threads * wall_seconds + busy * cpu_seconds
-                        for idle, busy in zip(watts.idle, watts.busy, strict=True))
-    return Figure(value=value, low=low, high=high, unit="J", source="estimated", scope="wall",
-                  method=_method(watts, threads))
+    low, value, high = (
+        idle * threads * wall_seconds + busy * cpu_seconds for idle, busy in zip(watts.idle, watts.busy, strict=True)
+    )
+    return Figure(
+        value=value, low=low, high=high, unit="J", source="estimated", scope="wall", method=_method(watts, threads)
+    )
 
 
 @cache
@@ -65,13 +67,19 @@ def watts_per_thread(family: str) -> Watts:
     """The coefficients of one family, or of all of them together ("pooled": their median, and the widest bounds)."""
     rows = [row for row in read_table(_TABLE) if family in (row["family"], POOLED)]
     if not rows:
-        raise UserError(f"no power figures for the CPU family {family!r}",
-                        mend=f"choose one of {', '.join(row['family'] for row in read_table(_TABLE))}, {POOLED}")
+        raise UserError(
+            f"no power figures for the CPU family {family!r}",
+            mend=f"choose one of {', '.join(row['family'] for row in read_table(_TABLE))}, {POOLED}",
+        )
     idle, full = (median(float(row[f"{load}_median"]) for row in rows) for load in ("idle", "full"))
     idle_p10, full_p10 = (min(float(row[f"{load}_p10"]) for row in rows) for load in ("idle", "full"))
     idle_p90, full_p90 = (max(float(row[f"{load}_p90"]) for row in rows) for load in ("idle", "full"))
-    return Watts(family, sum(int(row["servers"]) for row in rows), _widened(idle_p10, idle, idle_p90),
-                 _widened(_busy_watts(idle, full_p10), _busy_watts(idle, full), _busy_watts(idle, full_p90)))
+    return Watts(
+        family,
+        sum(int(row["servers"]) for row in rows),
+        _widened(idle_p10, idle, idle_p90),
+        _widened(_busy_watts(idle, full_p10), _busy_watts(idle, full), _busy_watts(idle, full_p90)),
+    )
 
 
 def _busy_watts(idle: float, full: float) -> float:
@@ -91,6 +99,8 @@ def _method(watts: Watts, threads: int) -> str:
     of = f"{watts.family}, {watts.servers} servers"
     if watts.family == POOLED:
         of = f"CPU of unknown family: pooled over {len(read_table(_TABLE))} families, hence the wider interval"
-    return (f"no counter: share of a server's wall power, {watts.idle[1]:.3g} W idle x {threads} threads held x wall "
-            f"seconds + {watts.busy[1]:.3g} W x CPU seconds ({of}; SPECpower via ccf-coefficients, "
-            f"taken {date_taken(_TABLE)}); accelerators excluded")
+    return (
+        f"no counter: share of a server's wall power, {watts.idle[1]:.3g} W idle x {threads} threads held x wall "
+        f"seconds + {watts.busy[1]:.3g} W x CPU seconds ({of}; SPECpower via ccf-coefficients, "
+        f"taken {date_taken(_TABLE)}); accelerators excluded"
+    )

@@ -87,8 +87,14 @@ class Meter:
     estimate; None asks the system. clock and cpu_clock: seconds. `remarks` says what cannot be read and why.
     """
 
-    def __init__(self, sensors: Sequence[Sensor] | None = None, *, clock: Callable[[], float] = time.perf_counter,
-                 cpu_clock: Callable[[], float] = cpu_seconds_so_far, threads: int | None = None):
+    def __init__(
+        self,
+        sensors: Sequence[Sensor] | None = None,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = cpu_seconds_so_far,
+        threads: int | None = None,
+    ):
         found = discover() if sensors is None else Discovery(tuple(sensors))
         self.sensors, self.remarks = found.sensors, found.remarks
         if len({s.name for s in self.sensors}) < len(self.sensors):
@@ -142,8 +148,9 @@ class Meter:
         pauses = [s.poll_seconds for s in self.sensors if s.poll_seconds is not None]
         if pauses:
             self._stop_polling = threading.Event()
-            threading.Thread(target=self._poll, args=(min(pauses), self._stop_polling), name="lightbulb-meter",
-                             daemon=True).start()
+            threading.Thread(
+                target=self._poll, args=(min(pauses), self._stop_polling), name="lightbulb-meter", daemon=True
+            ).start()
 
     def _poll(self, pause_seconds: float, stop: threading.Event) -> None:
         while not stop.wait(pause_seconds):
@@ -177,14 +184,16 @@ class Window:
         self._start = self._meter._enter(self)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._reading = self._until(self._meter._leave(self))
 
     def _until(self, end: _Edge) -> Reading:
         joules, by_sensor = _joules(self._meter, self._start, end)
-        cpu = Figure(value=_elapsed(self._start.cpu_seconds, end.cpu_seconds), unit="s", scope="process",
-                     method=_CPU_METHOD)
+        cpu = Figure(
+            value=_elapsed(self._start.cpu_seconds, end.cpu_seconds), unit="s", scope="process", method=_CPU_METHOD
+        )
         return Reading(self.name, _elapsed(self._start.seconds, end.seconds), cpu, joules, by_sensor)
 
 
@@ -195,10 +204,13 @@ def _elapsed(start: float, end: float) -> float:
 def _joules(meter: Meter, start: _Edge, end: _Edge) -> tuple[Figure, dict[str, Figure]]:
     """The window's joules, and those of each sensor."""
     if not meter.sensors:
-        return estimate_joules(_elapsed(start.cpu_seconds, end.cpu_seconds), _elapsed(start.seconds, end.seconds),
-                               meter.threads), {}
-    by_sensor = {climb.sensor.name: _of_sensor(climb, first, last)
-                 for climb, first, last in zip(meter._climbs, start.counts, end.counts, strict=True)}
+        return estimate_joules(
+            _elapsed(start.cpu_seconds, end.cpu_seconds), _elapsed(start.seconds, end.seconds), meter.threads
+        ), {}
+    by_sensor = {
+        climb.sensor.name: _of_sensor(climb, first, last)
+        for climb, first, last in zip(meter._climbs, start.counts, end.counts, strict=True)
+    }
     return _sum(meter.sensors, by_sensor), by_sensor
 
 
@@ -206,8 +218,7 @@ def _of_sensor(climb: _Climb, start: tuple[float | None, int], end: tuple[float 
     sensor, (first, falls_before), (last, falls) = climb.sensor, start, end
     method = f"{sensor.name}: counter read at both edges"
     if first is None or last is None:
-        return Figure(value=None, unit="J", scope=sensor.scope,
-                      method=f"{method}; it did not answer ({climb.trouble})")
+        return Figure(value=None, unit="J", scope=sensor.scope, method=f"{method}; it did not answer ({climb.trouble})")
     if falls > falls_before:
         method += f"; it fell {falls - falls_before} time(s), which counts as no joules: too low"
     return Figure(value=last - first, unit="J", scope=sensor.scope, method=method)
@@ -247,8 +258,9 @@ def _left_out(used: Sequence[Sensor]) -> str:
     match used[0].scope:
         case "chip":
             chips = {"package": "CPU", "dram": "memory", "gpu": "any GPU"}
-            return ", ".join([*(words for kind, words in chips.items() if kind not in kinds),
-                              "board, disks, fans and power supply"])
+            return ", ".join(
+                [*(words for kind, words in chips.items() if kind not in kinds), "board, disks, fans and power supply"]
+            )
         case "board":
             return "cards that the board does not feed, disks, fans and power supply"
         case "machine":

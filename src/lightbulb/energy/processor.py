@@ -10,13 +10,21 @@ from pathlib import Path
 # /proc/cpuinfo's (family, model) of the parts in SPECpower results -> row of cpu_watts_per_thread.csv.
 # Numbers as in Linux: arch/x86/include/asm/intel-family.h, arch/x86/kernel/cpu/amd.c.
 _INTEL_FAMILY_6 = {
-    42: "intel-sandybridge", 45: "intel-sandybridge",
-    60: "intel-haswell", 63: "intel-haswell",
-    71: "intel-broadwell", 79: "intel-broadwell", 86: "intel-broadwell",
-    94: "intel-skylake-client", 158: "intel-coffeelake",
-    106: "intel-icelake", 108: "intel-icelake",
-    143: "intel-sapphirerapids", 207: "intel-emeraldrapids",
-    173: "intel-graniterapids", 174: "intel-graniterapids",
+    42: "intel-sandybridge",
+    45: "intel-sandybridge",
+    60: "intel-haswell",
+    63: "intel-haswell",
+    71: "intel-broadwell",
+    79: "intel-broadwell",
+    86: "intel-broadwell",
+    94: "intel-skylake-client",
+    158: "intel-coffeelake",
+    106: "intel-icelake",
+    108: "intel-icelake",
+    143: "intel-sapphirerapids",
+    207: "intel-emeraldrapids",
+    173: "intel-graniterapids",
+    174: "intel-graniterapids",
 }
 _AMD = (
     (23, range(0x00, 0x10), "amd-epyc-gen1"),
@@ -51,8 +59,9 @@ def read_processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor | None:
                 fields[name.strip()] = value.strip()
         if "CPU implementer" in fields:
             return Processor("arm", int(fields["CPU implementer"], 0), int(fields["CPU part"], 0), 0)
-        return Processor(fields["vendor_id"], int(fields["cpu family"]), int(fields["model"]),
-                         int(fields.get("stepping", "0")))
+        return Processor(
+            fields["vendor_id"], int(fields["cpu family"]), int(fields["model"]), int(fields.get("stepping", "0"))
+        )
     except (OSError, KeyError, ValueError):
         return None
 

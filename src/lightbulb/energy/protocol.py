@@ -35,8 +35,14 @@ class Trials:
     tokens_per_second: list[float] = field(default_factory=list)
 
 
-def measure_answers(subjects: Sequence[Subject], meter: Meter, *, trials: int, seed: int,
-                    advance: Callable[[float, str], None] = lambda done, note: None) -> dict[str, Trials]:
+def measure_answers(
+    subjects: Sequence[Subject],
+    meter: Meter,
+    *,
+    trials: int,
+    seed: int,
+    advance: Callable[[float, str], None] = lambda done, note: None,
+) -> dict[str, Trials]:
     """Every subject answers the same prompts, one at a time, in windows of at least WINDOW_SECONDS.
 
     Each trial visits all subjects in a fresh random order, so that drift of the machine hits them alike; windows hold
@@ -69,7 +75,7 @@ def _window(subject: Subject, prompts: Sequence[str], meter: Meter, into: Trials
                 tokens += sum(subject.answer(prompt))
             answers += len(prompts)
     reading = window.reading
-    into.cpu_seconds.append(reading.cpu_seconds.value / answers)
+    into.cpu_seconds.append((reading.cpu_seconds.value or 0.0) / answers)
     into.joules.append(reading.joules.scaled(1 / answers, "J/answer"))
     into.wall_seconds.append(reading.wall_seconds / answers)
     into.tokens_per_second.append(tokens / reading.wall_seconds)
@@ -78,33 +84,48 @@ def _window(subject: Subject, prompts: Sequence[str], meter: Meter, into: Trials
 def summarise(trials: Trials) -> dict[str, Figure]:
     """cpu_seconds_per_answer, joules_per_answer, seconds_per_answer and tokens_per_second: medians over trials with 95%
     bootstrap intervals. An estimate of joules keeps the wider of its own interval and that of the trials."""
-    how = f"median of {len(trials.cpu_seconds)} interleaved windows of at least {WINDOW_SECONDS:g} s, one prompt at a time"
-    return {"cpu_seconds_per_answer": _median(trials.cpu_seconds, "s", how, "process"),
-            "seconds_per_answer": _median(trials.wall_seconds, "s", how, "process"),
-            "joules_per_answer": _median_joules(trials.joules, how),
-            "tokens_per_second": _median(trials.tokens_per_second, "tokens/s", how + "; tokens read and written", "process")}
+    windows = f"{len(trials.cpu_seconds)} interleaved windows of at least {WINDOW_SECONDS:g} s"
+    how = f"median of {windows}, one prompt at a time"
+    return {
+        "cpu_seconds_per_answer": _measured(trials.cpu_seconds, "s", how),
+        "seconds_per_answer": _measured(trials.wall_seconds, "s", how),
+        "joules_per_answer": _median_joules(trials.joules, how),
+        "tokens_per_second": _measured(trials.tokens_per_second, "tokens/s", how + "; tokens read and written"),
+    }
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], method: str) -> Figure:
     """Median of the ratios trial by trial, with its bootstrap interval over trials."""
-    return _median([a / b for a, b in zip(numerator, denominator, strict=True)], "ratio", method, None, "derived")
+    middle, low, high = _median([a / b for a, b in zip(numerator, denominator, strict=True)])
+    return Figure(value=middle, low=low, high=high, unit="ratio", source="derived", method=method)
 
 
-def _median(values: Sequence[float], unit: str, method: str, scope: str | None, source: str = "measured") -> Figure:
+def _median(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median and its 95% bootstrap interval."""
     low, high = bootstrap([values], lambda x: np.median(x, axis=-1))
-    return Figure(value=float(np.median(values)), low=low, high=high, unit=unit, source=source, scope=scope,  # type: ignore[arg-type]
-                  method=method)
+    return float(np.median(values)), low, high
+
+
+def _measured(values: Sequence[float], unit: str, method: str) -> Figure:
+    middle, low, high = _median(values)
+    return Figure(value=middle, low=low, high=high, unit=unit, scope="process", method=method)
 
 
 def _median_joules(figures: Sequence[Figure], how: str) -> Figure:
+    first = figures[0]
     values = [f.value for f in figures if f.value is not None]
     if len(values) < len(figures):
-        return Figure(value=None, unit="J", method=figures[0].method)
-    middle = _median(values, "J", how, None)
-    first = figures[0]
-    stretch = [(f.low / f.value, f.high / f.value) for f in figures if f.low is not None and f.high is not None and f.value]
-    low, high = middle.low, middle.high
-    if stretch:
-        low, high = min(low, middle.value * min(s[0] for s in stretch)), max(high, middle.value * max(s[1] for s in stretch))
-    return Figure(value=middle.value, low=low, high=high, unit="J", source=first.source, scope=first.scope,
-                  method=f"{first.method}; {how}")
+        return Figure(value=None, unit="J", method=first.method)
+    middle, low, high = _median(values)
+    lows, highs = ([end for f in figures if (end := getattr(f, side)) is not None] for side in ("low", "high"))
+    if lows and highs:  # an estimate: its own interval, if that is the wider one
+        low, high = min(low, *lows), max(high, *highs)
+    return Figure(
+        value=middle,
+        low=low,
+        high=high,
+        unit="J",
+        source=first.source,
+        scope=first.scope,
+        method=f"{first.method}; {how}",
+    )

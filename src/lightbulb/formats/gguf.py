@@ -23,10 +23,20 @@ from lightbulb.models.anatomy import GGUF_LINEAR, Anatomy, anatomy_of
 from lightbulb.store import plain_os_errors
 
 Quantization = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
-QTYPES = {"f32": GGMLQuantizationType.F32, "f16": GGMLQuantizationType.F16, "bf16": GGMLQuantizationType.BF16,
-          "q8_0": GGMLQuantizationType.Q8_0, "q4_0": GGMLQuantizationType.Q4_0}
-FILE_TYPES = {"f32": LlamaFileType.ALL_F32, "f16": LlamaFileType.MOSTLY_F16, "bf16": LlamaFileType.MOSTLY_BF16,
-              "q8_0": LlamaFileType.MOSTLY_Q8_0, "q4_0": LlamaFileType.MOSTLY_Q4_0}
+QTYPES = {
+    "f32": GGMLQuantizationType.F32,
+    "f16": GGMLQuantizationType.F16,
+    "bf16": GGMLQuantizationType.BF16,
+    "q8_0": GGMLQuantizationType.Q8_0,
+    "q4_0": GGMLQuantizationType.Q4_0,
+}
+FILE_TYPES = {
+    "f32": LlamaFileType.ALL_F32,
+    "f16": LlamaFileType.MOSTLY_F16,
+    "bf16": LlamaFileType.MOSTLY_BF16,
+    "q8_0": LlamaFileType.MOSTLY_Q8_0,
+    "q4_0": LlamaFileType.MOSTLY_Q4_0,
+}
 EMBEDDING, HEAD = "token_embd.weight", "output.weight"
 
 
@@ -49,8 +59,13 @@ class GgufInfo:
     added_bos: str
 
 
-def write_gguf(model_folder: Path, out: Path, quantization: Quantization, embedding: Quantization | None = None,
-               metadata: Mapping[str, str | list[str] | list[int]] | None = None) -> dict[str, Any]:
+def write_gguf(
+    model_folder: Path,
+    out: Path,
+    quantization: Quantization,
+    embedding: Quantization | None = None,
+    metadata: Mapping[str, str | list[str] | list[int]] | None = None,
+) -> dict[str, Any]:
     """Writes `out` from a model artifact folder; the same folder and options give the same bytes.
 
     quantization: of all matrices; embedding: of the token embedding and the head (default: as the rest). Vectors stay
@@ -64,8 +79,11 @@ def write_gguf(model_folder: Path, out: Path, quantization: Quantization, embedd
     config = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
     anatomy = anatomy_of(config)
     fields: dict[str, Any] = shape_fields(config, anatomy) | tokenizer_fields(model_folder, config["vocab_size"])
-    fields |= {"general.file_type": int(FILE_TYPES[quantization]), "general.quantization_version": GGML_QUANT_VERSION,
-               **(metadata or {})}  # no general.name: a folder's name must not change the bytes
+    fields |= {
+        "general.file_type": int(FILE_TYPES[quantization]),
+        "general.quantization_version": GGML_QUANT_VERSION,
+        **(metadata or {}),
+    }  # no general.name: a folder's name must not change the bytes
     beside = out.with_name(f".{out.name}.tmp")
     writer = GGUFWriter(beside, anatomy.gguf)
     for key, value in fields.items():
@@ -85,9 +103,16 @@ def write_gguf(model_folder: Path, out: Path, quantization: Quantization, embedd
         parameters += tensor.size
         weight_bytes += packed.nbytes
     _write(writer, beside, out)
-    return {"architecture": anatomy.gguf, "bytes": out.stat().st_size, "parameters": parameters,
-            "bits_per_weight": 8 * weight_bytes / parameters, "quantization": dict(types),
-            "fallbacks": fallbacks, "unchanged": unchanged, "context_length": context_length(config, anatomy)}
+    return {
+        "architecture": anatomy.gguf,
+        "bytes": out.stat().st_size,
+        "parameters": parameters,
+        "bits_per_weight": 8 * weight_bytes / parameters,
+        "quantization": dict(types),
+        "fallbacks": fallbacks,
+        "unchanged": unchanged,
+        "context_length": context_length(config, anatomy),
+    }
 
 
 def _type_for(name: str, tensor: np.ndarray, matrices: Quantization, embedding: Quantization) -> GGMLQuantizationType:
@@ -138,9 +163,11 @@ def _tensors(folder: Path, config: dict[str, Any], anatomy: Anatomy) -> Iterator
         missing = [n for n in names if n not in present and not n.endswith(".bias")]
         strange = sorted(present - set(names))
         if missing or strange:
-            raise ModelError(f"the weights do not fit the family {anatomy.family}: "
-                             + (f"{missing[0]} is missing" if missing else f"{strange[0]} has no place in a GGUF"),
-                             where=str(path))
+            raise ModelError(
+                f"the weights do not fit the family {anatomy.family}: "
+                + (f"{missing[0]} is missing" if missing else f"{strange[0]} has no place in a GGUF"),
+                where=str(path),
+            )
         for name, (gguf_name, change) in names.items():
             if name in present:
                 yield gguf_name, np.ascontiguousarray(change(file.get_tensor(name).float().numpy()))
@@ -153,8 +180,10 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 def gguf_names(config: Mapping[str, Any], anatomy: Anatomy) -> dict[str, tuple[str, Change]]:
     """transformers' parameter name -> (GGUF name, what happens to the values on the way), in file order."""
-    heads = {"q": config["num_attention_heads"],
-             "k": config.get("num_key_value_heads") or config["num_attention_heads"]}
+    heads = {
+        "q": config["num_attention_heads"],
+        "k": config.get("num_key_value_heads") or config["num_attention_heads"],
+    }
 
     def same(x: np.ndarray) -> np.ndarray:
         return x
@@ -218,8 +247,11 @@ def _float32(content: np.ndarray, tensor: TensorEntry, path: Path) -> np.ndarray
     try:
         values = dequantize(raw.reshape(*tensor.shape[:-1], -1), kind)
     except NotImplementedError as e:
-        raise ModelError(f"cannot read weights of the type {kind.name}", where=str(path),
-                         mend="use a file with f32, f16, bf16, Q or K quantizations") from e
+        raise ModelError(
+            f"cannot read weights of the type {kind.name}",
+            where=str(path),
+            mend="use a file with f32, f16, bf16, Q or K quantizations",
+        ) from e
     return values.reshape(tensor.shape).astype(np.float32, copy=False)
 
 
@@ -236,17 +268,25 @@ def read_gguf(path: Path) -> GgufInfo:
     keys = ("block_count", "embedding_length", "context_length")
     sizes: list[Any] = [fields.get(f"{architecture}.{k}") for k in keys]
     if not all(isinstance(size, int) for size in sizes) or not isinstance(tokens, list):
-        raise ModelError("this GGUF does not hold a language model with its tokenizer", where=str(path),
-                         mend="use a file that llama.cpp can run")
+        raise ModelError(
+            "this GGUF does not hold a language model with its tokenizer",
+            where=str(path),
+            mend="use a file that llama.cpp can run",
+        )
     return GgufInfo(
-        architecture=str(architecture), layers=sizes[0], width=sizes[1], vocabulary=len(tokens),
-        context_length=sizes[2], parameters=sum(math.prod(t.shape) for t in header.tensors),
+        architecture=str(architecture),
+        layers=sizes[0],
+        width=sizes[1],
+        vocabulary=len(tokens),
+        context_length=sizes[2],
+        parameters=sum(math.prod(t.shape) for t in header.tensors),
         bytes=path.stat().st_size,
         quantization=dict(Counter(GGMLQuantizationType(t.type).name for t in header.tensors)),
         metadata={k: v for k, v in fields.items() if k.startswith("lightbulb.")},
         chat_template=fields.get("tokenizer.chat_template"),
         has_rope_factors=any(t.name == "rope_freqs.weight" for t in header.tensors),
-        added_bos=_added_bos(fields, tokens))
+        added_bos=_added_bos(fields, tokens),
+    )
 
 
 def _added_bos(fields: Mapping[str, Any], tokens: Sequence[str]) -> str:

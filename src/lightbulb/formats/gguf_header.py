@@ -59,8 +59,9 @@ def read_header(file: Path) -> GgufHeader:
             with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _Reader(data).header()
     except (_Damaged, struct.error, UnicodeDecodeError) as e:
-        raise ModelError(f"{file.name} is not a readable GGUF: {e}", where=str(file),
-                         mend="download or export the file again") from e
+        raise ModelError(
+            f"{file.name} is not a readable GGUF: {e}", where=str(file), mend="download or export the file again"
+        ) from e
     except OSError as e:
         raise ModelError(f"cannot read {file.name}: {e}", where=str(file)) from e
 

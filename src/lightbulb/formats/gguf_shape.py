@@ -20,20 +20,29 @@ def shape_fields(config: dict[str, Any], anatomy: Anatomy) -> dict[str, Any]:
     _check(config, anatomy, head_dim)
     rope = main_rope(config)
     fields: dict[str, Any] = {
-        "block_count": config[anatomy.depth], "context_length": context_length(config, anatomy),
-        "embedding_length": width, "feed_forward_length": config["intermediate_size"],
-        "attention.head_count": heads, "attention.head_count_kv": config.get("num_key_value_heads") or heads,
+        "block_count": config[anatomy.depth],
+        "context_length": context_length(config, anatomy),
+        "embedding_length": width,
+        "feed_forward_length": config["intermediate_size"],
+        "attention.head_count": heads,
+        "attention.head_count_kv": config.get("num_key_value_heads") or heads,
         "attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"]),
-        "attention.key_length": head_dim, "attention.value_length": head_dim, "rope.dimension_count": head_dim,
-        "rope.freq_base": float(rope.get("rope_theta", 10_000.0)), "vocab_size": config["vocab_size"]}
+        "attention.key_length": head_dim,
+        "attention.value_length": head_dim,
+        "rope.dimension_count": head_dim,
+        "rope.freq_base": float(rope.get("rope_theta", 10_000.0)),
+        "vocab_size": config["vocab_size"],
+    }
     if rope["rope_type"] == "linear":
         fields |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope["factor"])}
     if anatomy.gguf == "gemma3":
         local = config["rope_parameters"].get("sliding_attention") or {}
-        fields |= {"attention.sliding_window": config["sliding_window"],
-                   # one entry a block: llama.cpp would otherwise let every sixth block attend to everything
-                   "attention.sliding_window_pattern": [k == "sliding_attention" for k in config["layer_types"]],
-                   "rope.freq_base_swa": float(local.get("rope_theta", 10_000.0))}
+        fields |= {
+            "attention.sliding_window": config["sliding_window"],
+            # one entry a block: llama.cpp would otherwise let every sixth block attend to everything
+            "attention.sliding_window_pattern": [k == "sliding_attention" for k in config["layer_types"]],
+            "rope.freq_base_swa": float(local.get("rope_theta", 10_000.0)),
+        }
     return {f"{anatomy.gguf}.{key}": value for key, value in fields.items()}
 
 
@@ -83,29 +92,44 @@ def config_values(fields: dict[str, Any]) -> dict[str, Any]:
     blocks, width, heads = value("block_count"), value("embedding_length"), value("attention.head_count")
     kv_heads, inner = value("attention.head_count_kv", heads), value("feed_forward_length")
     if not all(isinstance(n, int) and n > 0 for n in (blocks, width, heads, kv_heads, inner)):
-        raise UnsupportedModel("this GGUF has no single width for all of its blocks",
-                               mend="use a file whose blocks all have the same shape")
+        raise UnsupportedModel(
+            "this GGUF has no single width for all of its blocks",
+            mend="use a file whose blocks all have the same shape",
+        )
     head_dim = value("attention.key_length") or value("rope.dimension_count") or width // heads
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": float(value("rope.freq_base", 10_000.0))}
     stretch = value("rope.scaling.type", "none")
     if stretch == "linear":
         rope |= {"rope_type": "linear", "factor": float(value("rope.scaling.factor"))}
     elif stretch != "none":
-        raise UnsupportedModel(f"positions of the kind {stretch!r} in a GGUF are not read back",
-                               mend="start from the transformers folder of the model")
-    config = {"model_type": architecture, "num_hidden_layers": blocks, "hidden_size": width, "head_dim": head_dim,
-              "num_attention_heads": heads, "num_key_value_heads": kv_heads, "intermediate_size": inner,
-              "max_position_embeddings": value("context_length"), "rope_parameters": rope,
-              "rms_norm_eps": value("attention.layer_norm_rms_epsilon", 1e-6),
-              "vocab_size": len(fields["tokenizer.ggml.tokens"])}
+        raise UnsupportedModel(
+            f"positions of the kind {stretch!r} in a GGUF are not read back",
+            mend="start from the transformers folder of the model",
+        )
+    config = {
+        "model_type": architecture,
+        "num_hidden_layers": blocks,
+        "hidden_size": width,
+        "head_dim": head_dim,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "intermediate_size": inner,
+        "max_position_embeddings": value("context_length"),
+        "rope_parameters": rope,
+        "rms_norm_eps": value("attention.layer_norm_rms_epsilon", 1e-6),
+        "vocab_size": len(fields["tokenizer.ggml.tokens"]),
+    }
     if architecture == "gemma3":
         pattern = value("attention.sliding_window_pattern", 6)
         slides = pattern if isinstance(pattern, list) else [bool((i + 1) % pattern) for i in range(blocks)]
         local = {"rope_type": "default", "rope_theta": float(value("rope.freq_base_swa", 10_000.0))}
-        config |= {"model_type": "gemma3_text", "sliding_window": value("attention.sliding_window", 4096),
-                   "layer_types": ["sliding_attention" if s else "full_attention" for s in slides],
-                   "rope_parameters": {"full_attention": rope, "sliding_attention": local},
-                   "query_pre_attn_scalar": width // heads if blocks == GEMMA_27B_BLOCKS else head_dim}
+        config |= {
+            "model_type": "gemma3_text",
+            "sliding_window": value("attention.sliding_window", 4096),
+            "layer_types": ["sliding_attention" if s else "full_attention" for s in slides],
+            "rope_parameters": {"full_attention": rope, "sliding_attention": local},
+            "query_pre_attn_scalar": width // heads if blocks == GEMMA_27B_BLOCKS else head_dim,
+        }
     return config
 
 
@@ -127,5 +151,8 @@ def _check(config: dict[str, Any], anatomy: Anatomy, head_dim: int) -> None:
     }
     refused = [what for what, wrong in refusals.items() if wrong]
     if refused:
-        raise UnsupportedModel(f"llama.cpp's {anatomy.gguf} cannot compute {refused[0]}", where="config.json",
-                               mend="use another model of the family")
+        raise UnsupportedModel(
+            f"llama.cpp's {anatomy.gguf} cannot compute {refused[0]}",
+            where="config.json",
+            mend="use another model of the family",
+        )

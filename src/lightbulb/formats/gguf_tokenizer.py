@@ -34,15 +34,23 @@ def tokenizer_fields(folder: Path, rows: int) -> dict[str, Any]:
     tokenizer = read_tokenizer_json(path)
     texts, types = _texts_and_types(tokenizer, rows, path)
     if is_sentencepiece(tokenizer):
-        fields = {"tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default",
-                  "tokenizer.ggml.tokens": texts, "tokenizer.ggml.scores": _scores(tokenizer, texts),
-                  "tokenizer.ggml.token_type": types,
-                  "tokenizer.ggml.add_space_prefix": _adds_space(tokenizer)}
+        fields = {
+            "tokenizer.ggml.model": "llama",
+            "tokenizer.ggml.pre": "default",
+            "tokenizer.ggml.tokens": texts,
+            "tokenizer.ggml.scores": _scores(tokenizer, texts),
+            "tokenizer.ggml.token_type": types,
+            "tokenizer.ggml.add_space_prefix": _adds_space(tokenizer),
+        }
     else:
         _check_normalizer(tokenizer, path)
-        fields = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre_tokenizer_name(tokenizer),
-                  "tokenizer.ggml.tokens": texts, "tokenizer.ggml.token_type": types,
-                  "tokenizer.ggml.merges": [" ".join(pair) for pair in merges_of(tokenizer)]}
+        fields = {
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.pre": pre_tokenizer_name(tokenizer),
+            "tokenizer.ggml.tokens": texts,
+            "tokenizer.ggml.token_type": types,
+            "tokenizer.ggml.merges": [" ".join(pair) for pair in merges_of(tokenizer)],
+        }
     return fields | _special_fields(folder, tokenizer)
 
 
@@ -59,11 +67,17 @@ def read_tokenizer_json(path: Path) -> Json:
         tokenizer = json.loads(path.read_text(encoding="utf-8"))
         kind = tokenizer["model"]["type"]
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise ModelError(f"cannot read the tokenizer: {e!r}", where=str(path),
-                         mend="save it with transformers' AutoTokenizer.save_pretrained") from e
+        raise ModelError(
+            f"cannot read the tokenizer: {e!r}",
+            where=str(path),
+            mend="save it with transformers' AutoTokenizer.save_pretrained",
+        ) from e
     if kind != "BPE":
-        raise UnsupportedModel(f"tokenizers of the kind {kind} are not supported", where=str(path),
-                               mend="BPE works: byte-level, or SentencePiece with byte_fallback")
+        raise UnsupportedModel(
+            f"tokenizers of the kind {kind} are not supported",
+            where=str(path),
+            mend="BPE works: byte-level, or SentencePiece with byte_fallback",
+        )
     return tokenizer
 
 
@@ -87,8 +101,7 @@ def entries_of(tokenizer: Json) -> dict[int, str]:
 def _texts_and_types(tokenizer: Json, rows: int, path: Path) -> tuple[list[str], list[int]]:
     entries = entries_of(tokenizer)
     if max(entries) >= rows:
-        raise ModelError(f"the tokenizer has ids up to {max(entries)}, the embedding only {rows} rows",
-                         where=str(path))
+        raise ModelError(f"the tokenizer has ids up to {max(entries)}, the embedding only {rows} rows", where=str(path))
     added = {t["id"]: t for t in tokenizer.get("added_tokens", [])}
     unknown = tokenizer["model"].get("unk_token")
     texts = [entries.get(i, f"[PAD{i}]") for i in range(rows)]
@@ -187,14 +200,29 @@ def tokenizer_from_gguf(fields: Mapping[str, Any], file: Path) -> tuple[Json, Js
     elif kind == "llama":
         tokenizer = _sentencepiece(texts, types, fields)
     else:
-        raise UnsupportedModel(f"GGUF tokenizers of the kind {kind!r} are not supported", where=str(file),
-                               mend="gpt2 and llama work; or start from the transformers folder of the model")
+        raise UnsupportedModel(
+            f"GGUF tokenizers of the kind {kind!r} are not supported",
+            where=str(file),
+            mend="gpt2 and llama work; or start from the transformers folder of the model",
+        )
     tokenizer["added_tokens"] = [
-        {"id": i, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-         "special": kind_ != USER_DEFINED}
-        for i, (text, kind_) in enumerate(zip(texts, types, strict=True)) if kind_ in (CONTROL, USER_DEFINED, UNKNOWN)]
-    config: Json = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False,
-                    "model_max_length": 1_000_000_000}
+        {
+            "id": i,
+            "content": text,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": kind_ != USER_DEFINED,
+        }
+        for i, (text, kind_) in enumerate(zip(texts, types, strict=True))
+        if kind_ in (CONTROL, USER_DEFINED, UNKNOWN)
+    ]
+    config: Json = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 1_000_000_000,
+    }
     for role in ROLES:
         index = fields.get(f"tokenizer.ggml.{GGUF_ROLE[role]}_token_id")
         if index is not None and index < len(texts):
@@ -208,13 +236,30 @@ def tokenizer_from_gguf(fields: Mapping[str, Any], file: Path) -> tuple[Json, Js
 def _byte_level(texts: Sequence[str], fields: Mapping[str, Any]) -> Json:
     pre = fields.get("tokenizer.ggml.pre", "gpt-2")
     merges = [m.split(" ", 1) for m in fields["tokenizer.ggml.merges"]]
-    model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-             "ignore_merges": pre in WHOLE_WORDS_FIRST or pre in ("llama3", "llama-v3"),
-             "vocab": {t: i for i, t in enumerate(texts)}, "merges": merges}
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": pre in WHOLE_WORDS_FIRST or pre in ("llama3", "llama-v3"),
+        "vocab": {t: i for i, t in enumerate(texts)},
+        "merges": merges,
+    }
     bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
-            "pre_tokenizer": pre_tokenizer_json(pre), "post_processor": None, "decoder": bytes_, "model": model}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": pre_tokenizer_json(pre),
+        "post_processor": None,
+        "decoder": bytes_,
+        "model": model,
+    }
 
 
 def _sentencepiece(texts: Sequence[str], types: Sequence[int], fields: Mapping[str, Any]) -> Json:
@@ -226,26 +271,48 @@ def _sentencepiece(texts: Sequence[str], types: Sequence[int], fields: Mapping[s
         splits = [(text[:n], text[n:]) for n in range(1, len(text))] if kind == NORMAL else []
         merges += [(-scores[i], vocab[a], vocab[b], [a, b]) for a, b in splits if a in pieces and b in pieces]
     unknown = next((t for t, kind in zip(texts, types, strict=True) if kind == UNKNOWN), None)
-    model = {"type": "BPE", "dropout": None, "unk_token": unknown, "continuing_subword_prefix": None,
-             "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
-             "vocab": vocab, "merges": [m[3] for m in sorted(merges, key=lambda m: m[:3])]}
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": unknown,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": True,
+        "byte_fallback": True,
+        "ignore_merges": False,
+        "vocab": vocab,
+        "merges": [m[3] for m in sorted(merges, key=lambda m: m[:3])],
+    }
     prefix = bool(fields.get("tokenizer.ggml.add_space_prefix", True))
     to_line = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
     normalizer = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": SPACE}, to_line]}
-    decoders: list[Json] = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
-                            {"type": "ByteFallback"}, {"type": "Fuse"}]
+    decoders: list[Json] = [
+        {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+    ]
     if prefix:
         decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
-    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
-            "normalizer": normalizer if prefix else to_line, "pre_tokenizer": None, "post_processor": None,
-            "decoder": {"type": "Sequence", "decoders": decoders}, "model": model}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": normalizer if prefix else to_line,
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": decoders},
+        "model": model,
+    }
 
 
 def _add_ends(tokenizer: Json, config: Json, fields: Mapping[str, Any], texts: Sequence[str]) -> None:
     """A post-processor that puts BOS and EOS where the GGUF asks for them."""
     by_default = fields.get("tokenizer.ggml.model") == "llama" or tokenizer["model"]["ignore_merges"]
-    wanted = {"bos": bool(fields.get("tokenizer.ggml.add_bos_token", by_default)),
-              "eos": bool(fields.get("tokenizer.ggml.add_eos_token", False))}
+    wanted = {
+        "bos": bool(fields.get("tokenizer.ggml.add_bos_token", by_default)),
+        "eos": bool(fields.get("tokenizer.ggml.add_eos_token", False)),
+    }
     ends = {role: config[f"{role}_token"] for role, wish in wanted.items() if wish and f"{role}_token" in config}
     if not ends:
         return
@@ -253,9 +320,12 @@ def _add_ends(tokenizer: Json, config: Json, fields: Mapping[str, Any], texts: S
     def around(name: str, kind: int) -> list[Json]:
         body: list[Json] = [{"Sequence": {"id": name, "type_id": kind}}]
         special = {role: {"SpecialToken": {"id": text, "type_id": kind}} for role, text in ends.items()}
-        return [*([special["bos"]] if "bos" in special else []), *body,
-                *([special["eos"]] if "eos" in special else [])]
+        return [*([special["bos"]] if "bos" in special else []), *body, *([special["eos"]] if "eos" in special else [])]
 
     table = {text: {"id": text, "ids": [texts.index(text)], "tokens": [text]} for text in ends.values()}
-    tokenizer["post_processor"] = {"type": "TemplateProcessing", "single": around("A", 0),
-                                   "pair": around("A", 0) + around("B", 1), "special_tokens": table}
+    tokenizer["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": around("A", 0),
+        "pair": around("A", 0) + around("B", 1),
+        "special_tokens": table,
+    }

@@ -11,13 +11,19 @@ from lightbulb.errors import UnsupportedModel
 
 Json = dict[str, Any]
 
-_LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
-_QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
-_TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-           r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-           r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def _bytes(use_regex: bool) -> Json:
@@ -25,8 +31,13 @@ def _bytes(use_regex: bool) -> Json:
 
 
 def _split(regex: str) -> Json:
-    return {"type": "Sequence", "pretokenizers": [
-        {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}, _bytes(False)]}
+    return {
+        "type": "Sequence",
+        "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False},
+            _bytes(False),
+        ],
+    }
 
 
 PRE_TOKENIZERS: dict[str, Json] = {
@@ -39,17 +50,24 @@ PRE_TOKENIZERS: dict[str, Json] = {
 # llama.cpp looks the whole word up before merging for these names, transformers when `ignore_merges` is set.
 WHOLE_WORDS_FIRST = frozenset({"llama-bpe", "tekken"})
 # Names in GGUF files that llama.cpp treats exactly like one of the above.
-ALIASES = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "starcoder": "smollm", "gpt2": "gpt-2",
-           "deepseek-r1-qwen": "qwen2"}
+ALIASES = {
+    "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe",
+    "starcoder": "smollm",
+    "gpt2": "gpt-2",
+    "deepseek-r1-qwen": "qwen2",
+}
 
 
 def pre_tokenizer_json(name: str) -> Json:
     """transformers' description for a GGUF `tokenizer.ggml.pre`. Raises UnsupportedModel for unknown names."""
     known = ALIASES.get(name, name)
     if known not in PRE_TOKENIZERS:
-        raise UnsupportedModel(f"this GGUF cuts text into words in a way lightbulb does not know: {name!r}",
-                               mend=f"known are {', '.join([*PRE_TOKENIZERS, *ALIASES])}; or start from the "
-                                    "transformers folder of the model")
+        raise UnsupportedModel(
+            f"this GGUF cuts text into words in a way lightbulb does not know: {name!r}",
+            mend=f"known are {', '.join([*PRE_TOKENIZERS, *ALIASES])}; or start from the "
+            "transformers folder of the model",
+        )
     return PRE_TOKENIZERS[known]
 
 
@@ -60,8 +78,11 @@ def pre_tokenizer_name(tokenizer: Json) -> str:
     for name, known in PRE_TOKENIZERS.items():
         if _shape(known) == shape and whole == (name in WHOLE_WORDS_FIRST):
             return name
-    raise UnsupportedModel("llama.cpp has no name for how this tokenizer cuts text into words",
-                           where="tokenizer.json, pre_tokenizer", mend=f"known are {', '.join(PRE_TOKENIZERS)}")
+    raise UnsupportedModel(
+        "llama.cpp has no name for how this tokenizer cuts text into words",
+        where="tokenizer.json, pre_tokenizer",
+        mend=f"known are {', '.join(PRE_TOKENIZERS)}",
+    )
 
 
 def _shape(step: Json | None) -> tuple[Any, ...]:

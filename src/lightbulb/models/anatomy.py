@@ -16,14 +16,32 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-GGUF_LINEAR = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
-               "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}
-LINEARS = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
-           "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
+GGUF_LINEAR = {
+    "q": "attn_q",
+    "k": "attn_k",
+    "v": "attn_v",
+    "o": "attn_output",
+    "gate": "ffn_gate",
+    "up": "ffn_up",
+    "down": "ffn_down",
+}
+LINEARS = {
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "o": "self_attn.o_proj",
+    "gate": "mlp.gate_proj",
+    "up": "mlp.up_proj",
+    "down": "mlp.down_proj",
+}
 PLAIN_NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
 QK_NORMS = {"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
-GEMMA_NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "post_attention_norm",
-               "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm"}
+GEMMA_NORMS = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
 
 
 @dataclass(frozen=True)
@@ -59,21 +77,26 @@ class Anatomy:
         return tuple(self.linears[role] for role in ("gate", "up", "down"))
 
 
-FAMILIES: dict[str, Anatomy] = {a.family: a for a in (
-    Anatomy("llama", "llama", permuted=True, norms=PLAIN_NORMS),
-    Anatomy("mistral", "llama", permuted=True, norms=PLAIN_NORMS),
-    Anatomy("qwen2", "qwen2", permuted=False, norms=PLAIN_NORMS),
-    Anatomy("qwen3", "qwen3", permuted=False, norms={**PLAIN_NORMS, **QK_NORMS}),
-    Anatomy("gemma3_text", "gemma3", permuted=False, norms={**GEMMA_NORMS, **QK_NORMS}, norm_offset=1.0),
-)}
+FAMILIES: dict[str, Anatomy] = {
+    a.family: a
+    for a in (
+        Anatomy("llama", "llama", permuted=True, norms=PLAIN_NORMS),
+        Anatomy("mistral", "llama", permuted=True, norms=PLAIN_NORMS),
+        Anatomy("qwen2", "qwen2", permuted=False, norms=PLAIN_NORMS),
+        Anatomy("qwen3", "qwen3", permuted=False, norms={**PLAIN_NORMS, **QK_NORMS}),
+        Anatomy("gemma3_text", "gemma3", permuted=False, norms={**GEMMA_NORMS, **QK_NORMS}, norm_offset=1.0),
+    )
+}
 
 
 def anatomy_of(config: Any) -> Anatomy:
     """The anatomy for a transformers config (or its dict). Raises UnsupportedModel that lists what works."""
     family = config.get("model_type") if isinstance(config, Mapping) else getattr(config, "model_type", None)
     if family not in FAMILIES:
-        raise UnsupportedModel(f"models of the family {family!r} are not supported",
-                               mend=f"use a model of one of these families: {', '.join(FAMILIES)}")
+        raise UnsupportedModel(
+            f"models of the family {family!r} are not supported",
+            mend=f"use a model of one of these families: {', '.join(FAMILIES)}",
+        )
     return FAMILIES[family]
 
 

@@ -35,7 +35,8 @@ class Encoded:
 def turns_of(example: Example) -> list[dict[str, str]]:
     """The conversation before the answer."""
     return [{"role": m.role, "content": m.content} for m in example.messages] or [
-        {"role": "user", "content": example.prompt}]
+        {"role": "user", "content": example.prompt}
+    ]
 
 
 def render(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, str]]) -> str:
@@ -58,8 +59,9 @@ def texts_of(task: Task, tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
             yield example.completion
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, task: Task, example: Example, answer_ids: list[int] | None,
-           max_length: int) -> Encoded:
+def encode(
+    tokenizer: PreTrainedTokenizerFast, task: Task, example: Example, answer_ids: list[int] | None, max_length: int
+) -> Encoded:
     """Token ids of one example. `answer_ids` holds one token for each of task.answers ("choose" only).
 
     A sequence longer than `max_length` loses the beginning of its prompt: the answer must stay.

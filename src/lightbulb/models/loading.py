@@ -48,9 +48,15 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
         save_model(model, out)
         step(2, "written")
     config = model.config
-    return {"name": source.name, "family": config.model_type, "parameters": parameter_count(model),
-            "layers": config.num_hidden_layers, "width": config.hidden_size, "vocabulary": config.vocab_size,
-            "tied": is_tied(model)}
+    return {
+        "name": source.name,
+        "family": config.model_type,
+        "parameters": parameter_count(model),
+        "layers": config.num_hidden_layers,
+        "width": config.hidden_size,
+        "vocabulary": config.vocab_size,
+        "tied": is_tied(model),
+    }
 
 
 def parameter_count(model: PreTrainedModel) -> int:
@@ -67,14 +73,22 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMo
     anatomy_of(_config(folder))
     with _quiet(), _plain_model_errors(folder):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True,
-            output_loading_info=True)
+            folder,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
     model, info = loaded
     wrong = {k: sorted(map(str, info[k])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[k]}
     if wrong:
         kind, names = next(iter(wrong.items()))
-        raise ModelError(f"the weights do not fit config.json: {kind.replace('_', ' ')} {', '.join(names[:3])}",
-                         where=str(folder), mend="download the model again")
+        raise ModelError(
+            f"the weights do not fit config.json: {kind.replace('_', ' ')} {', '.join(names[:3])}",
+            where=str(folder),
+            mend="download the model again",
+        )
     return model.eval()
 
 
@@ -138,8 +152,10 @@ def copy_tokenizer(source: Path, out: Path) -> None:
     write_json(out / "tokenizer_config.json", config | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
-_TOKENIZER_MEND = ("write one: python -c \"from transformers import AutoTokenizer as T; "
-                   "T.from_pretrained('FOLDER').save_pretrained('FOLDER')\"")
+_TOKENIZER_MEND = (
+    'write one: python -c "from transformers import AutoTokenizer as T; '
+    "T.from_pretrained('FOLDER').save_pretrained('FOLDER')\""
+)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -159,11 +175,17 @@ def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
     info = read_gguf(file)
     known = sorted({a.gguf for a in FAMILIES.values()})
     if info.architecture not in known:
-        raise UnsupportedModel(f"GGUF files of the architecture {info.architecture!r} cannot be imported",
-                               where=str(file), mend=f"these can: {', '.join(known)}")
+        raise UnsupportedModel(
+            f"GGUF files of the architecture {info.architecture!r} cannot be imported",
+            where=str(file),
+            mend=f"these can: {', '.join(known)}",
+        )
     if info.has_rope_factors:
-        raise UnsupportedModel("this GGUF stretches its positions (rope_freqs), which is not read back",
-                               where=str(file), mend="start from the transformers folder of the model")
+        raise UnsupportedModel(
+            "this GGUF stretches its positions (rope_freqs), which is not read back",
+            where=str(file),
+            mend="start from the transformers folder of the model",
+        )
     values = config_values(read_fields(file))
     anatomy = anatomy_of(values)
     with _plain_model_errors(file):
@@ -227,5 +249,8 @@ def _plain_model_errors(where: Path) -> Iterator[None]:
         raise
     except Exception as e:  # whatever a broken file leads transformers to raise is one thing to the user
         first = str(e).strip().splitlines()[0] if str(e).strip() else ""
-        raise ModelError(f"transformers cannot read this model: {type(e).__name__}: {first}", where=str(where),
-                         mend="download the model again, or save it anew with save_pretrained") from e
+        raise ModelError(
+            f"transformers cannot read this model: {type(e).__name__}: {first}",
+            where=str(where),
+            mend="download the model again, or save it anew with save_pretrained",
+        ) from e

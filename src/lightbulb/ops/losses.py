@@ -16,8 +16,9 @@ def top_k_log_probs(logits_PV: torch.Tensor, k: int) -> tuple[torch.Tensor, torc
     return log_probs.topk(min(k, log_probs.shape[-1]), dim=-1)
 
 
-def distillation(logits_PV: torch.Tensor, teacher_log_probs_PK: torch.Tensor, teacher_ids_PK: torch.Tensor,
-                 temperature: float) -> torch.Tensor:
+def distillation(
+    logits_PV: torch.Tensor, teacher_log_probs_PK: torch.Tensor, teacher_ids_PK: torch.Tensor, temperature: float
+) -> torch.Tensor:
     """KL(teacher || student) at `temperature` on the teacher's top-k tokens (Hinton et al. 2015), times temperature².
 
     The teacher is renormalised over its top-k after the temperature; the student is normalised over the whole

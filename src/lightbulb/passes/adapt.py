@@ -14,7 +14,7 @@ from lightbulb.models.anatomy import anatomy_of, embedding_of, layers_of
 from lightbulb.models.loading import copy_tokenizer, load_model, save_model
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.fit import fit, plain_loss
-from lightbulb.train.forward import best_device
+from lightbulb.train.forward import placed
 from lightbulb.train.loop import Schedule
 
 
@@ -32,7 +32,7 @@ class Adapt(Pass):
     lora_rank: int = Field(default=16, ge=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = load_model(source.path).to(best_device())
+        model = placed(load_model(source.path))
         lora = self._add_lora(model, context.seed) if self.method == "lora" else None
         freeze(model, self.freeze_layers, keep_head=context.task.kind == "choose")
         facts = fit(model, source, self.schedule, plain_loss, context, "adapt")
@@ -63,7 +63,9 @@ def freeze(model: PreTrainedModel, layers: int, *, keep_head: bool) -> None:
     """
     stack = layers_of(model)
     if layers > len(stack):
-        raise RecipeError(f"freeze_layers is {layers}, but the model has {len(stack)} layers", mend="lower freeze_layers")
+        raise RecipeError(
+            f"freeze_layers is {layers}, but the model has {len(stack)} layers", mend="lower freeze_layers"
+        )
     if not layers:
         return
     for layer in stack[:layers]:

@@ -64,6 +64,9 @@ class Silent:
 
         @contextmanager
         def quiet() -> Iterator[Callable[[float, str], None]]:
-            yield lambda done, note="": None
+            def advance(done: float, note: str = "") -> None:
+                """Nothing to show."""
+
+            yield advance
 
         return quiet()

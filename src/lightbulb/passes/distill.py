@@ -11,7 +11,7 @@ from lightbulb.artifact import Artifact
 from lightbulb.models.loading import copy_tokenizer, load_model, save_model
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.fit import fit, teacher_loss
-from lightbulb.train.forward import best_device
+from lightbulb.train.forward import placed
 from lightbulb.train.loop import Schedule
 
 
@@ -26,7 +26,7 @@ class Distill(Pass):
     temperature: float = Field(default=2.0, gt=0)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = load_model(source.path).to(best_device())
+        model = placed(load_model(source.path))
         loss = teacher_loss(context.inputs["logits"].path, self.weight, self.temperature)
         facts = fit(model, source, self.schedule, loss, context, self.name)
         copy_tokenizer(source.path, out)

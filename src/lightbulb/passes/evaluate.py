@@ -38,8 +38,7 @@ class Evaluate(Pass):
         task = context.task
         examples = task.split(self.split)[: self.limit]
         slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
-        runtime = open_runtime(source, threads=context.threads, slots=slots,
-                               context=longest_exchange(task, examples))
+        runtime = open_runtime(source, threads=context.threads, slots=slots, context=longest_exchange(task, examples))
         label = f"evaluate on {self.split}"
         try:
             with context.progress.bar(label, len(examples)) as advance:
@@ -50,8 +49,9 @@ class Evaluate(Pass):
         return {"score": score_of(task, examples, predictions).model_dump(), "items": len(examples), **tokens}
 
 
-def answer(runtime: Runtime, task: Task, examples: Sequence[Example],
-           advance: Callable[[float, str], None]) -> tuple[list[Any], dict[str, int]]:
+def answer(
+    runtime: Runtime, task: Task, examples: Sequence[Example], advance: Callable[[float, str], None]
+) -> tuple[list[Any], dict[str, int]]:
     """Predictions in order and the tokens they took."""
     predictions: list[Any] = []
     tokens = {"prompt_tokens": 0, "output_tokens": 0}
@@ -85,7 +85,9 @@ def longest_answer(task: Task) -> int:
 def longest_exchange(task: Task, examples: Sequence[Example]) -> int:
     """A bound on the tokens of any prompt with its answer, in steps of 256: a token holds a byte or more (in a trimmed
     vocabulary often no more), and a chat template gets 256."""
-    texts = (sum(len(m.content.encode()) for m in e.messages) or len((e.prompt or e.completion).encode()) for e in examples)
+    texts = (
+        sum(len(m.content.encode()) for m in e.messages) or len((e.prompt or e.completion).encode()) for e in examples
+    )
     answer = 0 if task.kind == "text" else longest_answer(task)
     return 256 * (2 + (max(texts, default=0) + answer) // 256)
 

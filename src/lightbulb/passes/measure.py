@@ -50,6 +50,7 @@ def subject(role: str, runtime: LlamaCpp, task: Task, seed: int) -> Subject:
     """The same seeded sample of test prompts for every file; for kind "text", documents to read."""
     examples = random.Random(seed).sample(task.test, min(PROMPTS, len(task.test)))
     if task.kind == "text":
+
         def read(text: str) -> tuple[int, int]:
             return sum(s.tokens for s in runtime.score_texts([text])), 0
 

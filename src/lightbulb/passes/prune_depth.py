@@ -18,7 +18,7 @@ from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer,
 from lightbulb.ops.importance import block_influence
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.data import Batch, collate, encode_split, in_order
-from lightbulb.train.forward import best_device, deterministic, fast_math, target_logits
+from lightbulb.train.forward import deterministic, fast_math, placed, target_logits
 
 CALIBRATION_EXAMPLES = 256
 
@@ -32,7 +32,7 @@ class PruneDepth(Pass):
     layers: int = Field(ge=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = load_model(source.path).to(best_device()).eval()
+        model = placed(load_model(source.path)).eval()
         depth = len(layers_of(model))
         if self.layers > depth:
             raise RecipeError(f"prune-depth keeps {self.layers} layers of a model with {depth}", mend="lower `layers`")
@@ -43,8 +43,11 @@ class PruneDepth(Pass):
         keep_layers(model, kept)
         copy_tokenizer(source.path, out)
         save_model(model.cpu(), out)
-        return {"kept_layers": kept, "influence": [round(x, 6) for x in influence],
-                "parameters": sum(p.numel() for p in model.parameters())}
+        return {
+            "kept_layers": kept,
+            "influence": [round(x, 6) for x in influence],
+            "parameters": sum(p.numel() for p in model.parameters()),
+        }
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from lightbulb.models.loading import copy_tokenizer, load_model, save_model
 from lightbulb.ops.grids import BLOCK, Grid
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.fit import fit, plain_loss, teacher_loss
-from lightbulb.train.forward import best_device
+from lightbulb.train.forward import placed
 from lightbulb.train.loop import Schedule
 from lightbulb.train.quantized import block_weights, put_on_grid
 
@@ -33,11 +33,13 @@ class Quantize(Pass):
     temperature: float = Field(default=2.0, gt=0)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = load_model(source.path).to(best_device())
+        model = placed(load_model(source.path))
         for weight, grid in block_weights(model, self.grid, self.embedding):
             if weight.shape[-1] % BLOCK:
-                raise RecipeError(f"a weight of width {weight.shape[-1]} does not fit {grid}'s blocks of {BLOCK}",
-                                  mend="leave out `quantize` and export as f16")
+                raise RecipeError(
+                    f"a weight of width {weight.shape[-1]} does not fit {grid}'s blocks of {BLOCK}",
+                    mend="leave out `quantize` and export as f16",
+                )
         facts: dict[str, Any] = {}
         if self.recover:
             logits = context.inputs.get("logits")

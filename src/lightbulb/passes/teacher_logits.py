@@ -11,7 +11,7 @@ from lightbulb.artifact import Artifact, ArtifactKind
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.data import encode_split
-from lightbulb.train.forward import best_device, deterministic
+from lightbulb.train.forward import deterministic, placed
 from lightbulb.train.logits import write_logits
 
 
@@ -25,7 +25,7 @@ class CacheLogits(Pass):
     batch_size: int = Field(default=64, ge=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = load_model(source.path).to(best_device()).eval()
+        model = placed(load_model(source.path)).eval()
         data = encode_split(context.task, "train", load_tokenizer(source.path), source.facts.get("answer_ids"))
         with deterministic(context.seed, context.threads):
             positions = write_logits(model, data, self.top_k, out, self.batch_size, context.progress, self.name)

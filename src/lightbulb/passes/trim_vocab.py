@@ -40,10 +40,14 @@ class TrimVocab(Pass):
             save_model(model, out)
             step(3, "written")
         facts: dict[str, Any] = {
-            "rows_before": rows_before, "rows": embedding_of(model).num_embeddings, "tokens": len(kept),
-            "bytes_before": source.bytes, "bytes": (out / WEIGHTS).stat().st_size,
+            "rows_before": rows_before,
+            "rows": embedding_of(model).num_embeddings,
+            "tokens": len(kept),
+            "bytes_before": source.bytes,
+            "bytes": (out / WEIGHTS).stat().st_size,
             "unchanged_train_tokens": unchanged_share(source.path, out, texts, kept),
-            "parameters": sum(p.numel() for p in model.parameters())}
+            "parameters": sum(p.numel() for p in model.parameters()),
+        }
         if answer_ids is not None:
             new_id = {old: new for new, old in enumerate(kept)}
             facts["answer_ids"] = [new_id[i] for i in answer_ids]

@@ -48,9 +48,11 @@ class Verify(Pass):
         facts = summary(rows)
         moved = facts["same_choice"] < LEAST_AGREEMENT and facts["mean_log_prob_difference"] > MOST_DIFFERENCE
         if facts["same_tokens"] < LEAST_AGREEMENT or moved:
-            raise RunFailure(f"the exported file does not agree with the trained model: {facts}",
-                             where=str(source.gguf),
-                             mend="a defect of the export: report it with the model's family and its tokenizer")
+            raise RunFailure(
+                f"the exported file does not agree with the trained model: {facts}",
+                where=str(source.gguf),
+                mend="a defect of the export: report it with the model's family and its tokenizer",
+            )
         return facts
 
 
@@ -77,12 +79,19 @@ def compare(trained: Trained, shipped: LlamaCpp, task: Task, example: Example) -
     ids, shipped_ids = trained.tokenizer(ours).input_ids, shipped.tokenize(theirs)
     best, log_prob = trained.likeliest(ids)
     shipped_best, shipped_log_prob = shipped.likeliest(theirs, trained.candidates, best)
-    return {"same_text": ours == theirs, "same_tokens": ids == shipped_ids, "same_choice": best == shipped_best,
-            "difference": abs(log_prob - shipped_log_prob)}
+    return {
+        "same_text": ours == theirs,
+        "same_tokens": ids == shipped_ids,
+        "same_choice": best == shipped_best,
+        "difference": abs(log_prob - shipped_log_prob),
+    }
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     shares = {name: sum(r[name] for r in rows) / len(rows) for name in ("same_text", "same_tokens", "same_choice")}
     differences = [r["difference"] for r in rows]
-    return shares | {"prompts": len(rows), "mean_log_prob_difference": sum(differences) / len(differences),
-                     "max_log_prob_difference": max(differences)}
+    return shares | {
+        "prompts": len(rows),
+        "mean_log_prob_difference": sum(differences) / len(differences),
+        "max_log_prob_difference": max(differences),
+    }

@@ -11,17 +11,7 @@ from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.passes.evaluate import predictions_of, retention_of, right_of
 from lightbulb.recipe import Execution, Recipe
-from lightbulb.report.record import (
-    Candidate,
-    Counts,
-    Difference,
-    LedgerRow,
-    Making,
-    Ratio,
-    Result,
-    Scored,
-    Verdict,
-)
+from lightbulb.report.record import Candidate, Counts, Difference, LedgerRow, Making, Ratio, Result, Scored, Verdict
 from lightbulb.search.steps import STOCK
 from lightbulb.store import read_json
 from lightbulb.tasks.metrics import higher_is_better
@@ -34,44 +24,93 @@ WITHIN = 0.01  # a stock quantization counts as a rival when it scores within on
 SHOWN = 12  # examples in the report
 
 
-def assemble(execution: Execution, choice: Choice, goal: Goal, recipe: Recipe, *, command: str, versions: dict[str, str],
-             machine: dict[str, str]) -> Result:
+def assemble(
+    execution: Execution,
+    choice: Choice,
+    goal: Goal,
+    recipe: Recipe,
+    *,
+    command: str,
+    versions: dict[str, str],
+    machine: dict[str, str],
+) -> Result:
     made, task, run = execution.made, execution.run.task, execution.run
     gguf = f"{choice.student}-gguf"
     teacher, *baselines = [scored(made, f"teacher-{q}", f"adapted teacher, {q}, llama.cpp") for q in STOCK]
-    student = scored(made, gguf, f"student, {choice.layers} layers, {choice.grid}").model_copy(update={"path": "model.gguf"})
+    student = scored(made, gguf, f"student, {choice.layers} layers, {choice.grid}").model_copy(
+        update={"path": "model.gguf"}
+    )
     rival = best_rival(teacher, baselines, task.metric)
     retention = retention_of(task, made[f"{gguf}-test"], made["teacher-f16-test"])
     spent = run.spent()
     out = str(run.folder)
     return Result(
-        verdict=verdict(retention, goal.keep), task=task.name, kind=task.kind, metric=task.metric,
-        higher_is_better=higher_is_better(task.metric), keep=goal.keep, teacher=teacher, baselines=baselines,
-        student=student, compare_with=rival.name, retention=retention,
-        making=Making(joules=spent.joules, cpu_seconds=spent.cpu_seconds, seconds=spent.seconds,
-                      grams_co2e=None if spent.joules.value is None else grams_co2e(spent.joules, goal.zone)),
+        verdict=verdict(retention, goal.keep),
+        task=task.name,
+        kind=task.kind,
+        metric=task.metric,
+        higher_is_better=higher_is_better(task.metric),
+        keep=goal.keep,
+        teacher=teacher,
+        baselines=baselines,
+        student=student,
+        compare_with=rival.name,
+        retention=retention,
+        making=Making(
+            joules=spent.joules,
+            cpu_seconds=spent.cpu_seconds,
+            seconds=spent.seconds,
+            grams_co2e=None if spent.joules.value is None else grams_co2e(spent.joules, goal.zone),
+        ),
         break_even_answers=break_even(spent.joules, rival, student),
-        ratios=[r for against in {m.name: m for m in (rival, teacher)}.values() for r in ratios(made, against, student, choice)],
-        recipe=[{"pass": s.pass_, "label": s.label, "parameters": s.parameters, "key": made[s.label].key}
-                for s in recipe.steps],
+        ratios=[
+            r
+            for against in {m.name: m for m in (rival, teacher)}.values()
+            for r in ratios(made, against, student, choice)
+        ],
+        recipe=[
+            {"pass": s.pass_, "label": s.label, "parameters": s.parameters, "key": made[s.label].key}
+            for s in recipe.steps
+        ],
         ledger=[ledger_row(execution, a) for a in run.finished_steps()],
-        candidates=[Candidate(name=t.name, layers=t.layers, score=t.score, seconds=t.seconds, chosen=t.chosen, why=t.why)
-                    for t in choice.tried],
-        verify={name: Figure(value=value, unit="" if name != "prompts" else "prompts", source="measured",
-                             method="exported file in llama.cpp against the trained model in float32")
-                for name, value in made["verify"].facts.items() if isinstance(value, (int, float))},
-        counts=counts(task, made, gguf), examples=differences(task, made, gguf), findings=list(task.findings),
-        use=[f'lightbulb ask {out} "{example_prompt(task)}"'], versions=versions, machine=machine, command=command)
+        candidates=[
+            Candidate(name=t.name, layers=t.layers, score=t.score, seconds=t.seconds, chosen=t.chosen, why=t.why)
+            for t in choice.tried
+        ],
+        verify={
+            name: Figure(
+                value=value,
+                unit="" if name != "prompts" else "prompts",
+                source="measured",
+                method="exported file in llama.cpp against the trained model in float32",
+            )
+            for name, value in made["verify"].facts.items()
+            if isinstance(value, (int, float))
+        },
+        counts=counts(task, made, gguf),
+        examples=differences(task, made, gguf),
+        findings=list(task.findings),
+        use=[f'lightbulb ask {out} "{example_prompt(task)}"'],
+        versions=versions,
+        machine=machine,
+        command=command,
+    )
 
 
 def scored(made: dict[str, Artifact], label: str, name: str) -> Scored:
     role = "student" if label not in {f"teacher-{q}" for q in STOCK} else label
     costs = {k: Figure(**v) for k, v in made["costs"].facts[role].items()}
     test = made[f"{label}-test"].facts
-    per_answer = {f"{side}_tokens_per_answer": Figure(value=test[f"{side}_tokens"] / test["items"], unit="tokens",
-                                                      method="mean over the test items")
-                  for side in ("prompt", "output")}
-    return Scored(name=name, runtime="llamacpp", score=Figure(**test["score"]), bytes=made[label].bytes, **costs, **per_answer)
+    per_answer = {
+        f"{side}_tokens_per_answer": Figure(
+            value=test[f"{side}_tokens"] / test["items"], unit="tokens", method="mean over the test items"
+        )
+        for side in ("prompt", "output")
+    }
+    score = Figure(**test["score"])
+    return Scored(name=name, runtime="llamacpp", score=score, bytes=made[label].bytes).model_copy(
+        update=costs | per_answer
+    )
 
 
 def best_rival(teacher: Scored, baselines: list[Scored], metric: str) -> Scored:
@@ -97,9 +136,15 @@ def ratios(made: dict[str, Artifact], before: Scored, student: Scored, choice: C
     role = "teacher-" + before.name.split(", ")[1]
     cpu = ratio(trials[role], trials["student"], "median over trials of CPU seconds per answer, before / after, paired")
     size = Figure(value=before.bytes / student.bytes, unit="ratio", source="derived", method="file sizes")  # type: ignore[operator]
-    return [Ratio(name=f"CPU seconds per answer, {before.name} / student", value=cpu, quantity="cpu_seconds_per_answer",
-                  against=before.name),
-            Ratio(name=f"bytes, {before.name} / student", value=size, quantity="bytes", against=before.name)]
+    return [
+        Ratio(
+            name=f"CPU seconds per answer, {before.name} / student",
+            value=cpu,
+            quantity="cpu_seconds_per_answer",
+            against=before.name,
+        ),
+        Ratio(name=f"bytes, {before.name} / student", value=size, quantity="bytes", against=before.name),
+    ]
 
 
 def break_even(making: Figure, before: Scored, after: Scored) -> Figure:
@@ -112,18 +157,34 @@ def break_even(making: Figure, before: Scored, after: Scored) -> Figure:
     if old.value <= new.value:
         return Figure(value=None, unit=unit, source="derived", method=f"{method}; an answer does not cost less")
     value = making.value / (old.value - new.value)
-    spread = [getattr(m.cpu_seconds_per_answer, end) / m.cpu_seconds_per_answer.value  # type: ignore[union-attr]
-              for m in (before, after) for end in ("low", "high")]
-    return Figure(value=value, low=value * min(spread), high=value * max(spread), unit=unit,
-                  source="estimated" if making.source == "estimated" else "derived", scope=making.scope, method=method)
+    spread = [
+        getattr(m.cpu_seconds_per_answer, end) / m.cpu_seconds_per_answer.value  # type: ignore[union-attr]
+        for m in (before, after)
+        for end in ("low", "high")
+    ]
+    return Figure(
+        value=value,
+        low=value * min(spread),
+        high=value * max(spread),
+        unit=unit,
+        source="estimated" if making.source == "estimated" else "derived",
+        scope=making.scope,
+        method=method,
+    )
 
 
 def ledger_row(execution: Execution, artifact: Artifact) -> LedgerRow:
     cost = execution.run.cost(artifact)
     label = artifact.path.name.rsplit("-", 1)[0]
     again = f"{cost.attempts} attempts" if cost.attempts > 1 else ""
-    return LedgerRow(step=label, made_by=artifact.made_by, seconds=cost.seconds, cpu_seconds=cost.cpu_seconds,
-                     joules=cost.joules, note=again)
+    return LedgerRow(
+        step=label,
+        made_by=artifact.made_by,
+        seconds=cost.seconds,
+        cpu_seconds=cost.cpu_seconds,
+        joules=cost.joules,
+        note=again,
+    )
 
 
 def counts(task: Task, made: dict[str, Artifact], gguf: str) -> Counts | None:
@@ -131,8 +192,12 @@ def counts(task: Task, made: dict[str, Artifact], gguf: str) -> Counts | None:
         return None
     teacher, student = (right_of(task, made[label]) for label in ("teacher-f16-test", f"{gguf}-test"))
     pairs = list(zip(teacher, student, strict=True))
-    return Counts(both=pairs.count((True, True)), only_teacher=pairs.count((True, False)),
-                  only_student=pairs.count((False, True)), neither=pairs.count((False, False)))
+    return Counts(
+        both=pairs.count((True, True)),
+        only_teacher=pairs.count((True, False)),
+        only_student=pairs.count((False, True)),
+        neither=pairs.count((False, False)),
+    )
 
 
 def differences(task: Task, made: dict[str, Artifact], gguf: str) -> list[Difference]:

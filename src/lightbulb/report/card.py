@@ -14,22 +14,41 @@ from lightbulb.report.record import Result, Scored
 _TASK_TYPES = {"choose": "text-classification", "generate": "text-generation", "text": "text-generation"}
 
 
-def render_card(result: Result, *, name: str | None = None, base_model: str | None = None, licence: str | None = None,
-                region: str | None = None) -> str:
+def render_card(
+    result: Result,
+    *,
+    name: str | None = None,
+    base_model: str | None = None,
+    licence: str | None = None,
+    region: str | None = None,
+) -> str:
     """name: heading of the card. base_model: a hub id. licence: its SPDX id in lower case. region: where it was made.
     What is not known is left out."""
     front = front_matter(result, base_model=base_model, licence=licence, region=region)
     title = name or f"{result.task}, small"
-    parts = [f"---\n{_yaml(front)}---", f"# {_inline(title)}", _opening(result, base_model), _energy(result),
-             _how_to_use(result), _kept(result), _limits(result)]
+    parts = [
+        f"---\n{_yaml(front)}---",
+        f"# {_inline(title)}",
+        _opening(result, base_model),
+        _energy(result),
+        _how_to_use(result),
+        _kept(result),
+        _limits(result),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def front_matter(result: Result, *, base_model: str | None, licence: str | None, region: str | None) -> dict[str, Any]:
     """The YAML block as a dict."""
-    front: dict[str, Any] = {"license": licence, "base_model": base_model, "pipeline_tag": "text-generation",
-                             "tags": ["lightbulb", "gguf", "energy", "compression"], "metrics": [result.metric],
-                             "co2_eq_emissions": _emissions(result, region), "model-index": _model_index(result)}
+    front: dict[str, Any] = {
+        "license": licence,
+        "base_model": base_model,
+        "pipeline_tag": "text-generation",
+        "tags": ["lightbulb", "gguf", "energy", "compression"],
+        "metrics": [result.metric],
+        "co2_eq_emissions": _emissions(result, region),
+        "model-index": _model_index(result),
+    }
     return {key: value for key, value in front.items() if value is not None}
 
 
@@ -38,20 +57,36 @@ def _emissions(result: Result, region: str | None) -> dict[str, Any] | None:
     if grams is None or grams.value is None:
         return None
     method = f", {grams.method}" if grams.method else ""
-    facts = {"emissions": float(f"{grams.value:.4g}"), "training_type": "fine-tuning",
-             "source": f"lightbulb: {units.text(grams, source=True)}{method}",
-             "geographical_location": region, "hardware_used": ", ".join(result.machine.values()) or None}
+    facts = {
+        "emissions": float(f"{grams.value:.4g}"),
+        "training_type": "fine-tuning",
+        "source": f"lightbulb: {units.text(grams, source=True)}{method}",
+        "geographical_location": region,
+        "hardware_used": ", ".join(result.machine.values()) or None,
+    }
     return {key: value for key, value in facts.items() if value is not None}
 
 
 def _model_index(result: Result) -> list[dict[str, Any]] | None:
     if result.student.score.value is None:
         return None
-    metric = {"type": result.metric, "name": words.name_of_metric(result),
-              "value": float(f"{result.student.score.value:.6g}")}
-    return [{"name": result.task, "results": [{"task": {"type": _TASK_TYPES[result.kind]},
-                                               "dataset": {"name": result.task, "type": result.task, "split": "test"},
-                                               "metrics": [metric]}]}]
+    metric = {
+        "type": result.metric,
+        "name": words.name_of_metric(result),
+        "value": float(f"{result.student.score.value:.6g}"),
+    }
+    return [
+        {
+            "name": result.task,
+            "results": [
+                {
+                    "task": {"type": _TASK_TYPES[result.kind]},
+                    "dataset": {"name": result.task, "type": result.task, "split": "test"},
+                    "metrics": [metric],
+                }
+            ],
+        }
+    ]
 
 
 def _yaml(facts: dict[str, Any]) -> str:
@@ -72,22 +107,30 @@ def _flat(value: Any) -> Any:
 def _opening(result: Result, base_model: str | None) -> str:
     of = f" It was made from {_inline(base_model)}." if base_model else ""
     proof = _inline(f"{words.verdict(result)} {words.saving(result)}")
-    return (f"**{words.HEADINGS[result.verdict]}.** {proof}\n\nA model for one task, {_inline(result.task)} "
-            f"({result.kind}), made by lightbulb to do that work for the fewest joules.{of}")
+    return (
+        f"**{words.HEADINGS[result.verdict]}.** {proof}\n\nA model for one task, {_inline(result.task)} "
+        f"({result.kind}), made by lightbulb to do that work for the fewest joules.{of}"
+    )
 
 
 def _energy(result: Result) -> str:
     rival, student = words.compared(result), result.student
     rows = [["", f"before: {rival.name}", "after: this model", "before / after"]]
     for quantity in ("cpu_seconds_per_answer", "joules_per_answer", "bytes"):
-        rows.append([words.LABELS[quantity], *[units.text(words.figure_of(m, quantity), source=True)
-                                               for m in (rival, student)],
-                     units.text(words.ratio(result, quantity), source=True)])
+        rows.append(
+            [
+                words.LABELS[quantity],
+                *[units.text(words.figure_of(m, quantity), source=True) for m in (rival, student)],
+                units.text(words.ratio(result, quantity), source=True),
+            ]
+        )
     made = result.making
-    lines = [f"- Making it took {units.text(made.joules, source=True)}, {units.text(made.cpu_seconds, source=True)} of "
-             f"CPU time and {units.quantity(made.seconds, 's')} by the clock.",
-             f"- Greenhouse gas of the making: {units.text(made.grams_co2e, source=True)}.",
-             f"- {_inline(words.pay_back(result))}"]
+    lines = [
+        f"- Making it took {units.text(made.joules, source=True)}, {units.text(made.cpu_seconds, source=True)} of "
+        f"CPU time and {units.quantity(made.seconds, 's')} by the clock.",
+        f"- Greenhouse gas of the making: {units.text(made.grams_co2e, source=True)}.",
+        f"- {_inline(words.pay_back(result))}",
+    ]
     if words.arithmetic(result):
         lines.append(f"- {_inline(words.arithmetic(result))}.")
     return "## Energy\n\n" + _table(rows) + "\n\n" + "\n".join(lines)
@@ -109,17 +152,25 @@ def _how_to_use(result: Result) -> str:
 def _kept(result: Result) -> str:
     rows = [["model", words.name_of_metric(result), "file", "CPU time per answer", "energy per answer"]]
     rows += [_model_row(model) for model in result.models]
-    lines = [f"- {_inline(name.replace('_', ' '))}: {units.text(figure, source=True)}"
-             for name, figure in result.verify.items()]
+    lines = [
+        f"- {_inline(name.replace('_', ' '))}: {units.text(figure, source=True)}"
+        for name, figure in result.verify.items()
+    ]
     agreement = "\n\nThe exported file against the model that was trained:\n\n" + "\n".join(lines) if lines else ""
-    return (f"## What was kept\n\nRetention: {units.text(units.percent(result.retention), source=True)}, asked for "
-            f"{words.floor_text(result)}. All models answered the same test items.\n\n"
-            + _table(rows) + agreement)
+    return (
+        f"## What was kept\n\nRetention: {units.text(units.percent(result.retention), source=True)}, asked for "
+        f"{words.floor_text(result)}. All models answered the same test items.\n\n" + _table(rows) + agreement
+    )
 
 
 def _model_row(model: Scored) -> list[str]:
-    return [model.name, units.text(model.score, source=True), units.quantity(model.bytes, "B"),
-            units.text(model.cpu_seconds_per_answer, source=True), units.text(model.joules_per_answer, source=True)]
+    return [
+        model.name,
+        units.text(model.score, source=True),
+        units.quantity(model.bytes, "B"),
+        units.text(model.cpu_seconds_per_answer, source=True),
+        units.text(model.joules_per_answer, source=True),
+    ]
 
 
 def _limits(result: Result) -> str:

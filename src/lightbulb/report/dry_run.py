@@ -9,7 +9,12 @@ from lightbulb.report import units
 if TYPE_CHECKING:
     from lightbulb.api import DryRun
 
-FIGURES = {"seconds": "time", "joules": "making", "bytes": "size", "cpu_seconds_ratio": "CPU s per answer, before / after"}
+FIGURES = {
+    "seconds": "time",
+    "joules": "making",
+    "bytes": "size",
+    "cpu_seconds_ratio": "CPU s per answer, before / after",
+}
 
 
 def as_text(planned: DryRun) -> str:
@@ -19,5 +24,8 @@ def as_text(planned: DryRun) -> str:
 
 
 def as_dict(planned: DryRun) -> dict[str, Any]:
-    return {"recipe": planned.recipe, "ladder": list(planned.ladder),
-            **{name: getattr(planned, name).model_dump() for name in FIGURES}}
+    return {
+        "recipe": planned.recipe,
+        "ladder": list(planned.ladder),
+        **{name: getattr(planned, name).model_dump() for name in FIGURES},
+    }

@@ -27,10 +27,21 @@ def render_html(result: Result) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(shown=units.shown, quantity=units.quantity, percent=units.percent, clipped=clipped,
-                               plain=plain, spaced=lambda name: str(name).replace("_", " "))
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        shown=units.shown,
+        quantity=units.quantity,
+        percent=units.percent,
+        clipped=clipped,
+        plain=plain,
+        spaced=lambda name: str(name).replace("_", " "),
+    )
     return environment
 
 
@@ -66,11 +77,18 @@ def _plotly_script() -> str:
 def before_after(result: Result) -> list[dict[str, Any]]:
     """Rows of the small table under the verdict: what, before, after, before / after."""
     rival, student = words.compared(result), result.student
-    rows: list[dict[str, Any]] = [{"label": words.name_of_metric(result), "before": rival.score,
-                                   "after": student.score, "ratio": None}]
+    rows: list[dict[str, Any]] = [
+        {"label": words.name_of_metric(result), "before": rival.score, "after": student.score, "ratio": None}
+    ]
     for quantity in ("cpu_seconds_per_answer", "joules_per_answer", "bytes"):
-        rows.append({"label": words.LABELS[quantity], "before": words.figure_of(rival, quantity),
-                     "after": words.figure_of(student, quantity), "ratio": words.ratio(result, quantity)})
+        rows.append(
+            {
+                "label": words.LABELS[quantity],
+                "before": words.figure_of(rival, quantity),
+                "after": words.figure_of(student, quantity),
+                "ratio": words.ratio(result, quantity),
+            }
+        )
     return rows
 
 

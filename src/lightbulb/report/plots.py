@@ -11,8 +11,11 @@ from lightbulb.report import units, words
 from lightbulb.report.record import Quantity, Result, Scored
 
 COLOURS = {"teacher": "#8a8f98", "baseline": "#3b82c4", "student": "#d97706"}  # readable on light and dark
-TITLES: dict[str, str] = {"cpu_seconds_per_answer": "CPU time per answer", "joules_per_answer": "energy per answer",
-                          "bytes": "size of the model file"}
+TITLES: dict[str, str] = {
+    "cpu_seconds_per_answer": "CPU time per answer",
+    "joules_per_answer": "energy per answer",
+    "bytes": "size of the model file",
+}
 _UNITS = {"cpu_seconds_per_answer": "s", "joules_per_answer": "J", "bytes": "B"}
 
 
@@ -62,13 +65,23 @@ def _bars(figure: Figure) -> dict[str, Any] | None:
     """Error bars from the value to the ends of its interval; None without an interval."""
     if figure.value is None or figure.low is None or figure.high is None:
         return None
-    return {"type": "data", "symmetric": False, "array": [figure.high - figure.value],
-            "arrayminus": [figure.value - figure.low], "thickness": 1.2, "width": 3}
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [figure.high - figure.value],
+        "arrayminus": [figure.value - figure.low],
+        "thickness": 1.2,
+        "width": 3,
+    }
 
 
 def _hover(label: str, model: Scored, quantity: Quantity, cost: Figure) -> str:
-    lines = [f"<b>{html.escape(label)}</b> {html.escape(model.name)}", f"score {units.text(model.score)}",
-             f"{TITLES[quantity]} {units.text(cost)}", f"file {units.quantity(model.bytes, 'B')}"]
+    lines = [
+        f"<b>{html.escape(label)}</b> {html.escape(model.name)}",
+        f"score {units.text(model.score)}",
+        f"{TITLES[quantity]} {units.text(cost)}",
+        f"file {units.quantity(model.bytes, 'B')}",
+    ]
     return "<br>".join(lines) + "<extra></extra>"
 
 
@@ -103,21 +116,36 @@ def score_against(result: Result, quantity: Quantity) -> str:
         colour = COLOURS[role]
         bars = [_bars(model.score), _bars(cost)]
         y_bars, x_bars = [{**b, "color": colour} if b else None for b in bars]
-        plot.add_scatter(x=[cost.value], y=[model.score.value], mode="markers", showlegend=False, error_y=y_bars,
-                         error_x=x_bars, name=html.escape(label), hovertemplate=_hover(label, model, quantity, cost),
-                         marker={"size": _diameter(model, largest), "color": colour, "opacity": 0.85,
-                                 "line": {"width": 0}})
+        plot.add_scatter(
+            x=[cost.value],
+            y=[model.score.value],
+            mode="markers",
+            showlegend=False,
+            error_y=y_bars,
+            error_x=x_bars,
+            name=html.escape(label),
+            hovertemplate=_hover(label, model, quantity, cost),
+            marker={"size": _diameter(model, largest), "color": colour, "opacity": 0.85, "line": {"width": 0}},
+        )
     costs = [cost.value for *_, cost in found if cost.value is not None]
     stacked = levels(costs)
     low, high = score_range(result, quantity, max((level or 0 for level in stacked), default=0))
     _add_labels(plot, found, stacked, low, high)
     _add_axes(plot, result, quantity, costs, [low, high])
-    return str(plot.to_html(full_html=False, include_plotlyjs=False, default_height="400px", div_id=f"plot-{quantity}",
-                            config={"displayModeBar": False, "responsive": True, "scrollZoom": False}))
+    return str(
+        plot.to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            default_height="400px",
+            div_id=f"plot-{quantity}",
+            config={"displayModeBar": False, "responsive": True, "scrollZoom": False},
+        )
+    )
 
 
-def _add_labels(plot: Any, found: list[tuple[str, str, Scored, Figure]], stacked: list[int | None], low: float,
-                high: float) -> None:
+def _add_labels(
+    plot: Any, found: list[tuple[str, str, Scored, Figure]], stacked: list[int | None], low: float, high: float
+) -> None:
     """A lone point is named right above its interval; neighbours are named at the top, each with a line down to it."""
     line_height = 0.06 * (high - low)
     top = high - line_height * (1 + max((level or 0 for level in stacked), default=0))
@@ -127,31 +155,64 @@ def _add_labels(plot: Any, found: list[tuple[str, str, Scored, Figure]], stacked
         above = score.high if score.high is not None else (score.value or 0.0)
         y = above if level is None else top + level * line_height
         if level is not None:
-            plot.add_shape(type="line", x0=x, x1=x, y0=above, y1=y + line_height / 2, layer="below",
-                           line={"color": COLOURS[role], "width": 1, "dash": "dot"})
-        plot.add_annotation(x=math.log10(x), y=y, text=text, showarrow=False, yanchor="bottom",
-                            xanchor="center" if level is None else "right", xshift=0 if level is None else -3)
+            plot.add_shape(
+                type="line",
+                x0=x,
+                x1=x,
+                y0=above,
+                y1=y + line_height / 2,
+                layer="below",
+                line={"color": COLOURS[role], "width": 1, "dash": "dot"},
+            )
+        plot.add_annotation(
+            x=math.log10(x),
+            y=y,
+            text=text,
+            showarrow=False,
+            yanchor="bottom",
+            xanchor="center" if level is None else "right",
+            xshift=0 if level is None else -3,
+        )
 
 
 def _add_axes(plot: Any, result: Result, quantity: Quantity, costs: list[float], scores: list[float]) -> None:
     low, high = min(costs) / 2, max(costs) * 1.5  # room for the labels of the outermost points
     values, texts = ticks(low, high, _UNITS[quantity])
-    plot.update_layout(margin={"l": 60, "r": 12, "t": 12, "b": 48}, paper_bgcolor="rgba(0,0,0,0)", dragmode=False,
-                       plot_bgcolor="rgba(0,0,0,0)", font={"family": "inherit", "size": 13})
-    plot.update_xaxes(type="log", range=[math.log10(low), math.log10(high)], tickvals=values, ticktext=texts,
-                      title=f"{TITLES[quantity]}, log scale", fixedrange=True, zeroline=False)
+    plot.update_layout(
+        margin={"l": 60, "r": 12, "t": 12, "b": 48},
+        paper_bgcolor="rgba(0,0,0,0)",
+        dragmode=False,
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "inherit", "size": 13},
+    )
+    plot.update_xaxes(
+        type="log",
+        range=[math.log10(low), math.log10(high)],
+        tickvals=values,
+        ticktext=texts,
+        title=f"{TITLES[quantity]}, log scale",
+        fixedrange=True,
+        zeroline=False,
+    )
     plot.update_yaxes(title=html.escape(words.name_of_metric(result)), fixedrange=True, zeroline=False, range=scores)
     at = floor(result)
     if at is not None:
-        plot.add_hline(y=at, line={"dash": "dash", "width": 1.3, "color": "#8a8f98"},
-                       annotation_text=f"floor: {words.floor_text(result)} of the teacher",
-                       annotation_position="bottom right")
+        plot.add_hline(
+            y=at,
+            line={"dash": "dash", "width": 1.3, "color": "#8a8f98"},
+            annotation_text=f"floor: {words.floor_text(result)} of the teacher",
+            annotation_position="bottom right",
+        )
 
 
 def score_range(result: Result, quantity: Quantity, label_lines: int) -> tuple[float, float]:
     """Ends of the score axis: all intervals and the floor, room below for the floor's label and above for the names."""
-    ends = [x for _, _, m, _ in points(result, quantity) for x in (m.score.low, m.score.value, m.score.high)
-            if x is not None]
+    ends = [
+        x
+        for _, _, m, _ in points(result, quantity)
+        for x in (m.score.low, m.score.value, m.score.high)
+        if x is not None
+    ]
     at = floor(result)
     ends += [at] if at is not None else []
     span = max(ends) - min(ends) or abs(max(ends)) * 0.1 or 1.0

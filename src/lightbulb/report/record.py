@@ -163,8 +163,11 @@ class Result(Record):
         except ValidationError as e:
             first = e.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
-            raise RunFailure(f"not a result of a run: {key}: {first['msg']}", where=str(path),
-                             mend="run the same `lightbulb shrink` again: it writes the file anew") from e
+            raise RunFailure(
+                f"not a result of a run: {key}: {first['msg']}",
+                where=str(path),
+                mend="run the same `lightbulb shrink` again: it writes the file anew",
+            ) from e
 
     def write(self, path: Path) -> None:
         write_json(path, self.model_dump(mode="json"))

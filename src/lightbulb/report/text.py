@@ -25,10 +25,14 @@ def render_summary(result: Result, *, report: Path | str | None = None) -> Rende
     def line(label: str, text: str) -> None:
         grid.add_row(Text(label), Text(text))
 
-    line("kept", f"{units.text(units.percent(result.retention))} of the adapted teacher "
-                 f"(asked for {words.floor_text(result)})")
-    line(words.name_of_metric(result), f"{units.text(result.teacher.score)} adapted teacher, "
-                                       f"{units.text(result.student.score)} student")
+    line(
+        "kept",
+        f"{units.text(units.percent(result.retention))} of the adapted teacher (asked for {words.floor_text(result)})",
+    )
+    line(
+        words.name_of_metric(result),
+        f"{units.text(result.teacher.score)} adapted teacher, {units.text(result.student.score)} student",
+    )
     line("before", rival.name)
     for quantity in ("bytes", "cpu_seconds_per_answer", "joules_per_answer"):
         line(words.LABELS[quantity], _before_after(result, quantity))
@@ -58,7 +62,12 @@ def _before_after(result: Result, quantity: Quantity) -> str:
 
 def _making(result: Result) -> str:
     made = result.making
-    parts = [units.text(made.joules, source=True), f"{units.text(made.cpu_seconds)} of CPU time",
-             f"{units.quantity(made.seconds, 's')} by the clock", units.text(made.grams_co2e)]
-    return ", ".join(p for p, known in zip(parts, (True, made.cpu_seconds, made.seconds, made.grams_co2e), strict=True)
-                     if known)
+    parts = [
+        units.text(made.joules, source=True),
+        f"{units.text(made.cpu_seconds)} of CPU time",
+        f"{units.quantity(made.seconds, 's')} by the clock",
+        units.text(made.grams_co2e),
+    ]
+    return ", ".join(
+        p for p, known in zip(parts, (True, made.cpu_seconds, made.seconds, made.grams_co2e), strict=True) if known
+    )

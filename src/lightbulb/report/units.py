@@ -10,9 +10,24 @@ from lightbulb.figures import Figure, human
 NOT_MEASURED = "not measured"
 
 # Spellings of the units that are scaled, and their ladders (factor, symbol) from small to large.
-_SPELLINGS = {"s": "s", "seconds": "s", "second": "s", "CPU s": "s", "CPU seconds": "s", "cpu_seconds": "s",
-              "J": "J", "joules": "J", "joule": "J", "B": "B", "bytes": "B",
-              "g": "g", "grams": "g", "gCO2e": "g CO2e", "g CO2e": "g CO2e", "grams CO2e": "g CO2e"}
+_SPELLINGS = {
+    "s": "s",
+    "seconds": "s",
+    "second": "s",
+    "CPU s": "s",
+    "CPU seconds": "s",
+    "cpu_seconds": "s",
+    "J": "J",
+    "joules": "J",
+    "joule": "J",
+    "B": "B",
+    "bytes": "B",
+    "g": "g",
+    "grams": "g",
+    "gCO2e": "g CO2e",
+    "g CO2e": "g CO2e",
+    "grams CO2e": "g CO2e",
+}
 _LADDERS: dict[str, tuple[tuple[float, str], ...]] = {
     "s": ((1e-6, "µs"), (1e-3, "ms"), (1, "s"), (60, "min"), (3600, "h"), (86400, "days")),
     "J": ((1e-6, "µJ"), (1e-3, "mJ"), (1, "J"), (1e3, "kJ"), (1e6, "MJ"), (1e9, "GJ")),
@@ -88,8 +103,9 @@ def percent(figure: Figure) -> Figure:
     def hundred(x: float | None) -> float | None:
         return None if x is None else 100 * x
 
-    return figure.model_copy(update={"value": hundred(figure.value), "low": hundred(figure.low),
-                                     "high": hundred(figure.high), "unit": "%"})
+    return figure.model_copy(
+        update={"value": hundred(figure.value), "low": hundred(figure.low), "high": hundred(figure.high), "unit": "%"}
+    )
 
 
 def counted_bytes(count: int | None) -> Figure:

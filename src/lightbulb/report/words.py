@@ -9,8 +9,13 @@ from lightbulb.report import units
 from lightbulb.report.record import Quantity, Result, Scored
 
 HEADINGS = {"kept": "Kept", "within-noise": "Within noise", "not-kept": "Not kept"}
-LABELS: dict[str, str] = {"score": "score", "bytes": "model file", "cpu_seconds_per_answer": "CPU time per answer",
-                          "joules_per_answer": "energy per answer", "tokens_per_second": "tokens per second"}
+LABELS: dict[str, str] = {
+    "score": "score",
+    "bytes": "model file",
+    "cpu_seconds_per_answer": "CPU time per answer",
+    "joules_per_answer": "energy per answer",
+    "tokens_per_second": "tokens per second",
+}
 
 
 def compared(result: Result) -> Scored:
@@ -59,9 +64,14 @@ def ratio(result: Result, quantity: Quantity, against: Scored | None = None) -> 
     if any(bound is not None for f in (before, after) for bound in (f.low, f.high)):
         low, least_after = _end(before, "low") / _end(after, "high"), _end(after, "low")
         high = _end(before, "high") / least_after if least_after > 0 else math.inf
-    return Figure(value=before.value / after.value, low=low, high=high, unit="×",
-                  source="estimated" if estimated else "derived",
-                  method="quotient; its interval divides end by end")
+    return Figure(
+        value=before.value / after.value,
+        low=low,
+        high=high,
+        unit="×",
+        source="estimated" if estimated else "derived",
+        method="quotient; its interval divides end by end",
+    )
 
 
 def _watts_cancel(result: Result, against: Scored) -> Figure | None:
@@ -100,8 +110,10 @@ def verdict(result: Result) -> str:
         end = f"this test set is too small to say on which side of the {floor} asked for that lies."
     else:
         end = f"less than the {floor} asked for."
-    return f"The student keeps {kept} of the adapted teacher\N{RIGHT SINGLE QUOTATION MARK}s " \
-           f"{name_of_metric(result)}; {end}"
+    return (
+        f"The student keeps {kept} of the adapted teacher\N{RIGHT SINGLE QUOTATION MARK}s "
+        f"{name_of_metric(result)}; {end}"
+    )
 
 
 def saving(result: Result) -> str:
@@ -120,8 +132,10 @@ def saving(result: Result) -> str:
     sizes = ""
     if student.bytes and rival.bytes:
         sizes = f"; the file is {units.quantity(student.bytes, 'B')} instead of {units.quantity(rival.bytes, 'B')}"
-    return (f"An answer takes {after}{what} instead of {before} with {rival.name}, "
-            f"{units.text(times, '')} times less{sizes}.")
+    return (
+        f"An answer takes {after}{what} instead of {before} with {rival.name}, "
+        f"{units.text(times, '')} times less{sizes}."
+    )
 
 
 def never_pays(result: Result) -> bool:
@@ -151,9 +165,11 @@ def arithmetic(result: Result) -> str:
         if before is None or before.value is None or before.value <= after.value:
             continue
         if abs(made.value / (before.value - after.value) / answers - 1) < 0.02:
-            return (f"{units.quantity(made.value, 'J')} for the making ÷ ({units.quantity(before.value, 'J')} with "
-                    f"{rival.name} − {units.quantity(after.value, 'J')} with the student, per answer) "
-                    f"= {units.quantity(answers, 'answers')}")
+            return (
+                f"{units.quantity(made.value, 'J')} for the making ÷ ({units.quantity(before.value, 'J')} with "
+                f"{rival.name} − {units.quantity(after.value, 'J')} with the student, per answer) "
+                f"= {units.quantity(answers, 'answers')}"
+            )
     return ""
 
 

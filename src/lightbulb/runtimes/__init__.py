@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from lightbulb.runtimes.base import Runtime
 
 
-def open_runtime(artifact: Artifact, *, threads: int = 2, slots: int = 1,
-                 context: int = 1024) -> Runtime:
+def open_runtime(artifact: Artifact, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
     """llama.cpp for a GGUF, transformers for a model folder. `context`: tokens of the longest prompt with its
     answer."""
     if artifact.kind == "gguf":

@@ -27,7 +27,7 @@ class TextScore:
 
 
 class Runtime(Protocol):
-    """Prompts are rendered text (see `render`): special tokens stand in it as text, the BOS that the tokenizer adds does not."""
+    """Prompts are rendered text (see `render`): special tokens stand in it as text, save the BOS that is added."""
 
     name: ClassVar[str]
     path: Path

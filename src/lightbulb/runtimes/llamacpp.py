@@ -57,6 +57,7 @@ class LlamaCpp:
     def _all(self, prompts: Sequence[str], request: dict[str, Any]) -> Answers:
         """One request a prompt, one for each slot at a time: of a list of prompts llama.cpp would count the
         tokens of one only."""
+
         def one(prompt: str) -> dict[str, Any]:
             return self._complete({"prompt": prompt, **request})
 
@@ -65,20 +66,31 @@ class LlamaCpp:
         else:
             with ThreadPoolExecutor(self.slots) as pool:
                 replies = list(pool.map(one, prompts))
-        return Answers([r["choices"][0]["text"] for r in replies], sum(r["usage"]["prompt_tokens"] for r in replies),
-                       sum(r["usage"]["completion_tokens"] for r in replies))
+        return Answers(
+            [r["choices"][0]["text"] for r in replies],
+            sum(r["usage"]["prompt_tokens"] for r in replies),
+            sum(r["usage"]["completion_tokens"] for r in replies),
+        )
 
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         ids = self._answer_ids(answers)
         return self._all(prompts, {"max_tokens": 1, "logit_bias": [[i, FORCE] for i in ids]})
 
     def _answer_ids(self, answers: Sequence[str]) -> list[int]:
-        known = dict(zip(self.info.metadata.get("lightbulb.answers", []),
-                         self.info.metadata.get("lightbulb.answer_ids", []), strict=True))
+        known = dict(
+            zip(
+                self.info.metadata.get("lightbulb.answers", []),
+                self.info.metadata.get("lightbulb.answer_ids", []),
+                strict=True,
+            )
+        )
         missing = [a for a in answers if a not in known]
         if missing:
-            raise ModelError(f"this file has no token for the answer {missing[0]!r}", where=str(self.path),
-                             mend="use a file that `lightbulb shrink` made for this task")
+            raise ModelError(
+                f"this file has no token for the answer {missing[0]!r}",
+                where=str(self.path),
+                mend="use a file that `lightbulb shrink` made for this task",
+            )
         return [int(known[a]) for a in answers]
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
@@ -115,8 +127,15 @@ class LlamaCpp:
     def _next(self, prompt: str | list[int], among: Sequence[int], top: int = 1) -> list[dict[str, Any]]:
         """The next token out of `among`, with log-probabilities from before that constraint; nothing when it ends
         within a UTF-8 character, for which llama.cpp reports none."""
-        reply = self._complete({"prompt": prompt, "max_tokens": 1, "logprobs": top, "cache_prompt": True,
-                                "logit_bias": [[i, FORCE] for i in among]})
+        reply = self._complete(
+            {
+                "prompt": prompt,
+                "max_tokens": 1,
+                "logprobs": top,
+                "cache_prompt": True,
+                "logit_bias": [[i, FORCE] for i in among],
+            }
+        )
         return (reply["choices"][0]["logprobs"] or {}).get("content", [])
 
     def tokenize(self, text: str) -> list[int]:
@@ -128,8 +147,11 @@ class LlamaCpp:
         return self._post("/apply-template", {"messages": list(messages)})["prompt"].removeprefix(self.info.added_bos)
 
     def _post(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(self._server.listening_address + endpoint, data=json.dumps(body).encode(),
-                                         headers={"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self._server.listening_address + endpoint,
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as reply:
             return json.loads(reply.read())  # loopback only: the address is this process's own
 

@@ -12,7 +12,7 @@ from lightbulb.errors import ModelError
 from lightbulb.models.form import render
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.runtimes.base import Answers, TextScore
-from lightbulb.train.forward import best_device, fast_math
+from lightbulb.train.forward import fast_math, placed
 
 BATCH = 64
 
@@ -24,7 +24,7 @@ class Torch:
 
     def __init__(self, artifact: Artifact):
         self.path = artifact.path
-        self.model = load_model(artifact.path).to(best_device()).eval()
+        self.model = placed(load_model(artifact.path)).eval()
         self.tokenizer = load_tokenizer(artifact.path)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
@@ -42,7 +42,9 @@ class Torch:
         ids = self._ids_of(answers, self.answer_ids)
         texts, read = [""] * len(prompts), 0
         for indices in self._batches(prompts):
-            inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True).to(self.model.device)
+            inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True).to(
+                self.model.device
+            )
             with fast_math(self.model.device):
                 logits_BV = self.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
             for i, best in zip(indices, logits_BV[:, ids].argmax(-1).tolist(), strict=True):
@@ -55,22 +57,31 @@ class Torch:
         printed = {self.tokenizer.decode([i], clean_up_tokenization_spaces=False): i for i in known}
         missing = [answer for answer in answers if answer not in printed]
         if missing:
-            raise ModelError(f"this model has no token for the answer {missing[0]!r}", where=str(self.path),
-                             mend="run the pass `frame` on this task")
+            raise ModelError(
+                f"this model has no token for the answer {missing[0]!r}",
+                where=str(self.path),
+                mend="run the pass `frame` on this task",
+            )
         return [printed[answer] for answer in answers]
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
         texts, read, written = [""] * len(prompts), 0, 0
         for indices in self._batches(prompts):
-            inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True).to(self.model.device)
+            inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True).to(
+                self.model.device
+            )
             with fast_math(self.model.device):
-                out_BT = self.model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False,
-                                             pad_token_id=self.tokenizer.pad_token_id,
-                                             eos_token_id=self.tokenizer.eos_token_id)
+                out_BT = self.model.generate(
+                    **inputs,
+                    max_new_tokens=max_tokens,
+                    do_sample=False,
+                    pad_token_id=self.tokenizer.pad_token_id,
+                    eos_token_id=self.tokenizer.eos_token_id,
+                )
             for i, row in zip(indices, out_BT[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
                 end = row.index(self.tokenizer.eos_token_id) if self.tokenizer.eos_token_id in row else len(row)
-                texts[i] = self.tokenizer.decode(row[:end])
+                texts[i] = str(self.tokenizer.decode(row[:end]))
                 written += min(end + 1, len(row))
             read += int(inputs["attention_mask"].sum())
         return Answers(texts, read, written)

@@ -48,8 +48,16 @@ class Choice:
 class Chooser:
     """Walks down the ladder of a plan. `time_left(seconds)` says whether that much time is still there."""
 
-    def __init__(self, execution: Execution, plan: Plan, keep: float, metric: str, student_seconds: Callable[[int], float],
-                 time_left: Callable[[float], bool], say: Callable[[str], None]):
+    def __init__(
+        self,
+        execution: Execution,
+        plan: Plan,
+        keep: float,
+        metric: str,
+        student_seconds: Callable[[int], float],
+        time_left: Callable[[float], bool],
+        say: Callable[[str], None],
+    ):
         self.execution, self.plan, self.keep = execution, plan, keep
         self.student_seconds, self.time_left, self.say = student_seconds, time_left, say
         self.sign = 1 if higher_is_better(metric) else -1
@@ -95,7 +103,9 @@ class Chooser:
             distilled, plain = (self._score(scores[m]) for m in ("distill", "plain"))
             gain = self.sign * ((distilled.value or 0) - (plain.value or 0))
             method = "distill" if gain > 0 else "plain"
-            self._note(f"the teacher's logits {'help' if gain > 0 else 'do not help'} ({gain:+.3g}): go on with {method}")
+            self._note(
+                f"the teacher's logits {'help' if gain > 0 else 'do not help'} ({gain:+.3g}): go on with {method}"
+            )
         return scores[method], method
 
     def _finish(self, layers: int, method: Method, floor: float) -> bool:

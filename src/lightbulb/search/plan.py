@@ -17,10 +17,24 @@ from lightbulb.tasks.task import Kind
 Precision = Literal["q4_0", "q8_0", "f16"]  # of the layers of an exported student
 
 # (epochs, share of layers frozen) for the teacher, best first
-TEACHER_MENU = ((3, 0.0), (3, 0.4), (2, 0.4), (1.5, 0.5), (1, 0.5), (0.7, 0.5), (0.5, 0.6), (0.3, 0.6), (0.15, 0.6), (0.05, 0.6))
+TEACHER_MENU = (
+    (3, 0.0),
+    (3, 0.4),
+    (2, 0.4),
+    (1.5, 0.5),
+    (1, 0.5),
+    (0.7, 0.5),
+    (0.5, 0.6),
+    (0.3, 0.6),
+    (0.15, 0.6),
+    (0.05, 0.6),
+)
 STUDENT_MENU = (12, 10, 8, 6, 5, 4, 3, 2, 1.5, 1, 0.5, 0.2, 0.05)  # epochs of distillation, best first
-LADDER = {"choose": (1 / 30, 1 / 15, 0.1, 2 / 15, 0.2, 4 / 15, 0.4, 0.6), "generate": (0.2, 4 / 15, 0.4, 0.6, 0.8),
-          "text": (0.4, 0.6, 0.8)}  # shares of the layers, bold first
+LADDER = {
+    "choose": (1 / 30, 1 / 15, 0.1, 2 / 15, 0.2, 4 / 15, 0.4, 0.6),
+    "generate": (0.2, 4 / 15, 0.4, 0.6, 0.8),
+    "text": (0.4, 0.6, 0.8),
+}  # shares of the layers, bold first
 TEACHER_SHARE = 0.45  # of the time that is not needed for exporting and proving
 PROOF_SHARE = 0.35  # of the time: beyond it fewer test items are answered
 FEWEST_TESTED = 50
@@ -76,11 +90,21 @@ class Plan(BaseModel):
     test_limit: int | None  # test items answered, when the time does not allow all
 
 
-def train_seconds(shape: Shape, work: Work, speed: float, epochs: float, batch: int, layers: int, frozen: int = 0,
-                  vocabulary: int | None = None) -> float:
-    """Forward 2, backward 4 operations a weight and token (frozen blocks: forward only), and the optimizer's traffic."""
+def train_seconds(
+    shape: Shape,
+    work: Work,
+    speed: float,
+    epochs: float,
+    batch: int,
+    layers: int,
+    frozen: int = 0,
+    vocabulary: int | None = None,
+) -> float:
+    """Forward 2, backward 4 operations a weight and token (frozen layers: forward only), and the optimizer's bytes."""
     operations = shape.layer_parameters * (2 * layers + 4 * (layers - frozen)) * work.train_tokens * epochs
-    head = 0 if work.kind == "choose" else 6 * shape.width * (vocabulary or shape.vocabulary) * work.train_tokens * epochs
+    head = (
+        0 if work.kind == "choose" else 6 * shape.width * (vocabulary or shape.vocabulary) * work.train_tokens * epochs
+    )
     trained = shape.layer_parameters * (layers - frozen) + shape.width * (vocabulary or shape.vocabulary)
     steps = math.ceil(work.train_examples / batch) * epochs
     return (operations + head) / speed + steps * trained * SECONDS_PER_TRAINED_PARAMETER
@@ -89,7 +113,9 @@ def train_seconds(shape: Shape, work: Work, speed: float, epochs: float, batch: 
 def answer_seconds(shape: Shape, work: Work, speed: float, layers: int, items: int) -> float:
     """Answering `items` test prompts in llama.cpp: prefill at half the training speed; a decoded token takes as long
     as three of prefill with several prompts side by side, and as twenty alone (kind "text" is read that way)."""
-    per_item = work.test_tokens / max(1, work.test_examples) + (3 * work.output_tokens if work.kind == "generate" else 0)
+    per_item = work.test_tokens / max(1, work.test_examples) + (
+        3 * work.output_tokens if work.kind == "generate" else 0
+    )
     if work.kind == "text":
         per_item *= 20
     return items * per_item * 2 * (shape.layer_parameters * layers + shape.width * shape.vocabulary / 8) / (0.5 * speed)
@@ -102,8 +128,9 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
     """
     available = SAFETY * max_seconds
     limit = work.test_examples
-    while (proof := proof_seconds(shape, work, speed, limit, measure_trials(max_seconds))) > PROOF_SHARE * available \
-            and limit > FEWEST_TESTED:
+    while (
+        proof := proof_seconds(shape, work, speed, limit, measure_trials(max_seconds))
+    ) > PROOF_SHARE * available and limit > FEWEST_TESTED:
         limit = max(FEWEST_TESTED, limit // 2)
     batch = 32 if work.train_examples >= 1000 else 8
     logits = shape.layer_parameters * shape.layers * 2 * work.train_tokens / speed
@@ -120,13 +147,25 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
     left = available - proof - teacher - logits
     distill_epochs = next((e for e in STUDENT_MENU if students[e] <= STUDENT_SHARE * left), STUDENT_MENU[-1])
     if (least := teacher + logits + proof + students[distill_epochs]) > max_seconds:
-        raise GoalError(f"this takes longer than {max_seconds:,.0f} s on this machine: with the shortest training "
-                        f"at least {least:,.0f} s", where="--max-time", mend=f"--max-time {math.ceil(2 * least / 60)}m")
-    return Plan(train_flops=speed, batch_size=batch, teacher_epochs=epochs, freeze_layers=frozen, ladder=ladder,
-                grids=("q4_0", "q8_0") if shape.fits_blocks else ("f16",),
-                probe_epochs=max(0.05, distill_epochs * PROBE_SHARE), distill_epochs=distill_epochs,
-                recover_epochs=max(0.05, distill_epochs * RECOVER_SHARE), proof_seconds=proof,
-                test_limit=None if limit == work.test_examples else limit)
+        raise GoalError(
+            f"this takes longer than {max_seconds:,.0f} s on this machine: with the shortest training "
+            f"at least {least:,.0f} s",
+            where="--max-time",
+            mend=f"--max-time {math.ceil(2 * least / 60)}m",
+        )
+    return Plan(
+        train_flops=speed,
+        batch_size=batch,
+        teacher_epochs=epochs,
+        freeze_layers=frozen,
+        ladder=ladder,
+        grids=("q4_0", "q8_0") if shape.fits_blocks else ("f16",),
+        probe_epochs=max(0.05, distill_epochs * PROBE_SHARE),
+        distill_epochs=distill_epochs,
+        recover_epochs=max(0.05, distill_epochs * RECOVER_SHARE),
+        proof_seconds=proof,
+        test_limit=None if limit == work.test_examples else limit,
+    )
 
 
 def student_seconds(shape: Shape, work: Work, speed: float, epochs: float, batch: int, layers: int) -> float:

@@ -34,29 +34,61 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
     bold = plan.ladder[0]
     label = f"student-{bold}-distill"
     student, exported = quantized(label, "distill", plan.grids[0], plan)
-    steps = [*teacher_steps(plan), *trained(bold, "distill", plan.distill_epochs, plan, label), *exported,
-             *proof_steps(student, plan, measure_trials(goal.max_seconds))]
+    steps = [
+        *teacher_steps(plan),
+        *trained(bold, "distill", plan.distill_epochs, plan, label),
+        *exported,
+        *proof_steps(student, plan, measure_trials(goal.max_seconds)),
+    ]
     recipe = Recipe(model=typed(source), task=task.source or task.name, seed=goal.seed, step=tuple(steps))
     seconds = predicted_seconds(shape, work, plan, goal)
-    return DryRun(recipe=recipe.as_toml(), ladder=plan.ladder, seconds=seconds, joules=predicted_joules(seconds, goal),
-                  bytes=predicted_bytes(shape, plan), cpu_seconds_ratio=predicted_ratio(shape, plan))
+    return DryRun(
+        recipe=recipe.as_toml(),
+        ladder=plan.ladder,
+        seconds=seconds,
+        joules=predicted_joules(seconds, goal),
+        bytes=predicted_bytes(shape, plan),
+        cpu_seconds_ratio=predicted_ratio(shape, plan),
+    )
 
 
 def predicted_seconds(shape: Shape, work: Work, plan: Plan, goal: Goal) -> Figure:
-    teacher = train_seconds(shape, work, plan.train_flops, plan.teacher_epochs, plan.batch_size, shape.layers, plan.freeze_layers)
-    base = teacher + plan.proof_seconds + 2 * shape.layer_parameters * shape.layers * work.train_tokens / plan.train_flops
-    each = [student_seconds(shape, work, plan.train_flops, plan.distill_epochs, plan.batch_size, n) for n in plan.ladder]
+    teacher = train_seconds(
+        shape, work, plan.train_flops, plan.teacher_epochs, plan.batch_size, shape.layers, plan.freeze_layers
+    )
+    base = (
+        teacher + plan.proof_seconds + 2 * shape.layer_parameters * shape.layers * work.train_tokens / plan.train_flops
+    )
+    each = [
+        student_seconds(shape, work, plan.train_flops, plan.distill_epochs, plan.batch_size, n) for n in plan.ladder
+    ]
     least, most = base + 1.5 * each[0], base + 1.5 * sum(each)
     likely = min(goal.max_seconds, base + 1.5 * sum(each[:2]))
-    return Figure(value=likely, low=min(0.7 * least, likely), high=max(likely, min(1.1 * goal.max_seconds, 1.4 * most)), unit="s",
-                  source="estimated", method="operations / speed of bare products measured here; boldest student to all rungs")
+    return Figure(
+        value=likely,
+        low=min(0.7 * least, likely),
+        high=max(likely, min(1.1 * goal.max_seconds, 1.4 * most)),
+        unit="s",
+        source="estimated",
+        method="operations / speed of bare products measured here; boldest student to all rungs",
+    )
 
 
 def predicted_joules(seconds: Figure, goal: Goal) -> Figure:
     """The no-counter estimate at full load over the predicted time."""
-    ends = [estimate_joules(s * goal.threads, s, goal.threads) for s in (seconds.low or 0, seconds.value or 0, seconds.high or 0)]
-    return Figure(value=ends[1].value, low=ends[0].low, high=ends[2].high, unit="J", source="estimated", scope=ends[1].scope,
-                  method=f"{ends[1].method}; over the predicted time")
+    ends = [
+        estimate_joules(s * goal.threads, s, goal.threads)
+        for s in (seconds.low or 0, seconds.value or 0, seconds.high or 0)
+    ]
+    return Figure(
+        value=ends[1].value,
+        low=ends[0].low,
+        high=ends[2].high,
+        unit="J",
+        source="estimated",
+        scope=ends[1].scope,
+        method=f"{ends[1].method}; over the predicted time",
+    )
 
 
 def predicted_bytes(shape: Shape, plan: Plan) -> Figure:
@@ -66,12 +98,24 @@ def predicted_bytes(shape: Shape, plan: Plan) -> Figure:
 
     bold, mild = plan.grids[0], plan.grids[-1]
     likely = size(plan.ladder[0], bold)
-    return Figure(value=likely, low=likely * 0.95, high=size(plan.ladder[-1], mild) * 1.05, unit="bytes", source="estimated",
-                  method=f"weights x bits of the grid; boldest rung {bold} to mildest rung {mild}")
+    return Figure(
+        value=likely,
+        low=likely * 0.95,
+        high=size(plan.ladder[-1], mild) * 1.05,
+        unit="bytes",
+        source="estimated",
+        method=f"weights x bits of the grid; boldest rung {bold} to mildest rung {mild}",
+    )
 
 
 def predicted_ratio(shape: Shape, plan: Plan) -> Figure:
     """Layers before / after: an answer of a closed set is prefill, and prefill is layers."""
     value, low = shape.layers / plan.ladder[0], shape.layers / plan.ladder[-1]
-    return Figure(value=value, low=0.7 * low, high=1.2 * value, unit="ratio", source="estimated",
-                  method="layers before / after, boldest rung to mildest")
+    return Figure(
+        value=value,
+        low=0.7 * low,
+        high=1.2 * value,
+        unit="ratio",
+        source="estimated",
+        method="layers before / after, boldest rung to mildest",
+    )

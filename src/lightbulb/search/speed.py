@@ -14,8 +14,8 @@ REACHED = 0.75  # share of the bare products' speed that training reaches (atten
 
 
 def train_flops(width: int, feed_forward: int, threads: int) -> float:
-    """Floating-point operations a second, rounded to one step of 1.25 so that a plan does not hang on noise: the best of
-    many short products, since other work on the machine only ever slows them down."""
+    """Floating-point operations a second, rounded to one step of 1.25 so that a plan does not hang on noise: the best
+    of many short products, since other work on the machine only ever slows them down."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     device = best_device()

@@ -23,28 +23,36 @@ from lightbulb.train.loop import Schedule
 Method = Literal["distill", "plain"]
 TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
-STOCK = ("f16", "q8_0", "q4_0")  # what a user would try first
+STOCK: tuple[Precision, ...] = ("f16", "q8_0", "q4_0")  # what a user would try first
 EMBEDDING: Grid = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
 
 
 def teacher_steps(plan: Plan) -> list[Step]:
     """The adapted teacher, its score on validation, its trimmed twin and the cached logits."""
     schedule = Schedule(epochs=plan.teacher_epochs, learning_rate=TEACHER_RATE, batch_size=plan.batch_size)
-    return [step("framed", Frame(), "model"),
-            step("teacher", Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), "framed"),
-            step("teacher-validation", Evaluate(split="validation"), "teacher"),
-            step("trimmed", TrimVocab(), "teacher"),
-            step("logits", CacheLogits(), "trimmed")]
+    return [
+        step("framed", Frame(), "model"),
+        step("teacher", Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), "framed"),
+        step("teacher-validation", Evaluate(split="validation"), "teacher"),
+        step("trimmed", TrimVocab(), "teacher"),
+        step("logits", CacheLogits(), "trimmed"),
+    ]
 
 
 def trained(layers: int, method: Method, epochs: float, plan: Plan, label: str) -> list[Step]:
     """A student of `layers` layers, trained, and its score on validation in torch."""
     schedule = Schedule(epochs=epochs, learning_rate=STUDENT_RATE, batch_size=plan.batch_size)
     pruned = f"pruned-{layers}"
-    train = (step(label, Distill(schedule=schedule), pruned, logits="logits") if method == "distill"
-             else step(label, Adapt(schedule=schedule), pruned))
-    return [step(pruned, PruneDepth(layers=layers), "trimmed"), train,
-            step(f"{label}-validation", Evaluate(split="validation"), label)]
+    train = (
+        step(label, Distill(schedule=schedule), pruned, logits="logits")
+        if method == "distill"
+        else step(label, Adapt(schedule=schedule), pruned)
+    )
+    return [
+        step(pruned, PruneDepth(layers=layers), "trimmed"),
+        train,
+        step(f"{label}-validation", Evaluate(split="validation"), label),
+    ]
 
 
 def quantized(source: str, method: Method, grid: Precision, plan: Plan) -> tuple[str, list[Step]]:
@@ -56,17 +64,24 @@ def quantized(source: str, method: Method, grid: Precision, plan: Plan) -> tuple
     if grid != "f16":
         label, embedding = f"{source}-{grid}", EMBEDDING
         steps = [step(label, Quantize(grid=grid, embedding=EMBEDDING, recover=recover), source, **inputs)]
-    return label, [*steps, step(f"{label}-gguf", Export(quantization=grid, embedding=embedding), label),
-                   step(f"{label}-gguf-validation", Evaluate(split="validation"), f"{label}-gguf")]
+    return label, [
+        *steps,
+        step(f"{label}-gguf", Export(quantization=grid, embedding=embedding), label),
+        step(f"{label}-gguf-validation", Evaluate(split="validation"), f"{label}-gguf"),
+    ]
 
 
 def proof_steps(student: str, plan: Plan, trials: int) -> list[Step]:
     """Verification, stock exports, scores on test and costs. `student` labels the quantized model folder."""
     gguf = f"{student}-gguf"
     steps = [step("verify", Verify(), gguf, model=student)]
-    steps += [step(f"teacher-{q}", Export(quantization=q, embedding=None if q == "f16" else EMBEDDING), "teacher")
-              for q in STOCK]
-    steps += [step(f"{label}-test", Evaluate(split="test", limit=plan.test_limit), label)
-              for label in (gguf, *(f"teacher-{q}" for q in STOCK))]
+    steps += [
+        step(f"teacher-{q}", Export(quantization=q, embedding=None if q == "f16" else EMBEDDING), "teacher")
+        for q in STOCK
+    ]
+    steps += [
+        step(f"{label}-test", Evaluate(split="test", limit=plan.test_limit), label)
+        for label in (gguf, *(f"teacher-{q}" for q in STOCK))
+    ]
     steps.append(step("costs", Measure(trials=trials), gguf, **{f"teacher-{q}": f"teacher-{q}" for q in STOCK}))
     return steps

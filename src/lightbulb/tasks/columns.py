@@ -13,8 +13,19 @@ from lightbulb.tasks.readers import Table, documents
 from lightbulb.tasks.task import Example, Kind, Message
 
 PROMPT_NAMES = ("prompt", "instruction", "question", "input", "query", "utterance", "sentence", "text")
-COMPLETION_NAMES = ("completion", "answer", "response", "output", "label_text", "label_name", "label", "intent",
-                    "category", "target", "class")
+COMPLETION_NAMES = (
+    "completion",
+    "answer",
+    "response",
+    "output",
+    "label_text",
+    "label_name",
+    "label",
+    "intent",
+    "category",
+    "target",
+    "class",
+)
 CHAT_NAMES = ("messages", "conversations")
 TEXT_NAMES = ("text", "document", "content", "completion")
 ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
@@ -45,13 +56,17 @@ class Row:
     place: str
 
 
-def find_columns(table: Table, kind: Kind | None = None, prompt: str | None = None,
-                 completion: str | None = None) -> Columns:
+def find_columns(
+    table: Table, kind: Kind | None = None, prompt: str | None = None, completion: str | None = None
+) -> Columns:
     """Finds the columns by name, or checks the named ones. Raises TaskError that lists what is there."""
     for option, name in (("--prompt", prompt), ("--completion", completion)):
         if name is not None and name not in table.columns:
-            raise TaskError(f"no column {name!r}; columns here: {_listed(table.columns)}", where=table.where,
-                            mend=f"{option} with one of these")
+            raise TaskError(
+                f"no column {name!r}; columns here: {_listed(table.columns)}",
+                where=table.where,
+                mend=f"{option} with one of these",
+            )
     folded = {name.casefold(): name for name in reversed(table.columns)}
 
     def known(names: Sequence[str], taken: Sequence[str | None] = ()) -> str | None:
@@ -60,8 +75,11 @@ def find_columns(table: Table, kind: Kind | None = None, prompt: str | None = No
     if kind == "text":
         text = completion or known(TEXT_NAMES)
         if text is None:
-            raise TaskError(f"no column of text; columns here: {_listed(table.columns)}", where=table.where,
-                            mend="--completion COLUMN names the column that holds the text")
+            raise TaskError(
+                f"no column of text; columns here: {_listed(table.columns)}",
+                where=table.where,
+                mend="--completion COLUMN names the column that holds the text",
+            )
         return Columns(text=text)
     if prompt is None and completion is None and (chat := known(CHAT_NAMES)):
         return Columns(chat=chat)
@@ -75,8 +93,11 @@ def find_columns(table: Table, kind: Kind | None = None, prompt: str | None = No
     if kind is None and prompt is None and completion is None and "text" in folded:
         return Columns(text=folded["text"])
     missing = "prompt and completion" if not (question or answer) else "completion" if question else "prompt"
-    raise TaskError(f"no column for the {missing}; columns here: {_listed(table.columns)}", where=table.where,
-                    mend="--prompt COLUMN --completion COLUMN")
+    raise TaskError(
+        f"no column for the {missing}; columns here: {_listed(table.columns)}",
+        where=table.where,
+        mend="--prompt COLUMN --completion COLUMN",
+    )
 
 
 def rows_of(table: Table, columns: Columns) -> tuple[list[Row], list[str]]:
@@ -112,8 +133,11 @@ def _chat(value: Any, place: str) -> list[Example]:
         said = turn if isinstance(turn, dict) else {}
         role = said.get("role") or said.get("from")
         if not isinstance(role, str) or role not in ROLES:
-            raise TaskError("not a conversation: a list of {role, content} with the roles system, user, assistant",
-                            where=place, mend='write [{"role": "user", "content": "..."}, {"role": "assistant", ...}]')
+            raise TaskError(
+                "not a conversation: a list of {role, content} with the roles system, user, assistant",
+                where=place,
+                mend='write [{"role": "user", "content": "..."}, {"role": "assistant", ...}]',
+            )
         messages.append(Message(ROLES[role], _cell(said.get("content", said.get("value")), place, "content")))
     asked = [m.content for m in messages[:-1] if m.role == "user"]
     if not asked or not asked[-1] or messages[-1].role != "assistant" or not messages[-1].content:
@@ -134,14 +158,20 @@ def _cell(value: Any, place: str, name: str, nested: bool = False) -> str:
     elif nested and not isinstance(value, bytes):
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     else:
-        raise TaskError(f"column {name!r} holds {'bytes' if isinstance(value, bytes) else 'a nested value'}, not text",
-                        where=place, mend="--prompt COLUMN --completion COLUMN name other columns")
+        raise TaskError(
+            f"column {name!r} holds {'bytes' if isinstance(value, bytes) else 'a nested value'}, not text",
+            where=place,
+            mend="--prompt COLUMN --completion COLUMN name other columns",
+        )
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as e:
-            raise TaskError(f"column {name!r} holds half of a surrogate pair: {ascii(text[e.start])}", where=place,
-                            mend="repair or delete that line") from e
+            raise TaskError(
+                f"column {name!r} holds half of a surrogate pair: {ascii(text[e.start])}",
+                where=place,
+                mend="repair or delete that line",
+            ) from e
     if "\0" in text:
         raise TaskError(f"column {name!r} holds a NUL character", where=place, mend="repair or delete that line")
     return text

@@ -19,8 +19,28 @@ from lightbulb.tasks.home_grammar import Command
 from lightbulb.tasks.task import Example, SplitName, Task
 
 Call = dict[str, str | int]
-TEENS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-         "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
+TEENS = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+)
 TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 WHEN_OF_TEN, CORRECTED_OF_TEN, HESITANT_OF_TEN, POLITE_OF_TEN, DIGITS_OF_TEN = 2, 2, 3, 4, 2
 FEWEST_TRAIN = 100  # with fewer, train may lack the parts that test needs
@@ -49,9 +69,16 @@ def home_task(seed: int = 0, *, train: int = 3000, validation: int = 300, test: 
                 splits[name].append(example)
                 if name == "train":
                     parts |= parts_of(call)
-    return Task(name="home", kind="generate", metric="json-match", train=tuple(splits["train"]),
-                validation=tuple(splits["validation"]), test=tuple(splits["test"]), source="home",
-                findings=("built-in: every composition of do, device and room in test is absent from train",))
+    return Task(
+        name="home",
+        kind="generate",
+        metric="json-match",
+        train=tuple(splits["train"]),
+        validation=tuple(splits["validation"]),
+        test=tuple(splits["test"]),
+        source="home",
+        findings=("built-in: every composition of do, device and room in test is absent from train",),
+    )
 
 
 def composition(call: Call) -> str:
@@ -121,7 +148,8 @@ class _Speaker:
 
     def filled(self, phrase: str, call: Call) -> str:
         return phrase.replace("{it}", self.rng.choice(grammar.IT)).format_map(
-            {slot: self.spoken(slot, value) for slot, value in call.items()})
+            {slot: self.spoken(slot, value) for slot, value in call.items()}
+        )
 
     def corrected(self, phrase: str, call: Call) -> str:
         """Says something else first, then takes one slot of it back."""
@@ -134,8 +162,9 @@ class _Speaker:
 
     def redrawn(self, slot: str, meant: str | int) -> str | int:
         """Another value than the one that is meant."""
-        draw: Callable[[], str | int] = (lambda: self.rng.choice(list(grammar.ROOMS))) if slot == "room" else \
-            (lambda: self.draw(slot))
+        draw: Callable[[], str | int] = (
+            (lambda: self.rng.choice(list(grammar.ROOMS))) if slot == "room" else (lambda: self.draw(slot))
+        )
         while (other := draw()) == meant:
             pass
         return other

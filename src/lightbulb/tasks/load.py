@@ -23,8 +23,16 @@ UNSEEN_ANSWERS = 0.05
 SKEWED = 0.8
 
 
-def load_task(source: str, *, test: str | None = None, kind: Kind | None = None, metric: str | None = None,
-              prompt: str | None = None, completion: str | None = None, seed: int = 0) -> Task:
+def load_task(
+    source: str,
+    *,
+    test: str | None = None,
+    kind: Kind | None = None,
+    metric: str | None = None,
+    prompt: str | None = None,
+    completion: str | None = None,
+    seed: int = 0,
+) -> Task:
     """Loads `source`: "home" (the built-in demo), a JSONL, CSV, Parquet or text file, a folder of splits or of text, or
     a Hugging Face `datasets` id.
 
@@ -48,13 +56,24 @@ def load_task(source: str, *, test: str | None = None, kind: Kind | None = None,
     kind = kind or infer_kind([row.example for row in rows["train"]])
     if kind == "choose":
         _check_choices(rows)
-    splits = make_splits(rows["train"], rows.get("validation"), rows.get("test"), seed,
-                         several_answers=kind == "generate")
+    splits = make_splits(
+        rows["train"], rows.get("validation"), rows.get("test"), seed, several_answers=kind == "generate"
+    )
     answers = _answers(splits, findings) if kind == "choose" else ()
-    train, validation, test_items = (tuple(row.example for row in split)
-                                     for split in (splits.train, splits.validation, splits.test))
-    return Task(name=found.name, kind=kind, metric=_metric(metric, kind, train), train=train, validation=validation,
-                test=test_items, answers=answers, findings=(*findings, *splits.findings), source=source)
+    train, validation, test_items = (
+        tuple(row.example for row in split) for split in (splits.train, splits.validation, splits.test)
+    )
+    return Task(
+        name=found.name,
+        kind=kind,
+        metric=_metric(metric, kind, train),
+        train=train,
+        validation=validation,
+        test=test_items,
+        answers=answers,
+        findings=(*findings, *splits.findings),
+        source=source,
+    )
 
 
 def infer_kind(train: Sequence[Example]) -> Kind:
@@ -67,8 +86,12 @@ def infer_kind(train: Sequence[Example]) -> Kind:
         return "text"
     tally = Counter(e.completion for e in train)
     once = sum(1 for n in tally.values() if n == 1)
-    closed = (len(tally) <= MOST_ANSWERS and max(map(len, tally)) <= LONGEST_ANSWER_CHARACTERS
-              and len(train) >= EXAMPLES_PER_ANSWER * len(tally) and once <= UNSEEN_ANSWERS * len(train))
+    closed = (
+        len(tally) <= MOST_ANSWERS
+        and max(map(len, tally)) <= LONGEST_ANSWER_CHARACTERS
+        and len(train) >= EXAMPLES_PER_ANSWER * len(tally)
+        and once <= UNSEEN_ANSWERS * len(train)
+    )
     return "choose" if closed else "generate"
 
 
@@ -83,17 +106,22 @@ def infer_metric(kind: Kind, train: Sequence[Example]) -> str:
     return "json-match" if sum(parses_as_json(e.completion) for e in train) >= 0.95 * len(train) else "exact-match"
 
 
-def _built_in(test: str | None, kind: Kind | None, metric: str | None, prompt: str | None, completion: str | None,
-              seed: int) -> Task:
+def _built_in(
+    test: str | None, kind: Kind | None, metric: str | None, prompt: str | None, completion: str | None, seed: int
+) -> Task:
     task = home_task(seed)
     if test or prompt or completion or kind not in (None, task.kind):
-        raise TaskError("the built-in task has its own splits, columns and kind", where="home",
-                        mend="leave out --test, --prompt, --completion and --kind")
+        raise TaskError(
+            "the built-in task has its own splits, columns and kind",
+            where="home",
+            mend="leave out --test, --prompt, --completion and --kind",
+        )
     return dataclasses.replace(task, metric=_metric(metric, task.kind, task.train), _fingerprint=[])
 
 
-def _examples(found: Source, kind: Kind | None, prompt: str | None, completion: str | None,
-              findings: list[str]) -> dict[SplitName, list[Row]]:
+def _examples(
+    found: Source, kind: Kind | None, prompt: str | None, completion: str | None, findings: list[str]
+) -> dict[SplitName, list[Row]]:
     """Rows by split; train decides whether all tables are text."""
     rows: dict[SplitName, list[Row]] = {}
     used: dict[str, None] = {}
@@ -103,8 +131,9 @@ def _examples(found: Source, kind: Kind | None, prompt: str | None, completion: 
         for table in found.tables.get(split, []):
             columns = find_columns(table, asked, prompt, completion)
             if not first.text and columns.text:
-                raise TaskError(f"only text here, but train has {first}", where=table.where,
-                                mend="give all splits the same columns")
+                raise TaskError(
+                    f"only text here, but train has {first}", where=table.where, mend="give all splits the same columns"
+                )
             used[str(columns)] = None
             rows.setdefault(split, []).extend(_kept(table, columns, findings))
     usual = str(Columns(prompt=("prompt",), completion="completion"))
@@ -116,8 +145,11 @@ def _kept(table: Table, columns: Columns, findings: list[str]) -> list[Row]:
     rows, dropped = rows_of(table, columns)
     empty = "no text" if columns.text else "an empty prompt or completion"
     if len(dropped) * 2 > len(table.rows):
-        raise TaskError(f"{len(dropped):,} of {len(table.rows):,} rows have {empty} ({columns})", where=dropped[0],
-                        mend="--prompt COLUMN --completion COLUMN name the right columns")
+        raise TaskError(
+            f"{len(dropped):,} of {len(table.rows):,} rows have {empty} ({columns})",
+            where=dropped[0],
+            mend="--prompt COLUMN --completion COLUMN name the right columns",
+        )
     if dropped:
         findings.append(f"{counted(len(dropped), 'row')} with {empty} dropped (the first is at {dropped[0]})")
     return rows
@@ -128,26 +160,37 @@ def _check_choices(rows: dict[SplitName, list[Row]]) -> None:
     tally = Counter(row.example.completion for row in rows["train"])
     where = rows["train"][0].place.rpartition(":")[0]
     if len(tally) == 1:
-        raise TaskError(f"every answer is {next(iter(tally))!r}: there is nothing to choose", where=where,
-                        mend="add examples of the other answers, or --completion COLUMN")
+        raise TaskError(
+            f"every answer is {next(iter(tally))!r}: there is nothing to choose",
+            where=where,
+            mend="add examples of the other answers, or --completion COLUMN",
+        )
     if sum(1 for n in tally.values() if n == 1) * 2 > len(rows["train"]):
-        raise TaskError(f"{len(tally):,} different answers in {len(rows['train']):,} examples are no closed set",
-                        where=where, mend="--kind generate")
+        raise TaskError(
+            f"{len(tally):,} different answers in {len(rows['train']):,} examples are no closed set",
+            where=where,
+            mend="--kind generate",
+        )
     for split in ("validation", "test"):
         new = [row for row in rows.get(split, []) if row.example.completion not in tally]
         if new:
             labels = ", ".join(repr(label) for label in list(dict.fromkeys(r.example.completion for r in new))[:5])
             places = ", ".join(row.place for row in new[:5]) + (f" and {len(new) - 5:,} more" if len(new) > 5 else "")
-            raise TaskError(f"answers in {split} that train does not have: {labels}", where=places,
-                            mend="add such examples to train, remove these lines, or --kind generate")
+            raise TaskError(
+                f"answers in {split} that train does not have: {labels}",
+                where=places,
+                mend="add such examples to train, remove these lines, or --kind generate",
+            )
 
 
 def _answers(splits: Splits, findings: list[str]) -> tuple[str, ...]:
     """All answers, sorted. One that train lost to the cut or to leakage stays a choice and is reported."""
     everything = {row.example.completion for row in [*splits.train, *splits.validation, *splits.test]}
     if lost := sorted(everything - {row.example.completion for row in splits.train}):
-        findings.append(f"after splitting, train has no example of {', '.join(map(repr, lost[:10]))}"
-                        + (f" and {len(lost) - 10} more" if len(lost) > 10 else ""))
+        findings.append(
+            f"after splitting, train has no example of {', '.join(map(repr, lost[:10]))}"
+            + (f" and {len(lost) - 10} more" if len(lost) > 10 else "")
+        )
     alike = Counter(answer.casefold() for answer in everything)
     if doubled := sorted(answer for answer in everything if alike[answer.casefold()] > 1):
         findings.append(f"answers that differ only in case: {', '.join(map(repr, doubled[:10]))}")

@@ -83,12 +83,22 @@ def bits_per_byte(scores: Sequence[ScoredText], seed: int = 0) -> Figure:
     """Total nats / (ln 2 x total bytes), bootstrap over documents."""
     nats, size = _text_columns(scores)
     low, high = _interval([nats, size], _bits, seed)
-    return _figure(float(_bits(nats, size)), low, high, "bits/byte",
-                   f"{len(nats):,} documents, {int(size.sum()):,} bytes, bootstrap over documents")
+    return _figure(
+        float(_bits(nats, size)),
+        low,
+        high,
+        "bits/byte",
+        f"{len(nats):,} documents, {int(size.sum()):,} bytes, bootstrap over documents",
+    )
 
 
-def retention(metric: str, student_predictions: Sequence[Any], teacher_predictions: Sequence[Any],
-              references: Sequence[str], seed: int = 0) -> Figure:
+def retention(
+    metric: str,
+    student_predictions: Sequence[Any],
+    teacher_predictions: Sequence[Any],
+    references: Sequence[str],
+    seed: int = 0,
+) -> Figure:
     """Student's score / teacher's score on the same items (for bits-per-byte teacher's / student's, so that 1 is
     "nothing lost" in every metric), with a paired bootstrap interval. None where the teacher's score is 0."""
     student, teacher, statistic = _paired(metric, student_predictions, teacher_predictions, references)
@@ -116,12 +126,16 @@ def parses_as_json(text: str) -> bool:
     return isinstance(_parsed(text), dict | list)
 
 
-def _paired(metric: str, student: Sequence[Any], teacher: Sequence[Any], references: Sequence[str]
-            ) -> tuple[list[np.ndarray], list[np.ndarray], Callable[..., np.ndarray]]:
+def _paired(
+    metric: str, student: Sequence[Any], teacher: Sequence[Any], references: Sequence[str]
+) -> tuple[list[np.ndarray], list[np.ndarray], Callable[..., np.ndarray]]:
     """Columns of the student, columns of the teacher, and the ratio over all: [resamples, n] each -> [resamples]."""
     if metric == BITS_PER_BYTE:
-        return (_text_columns(student), _text_columns(teacher),
-                lambda sn, sb, tn, tb: _ratio(_bits(tn, tb), _bits(sn, sb)))
+        return (
+            _text_columns(student),
+            _text_columns(teacher),
+            lambda sn, sb, tn, tb: _ratio(_bits(tn, tb), _bits(sn, sb)),
+        )
     if metric == MACRO_F1:
         truth, said = _codes(student, references)
         _, taught = _codes(teacher, references)
@@ -148,8 +162,14 @@ def _defined(statistic: Callable[..., np.ndarray], value: float) -> Callable[...
 
 def _figure(value: float, low: float, high: float, unit: str, method: str, derived: bool = False) -> Figure:
     # a percentile interval of a biased statistic (macro-F1) can miss the value itself: widen it to hold it
-    return Figure(value=value, low=min(low, value), high=max(high, value), unit=unit,
-                  source="derived" if derived else "measured", method=method)
+    return Figure(
+        value=value,
+        low=min(low, value),
+        high=max(high, value),
+        unit=unit,
+        source="derived" if derived else "measured",
+        method=method,
+    )
 
 
 def _interval(columns: Sequence[Any], statistic: Callable[..., np.ndarray], seed: int) -> tuple[float, float]:
@@ -187,8 +207,10 @@ def _codes(predictions: Sequence[str], references: Sequence[str]) -> tuple[np.nd
     """Classes as numbers: those of the references from 0, and one more for every prediction that is none of them."""
     _check_lengths(predictions, references)
     known = {label: i for i, label in enumerate(sorted({r.strip() for r in references}))}
-    return (np.array([known[r.strip()] for r in references]),
-            np.array([known.get(p.strip(), len(known)) for p in predictions]))
+    return (
+        np.array([known[r.strip()] for r in references]),
+        np.array([known.get(p.strip(), len(known)) for p in predictions]),
+    )
 
 
 def _f1(truth: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
@@ -268,25 +290,36 @@ def _own(name: str) -> ItemScore:
         importlib.invalidate_caches()
         function = getattr(importlib.import_module(module_name), function_name)
     except (Exception, SystemExit) as e:  # user code may fail in any way while it is imported
-        raise UserError(f"cannot import the metric {name!r}: {type(e).__name__}: {e}", where="--metric",
-                        mend=f"write def {function_name or 'score'}(prediction: str, reference: str) -> float in"
-                        f" {module_name or 'module'}.py in this folder") from e
+        raise UserError(
+            f"cannot import the metric {name!r}: {type(e).__name__}: {e}",
+            where="--metric",
+            mend=f"write def {function_name or 'score'}(prediction: str, reference: str) -> float in"
+            f" {module_name or 'module'}.py in this folder",
+        ) from e
     finally:
         sys.path.remove(here)
     if not callable(function):
-        raise UserError(f"{name!r} is not a function", where="--metric",
-                        mend=f"write def {function_name}(prediction: str, reference: str) -> float")
+        raise UserError(
+            f"{name!r} is not a function",
+            where="--metric",
+            mend=f"write def {function_name}(prediction: str, reference: str) -> float",
+        )
 
     def checked(prediction: str, reference: str) -> float:
         try:
             value = float(function(prediction, reference))
         except Exception as e:
-            raise UserError(f"the metric {name!r} failed with {type(e).__name__}: {e}",
-                            where=f"prediction {prediction[:80]!r}, reference {reference[:80]!r}",
-                            mend="mend the function: it gets two strings and returns a number from 0 to 1") from e
+            raise UserError(
+                f"the metric {name!r} failed with {type(e).__name__}: {e}",
+                where=f"prediction {prediction[:80]!r}, reference {reference[:80]!r}",
+                mend="mend the function: it gets two strings and returns a number from 0 to 1",
+            ) from e
         if not 0.0 <= value <= 1.0:
-            raise UserError(f"the metric {name!r} returned {value}", where=f"prediction {prediction[:80]!r}",
-                            mend="return a number from 0 to 1")
+            raise UserError(
+                f"the metric {name!r} returned {value}",
+                where=f"prediction {prediction[:80]!r}",
+                mend="return a number from 0 to 1",
+            )
         return value
 
     return checked

@@ -43,11 +43,17 @@ def read_table(path: Path) -> Table:
         if suffix in suffixes:
             table = read(path)
             if not table.rows:
-                raise TaskError("the file is empty" if not path.stat().st_size else "the file holds no rows",
-                                where=str(path), mend="give a file with one example a line, at least 8 of them")
+                raise TaskError(
+                    "the file is empty" if not path.stat().st_size else "the file holds no rows",
+                    where=str(path),
+                    mend="give a file with one example a line, at least 8 of them",
+                )
             return table
-    raise TaskError(f"unknown kind of file: {suffix or 'no suffix'}", where=str(path),
-                    mend=f"give one of {', '.join(DATA_SUFFIXES + TEXT)} (rename the file if it is one of these)")
+    raise TaskError(
+        f"unknown kind of file: {suffix or 'no suffix'}",
+        where=str(path),
+        mend=f"give one of {', '.join(DATA_SUFFIXES + TEXT)} (rename the file if it is one of these)",
+    )
 
 
 def open_binary(path: Path) -> BinaryIO:
@@ -68,25 +74,36 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         while raw := f.readline(MAX_LINE_BYTES + 1):
             number += 1
             if len(raw) > MAX_LINE_BYTES:
-                raise TaskError(f"a line longer than {MAX_LINE_BYTES // 2**20} MB", where=f"{path}:{number}",
-                                mend="write one example a line (for a JSON array: jq -c '.[]' IN > OUT.jsonl)")
+                raise TaskError(
+                    f"a line longer than {MAX_LINE_BYTES // 2**20} MB",
+                    where=f"{path}:{number}",
+                    mend="write one example a line (for a JSON array: jq -c '.[]' IN > OUT.jsonl)",
+                )
             yield number, _decoded(raw, path, number, offset)
             offset += len(raw)
 
 
 def _decoded(raw: bytes, path: Path, number: int, offset: int) -> str:
     if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise TaskError("the file is UTF-16, not UTF-8", where=f"{path}:1",
-                        mend=f"iconv -f UTF-16 -t UTF-8 {path} > OUT{path.suffix}")
+        raise TaskError(
+            "the file is UTF-16, not UTF-8",
+            where=f"{path}:1",
+            mend=f"iconv -f UTF-16 -t UTF-8 {path} > OUT{path.suffix}",
+        )
     try:
         text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as e:
-        raise TaskError(f"not UTF-8: byte 0x{e.object[e.start]:02x} at offset {offset + e.start:,} of the file",
-                        where=f"{path}:{number}",
-                        mend=f"iconv -f WINDOWS-1252 -t UTF-8 {path} > OUT{path.suffix}, or repair that line") from e
+        raise TaskError(
+            f"not UTF-8: byte 0x{e.object[e.start]:02x} at offset {offset + e.start:,} of the file",
+            where=f"{path}:{number}",
+            mend=f"iconv -f WINDOWS-1252 -t UTF-8 {path} > OUT{path.suffix}, or repair that line",
+        ) from e
     if "\0" in text:
-        raise TaskError(f"not text: a NUL byte at offset {offset + raw.index(0):,} of the file",
-                        where=f"{path}:{number}", mend="give a text file in UTF-8")
+        raise TaskError(
+            f"not text: a NUL byte at offset {offset + raw.index(0):,} of the file",
+            where=f"{path}:{number}",
+            mend="give a text file in UTF-8",
+        )
     return text
 
 
@@ -102,8 +119,11 @@ def _read_json_lines(path: Path) -> Table:
             raise _not_json(e, line, path, number) from e
         if not isinstance(row, dict):
             what = "one JSON array, not one JSON object a line" if isinstance(row, list) else "not a JSON object"
-            raise TaskError(f"the line is {what}", where=f"{path}:{number}",
-                            mend="write one object a line (for an array: jq -c '.[]' IN > OUT.jsonl)")
+            raise TaskError(
+                f"the line is {what}",
+                where=f"{path}:{number}",
+                mend="write one object a line (for an array: jq -c '.[]' IN > OUT.jsonl)",
+            )
         columns.update(dict.fromkeys(row))
         rows.append((number, row))
     return Table(str(path), tuple(columns), rows)
@@ -114,12 +134,16 @@ def _not_json(error: Exception, line: str, path: Path, number: int) -> TaskError
     if number == 1 and line.strip() in ("[", "{"):
         return TaskError("JSON spread over several lines", where=place, mend="jq -c '.[]' IN > OUT.jsonl")
     if isinstance(error, RecursionError):
-        return TaskError("JSON nested too deeply", where=place,
-                         mend=f"repair that line, or delete it: sed -i '{number}d' {path}")
+        return TaskError(
+            "JSON nested too deeply", where=place, mend=f"repair that line, or delete it: sed -i '{number}d' {path}"
+        )
     detail = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
     cut = "" if line.endswith("\n") else "; the file seems to be cut off there"
-    return TaskError(f"the line is not JSON: {detail}{cut}", where=place,
-                     mend=f"repair that line, or delete it: sed -i '{number}d' {path}")
+    return TaskError(
+        f"the line is not JSON: {detail}{cut}",
+        where=place,
+        mend=f"repair that line, or delete it: sed -i '{number}d' {path}",
+    )
 
 
 def _read_delimited(path: Path) -> Table:
@@ -139,13 +163,19 @@ def _read_delimited(path: Path) -> Table:
             if cells is None:
                 return Table(str(path), tuple(header), rows)
             if len(cells) > len(header):
-                raise TaskError(f"{len(cells)} cells where the header names {len(header)}", where=f"{path}:{line}",
-                                mend="put double quotes around cells that hold the separator")
+                raise TaskError(
+                    f"{len(cells)} cells where the header names {len(header)}",
+                    where=f"{path}:{line}",
+                    mend="put double quotes around cells that hold the separator",
+                )
             if cells:
                 rows.append((line, dict(zip(header, cells, strict=False))))
     except csv.Error as e:
-        raise TaskError(f"the row that starts here is not CSV: {e}", where=f"{path}:{line}",
-                        mend="look for a double quote that is opened and never closed, or closed too early") from e
+        raise TaskError(
+            f"the row that starts here is not CSV: {e}",
+            where=f"{path}:{line}",
+            mend="look for a double quote that is opened and never closed, or closed too early",
+        ) from e
 
 
 def _after(first: str, rest: Iterable[str]) -> Iterator[str]:
@@ -166,8 +196,9 @@ def _read_parquet(path: Path) -> Table:
             columns = tuple(file.schema_arrow.names)
         except (pa.ArrowException, OSError, ValueError, OverflowError) as e:
             detail = (str(e).splitlines() or [type(e).__name__])[0]
-            raise TaskError(f"the Parquet file is corrupt: {detail}", where=str(path),
-                            mend="copy or download the file again") from e
+            raise TaskError(
+                f"the Parquet file is corrupt: {detail}", where=str(path), mend="copy or download the file again"
+            ) from e
     return Table(str(path), columns, list(enumerate(cells, start=1)))
 
 
@@ -208,7 +239,7 @@ def _paragraphs(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
 def _pieces(paragraph: str) -> Iterator[str]:
     at = 0
     while len(paragraph) - at > DOCUMENT_CHARACTERS:
-        window = paragraph[at:at + DOCUMENT_CHARACTERS]
+        window = paragraph[at : at + DOCUMENT_CHARACTERS]
         ends = [m.end() for m in re.finditer(r"[.!?]\s+", window)] or [m.end() for m in re.finditer(r"\s+", window)]
         step = ends[-1] if ends else DOCUMENT_CHARACTERS
         if piece := window[:step].rstrip():

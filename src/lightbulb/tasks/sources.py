@@ -15,8 +15,14 @@ from lightbulb.tasks.readers import DATA_SUFFIXES, TEXT, Table, read_table
 from lightbulb.tasks.task import SplitName
 
 SPLIT_WORDS: dict[str, SplitName] = {
-    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
-    "dev": "validation", "test": "test"}
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
 ABOUT = re.compile(r"(readme|source|license|licence|notice|citation|changelog)\b", re.IGNORECASE)
 MOST_FILES = 100_000
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
@@ -50,8 +56,11 @@ def _no_such(source: str, path: Path) -> TaskError:
     if os.path.isdir(path.parent):
         near = difflib.get_close_matches(path.name, sorted(os.listdir(path.parent)), n=3)
     shown = [str(path.parent / name) for name in near] or difflib.get_close_matches(source, ["home"])
-    mend = f"did you mean {' or '.join(shown)}?" if shown else \
-        "give a JSONL, CSV or Parquet file, a folder, a datasets id (hf:owner/name), or home for the built-in task"
+    mend = (
+        f"did you mean {' or '.join(shown)}?"
+        if shown
+        else "give a JSONL, CSV or Parquet file, a folder, a datasets id (hf:owner/name), or home for the built-in task"
+    )
     return TaskError("there is no such task", where=source, mend=mend)
 
 
@@ -63,12 +72,18 @@ def _from_folder(folder: Path) -> Source:
     if near:
         return _from_data_files(name, near)
     if data:
-        raise TaskError("the data lie in folders below this one", where=str(folder),
-                        mend=f"give one of them, for example {data[0].parent}")
+        raise TaskError(
+            "the data lie in folders below this one",
+            where=str(folder),
+            mend=f"give one of them, for example {data[0].parent}",
+        )
     texts = [f for f in files if f.suffix.lower() in TEXT and not ABOUT.match(f.name)]
     if not texts:
-        raise TaskError("the folder holds nothing that can be read as a task", where=str(folder),
-                        mend="put train.jsonl and test.jsonl into it (or CSV, Parquet), or .txt and .md files")
+        raise TaskError(
+            "the folder holds nothing that can be read as a task",
+            where=str(folder),
+            mend="put train.jsonl and test.jsonl into it (or CSV, Parquet), or .txt and .md files",
+        )
     splits = [_split_word(f, last_only=True) for f in texts]
     named = all(splits)  # a loose `test.md` among other pages is a page, not a split
     tables: dict[SplitName, list[Table]] = {}
@@ -80,6 +95,7 @@ def _from_folder(folder: Path) -> Source:
 
 def _files_below(folder: Path) -> list[Path]:
     """All files of a folder and its subfolders, sorted, without hidden ones."""
+
     def refuse(e: OSError) -> None:
         raise TaskError(f"cannot read the folder: {e.strerror}", where=str(e.filename), mend=f"chmod -R u+rX {folder}")
 
@@ -119,8 +135,10 @@ def _with_train(source: Source, where: str) -> Source:
         raise TaskError("every file in the folder is empty", where=where, mend="give a folder with examples in it")
     pool = [table for tables in source.tables.values() for table in tables]
     given = " and ".join(source.tables)
-    finding = (f"there was no train split, only {given}: it was split by hash, so figures on its test part do not"
-               " compare with published ones")
+    finding = (
+        f"there was no train split, only {given}: it was split by hash, so figures on its test part do not"
+        " compare with published ones"
+    )
     return Source(source.name, {"train": pool}, [*source.findings, finding])
 
 
@@ -132,15 +150,21 @@ def _from_hub(spec: str) -> Source:
         loaded = datasets.load_dataset(name, config or None)
     except Exception as e:  # the library raises many kinds; each is an answer to the name the user typed
         first = (str(e).splitlines() or [type(e).__name__])[0]
-        raise TaskError(f"the dataset cannot be loaded: {first}", where=f"hf:{spec}",
-                        mend="check the name and the network; a configuration is named as hf:owner/name:config") from e
+        raise TaskError(
+            f"the dataset cannot be loaded: {first}",
+            where=f"hf:{spec}",
+            mend="check the name and the network; a configuration is named as hf:owner/name:config",
+        ) from e
     tables: dict[SplitName, list[Table]] = {}
     for split, rows in loaded.items():
         if word := SPLIT_WORDS.get(str(split).lower()):
             tables.setdefault(word, []).append(_hub_table(f"hf:{spec}/{split}", rows))
     if not tables:
-        raise TaskError(f"no train, validation or test split, only {', '.join(map(str, loaded))}", where=f"hf:{spec}",
-                        mend="save the split you mean as Parquet and give that file")
+        raise TaskError(
+            f"no train, validation or test split, only {', '.join(map(str, loaded))}",
+            where=f"hf:{spec}",
+            mend="save the split you mean as Parquet and give that file",
+        )
     return _with_train(Source(name.rpartition("/")[2], tables), f"hf:{spec}")
 
 

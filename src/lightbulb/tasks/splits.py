@@ -32,8 +32,14 @@ def share(key: str, seed: int) -> float:
     return int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:13], 16) / 16**13
 
 
-def make_splits(train: Sequence[Row], validation: Sequence[Row] | None, test: Sequence[Row] | None,
-                seed: int = 0, *, several_answers: bool = False) -> Splits:
+def make_splits(
+    train: Sequence[Row],
+    validation: Sequence[Row] | None,
+    test: Sequence[Row] | None,
+    seed: int = 0,
+    *,
+    several_answers: bool = False,
+) -> Splits:
     """Cleans given splits and cuts the missing ones out of train: 1 in 10 for test, 1 in 10 (at most 1,000) for
     validation, and at least one each.
 
@@ -57,8 +63,10 @@ def make_splits(train: Sequence[Row], validation: Sequence[Row] | None, test: Se
     _some_left(kept, "train", train)
     if validation is None:
         validation = cut(kept, 0.1, seed, most=MOST_VALIDATION)
-        findings.append(f"no validation split was given: {len(validation):,} of {len(kept):,} training examples were"
-                        " set apart by hash")
+        findings.append(
+            f"no validation split was given: {len(validation):,} of {len(kept):,} training examples were"
+            " set apart by hash"
+        )
         kept = _apart(kept, validation)
     else:
         unique = without_duplicates(validation, "validation", findings)
@@ -72,8 +80,9 @@ def make_splits(train: Sequence[Row], validation: Sequence[Row] | None, test: Se
     return Splits(kept, list(validation), list(test), findings)
 
 
-def without_duplicates(rows: Sequence[Row], split: SplitName, findings: list[str],
-                       several_answers: bool = False) -> list[Row]:
+def without_duplicates(
+    rows: Sequence[Row], split: SplitName, findings: list[str], several_answers: bool = False
+) -> list[Row]:
     """One row a key, in order of first sight. Of conflicting answers the most frequent stays, ties by first sight;
     with `several_answers` each different one does."""
     if several_answers:
@@ -97,8 +106,10 @@ def without_duplicates(rows: Sequence[Row], split: SplitName, findings: list[str
         findings.append(f"{split}: {counted(same, 'duplicate')} removed")
     if conflicts:
         questions = "1 question has" if len(conflicts) == 1 else f"{len(conflicts):,} questions have"
-        findings.append(f"{split}: {questions} conflicting answers; the most frequent answer was kept"
-                        f" (the first is at {conflicts[0].place})")
+        findings.append(
+            f"{split}: {questions} conflicting answers; the most frequent answer was kept"
+            f" (the first is at {conflicts[0].place})"
+        )
     return kept
 
 
@@ -115,10 +126,16 @@ def cut(rows: Sequence[Row], start: float, seed: int, most: int | None = None) -
 def enough(distinct: int, given: int, rows: Sequence[Row]) -> None:
     if distinct >= FEWEST:
         return
-    what = f"only {counted(distinct, 'distinct example')} among {given:,}" if distinct < given else \
-        f"only {counted(distinct, 'example')}"
-    raise TaskError(f"{what}; at least {FEWEST} are needed (some hundreds for a good result)",
-                    where=rows[0].place.rpartition(":")[0] if rows else None, mend="add examples")
+    what = (
+        f"only {counted(distinct, 'distinct example')} among {given:,}"
+        if distinct < given
+        else f"only {counted(distinct, 'example')}"
+    )
+    raise TaskError(
+        f"{what}; at least {FEWEST} are needed (some hundreds for a good result)",
+        where=rows[0].place.rpartition(":")[0] if rows else None,
+        mend="add examples",
+    )
 
 
 def counted(n: int, noun: str) -> str:
@@ -132,9 +149,11 @@ def _apart(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
 
 def _some_left(rows: Sequence[Row], split: SplitName, given: Sequence[Row]) -> None:
     if not rows:
-        raise TaskError(f"the splits hold the same examples: nothing is left in {split}",
-                        where=given[0].place.rpartition(":")[0] if given else None,
-                        mend="give splits that do not overlap, or one file and let it be split")
+        raise TaskError(
+            f"the splits hold the same examples: nothing is left in {split}",
+            where=given[0].place.rpartition(":")[0] if given else None,
+            mend="give splits that do not overlap, or one file and let it be split",
+        )
 
 
 def _report_leak(count: int, split: str, other: str, findings: list[str]) -> None:

@@ -39,7 +39,8 @@ class Example:
 @dataclass(frozen=True, slots=True)
 class Task:
     """`answers` is the closed set of a "choose" task, sorted, else empty. `findings` are sentences about what loading
-    noticed and removed (duplicates, leakage, bad lines). `metric` is a name that `metrics.score` knows, or module:function."""
+    noticed and removed (duplicates, leakage, bad lines). `metric` is a name that `metrics.score` knows, or
+    module:function."""
 
     name: str
     kind: Kind

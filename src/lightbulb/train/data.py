@@ -30,8 +30,13 @@ class Batch:
     tokens: int
 
 
-def encode_split(task: Task, split: SplitName, tokenizer: PreTrainedTokenizerFast, answer_ids: list[int] | None,
-                 max_length: int = MAX_LENGTH) -> list[Encoded]:
+def encode_split(
+    task: Task,
+    split: SplitName,
+    tokenizer: PreTrainedTokenizerFast,
+    answer_ids: list[int] | None,
+    max_length: int = MAX_LENGTH,
+) -> list[Encoded]:
     return [encode(tokenizer, task, example, answer_ids, max_length) for example in task.split(split)]
 
 
@@ -39,14 +44,22 @@ def collate(data: Sequence[Encoded], examples: list[int]) -> Batch:
     items = [data[i] for i in examples]
     width = max(len(item.ids) for item in items) - 1  # the last token of a sequence is only ever a target
     ids = torch.zeros(len(items), width, dtype=torch.long)
-    rows, columns, targets = [], [], []
+    rows: list[int] = []
+    columns: list[int] = []
+    targets: list[int] = []
     for r, item in enumerate(items):
         ids[r, : len(item.ids) - 1] = torch.tensor(item.ids[:-1])
         rows += [r] * len(item.targets)
         columns += range(item.first_target - 1, len(item.ids) - 1)
         targets += item.targets
-    return Batch(ids, torch.tensor(rows), torch.tensor(columns), torch.tensor(targets), examples,
-                 sum(len(item.ids) - 1 for item in items))
+    return Batch(
+        ids,
+        torch.tensor(rows),
+        torch.tensor(columns),
+        torch.tensor(targets),
+        examples,
+        sum(len(item.ids) - 1 for item in items),
+    )
 
 
 def micro_batches(data: Sequence[Encoded], examples: list[int]) -> list[Batch]:
@@ -67,8 +80,11 @@ def epoch_order(data: Sequence[Encoded], batch_size: int, seed: int, epoch: int)
     order = list(range(len(data)))
     rng.shuffle(order)
     window = batch_size * BUCKET
-    mixed = [i for start in range(0, len(order), window)
-             for i in sorted(order[start : start + window], key=lambda i: len(data[i].ids))]
+    mixed = [
+        i
+        for start in range(0, len(order), window)
+        for i in sorted(order[start : start + window], key=lambda i: len(data[i].ids))
+    ]
     batches = [mixed[start : start + batch_size] for start in range(0, len(mixed), batch_size)]
     rng.shuffle(batches)
     return batches

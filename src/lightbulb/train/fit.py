@@ -1,4 +1,4 @@
-"""What `adapt`, `distill` and `quantize` share: a student, its data, and cross-entropy mixed with a teacher's logits."""
+"""What `adapt`, `distill` and `quantize` share: a student, its data, and a loss that may listen to a teacher."""
 
 from __future__ import annotations
 
@@ -20,8 +20,15 @@ from lightbulb.train.loop import LossFunction, Schedule, train
 from lightbulb.train.quantized import Rounded
 
 
-def fit(model: PreTrainedModel, source: Artifact, schedule: Schedule, loss: LossFunction, context: Context, label: str,
-        grids: tuple[Grid, Grid] | None = None) -> dict[str, Any]:
+def fit(
+    model: PreTrainedModel,
+    source: Artifact,
+    schedule: Schedule,
+    loss: LossFunction,
+    context: Context,
+    label: str,
+    grids: tuple[Grid, Grid] | None = None,
+) -> dict[str, Any]:
     """Trains `model` in place on the task's train split, encoded with the tokenizer and answers of `source`.
 
     grids: (layers, embedding) to train on rounded weights.
@@ -34,8 +41,17 @@ def fit(model: PreTrainedModel, source: Artifact, schedule: Schedule, loss: Loss
         return rounded.target_logits(batch, answer_ids) if rounded else target_logits(m, batch, answer_ids)
 
     with deterministic(context.seed, context.threads):
-        done = train(model, data, schedule, forward, loss, seed=context.seed, scratch=context.scratch,
-                     progress=context.progress, label=label)
+        done = train(
+            model,
+            data,
+            schedule,
+            forward,
+            loss,
+            seed=context.seed,
+            scratch=context.scratch,
+            progress=context.progress,
+            label=label,
+        )
     return {"steps": done.steps, "train_loss": done.loss}
 
 

@@ -19,6 +19,12 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def placed(model: PreTrainedModel) -> PreTrainedModel:
+    """The model on the best device, moved in place."""
+    model.to(best_device())  # type: ignore[arg-type]
+    return model
+
+
 @contextmanager
 def fast_math(device: torch.device) -> Iterator[None]:
     """bfloat16 products where the hardware multiplies them natively, float32 elsewhere."""
@@ -29,7 +35,7 @@ def fast_math(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def deterministic(seed: int, threads: int) -> Iterator[None]:
-    """Same seed, same bytes: fixed thread count (sums are split by thread), deterministic kernels, seeded generators."""
+    """Same seed, same bytes: fixed thread count (sums are split by thread), deterministic kernels, seeds."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -34,8 +34,15 @@ class TeacherLogits:
 
 
 @torch.no_grad()
-def write_logits(model: PreTrainedModel, data: Sequence[Encoded], top_k: int, out: Path, batch_size: int,
-                 progress: Progress, label: str) -> int:
+def write_logits(
+    model: PreTrainedModel,
+    data: Sequence[Encoded],
+    top_k: int,
+    out: Path,
+    batch_size: int,
+    progress: Progress,
+    label: str,
+) -> int:
     """Reads every example once; returns the number of positions written."""
     offsets = torch.zeros(len(data) + 1, dtype=torch.long)
     offsets[1:] = torch.tensor([len(item.targets) for item in data]).cumsum(0)
@@ -50,7 +57,7 @@ def write_logits(model: PreTrainedModel, data: Sequence[Encoded], top_k: int, ou
                 with fast_math(device_of(model)):
                     logits_PV = target_logits(model, batch)
                 best, best_ids = top_k_log_probs(logits_PV, top_k)
-                index = torch.cat([torch.arange(offsets[n], offsets[n + 1]) for n in batch.examples])
+                index = torch.cat([torch.arange(int(offsets[n]), int(offsets[n + 1])) for n in batch.examples])
                 log_probs[index], ids[index] = best.half().cpu(), best_ids.int().cpu()
             advance(done, "")
     save_file({"log_probs": log_probs, "ids": ids, "offsets": offsets}, out / FILE)

@@ -57,12 +57,27 @@ class Trained:
     loss: float  # mean over the last tenth of the steps
 
 
-def train(model: PreTrainedModel, data: Sequence[Encoded], schedule: Schedule, forward: Forward,
-          loss_function: LossFunction, *, seed: int, scratch: Path, progress: Progress, label: str) -> Trained:
+def train(
+    model: PreTrainedModel,
+    data: Sequence[Encoded],
+    schedule: Schedule,
+    forward: Forward,
+    loss_function: LossFunction,
+    *,
+    seed: int,
+    scratch: Path,
+    progress: Progress,
+    label: str,
+) -> Trained:
     """Trains the parameters of `model` that require gradients, in place."""
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(parameters.values(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay,
-                                  betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(
+        parameters.values(),
+        lr=schedule.learning_rate,
+        weight_decay=schedule.weight_decay,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
     steps = schedule.steps(len(data))
     checkpoint = Checkpoint(scratch / "checkpoint.safetensors", parameters, optimizer)
     first, losses = checkpoint.load()
@@ -79,8 +94,11 @@ def train(model: PreTrainedModel, data: Sequence[Encoded], schedule: Schedule, f
                 group["lr"] = schedule.rate(step, steps)
             loss = _step(model, batches, forward, loss_function, optimizer, list(parameters.values()))
             if not math.isfinite(loss):
-                raise RunFailure(f"training diverged at step {step}: the loss is {loss}", where=label,
-                                 mend="lower the learning rate of this pass in recipe.toml and use `lightbulb run`")
+                raise RunFailure(
+                    f"training diverged at step {step}: the loss is {loss}",
+                    where=label,
+                    mend="lower the learning rate of this pass in recipe.toml and use `lightbulb run`",
+                )
             losses.append(loss)
             tokens += sum(batch.tokens for batch in batches)
             advance(step + 1, f"loss {sum(losses[-20:]) / len(losses[-20:]):.3f}")
@@ -90,8 +108,14 @@ def train(model: PreTrainedModel, data: Sequence[Encoded], schedule: Schedule, f
     return Trained(steps, tokens, sum(tail) / len(tail))
 
 
-def _step(model: PreTrainedModel, batches: Sequence[Batch], forward: Forward, loss_function: LossFunction,
-          optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter]) -> float:
+def _step(
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    forward: Forward,
+    loss_function: LossFunction,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+) -> float:
     """One optimizer step on the mean loss over all targets of `batches`; returns that loss."""
     optimizer.zero_grad(set_to_none=True)
     targets = sum(len(batch.targets) for batch in batches)
@@ -125,7 +149,8 @@ class Checkpoint:
                         self.optimizer.state[p] = {
                             "step": torch.tensor(float(step)),
                             "exp_avg": f.get_tensor(f"m/{name}").to(p.device),
-                            "exp_avg_sq": f.get_tensor(f"v/{name}").to(p.device)}
+                            "exp_avg_sq": f.get_tensor(f"v/{name}").to(p.device),
+                        }
                 return step, f.get_tensor(LOSSES).tolist()
         except FileNotFoundError:
             return 0, []

@@ -16,7 +16,7 @@ from lightbulb.train.data import Batch
 from lightbulb.train.forward import target_logits
 
 
-def block_weights(model: PreTrainedModel, grid: Grid, embedding_grid: Grid) -> list[tuple[nn.Parameter, Grid]]:
+def block_weights(model: PreTrainedModel, grid: Grid, embedding_grid: Grid) -> list[tuple[torch.Tensor, Grid]]:
     """What the file will hold in blocks: every linear of the layers, the embedding, and an untied head."""
     weights = [(m.weight, grid) for layer in layers_of(model) for m in layer.modules() if isinstance(m, nn.Linear)]
     ends = {id(w): w for w in (embedding_of(model).weight, model.lm_head.weight)}
@@ -43,6 +43,9 @@ class Rounded(nn.Module):
 
     def target_logits(self, batch: Batch, answer_ids: list[int] | None = None) -> torch.Tensor:
         """As train.forward.target_logits, [P, V]."""
-        rounded = {name: w + (round_to_grid(w, self.grids[id(w)]) - w).detach()
-                   for name, w in self.named_parameters() if id(w) in self.grids}
+        rounded = {
+            name: w + (round_to_grid(w, self.grids[id(w)]) - w).detach()
+            for name, w in self.named_parameters()
+            if id(w) in self.grids
+        }
         return functional_call(self, rounded, (batch, answer_ids), tie_weights=True)

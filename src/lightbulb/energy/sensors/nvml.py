@@ -38,8 +38,11 @@ class NvmlPowerSensor(Sensor):
     """Power readings joined by straight lines (trapezoids)."""
 
     scope = "chip"
-    flaws = (*_FLAWS, "Power polled ten times a second: bursts in between are missed; A100 and H100 average only 25 ms "
-             "of every 100 ms.")
+    flaws = (
+        *_FLAWS,
+        "Power polled ten times a second: bursts in between are missed; A100 and H100 average only 25 ms "
+        "of every 100 ms.",
+    )
     poll_seconds = POLL_SECONDS
 
     def __init__(self, library: Any, device: Any, index: int, clock: Callable[[], float] = time.monotonic):
@@ -62,8 +65,9 @@ class NvmlPowerSensor(Sensor):
         return float(self._library.nvmlDeviceGetPowerUsage(self._device)) / 1e3  # milliwatts
 
 
-def find(library: Any = None, clock: Callable[[], float] = time.monotonic,
-         environment: Mapping[str, str] = os.environ) -> Discovery:
+def find(
+    library: Any = None, clock: Callable[[], float] = time.monotonic, environment: Mapping[str, str] = os.environ
+) -> Discovery:
     """One sensor for each GPU that CUDA_VISIBLE_DEVICES leaves us. `library`: pynvml, or what stands in for it."""
     if library is None:
         try:

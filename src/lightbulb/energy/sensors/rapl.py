@@ -34,8 +34,15 @@ class RaplSensor(Sensor):
 
     poll_seconds = POLL_SECONDS
 
-    def __init__(self, folder: Path, name: str, scope: SensorScope, flaws: tuple[str, ...],
-                 contains: tuple[str, ...] = (), clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        scope: SensorScope,
+        flaws: tuple[str, ...],
+        contains: tuple[str, ...] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self.name, self.scope, self.flaws, self.contains = name, scope, flaws, contains
         self._counter = folder / "energy_uj"
         self._range_uj = _read_int(folder / "max_energy_range_uj")
@@ -77,15 +84,20 @@ def find(root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) ->
             denied = True
         except (OSError, ValueError):
             continue  # a domain that the firmware has switched off
-    mend = (f"CPU: RAPL counters are there, but only root may read them (CVE-2020-8694). Until the next start: "
-            f"sudo chmod a+r {tree}/intel-rapl:*/energy_uj")
+    mend = (
+        f"CPU: RAPL counters are there, but only root may read them (CVE-2020-8694). Until the next start: "
+        f"sudo chmod a+r {tree}/intel-rapl:*/energy_uj"
+    )
     return Discovery(tuple(sensors), (mend,) if denied else ())
 
 
 def _domains(tree: Path, processor: Processor | None) -> dict[str, Path]:
     """Folder of each domain worth reading, by sensor name: package-N, dram-N, psys."""
     memory_on_package = processor is not None and (processor.vendor, processor.family, processor.model) == (
-        "GenuineIntel", 6, _LUNAR_LAKE)
+        "GenuineIntel",
+        6,
+        _LUNAR_LAKE,
+    )
     found: dict[str, Path] = {}
     for folder in sorted(tree.glob("intel-rapl:*")):
         if not _ZONE.match(folder.name):

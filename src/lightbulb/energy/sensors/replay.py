@@ -17,8 +17,15 @@ class ReplaySensor(Sensor):
 
     flaws = ("A recording: it says what was, not what is.",)
 
-    def __init__(self, series: Sequence[tuple[float, float]], clock: Callable[[], float], *, name: str = "replay",
-                 scope: SensorScope = "chip", contains: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        series: Sequence[tuple[float, float]],
+        clock: Callable[[], float],
+        *,
+        name: str = "replay",
+        scope: SensorScope = "chip",
+        contains: tuple[str, ...] = (),
+    ):
         if not series or any(later[0] <= earlier[0] for earlier, later in zip(series, series[1:], strict=False)):
             raise ValueError("a recorded series needs pairs in rising order of time")
         self.name, self.scope, self.contains = name, scope, contains
