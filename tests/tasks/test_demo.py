@@ -24,7 +24,7 @@ def calls(examples):
 
 def test_sizes_and_form():
     assert (TASK.kind, TASK.metric) == ("generate", "json-match")
-    assert (len(TASK.train), len(TASK.validation), len(TASK.test)) == (3000, 150, 300)
+    assert (len(TASK.train), len(TASK.validation), len(TASK.test)) == (2000, 120, 200)
     for e in (*TASK.train, *TASK.validation, *TASK.test):
         assert re.fullmatch(r"[a-z0-9 ]+", e.prompt) and "  " not in e.prompt  # as a speech recogniser writes
         assert len(e.completion) < 90 and json.dumps(json.loads(e.completion), separators=(",", ":")) == e.completion

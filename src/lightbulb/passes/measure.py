@@ -10,7 +10,7 @@ from pydantic import Field
 
 from lightbulb.artifact import Artifact, ArtifactKind
 from lightbulb.energy.meter import Meter
-from lightbulb.energy.protocol import Subject, measure_answers, summarise
+from lightbulb.energy.protocol import Subject, Trials, measure_answers, summarise
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.evaluate import ask, longest_exchange
@@ -42,8 +42,14 @@ class Measure(Pass):
             meter.close()
         for runtime in runtimes.values():
             runtime.close()
-        write_json(out / "trials.json", {role: t.cpu_seconds for role, t in trials.items()})
+        write_json(out / "trials.json", {role: per_trial(t) for role, t in trials.items()})
         return {role: {name: f.model_dump() for name, f in summarise(t).items()} for role, t in trials.items()}
+
+
+def per_trial(trials: Trials) -> dict[str, list[float] | None]:
+    """What ratios are made of, trial by trial; None where joules were not measured."""
+    joules = [f.value for f in trials.joules if f.value is not None]
+    return {"cpu_seconds": trials.cpu_seconds, "joules": joules if len(joules) == len(trials.joules) else None}
 
 
 def subject(role: str, runtime: LlamaCpp, task: Task, seed: int) -> Subject:

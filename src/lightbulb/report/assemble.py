@@ -11,7 +11,18 @@ from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.passes.evaluate import predictions_of, retention_of, right_of
 from lightbulb.recipe import Execution, Recipe
-from lightbulb.report.record import Candidate, Counts, Difference, LedgerRow, Making, Ratio, Result, Scored, Verdict
+from lightbulb.report.record import (
+    Candidate,
+    Counts,
+    Difference,
+    LedgerRow,
+    Making,
+    Quantity,
+    Ratio,
+    Result,
+    Scored,
+    Verdict,
+)
 from lightbulb.search.steps import STOCK
 from lightbulb.store import read_json
 from lightbulb.tasks.metrics import higher_is_better
@@ -64,9 +75,7 @@ def assemble(
         ),
         break_even_answers=break_even(spent.joules, rival, student),
         ratios=[
-            r
-            for against in {m.name: m for m in (rival, teacher)}.values()
-            for r in ratios(made, against, student, choice)
+            r for against in {m.name: m for m in (rival, teacher)}.values() for r in ratios(made, against, student)
         ],
         recipe=[
             {"pass": s.pass_, "label": s.label, "parameters": s.parameters, "key": made[s.label].key}
@@ -131,19 +140,24 @@ def verdict(retention: Figure, keep: float) -> Verdict:
     return "not-kept" if retention.high is not None and retention.high < keep else "within-noise"
 
 
-def ratios(made: dict[str, Artifact], before: Scored, student: Scored, choice: Choice) -> list[Ratio]:
+def ratios(made: dict[str, Artifact], before: Scored, student: Scored) -> list[Ratio]:
     trials = read_json(made["costs"].path / "trials.json")
-    role = "teacher-" + before.name.split(", ")[1]
-    cpu = ratio(trials[role], trials["student"], "median over trials of CPU seconds per answer, before / after, paired")
-    size = Figure(value=before.bytes / student.bytes, unit="ratio", source="derived", method="file sizes")  # type: ignore[operator]
+    old, new = trials["teacher-" + before.name.split(", ")[1]], trials["student"]
+    how = "median over trials, before / after, paired"
+    cpu = ratio(old["cpu_seconds"], new["cpu_seconds"], how)
+    found: list[tuple[str, Quantity, Figure]] = [("CPU seconds per answer", "cpu_seconds_per_answer", cpu)]
+    if old["joules"] and new["joules"]:
+        energy = ratio(old["joules"], new["joules"], how)
+        if before.joules_per_answer and before.joules_per_answer.source == "estimated":
+            how += "; both are estimates with the same watts, which cancel"
+            energy = energy.model_copy(update={"source": "estimated", "method": how})
+        found.append(("joules per answer", "joules_per_answer", energy))
+    if before.bytes and student.bytes:
+        size = Figure(value=before.bytes / student.bytes, unit="ratio", source="derived", method="file sizes")
+        found.append(("bytes", "bytes", size))
     return [
-        Ratio(
-            name=f"CPU seconds per answer, {before.name} / student",
-            value=cpu,
-            quantity="cpu_seconds_per_answer",
-            against=before.name,
-        ),
-        Ratio(name=f"bytes, {before.name} / student", value=size, quantity="bytes", against=before.name),
+        Ratio(name=f"{what}, {before.name} / student", value=value, quantity=quantity, against=before.name)
+        for what, quantity, value in found
     ]
 
 

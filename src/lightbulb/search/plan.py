@@ -40,6 +40,7 @@ PROOF_SHARE = 0.35  # of the time: beyond it fewer test items are answered
 FEWEST_TESTED = 50
 STUDENT_SHARE = 0.45  # of the time left after the teacher, for one full student
 MOST_TRIALS = 5
+BATCH_SIZES = ((32, 5000), (16, 500), (8, 0))  # (batch, from how many examples on): few examples need many steps
 PROBE_SHARE = 0.25  # a probe trains for this share of the epochs
 RECOVER_SHARE = 0.2  # quantization-aware training, likewise (ParetoQ and Gemma use about a tenth)
 SAFETY = 0.93  # plan to be done at this share of the time given
@@ -132,10 +133,10 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
         proof := proof_seconds(shape, work, speed, limit, measure_trials(max_seconds))
     ) > PROOF_SHARE * available and limit > FEWEST_TESTED:
         limit = max(FEWEST_TESTED, limit // 2)
-    batch = 32 if work.train_examples >= 1000 else 8
+    batch = next(size for size, examples in BATCH_SIZES if work.train_examples >= examples)
     logits = shape.layer_parameters * shape.layers * 2 * work.train_tokens / speed
     ladder = tuple(sorted({max(1, round(shape.layers * share)) for share in LADDER[work.kind]}))
-    typical = ladder[min(2, len(ladder) - 1)]
+    typical = ladder[min(2 if work.kind == "choose" else 1, len(ladder) - 1)]
     students = {e: student_seconds(shape, work, speed, e, batch, typical) for e in STUDENT_MENU}
     # of the time beside the proof of all test items, so that a shorter test does not make a better teacher
     whole = min(PROOF_SHARE * available, proof_seconds(shape, work, speed, work.test_examples, MOST_TRIALS))
