@@ -176,7 +176,7 @@ def test_rate_warms_up_and_falls_to_nothing():
 
 def test_cached_logits_are_the_teacher_s(model, tiny_folder, tmp_path):
     task = tiny_task("generate", 20)
-    data = encode_split(task, "train", load_tokenizer(tiny_folder), None)
+    data = encode_split(task, "train", load_tokenizer(tiny_folder), None, 512)
     positions = write_logits(model, data, 8, tmp_path, 4, Silent(), "logits")
     assert positions == sum(len(item.targets) for item in data)
     batch = collate(data, [5, 2])

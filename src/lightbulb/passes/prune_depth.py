@@ -36,7 +36,8 @@ class PruneDepth(Pass):
         depth = len(layers_of(model))
         if self.layers > depth:
             raise RecipeError(f"prune-depth keeps {self.layers} layers of a model with {depth}", mend="lower `layers`")
-        data = encode_split(context.task, "train", load_tokenizer(source.path), source.facts.get("answer_ids"))
+        tokenizer, answer_ids = load_tokenizer(source.path), source.facts.get("answer_ids")
+        data = encode_split(context.task, "train", tokenizer, answer_ids, model.config.max_position_embeddings)
         with deterministic(context.seed, context.threads):
             influence = layer_influence(model, data[:CALIBRATION_EXAMPLES])
         kept = sorted(sorted(range(depth), key=lambda i: -influence[i])[: self.layers])

@@ -26,7 +26,8 @@ class CacheLogits(Pass):
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         model = placed(load_model(source.path)).eval()
-        data = encode_split(context.task, "train", load_tokenizer(source.path), source.facts.get("answer_ids"))
+        tokenizer, answer_ids = load_tokenizer(source.path), source.facts.get("answer_ids")
+        data = encode_split(context.task, "train", tokenizer, answer_ids, model.config.max_position_embeddings)
         with deterministic(context.seed, context.threads):
             positions = write_logits(model, data, self.top_k, out, self.batch_size, context.progress, self.name)
         return {"positions": positions}

@@ -21,7 +21,8 @@ class LlamaCpp:
     """A GGUF file loaded into llama.cpp.
 
     slots: prompts worked on side by side; 1 is how a single user meets the model and what costs are measured with.
-    context: tokens of one prompt with its answer. Nothing is cached from one prompt to the next.
+    context: tokens of one prompt with its answer; a longer prompt loses its beginning. Nothing is cached from
+    one prompt to the next.
     """
 
     name: ClassVar[str] = "llamacpp"
@@ -50,9 +51,13 @@ class LlamaCpp:
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self._server.handle_completions({"temperature": 0, "cache_prompt": False, **request})
         reply = json.loads(reply) if isinstance(reply, str) else reply
-        if "choices" not in reply:
-            raise RunFailure(f"llama.cpp refused a prompt: {reply.get('error', reply)}", where=str(self.path))
-        return reply
+        if "choices" in reply:
+            return reply
+        error = reply.get("error", reply)
+        if error.get("type") == "exceed_context_size_error" and isinstance(request["prompt"], str):
+            room = error["n_ctx"] - request["max_tokens"] - 1
+            return self._complete({**request, "prompt": self.tokenize(request["prompt"])[-room:]})  # as in training
+        raise RunFailure(f"llama.cpp refused a prompt: {error}", where=str(self.path))
 
     def _all(self, prompts: Sequence[str], request: dict[str, Any]) -> Answers:
         """One request a prompt, one for each slot at a time: of a list of prompts llama.cpp would count the

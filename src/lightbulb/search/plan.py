@@ -136,7 +136,7 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
     batch = next(size for size, examples in BATCH_SIZES if work.train_examples >= examples)
     logits = shape.layer_parameters * shape.layers * 2 * work.train_tokens / speed
     ladder = tuple(sorted({max(1, round(shape.layers * share)) for share in LADDER[work.kind]}))
-    typical = ladder[min(2 if work.kind == "choose" else 1, len(ladder) - 1)]
+    typical = likely_layers(work.kind, ladder)
     students = {e: student_seconds(shape, work, speed, e, batch, typical) for e in STUDENT_MENU}
     # of the time beside the proof of all test items, so that a shorter test does not make a better teacher
     whole = min(PROOF_SHARE * available, proof_seconds(shape, work, speed, work.test_examples, MOST_TRIALS))
@@ -167,6 +167,11 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
         proof_seconds=proof,
         test_limit=None if limit == work.test_examples else limit,
     )
+
+
+def likely_layers(kind: Kind, ladder: tuple[int, ...]) -> int:
+    """The rung that the length of training is planned for: a choice holds lower on the ladder than a text."""
+    return ladder[min(2 if kind == "choose" else 1, len(ladder) - 1)]
 
 
 def student_seconds(shape: Shape, work: Work, speed: float, epochs: float, batch: int, layers: int) -> float:

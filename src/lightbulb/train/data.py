@@ -31,12 +31,10 @@ class Batch:
 
 
 def encode_split(
-    task: Task,
-    split: SplitName,
-    tokenizer: PreTrainedTokenizerFast,
-    answer_ids: list[int] | None,
-    max_length: int = MAX_LENGTH,
+    task: Task, split: SplitName, tokenizer: PreTrainedTokenizerFast, answer_ids: list[int] | None, context_length: int
 ) -> list[Encoded]:
+    """context_length: positions that the model knows; longer sequences are cut to it, and to MAX_LENGTH."""
+    max_length = min(MAX_LENGTH, context_length)
     return [encode(tokenizer, task, example, answer_ids, max_length) for example in task.split(split)]
 
 

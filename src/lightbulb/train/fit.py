@@ -34,7 +34,8 @@ def fit(
     grids: (layers, embedding) to train on rounded weights.
     """
     answer_ids = source.facts.get("answer_ids")
-    data = encode_split(context.task, "train", load_tokenizer(source.path), answer_ids)
+    positions = model.config.max_position_embeddings
+    data = encode_split(context.task, "train", load_tokenizer(source.path), answer_ids, positions)
     rounded = Rounded(model, *grids) if grids else None
 
     def forward(m: PreTrainedModel, batch: Batch) -> torch.Tensor:
