@@ -8,12 +8,15 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny import TEXT, tiny_model
 
 from lightbulb.artifact import Artifact
 from lightbulb.tasks.task import Example, Task
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+settings.register_profile("patient", parent=settings(), deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 ANSWERS = {"red": "colour", "card": "bank_card", "money": "cash flow", "lost": "lost?", "lamp": "Lämpchen"}
 FILLERS = ["alpha", "beta", "gamma", "delta", "one", "two", "three", "four", "five", "six"]
 

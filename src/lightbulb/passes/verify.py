@@ -30,6 +30,7 @@ class Verify(Pass):
     """
 
     name: ClassVar[str] = "verify"
+    version: ClassVar[int] = 2
     makes: ClassVar[ArtifactKind] = "figures"
     uses: ClassVar[tuple[str, ...]] = ("model",)
 
@@ -42,7 +43,7 @@ class Verify(Pass):
         rows = []
         with context.progress.bar("verify", len(examples)) as advance:
             for done, example in enumerate(examples, 1):
-                rows.append(compare(trained, shipped, context.task, example))
+                rows.append(compare(trained, shipped, context.task, example, done))
                 advance(done, "")
         shipped.close()
         facts = summary(rows)
@@ -61,6 +62,7 @@ class Trained:
 
     def __init__(self, artifact: Artifact, task: Task):
         self.model, self.tokenizer = load_model(artifact.path).eval(), load_tokenizer(artifact.path)
+        self.positions = self.model.config.max_position_embeddings - 1  # room for the token that is asked for
         self.candidates = artifact.facts.get("answer_ids") if task.kind == "choose" else None
 
     @torch.no_grad()
@@ -71,14 +73,20 @@ class Trained:
         return best, log_probs[best].item()
 
 
-def compare(trained: Trained, shipped: LlamaCpp, task: Task, example: Example) -> dict[str, float]:
+def compare(trained: Trained, shipped: LlamaCpp, task: Task, example: Example, turn: int) -> dict[str, float]:
+    """One prompt in both. In a generated answer the likeliest token is asked for after `turn` of the reference's tokens
+    (modulo their number), so that all places of an answer are seen, not only its start."""
     if task.kind == "text":
         ours = theirs = example.completion[:200]
     else:
         ours, theirs = render(trained.tokenizer, turns_of(example)), shipped.render(turns_of(example))
     ids, shipped_ids = trained.tokenizer(ours).input_ids, shipped.tokenize(theirs)
-    best, log_prob = trained.likeliest(ids)
-    shipped_best, shipped_log_prob = shipped.likeliest(theirs, trained.candidates, best)
+    answer = (
+        trained.tokenizer(example.completion, add_special_tokens=False).input_ids if task.kind == "generate" else []
+    )
+    place = (ids + answer[: turn % (len(answer) + 1)])[-trained.positions :]
+    best, log_prob = trained.likeliest(place)
+    shipped_best, shipped_log_prob = shipped.likeliest(place, trained.candidates, best)
     return {
         "same_text": ours == theirs,
         "same_tokens": ids == shipped_ids,

@@ -62,7 +62,7 @@ def _emissions(result: Result, region: str | None) -> dict[str, Any] | None:
         "training_type": "fine-tuning",
         "source": f"lightbulb: {units.text(grams, source=True)}{method}",
         "geographical_location": region,
-        "hardware_used": ", ".join(result.machine.values()) or None,
+        "hardware_used": result.machine.get("processor"),
     }
     return {key: value for key, value in facts.items() if value is not None}
 

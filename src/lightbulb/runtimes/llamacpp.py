@@ -110,7 +110,7 @@ class LlamaCpp:
         nats = -sum(self._log_prob(ids[:n], ids[n]) for n in range(1, len(ids)))
         return TextScore(nats, len(ids) - 1, len(text.encode()))
 
-    def likeliest(self, prompt: str, among: Sequence[int] | None, asked: int) -> tuple[int, float]:
+    def likeliest(self, prompt: str | list[int], among: Sequence[int] | None, asked: int) -> tuple[int, float]:
         """(the likeliest next token, among the given ones if any; the log-probability of the token `asked`)."""
         best = self._next(prompt, among)[0]["id"] if among else self._top(prompt, 1)[0]["id"]
         return best, self._log_prob(prompt, asked)
