@@ -141,6 +141,11 @@ def test_bad_options(option, says, refused, tiny_folder, data):
     assert says in refused(tiny_folder, data, *option)
 
 
+def test_a_time_too_short_leaves_the_folder_free_for_a_longer_one(refused, tiny_folder, data, tmp_path):
+    refused(tiny_folder, data, "--max-time", "20s")
+    assert not (tmp_path / "out" / "goal.json").exists()
+
+
 def test_an_unknown_family(refused, model, data, tmp_path):
     config = json.loads((model / "config.json").read_text())
     other = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}

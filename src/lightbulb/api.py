@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightbulb.energy.meter import Meter
 from lightbulb.errors import ModelError, UserError
@@ -23,6 +23,9 @@ from lightbulb.run import Run
 from lightbulb.store import read_json
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
+
+if TYPE_CHECKING:
+    from lightbulb.search.predict import DryRun
 
 DONE = "result.json"
 
@@ -72,18 +75,6 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
             say(f"{out} is done; nothing to do")
             return Result.read(out / DONE)
         return shrink(run, source, goal, command=command, say=say)
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates)."""
-
-    recipe: str
-    ladder: tuple[int, ...]
-    seconds: Figure
-    joules: Figure
-    bytes: Figure
-    cpu_seconds_ratio: Figure
 
 
 def dry_run(model: str, task: Task, goal: Goal) -> DryRun:
@@ -168,4 +159,4 @@ def report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-__all__ = ["Asked", "DryRun", "ask", "dry_run", "load_task", "report", "run_recipe", "shrink"]
+__all__ = ["Asked", "ask", "dry_run", "load_task", "report", "run_recipe", "shrink"]

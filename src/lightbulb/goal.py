@@ -29,7 +29,7 @@ class Goal(BaseModel):
             raise GoalError(
                 f"keep is a share of the teacher's score, between 0 and 1, not {keep:g}",
                 where="--keep",
-                mend=f"--keep {keep / 100:g}" if 1 < keep <= 100 else "--keep 0.97",
+                mend=f"--keep {keep / 100:g}" if 2 <= keep <= 100 else "--keep 0.97",
             )
         check_threads(threads)
         return Goal(keep=keep, max_seconds=seconds(max_time), seed=seed, threads=threads, zone=zone)

@@ -80,6 +80,10 @@ class Run:
                 mend="choose another --out, or repeat the earlier command to resume it",
             )
 
+    def release(self) -> None:
+        """Unties the folder from its goal: nothing has been decided in it yet."""
+        (self.folder / "goal.json").unlink(missing_ok=True)
+
     def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:
         return sha256_of(
             source_key,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightbulb.artifact import Artifact
+from lightbulb.errors import GoalError
 from lightbulb.goal import Goal
 from lightbulb.models.resolve import SHORT_NAMES, ModelSource, fingerprint
 from lightbulb.recipe import START, Execution, Recipe, Step
@@ -121,7 +122,11 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     task = run.task
     model = start(run, source)
     shape, work = shape_of(model), work_of(task, model)
-    plan = plan_of(run.folder, shape, work, goal)
+    try:
+        plan = plan_of(run.folder, shape, work, goal)
+    except GoalError:
+        run.release()  # so that the mend works in the same folder
+        raise
     execution = Execution(run, model)
 
     def seconds_for(layers: int) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lightbulb.report import units
 
 if TYPE_CHECKING:
-    from lightbulb.api import DryRun
+    from lightbulb.search.predict import DryRun
 
 FIGURES = {
     "seconds": "time",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from lightbulb.api import DryRun
 from lightbulb.energy.estimate import estimate_joules
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
@@ -17,6 +17,18 @@ from lightbulb.tasks.task import Task
 
 BITS = {"q4_0": 4.5, "q8_0": 8.5, "f16": 16}  # a weight, its share of the block's scale included
 ROWS = 4096  # least vocabulary that trim-vocab leaves; the task's own tokens may be more
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates)."""
+
+    recipe: str
+    ladder: tuple[int, ...]
+    seconds: Figure
+    joules: Figure
+    bytes: Figure
+    cpu_seconds_ratio: Figure
 
 
 def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
