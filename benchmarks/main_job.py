@@ -86,26 +86,15 @@ def account(folder: Path) -> Path:
     return folder.with_name(folder.name + ".attempts.json")
 
 
+def job(asked: argparse.Namespace, task: str) -> list[str]:
+    """The options that this script and the command share."""
+    return ["--task", task, "--keep", asked.keep, "--max-time", asked.max_time, "--seed", asked.seed]
+
+
 def shrink(asked: argparse.Namespace, task: str, folder: Path) -> int:
     """Runs the command to its end (or finds it done) and notes wall time and peak memory; returns its exit code."""
     done_before = (folder / "result.json").exists()
-    command = [
-        sys.executable,
-        "-m",
-        "lightbulb",
-        "shrink",
-        asked.model,
-        "--task",
-        task,
-        "--keep",
-        asked.keep,
-        "--max-time",
-        asked.max_time,
-        "--seed",
-        asked.seed,
-        "--out",
-        str(folder),
-    ]
+    command = [sys.executable, "-m", "lightbulb", "shrink", asked.model, *job(asked, task), "--out", str(folder)]
     path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     begin = time.monotonic()
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
@@ -187,14 +176,7 @@ def provenance(asked: argparse.Namespace, task: str, attempts: Attempts) -> str:
             "benchmarks/main_job.py",
             "--model",
             asked.model,
-            "--task",
-            task,
-            "--keep",
-            asked.keep,
-            "--max-time",
-            asked.max_time,
-            "--seed",
-            asked.seed,
+            *job(asked, task),
             "--out",
             str(asked.out),
             "--write",

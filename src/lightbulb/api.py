@@ -147,15 +147,12 @@ def ask(model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None 
 
 def report(folder: Path) -> Path:
     """Renders the report and the model card of a finished run anew."""
-    from lightbulb.report.card import render_card
-    from lightbulb.report.html import render_html
-    from lightbulb.store import write_text
+    from lightbulb.report.pages import write_pages
 
     if not (folder / DONE).exists():
         raise UserError("there is no finished run here", where=str(folder), mend="repeat its command: it resumes")
     result = Result.read(folder / DONE)
-    write_text(folder / "README.md", render_card(result))
-    write_text(folder / "report.html", render_html(result))
+    write_pages(folder, result)
     return folder / "report.html"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +18,7 @@ from lightbulb.report.assemble import assemble
 from lightbulb.report.record import Result
 from lightbulb.run import Run
 from lightbulb.search.plan import Plan, Shape, Work, make_plan, measure_trials, student_seconds
-from lightbulb.store import new_file, read_json, sha256_of, write_json, write_text
+from lightbulb.store import new_file, read_json, sha256_of, write_json
 from lightbulb.tasks.task import Task
 
 Say = Callable[[str], None]
@@ -169,14 +168,12 @@ def needed(steps: dict[str, Step], wanted: list[str]) -> list[Step]:
 
 
 def publish(folder: Path, student: Artifact, result: Result, recipe: Recipe) -> None:
-    from lightbulb.report.card import render_card
-    from lightbulb.report.html import render_html
+    from lightbulb.report.pages import write_pages
 
     with new_file(folder / "model.gguf") as beside:
         shutil.copyfile(student.gguf, beside)
     recipe.write(folder / "recipe.toml")
-    write_text(folder / "README.md", render_card(result))
-    write_text(folder / "report.html", render_html(result))
+    write_pages(folder, result)
     result.write(folder / "result.json")  # last: where it stands, the run is done
 
 
@@ -198,7 +195,6 @@ def machine(goal: Goal) -> dict[str, str]:
         "processor": processor_name(),
         "threads held": str(threads_held()),
         "threads used": str(goal.threads),
-        "python": sys.version.split()[0],
     }
 
 

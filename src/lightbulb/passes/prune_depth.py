@@ -17,8 +17,8 @@ from lightbulb.models.form import Encoded
 from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer, save_model
 from lightbulb.ops.importance import block_influence
 from lightbulb.passes.base import Context, Pass
-from lightbulb.train.data import Batch, collate, encode_split, in_order
-from lightbulb.train.forward import deterministic, fast_math, placed, target_logits
+from lightbulb.train.data import Batch, encode_split, in_order, micro_batches
+from lightbulb.train.forward import deterministic, device_of, fast_math, placed
 
 CALIBRATION_EXAMPLES = 256
 
@@ -37,9 +37,10 @@ class PruneDepth(Pass):
         if self.layers > depth:
             raise RecipeError(f"prune-depth keeps {self.layers} layers of a model with {depth}", mend="lower `layers`")
         tokenizer, answer_ids = load_tokenizer(source.path), source.facts.get("answer_ids")
-        data = encode_split(context.task, "train", tokenizer, answer_ids, model.config.max_position_embeddings)
+        positions = model.config.max_position_embeddings
+        data = encode_split(context.task, "train", tokenizer, answer_ids, positions, CALIBRATION_EXAMPLES)
         with deterministic(context.seed, context.threads):
-            influence = layer_influence(model, data[:CALIBRATION_EXAMPLES])
+            influence = layer_influence(model, data)
         kept = sorted(sorted(range(depth), key=lambda i: -influence[i])[: self.layers])
         keep_layers(model, kept)
         copy_tokenizer(source.path, out)
@@ -56,6 +57,7 @@ def layer_influence(model: PreTrainedModel, data: Sequence[Encoded]) -> list[flo
     """Block influence of every layer, averaged over the real (unpadded) positions of `data`."""
     sums, positions = [0.0] * len(layers_of(model)), 0
     state: dict[str, torch.Tensor] = {}
+    device = device_of(model)
 
     def watch(index: int) -> Any:
         def hook(module: torch.nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
@@ -69,11 +71,11 @@ def layer_influence(model: PreTrainedModel, data: Sequence[Encoded]) -> list[flo
     hooks = [layer.register_forward_hook(watch(i), with_kwargs=True) for i, layer in enumerate(layers_of(model))]
     try:
         for examples in in_order(data, 32):
-            batch = collate(data, examples)
-            state["real"] = real_positions(batch, data)
-            positions += int(state["real"].sum())
-            with fast_math(batch.ids.device):
-                target_logits(model, batch)
+            for batch in micro_batches(data, examples):
+                state["real"] = real_positions(batch, data).to(device)
+                positions += int(state["real"].sum())
+                with fast_math(device):
+                    model.base_model(input_ids=batch.ids.to(device), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()

@@ -9,6 +9,7 @@ from lightbulb.energy.carbon import grams_co2e
 from lightbulb.energy.protocol import ratio
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
+from lightbulb.ledger import Cost
 from lightbulb.passes.evaluate import predictions_of, retention_of, right_of
 from lightbulb.recipe import Execution, Recipe
 from lightbulb.report.record import (
@@ -67,12 +68,7 @@ def assemble(
         student=student,
         compare_with=rival.name,
         retention=retention,
-        making=Making(
-            joules=spent.joules,
-            cpu_seconds=spent.cpu_seconds,
-            seconds=spent.seconds,
-            grams_co2e=None if spent.joules.value is None else grams_co2e(spent.joules, goal.zone),
-        ),
+        making=making(spent, goal),
         break_even_answers=break_even(spent.joules, rival, student),
         ratios=[
             r for against in {m.name: m for m in (rival, teacher)}.values() for r in ratios(made, against, student)
@@ -86,16 +82,7 @@ def assemble(
             Candidate(name=t.name, layers=t.layers, score=t.score, seconds=t.seconds, chosen=t.chosen, why=t.why)
             for t in choice.tried
         ],
-        verify={
-            name: Figure(
-                value=value,
-                unit="" if name != "prompts" else "prompts",
-                source="measured",
-                method="exported file in llama.cpp against the trained model in float32",
-            )
-            for name, value in made["verify"].facts.items()
-            if isinstance(value, (int, float))
-        },
+        verify=verification(made["verify"]),
         counts=counts(task, made, gguf),
         examples=differences(task, made, gguf),
         findings=list(task.findings),
@@ -104,6 +91,20 @@ def assemble(
         machine=machine,
         command=command,
     )
+
+
+def making(spent: Cost, goal: Goal) -> Making:
+    grams = None if spent.joules.value is None else grams_co2e(spent.joules, goal.zone)
+    return Making(joules=spent.joules, cpu_seconds=spent.cpu_seconds, seconds=spent.seconds, grams_co2e=grams)
+
+
+def verification(verify: Artifact) -> dict[str, Figure]:
+    method = "exported file in llama.cpp against the trained model in float32"
+    return {
+        name: Figure(value=value, unit="prompts" if name == "prompts" else "", method=method)
+        for name, value in verify.facts.items()
+        if isinstance(value, (int, float))
+    }
 
 
 def scored(made: dict[str, Artifact], label: str, name: str) -> Scored:

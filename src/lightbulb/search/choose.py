@@ -62,7 +62,7 @@ class Chooser:
         self.student_seconds, self.time_left, self.say = student_seconds, time_left, say
         self.sign = 1 if higher_is_better(metric) else -1
         self.tried: list[Tried] = []
-        self.finished: list[tuple[float, Choice]] = []
+        self.finished: list[tuple[float, Choice, Tried]] = []
 
     def choose(self) -> Choice:
         self.execution.perform(*teacher_steps(self.plan))
@@ -70,6 +70,7 @@ class Chooser:
         floor = self._floor(teacher)
         self.say(f"teacher: {teacher} on validation; the student must hold {floor:.4g}")
         method: Method | None = None
+        held = False
         for rung, layers in enumerate(self.plan.ladder):
             if self.finished and not self.time_left(self._rung_seconds(layers)):
                 break
@@ -78,9 +79,9 @@ class Chooser:
             if not last and not self._holds(self._score(probe), floor, PROBE_GAIN * abs(teacher.value or 0)):
                 self._note(f"back off: too far below {floor:.4g} for a probe")
                 continue
-            if self._finish(layers, method, floor):
+            if held := self._finish(layers, method, floor):
                 break
-        return self._best()
+        return self._best(held)
 
     def _rung_seconds(self, layers: int) -> float:
         return RUNG * self.student_seconds(layers)
@@ -116,8 +117,8 @@ class Chooser:
         for grid in self.plan.grids:
             student, steps = quantized(label, method, grid, self.plan)
             score = self._score(evaluation := self.execution.perform(*steps))
-            self._try(f"{layers} layers, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
-            self.finished.append((self.sign * (score.value or 0), Choice(student, layers, method, grid)))
+            tried = self._try(f"{layers} layers, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
+            self.finished.append((self.sign * (score.value or 0), Choice(student, layers, method, grid), tried))
             if self._holds(score, floor, -self._margin(score)):
                 self._note("holds the floor with a margin: taken")
                 return True
@@ -126,14 +127,12 @@ class Chooser:
         self._note(f"back off: the exported file does not hold {floor:.4g} with a margin")
         return False
 
-    def _best(self) -> Choice:
+    def _best(self, held: bool) -> Choice:
+        """The student that held the floor, which is the last one; else the one that scored best."""
         if not self.finished:
             raise RunFailure("no student could be trained in the time given", mend="give more with --max-time")
-        held = self.tried[-1].why.endswith("taken")
-        choice = self.finished[-1][1] if held else max(self.finished, key=lambda f: f[0])[1]
-        name = f"{choice.layers} layers, {choice.method}, {choice.grid}"
-        for tried in self.tried:
-            tried.chosen = tried.name == name
+        _, choice, tried = self.finished[-1] if held else max(self.finished, key=lambda f: f[0])
+        tried.chosen = True
         choice.tried = self.tried
         return choice
 
@@ -154,11 +153,12 @@ class Chooser:
     def _score(self, evaluation: Artifact) -> Figure:
         return Figure(**evaluation.facts["score"])
 
-    def _try(self, name: str, layers: int, label: str, evaluation: Artifact, why: str) -> None:
+    def _try(self, name: str, layers: int, label: str, evaluation: Artifact, why: str) -> Tried:
         seconds = sum(self.execution.run.cost(a).seconds for a in (self.execution.made[label], evaluation))
         score = self._score(evaluation)
         self.say(f"{name}: {score} on validation")
         self.tried.append(Tried(name, layers, score, seconds, why))
+        return self.tried[-1]
 
     def _note(self, why: str) -> None:
         self.say(f"  {why}")

@@ -31,11 +31,17 @@ class Batch:
 
 
 def encode_split(
-    task: Task, split: SplitName, tokenizer: PreTrainedTokenizerFast, answer_ids: list[int] | None, context_length: int
+    task: Task,
+    split: SplitName,
+    tokenizer: PreTrainedTokenizerFast,
+    answer_ids: list[int] | None,
+    context_length: int,
+    limit: int | None = None,
 ) -> list[Encoded]:
-    """context_length: positions that the model knows; longer sequences are cut to it, and to MAX_LENGTH."""
+    """The first `limit` examples (None: all). context_length: positions that the model knows; longer sequences are cut
+    to it, and to MAX_LENGTH."""
     max_length = min(MAX_LENGTH, context_length)
-    return [encode(tokenizer, task, example, answer_ids, max_length) for example in task.split(split)]
+    return [encode(tokenizer, task, example, answer_ids, max_length) for example in task.split(split)[:limit]]
 
 
 def collate(data: Sequence[Encoded], examples: list[int]) -> Batch:
