@@ -1,22 +1,15 @@
-"""The command `lightbulb`: verbs to API calls, no logic. Importing it imports neither torch nor transformers."""
+"""The verbs of the main job: shrink, run, ask, report."""
 
 from __future__ import annotations
 
-import contextlib
-import json as json_
-import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from tyro import conf
 
-from lightbulb.errors import LightbulbError
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from lightbulb.cli.output import available_threads, show
 
 Kind = Literal["choose", "generate", "text"]
 
@@ -144,44 +137,3 @@ def report(folder: conf.Positional[Path], json: bool = False) -> None:
 
     page = api.report(folder)
     show({"report": str(page)}, json, lambda console: console.print(str(page)))
-
-
-VERBS: dict[str, Callable[..., None]] = {"shrink": shrink, "run": run, "ask": ask, "report": report}
-
-
-def available_threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def show(record: Any, as_json: bool, render: Callable[[Console], Any]) -> None:
-    """One JSON object, or what a person reads, on stdout."""
-    if as_json:
-        print(json_.dumps(record, ensure_ascii=False))
-    else:
-        from rich.console import Console
-
-        render(Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point: 0 done, 1 failed, 2 asked for something that cannot be done as asked."""
-    import tyro
-
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        tyro.extras.subcommand_cli_from_dict(
-            VERBS, args=arguments, prog="lightbulb", description="The model that does your work for the fewest joules."
-        )
-    except LightbulbError as e:
-        with contextlib.suppress(BrokenPipeError):
-            print(f"error: {e}", file=sys.stderr)
-        return e.exit_code
-    except KeyboardInterrupt:
-        print("stopped; the same command resumes", file=sys.stderr)
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,33 @@
+"""The command `lightbulb`: verbs to API calls, no logic. Importing it imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+
+from lightbulb.cli.shrinking import ask, report, run, shrink
+from lightbulb.errors import LightbulbError
+
+VERBS: dict[str, Callable[..., None]] = {"shrink": shrink, "run": run, "ask": ask, "report": report}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: 0 done, 1 failed, 2 asked for something that cannot be done as asked."""
+    import tyro
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            VERBS, args=arguments, prog="lightbulb", description="The model that does your work for the fewest joules."
+        )
+    except LightbulbError as e:
+        with contextlib.suppress(BrokenPipeError):
+            print(f"error: {e}", file=sys.stderr)
+        return e.exit_code
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,26 @@
+"""What every verb needs: one JSON object or a readable page, and how many threads there are."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def available_threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def show(record: Any, as_json: bool, render: Callable[[Console], Any]) -> None:
+    """One JSON object, or what a person reads, on stdout."""
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        render(Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
