@@ -75,6 +75,15 @@ def test_backs_off_a_probe_that_is_too_far_below():
     assert any("back off" in line for line in said)
 
 
+@pytest.mark.parametrize("probe, goes_on", [(0.60, True), (0.40, False)])
+def test_a_probe_is_judged_by_what_training_may_still_add(probe, goes_on):
+    """keep 0.9 of 0.9 is 0.81: four fifths of the way from 0.6 to 0.9 is above it, from 0.4 below."""
+    execution = Pretended(scores(probe_1=probe, student_1=0.9))
+    choice, _ = choose(execution, keep=0.9)
+    assert any(label.startswith("student-1-") for label in execution.made) == goes_on
+    assert choice.layers == (1 if goes_on else 2)
+
+
 def test_backs_off_a_student_that_does_not_hold_when_exported():
     execution = Pretended(scores(student_1=0.5))
     choice, _ = choose(execution)

@@ -19,7 +19,9 @@ from lightbulb.search.steps import Method, quantized, teacher_steps, trained
 from lightbulb.tasks.metrics import higher_is_better
 
 RUNG = 1.45  # seconds of a rung / of a full student: its probe and a second grid, too
-PROBE_GAIN = 0.08  # what the rest of the training may still add to a probe's score, as a share of the teacher's
+GAP_CLOSED = (
+    0.8  # the most of a probe's distance to the teacher that the rest of the training closes (docs/lab-notes.md)
+)
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Chooser:
                 break
             last = not self.finished and not self._time_for_a_wider_one(rung, method)
             probe, method = self._probe(layers, method)
-            if not last and not self._holds(self._score(probe), floor, PROBE_GAIN * abs(teacher.value or 0)):
+            if not last and not self._promises(self._score(probe), teacher, floor):
                 self._note(f"back off: too far below {floor:.4g} for a probe")
                 continue
             if held := self._finish(layers, method, floor):
@@ -146,6 +148,13 @@ class Chooser:
         if score.low is None or score.high is None:
             return 0.0
         return 0.5 * (score.high - score.low) / (2 * 1.96)
+
+    def _promises(self, probe: Figure, teacher: Figure, floor: float) -> bool:
+        """Whether the full training could bring a probe's score to the floor, a standard error aside."""
+        if probe.value is None or teacher.value is None:
+            return False
+        hoped = probe.value + GAP_CLOSED * (teacher.value - probe.value)
+        return self.sign * (hoped - floor) + 2 * self._margin(probe) >= 0
 
     def _holds(self, score: Figure, floor: float, slack: float) -> bool:
         return self.sign * ((score.value if score.value is not None else -math.inf) - floor) + slack >= 0
