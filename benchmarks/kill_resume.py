@@ -28,6 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
+from lightbulb.report.record import Result  # noqa: E402
 from lightbulb.store import read_json, sha256_of_file  # noqa: E402
 
 MAX_TIME = "20m"  # far more than is needed, so that the clock decides nothing
@@ -78,7 +79,7 @@ def main() -> int:
         alone = [asked.out / f"alone-{n}" for n in range(max(2, asked.jobs))]
         durations = list(pool.map(lambda folder: finish(command(folder), folder), alone))
         check_plans(alone)
-        wanted = {sha256_of_file(folder / "model.gguf") for folder in alone}
+        wanted = {sha256_of_file(student(folder)) for folder in alone}
         print(
             f"{len(alone)} runs left alone, {asked.jobs} side by side: {min(durations):.0f} to {max(durations):.0f}"
             f" s, {len(wanted)} sha256: {', '.join(s[:16] for s in sorted(wanted))}",
@@ -91,7 +92,7 @@ def main() -> int:
                 range(asked.kills),
             )
         )
-    first = sha256_of_file(alone[0] / "model.gguf")
+    first = sha256_of_file(student(alone[0]))
     same = sum(t.sha256 == first for t in trials)
     print(table(trials, first), flush=True)
     print(f"\n{same} of {len(trials)} killed runs ended with the model.gguf of a run left alone ({first[:16]})")
@@ -136,6 +137,11 @@ def start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
 
 
+def student(folder: Path) -> Path:
+    """The student's file: at the top, or among the steps of a run that refused it."""
+    return folder / str(Result.read(folder / "result.json").student.path)
+
+
 def finish(command: Sequence[str], folder: Path) -> float:
     """Runs to the end; returns the seconds it took. Raises SystemExit with the log where it failed."""
     log, begin = folder.with_suffix(".log"), time.monotonic()
@@ -157,7 +163,7 @@ def trial(n: int, seconds: float, command: Callable[[Path], list[str]], folder: 
         seconds *= 0.9
     during, kept = state(folder), len(finished(folder))
     finish(command(folder), folder)
-    made = Trial(n + 1, seconds, during, kept, sha256_of_file(folder / "model.gguf"), left_over(folder))
+    made = Trial(n + 1, seconds, during, kept, sha256_of_file(student(folder)), left_over(folder))
     if not keep:
         shutil.rmtree(folder)
     print(f"kill {made.number}: {made.seconds:.1f} s, {made.during}: {made.sha256[:16]}", file=sys.stderr, flush=True)

@@ -75,6 +75,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--max-time", default="60m")
     parser.add_argument("--keep", default="0.97")
+    parser.add_argument("--metric", help="instead of the one inferred, e.g. chrf")
     parser.add_argument("--seed", default="0")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
@@ -88,7 +89,8 @@ def account(folder: Path) -> Path:
 
 def job(asked: argparse.Namespace, task: str) -> list[str]:
     """The options that this script and the command share."""
-    return ["--task", task, "--keep", asked.keep, "--max-time", asked.max_time, "--seed", asked.seed]
+    metric = ["--metric", asked.metric] if asked.metric else []
+    return ["--task", task, "--keep", asked.keep, "--max-time", asked.max_time, "--seed", asked.seed, *metric]
 
 
 def shrink(asked: argparse.Namespace, task: str, folder: Path) -> int:
@@ -159,6 +161,7 @@ def summary(result: Result, attempts: Attempts) -> list[str]:
     return [
         f"* verdict: **{result.verdict}**; retention {units.text(result.retention, '')} of the adapted teacher, "
         f"asked for {result.keep:g}",
+        *([f"* refused: {result.refused}"] if result.refused else []),
         f"* making: {units.quantity(making.seconds, 's')}, {units.text(making.cpu_seconds)} of CPU time, "
         f"{units.text(making.joules, source=True)}",
         f"* paid back after {units.text(result.break_even_answers, source=True)}",

@@ -155,6 +155,17 @@ def test_an_unknown_family(refused, model, data, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_unknown_family_in_a_gguf(refused, model, data, tmp_path):
+    from lightbulb.formats.gguf import write_gguf
+
+    file = tmp_path / "m.gguf"
+    write_gguf(model, file, "f16")
+    file.write_bytes(file.read_bytes().replace(b"llama", b"mamba"))
+    error = refused(file, data)
+    assert "mamba" in error and "qwen3" in error and "m.gguf" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_pickle(refused, model, data, tmp_path):
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
     assert "pickle" in refused(model, data)
@@ -328,7 +339,7 @@ def test_a_width_that_fits_no_blocks_is_exported_as_f16(tmp_path, data, monkeypa
     )
     result = json.loads((out / "result.json").read_text())
     assert any(c["chosen"] and c["name"].endswith("f16") for c in result["candidates"])
-    assert (out / "model.gguf").stat().st_size == result["student"]["bytes"]
+    assert (out / result["student"]["path"]).stat().st_size == result["student"]["bytes"]
 
 
 @pytest.mark.slow

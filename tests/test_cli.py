@@ -38,10 +38,21 @@ def test_import_of_the_package_is_lazy():
     assert done.returncode == 0, done.stderr
 
 
+def test_public_names_stay_what_they_are_when_everything_is_imported():
+    """A submodule of the same name would take a public name's place as soon as it is imported."""
+    code = """
+import importlib, pkgutil, lightbulb
+found = {m.name for m in pkgutil.iter_modules(lightbulb.__path__)}
+assert not found & set(lightbulb.__all__), found & set(lightbulb.__all__)
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_help_names_every_verb():
     done = subprocess.run([sys.executable, "-m", "lightbulb", "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    assert all(verb in done.stdout for verb in ("shrink", "run", "ask", "report"))
+    assert all(verb in done.stdout for verb in ("doctor", "predict", "shrink", "run", "ask", "report"))
 
 
 def one_error(capsys) -> str:
@@ -64,7 +75,7 @@ def test_failures_exit_1(capsys, tmp_path, monkeypatch):
     def fails(folder):
         raise RunFailure("it broke", where="there", mend="do this")
 
-    monkeypatch.setattr(api, "report", fails)
+    monkeypatch.setattr(api, "render_report", fails)
     assert main(["report", str(tmp_path)]) == 1
     assert one_error(capsys) == "error: it broke\n  where: there\n  mend:  do this\n"
 
@@ -73,13 +84,13 @@ def test_interrupt_exits_130(capsys, tmp_path, monkeypatch):
     def stops(folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "report", stops)
+    monkeypatch.setattr(api, "render_report", stops)
     assert main(["report", str(tmp_path)]) == 130
     assert "the same command resumes" in capsys.readouterr().err
 
 
 def test_json_is_one_object_on_stdout(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(api, "report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(api, "render_report", lambda folder: folder / "report.html")
     assert main(["report", str(tmp_path), "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == {"report": str(tmp_path / "report.html")} and err == "" and out.count("\n") == 1

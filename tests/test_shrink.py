@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
+import shutil
 
 import pytest
 from conftest import METRICS, ROWS, write_rows
@@ -11,6 +13,7 @@ from tiny import tiny_model
 
 from lightbulb.cli import main
 from lightbulb.energy import protocol
+from lightbulb.report import assemble
 from lightbulb.search import speed
 
 KEYS = {
@@ -31,9 +34,10 @@ FILES = {"model.gguf", "result.json", "report.html", "README.md", "recipe.toml",
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Short windows, and a plan that does not hang on this machine."""
+    """Short windows, and a plan and savings that do not hang on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocol, "WINDOW_SECONDS", 0.02)
+        patch.setattr(assemble, "trials_of", lambda made, before, what: [(3.0, 1.0), (3.1, 1.0), (3.0, 1.1)])
         patch.setattr(speed, "train_flops", lambda width, feed_forward, threads: 1e9)
         yield
 
@@ -82,7 +86,8 @@ def test_a_whole_run(runs, kind):
     result = json.loads((folder / "result.json").read_text())
     assert result.keys() >= KEYS
     assert result["kind"] == kind and result["metric"] == METRICS[kind]
-    assert result["verdict"] in ("kept", "within-noise", "not-kept")
+    assert result["verdict"] in ("kept", "within-noise", "not-kept") and result["refused"] is None
+    assert result["base"]["name"] == "model"
     student, teacher = result["student"], result["teacher"]
     assert student["path"] == "model.gguf" and student["runtime"] == "llamacpp"
     assert student["bytes"] == (folder / "model.gguf").stat().st_size < teacher["bytes"]
@@ -127,6 +132,32 @@ def test_another_goal_in_the_same_folder_is_refused(runs, capsys):
     folder = runs("choose")
     assert shrink(folder, folder.parent / "model", folder.parent / "choose.jsonl", "--seed", "5") == 2
     assert "this folder holds another run" in capsys.readouterr().err
+
+
+def test_a_student_that_costs_more_is_refused(runs, capsys, tmp_path, monkeypatch):
+    """The same steps with another outcome of the measuring: the record and the pages are there, the model is not."""
+    done = runs("choose")
+    folder = shutil.copytree(done, tmp_path / "run")
+    for name in ("model.gguf", "result.json", "report.html", "README.md", "recipe.toml"):
+        (folder / name).unlink()
+    monkeypatch.setattr(assemble, "trials_of", lambda made, before, what: [(1.0, 3.0), (1.0, 3.1), (1.1, 3.0)])
+    model, data = done.parent / "model", done.parent / "choose.jsonl"
+    assert shrink(folder, model, data) == 0
+    assert capsys.readouterr().out.startswith("Refused: it costs more than a stock file")
+    assert {p.name for p in folder.iterdir()} >= FILES - {"model.gguf"} and not (folder / "model.gguf").exists()
+    result = json.loads((folder / "result.json").read_text())
+    assert result["refused"].startswith("it costs more") and result["verdict"] in ("kept", "within-noise", "not-kept")
+    assert result["break_even_answers"]["value"] is None
+    for path in (m["path"] for m in (result["student"], result["teacher"], *result["baselines"])):
+        assert (folder / path).is_file()
+    assert main(["ask", str(folder), "one two card three"]) == 2
+    err = capsys.readouterr().err
+    assert "was refused: it costs more" in err
+    stock = shlex.split(err[err.index("lightbulb ask") :].splitlines()[0])[2]
+    assert main(["ask", stock, "one two card three"]) == 0
+    assert shrink(folder, model, data) == 0
+    out, err = capsys.readouterr()
+    assert "is done; nothing to do" in err and "Refused" in out
 
 
 def test_ask(runs, capsys):

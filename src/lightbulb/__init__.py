@@ -10,7 +10,7 @@ _PLACES = {
     "dry_run": "api",
     "run_recipe": "api",
     "ask": "api",
-    "report": "api",
+    "render_report": "api",
     "load_task": "tasks.load",
     "Goal": "goal",
     "Recipe": "recipe",
@@ -19,6 +19,11 @@ _PLACES = {
     "Task": "tasks.task",
     "Example": "tasks.task",
     "Meter": "energy.meter",
+    "meter": "energy.standalone",
+    "EnergyCallback": "energy.callback",
+    "measure": "measuring",
+    "predict": "predicting",
+    "examine": "doctor",
     "LightbulbError": "errors",
 }
 

@@ -1,4 +1,4 @@
-"""The Python API, which the command line calls: shrink, run_recipe, ask, report."""
+"""The Python API, which the command line calls: shrink, run_recipe, ask, render_report."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from lightbulb.energy.meter import Meter
 from lightbulb.errors import ModelError, UserError
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal, check_threads
-from lightbulb.models.anatomy import anatomy_of
-from lightbulb.models.resolve import ModelSource, resolve
+from lightbulb.models.resolve import ModelSource, check_family, resolve
 from lightbulb.passes.base import Progress, Silent
 from lightbulb.progress import Bars, Lines
 from lightbulb.report.record import Result
 from lightbulb.run import Run
-from lightbulb.store import read_json
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
@@ -52,8 +50,7 @@ def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
 def usable(model: str) -> ModelSource:
     """The model's files, of a family that works: known before a run folder is opened for it."""
     source = resolve(model)
-    if source.path is not None:
-        anatomy_of(read_json(source.path / "config.json"))
+    check_family(source)
     return source
 
 
@@ -63,7 +60,7 @@ def say_to(quiet: bool) -> Any:
 
 def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", quiet: bool = False) -> Result:
     """Makes (or resumes, or finds done) the smallest student that keeps what `goal` asks, in the folder `out`."""
-    from lightbulb.shrink import claim, shrink
+    from lightbulb.shrinking import claim, shrink
 
     source = usable(model)
     say = say_to(quiet)
@@ -88,7 +85,7 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     """Performs a recipe written by hand (or by `shrink`); returns each step's facts by label."""
     from lightbulb.models.resolve import fingerprint
     from lightbulb.recipe import Recipe, execute
-    from lightbulb.shrink import start
+    from lightbulb.shrinking import start
 
     check_threads(threads)
     read = Recipe.read(recipe)
@@ -104,6 +101,21 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
         )
         made = execute(read, run, start(run, source)).made
     return {label: {"path": str(a.path), "kind": a.kind, **a.facts} for label, a in made.items()}
+
+
+def absent(folder: Path, file: Path) -> ModelError:
+    """Why a run folder has no model to ask."""
+    done = folder / DONE
+    result = Result.read(done) if done.exists() else None
+    if result and result.refused:
+        return ModelError(
+            f"the student of this run was refused: {result.refused}", where=str(folder), mend="; ".join(result.use)
+        )
+    return ModelError(
+        "there is no model here yet",
+        where=str(file),
+        mend="give a finished run folder or a .gguf file; an unfinished run resumes with the same command",
+    )
 
 
 @dataclass(frozen=True)
@@ -123,11 +135,7 @@ def ask(model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None 
 
     file = model / "model.gguf" if model.is_dir() else model
     if not file.exists():
-        raise ModelError(
-            "there is no model here yet",
-            where=str(file),
-            mend="give a finished run folder or a .gguf file; an unfinished run resumes with the same command",
-        )
+        raise absent(model, file)
     if not prompt.strip():
         raise UserError("the question is empty", mend=f'lightbulb ask {model} "your question"')
     threads = (os.cpu_count() or 1) if threads is None else threads
@@ -145,7 +153,7 @@ def ask(model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None 
     )
 
 
-def report(folder: Path) -> Path:
+def render_report(folder: Path) -> Path:
     """Renders the report and the model card of a finished run anew."""
     from lightbulb.report.pages import write_pages
 
@@ -156,4 +164,4 @@ def report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-__all__ = ["Asked", "ask", "dry_run", "load_task", "report", "run_recipe", "shrink"]
+__all__ = ["Asked", "ask", "dry_run", "load_task", "render_report", "run_recipe", "shrink"]

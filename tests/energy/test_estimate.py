@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightbulb.energy.estimate import HALF_LOAD_SHARE, POOLED, cpu_family, estimate_joules, watts_per_thread
+from lightbulb.energy.estimate import HALF_LOAD_SHARE, POOLED, coverage, cpu_family, estimate_joules, watts_per_thread
 from lightbulb.energy.processor import threads_held
 from lightbulb.energy.tables import date_taken, read_table
 from lightbulb.errors import UserError
@@ -131,3 +131,18 @@ def test_shipped_tables_are_those_of_the_reference_and_dated(name):
         pytest.skip("the folder `shared` is not beside the checkout")
     rows = [line for line in reference.read_text().splitlines() if not line.startswith("#")]
     assert [",".join(row.values()) for row in read_table(name)] == rows[1:]
+
+
+def test_the_interval_covers_families_that_the_table_does_not_hold():
+    """Leave one family out: how many lie inside the interval of the others. The one outside at idle is the newest."""
+    found = {c.load: c for c in coverage()}
+    assert {load: c.families for load, c in found.items()} == dict.fromkeys(("idle", "half", "full"), len(ROWS))
+    assert {load: c.medians for load, c in found.items()} == {"idle": 16, "half": 17, "full": 17}
+    assert {load: c.spreads for load, c in found.items()} == {"idle": 15, "half": 16, "full": 16}
+    assert min(c.medians / c.families for c in found.values()) >= 0.9
+
+
+def test_the_method_says_what_is_in_it():
+    method = estimate_joules(1.0, 1.0, 1, POOLED).method
+    assert "memory, disks, fans and power supply included, accelerators excluded" in method
+    assert "of this process alone" in method

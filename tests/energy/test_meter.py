@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightbulb.energy.meter import Meter, cpu_seconds_so_far, to_sum
-from lightbulb.energy.sensors.base import Sensor
+from lightbulb.energy.meter import Meter, child_runs, cpu_seconds_so_far, to_sum
+from lightbulb.energy.processor import CpuTimes, Machine, read_cpu_times
+from lightbulb.energy.sensors.base import Sensor, contains
 from lightbulb.energy.sensors.replay import ReplaySensor
 
 
@@ -248,3 +250,129 @@ def test_joules_do_not_depend_on_when_the_counter_is_polled(polls):
             meter.so_far()
         clock.now = 100.0
     assert window.reading.joules.value == pytest.approx(1000.0)
+
+
+def test_the_machine_record_says_whose_the_cpu_time_was():
+    clock, cpu, times = Hand(), Hand(), [CpuTimes(100.0, 5.0)]
+    meter = Meter([], clock=clock, cpu_clock=cpu, machine_clock=lambda: times[-1], asleep=lambda: 0.0, threads=2)
+    with meter.window("work") as window:
+        clock.now, cpu.now = 10.0, 3.0
+        times.append(CpuTimes(112.0, 6.0))
+    reading = window.reading
+    assert reading.machine == Machine(12.0, 0.25, 1.0, 0.0) and reading.machine.steal_share == pytest.approx(1 / 13)
+    assert "25% of the machine's busy CPU time" in reading.cpu_seconds.method
+    assert "stole 8% of the CPU time" in reading.cpu_seconds.method
+    with meter.window("the same, without a thief") as window:
+        times.append(CpuTimes(124.0, 6.1))
+    assert window.reading.machine.own_share == 0.0 and "stole" not in window.reading.cpu_seconds.method
+
+
+def test_joules_of_an_estimate_are_ours_and_those_of_a_counter_everyones():
+    dial, cpu, times = Dial(), Hand(), [CpuTimes(0.0, 0.0)]
+    for sensors in ([], [dial]):
+        meter = Meter(sensors, cpu_clock=cpu, machine_clock=lambda: times[-1], threads=2)
+        with meter.window("work") as window:
+            cpu.now += 4.0
+            times.append(CpuTimes(times[-1].busy + 8.0, 0.0))
+        method = window.reading.joules.method
+        if sensors:
+            assert "everything that ran there" in method and "ours was 50% of the machine's busy CPU time" in method
+        else:
+            assert "CPU seconds of this process alone" in method and "%" not in method  # the same in every window
+
+
+def test_a_system_without_proc_leaves_the_machine_unknown(tmp_path):
+    assert read_cpu_times(tmp_path / "stat") is None
+    with Meter([], machine_clock=lambda: None).window("work") as window:
+        pass
+    assert window.reading.machine is None and "busy" not in window.reading.cpu_seconds.method
+
+
+def test_proc_stat_is_read_as_the_manual_says(tmp_path):
+    (tmp_path / "stat").write_text("cpu  100 20 30 9999 9999 4 6 50 70 8\ncpu0 1 2 3 4 5 6 7 8 9 10\n")
+    ticks = os.sysconf("SC_CLK_TCK")
+    assert read_cpu_times(tmp_path / "stat") == CpuTimes(160 / ticks, 50 / ticks)
+    with Meter([]).window("too short for ticks") as window:
+        pass
+    assert window.reading.machine is None or window.reading.machine.own_share is None
+
+
+def test_a_child_that_still_runs_is_said():
+    with Meter([]).window("child") as window:
+        child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+        assert "a child process still runs" in window.so_far().cpu_seconds.method
+        child.communicate(b"\n")
+    if not child_runs():  # other tests may have left children of their own
+        assert "still runs" not in window.reading.cpu_seconds.method
+
+
+def test_windows_of_many_threads_nest_and_add_up():
+    dial, readings = Dial(), []
+    dial.poll_seconds = 0.001
+    meter = Meter([dial])
+
+    def work() -> None:
+        for _ in range(20):
+            with meter.window("part") as part:
+                dial.raw += 1.0
+            readings.append(part.reading.joules.value)
+
+    with meter.window("outer") as outer:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(readings) == 80 and all(joules >= 1.0 for joules in readings)
+    assert outer.reading.joules.value == dial.raw and "fell" not in outer.reading.joules.method
+
+
+def test_a_slow_source_is_asked_in_the_meters_own_thread():
+    class Slow(Dial):
+        poll_seconds = 0.005
+        asked_by: set[str] = set()
+
+        def poll(self) -> None:
+            self.asked_by.add(threading.current_thread().name)
+
+    slow = Slow()
+    with Meter([slow]).window("work"):
+        deadline = time.monotonic() + 5
+        while not slow.asked_by and time.monotonic() < deadline:
+            time.sleep(0.005)
+    assert slow.asked_by == {"lightbulb-meter"}
+
+
+def test_each_sensor_is_polled_at_its_own_pace():
+    fast, slow = Dial("fast"), Dial("slow")
+    fast.poll_seconds, slow.poll_seconds = 0.005, 60.0
+    with Meter([fast, slow]).window("work"):
+        deadline = time.monotonic() + 5
+        while fast.reads < 5 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert fast.reads >= 5 and slow.reads == 1  # at the edge only
+
+
+def test_two_sensors_of_the_same_thing_count_once_and_are_compared():
+    counter, polled = Dial("gpu-0", contains=("gpu-0-power",)), Dial("gpu-0-power", contains=("gpu-0",))
+    assert to_sum([counter, polled]) == [counter] and to_sum([polled, counter]) == [polled]
+    meter = Meter([counter, polled, Dial("package-0")])
+    with meter.window("they agree") as window:
+        counter.raw, polled.raw = 100.0, 96.0
+    assert window.reading.joules.value == 100.0 and "disagree" not in window.reading.joules.method
+    with meter.window("they do not") as window:
+        counter.raw, polled.raw = 200.0, 186.0
+    assert window.reading.joules.value == 100.0 and "disagree by 10%" in window.reading.joules.method
+
+
+containment = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=8)
+
+
+@given(pairs=containment, count=st.integers(1, 6))
+def test_nothing_is_ever_added_to_what_contains_it(pairs, count):
+    """Any containment among sensors of one scope: no two that are summed hold one another, and none is forgotten."""
+    inside = {n: tuple(f"s-{b}" for a, b in pairs if a == n and b != n) for n in range(count)}
+    sensors = [Dial(f"s-{n}", contains=inside[n]) for n in range(count)]
+    used = to_sum(sensors)
+    assert not any(contains(a, b) for a in used for b in used)
+    assert used or any(contains(a, b) for a in sensors for b in sensors)

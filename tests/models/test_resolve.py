@@ -9,10 +9,10 @@ import sys
 import pytest
 from tiny import tiny_model
 
-from lightbulb.errors import MissingExtra, ModelError
+from lightbulb.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.formats.gguf import write_gguf
 from lightbulb.models import resolve as module
-from lightbulb.models.resolve import check_gguf, check_safetensors, fingerprint, resolve
+from lightbulb.models.resolve import check_family, check_gguf, check_safetensors, fingerprint, resolve
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +142,20 @@ def test_a_damaged_gguf_header_gives_one_clear_error_or_reads(gguf, tmp_path):
     assert refusals > 30
 
 
+def test_only_known_families_pass(model, gguf, tmp_path):
+    check_family(resolve(str(model)))
+    check_family(resolve(str(gguf)))
+    other = tmp_path / "other.gguf"
+    other.write_bytes(gguf.read_bytes().replace(b"llama", b"mamba"))
+    folder = copy(model, tmp_path / "other")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "mamba"}))
+    for source in (resolve(str(other)), resolve(str(folder))):  # safe to read, so resolving them is no error
+        with pytest.raises(UnsupportedModel, match="mamba") as e:
+            check_family(source)
+        assert "qwen3" in e.value.mend
+
+
 def test_the_fingerprint_is_of_contents(model, tmp_path):
     twin = copy(model, tmp_path / "twin")
     before = fingerprint(resolve(str(model)))
@@ -153,5 +167,10 @@ def test_the_fingerprint_is_of_contents(model, tmp_path):
 
 
 def test_resolving_imports_no_torch():
-    code = "import sys, lightbulb.models.resolve as r; r.resolve('a/b'); sys.exit('torch' in sys.modules)"
+    code = """
+import sys
+import lightbulb.models.origin, lightbulb.models.resolve as r
+r.resolve('a/b')
+sys.exit(bool({'torch', 'transformers', 'yaml'} & sys.modules.keys()))
+"""
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0

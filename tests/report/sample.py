@@ -70,6 +70,11 @@ def sample_record() -> dict[str, Any]:
             scored(Q4, 0.9218, 91_726_336, 0.0342, 720),
         ],
         "student": scored("student", 0.9140, 13_107_200, 0.0031, 7900, "model.gguf"),
+        "base": {
+            "name": "SmolLM2-135M-Instruct",
+            "repo": "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "license": "apache-2.0",
+        },
         "retention": Figure(
             value=0.9874, low=0.9789, high=0.9956, unit="", source="derived", method="paired bootstrap over test items"
         ),
@@ -180,6 +185,33 @@ def ledger_row(step: str, cpu_seconds: float, note: str) -> dict[str, Any]:
         "joules": joules(cpu_seconds),
         "note": note,
     }
+
+
+REFUSED = (
+    "it costs more than a stock file, the adapted teacher (q4_0, llama.cpp): 50.0 ms [49.5, 50.5] of CPU time an "
+    "answer, against 34.2 ms [33.5, 34.9]; use that one"
+)
+
+
+def refused_result() -> Result:
+    """A student that costs more than the stock q4_0 file."""
+    record = sample_record()
+    record["student"] |= {
+        "path": "steps/student-gguf-1/model.gguf",
+        "cpu_seconds_per_answer": measured(0.05, 0.01, "s", CPU, "process"),
+        "joules_per_answer": joules(0.05),
+    }
+    record["baselines"][1]["path"] = "steps/teacher-q4_0-2/model.gguf"
+    never = Figure(value=None, unit="answers", source="derived", method="an answer is not shown to cost less")
+    return sample_result(
+        student=record["student"],
+        baselines=record["baselines"],
+        compare_with=Q4,
+        refused=REFUSED,
+        ratios=[],
+        break_even_answers=never,
+        use=['lightbulb ask runs/tickets/steps/teacher-q4_0-2/model.gguf "I still have not got my card"'],
+    )
 
 
 def sample_result(**changes: Any) -> Result:

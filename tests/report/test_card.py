@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from sample import HOSTILE, sample_record, sample_result
+from sample import HOSTILE, refused_result, sample_record, sample_result
 
 from lightbulb.figures import Figure
 from lightbulb.report.card import render_card
@@ -16,8 +16,9 @@ def parted(card: str) -> tuple[dict[str, Any], str]:
 
 
 def test_the_front_matter_is_what_the_hub_reads() -> None:
-    front, _ = parted(render_card(sample_result(), base_model="org/base", licence="apache-2.0", region="DE"))
-    assert front["base_model"] == "org/base" and front["license"] == "apache-2.0"
+    front, body = parted(render_card(sample_result(), region="DE"))
+    assert front["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct" and front["license"] == "apache-2.0"
+    assert "It was made from HuggingFaceTB/SmolLM2-135M-Instruct." in body
     assert front["pipeline_tag"] == "text-generation" and "lightbulb" in front["tags"]
     assert front["co2_eq_emissions"]["emissions"] == pytest.approx(2.747, abs=1e-3)
     assert "[1.37, 5.49] (estimated)" in front["co2_eq_emissions"]["source"]
@@ -29,9 +30,22 @@ def test_the_front_matter_is_what_the_hub_reads() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    front, body = parted(render_card(sample_result(making={})))
+    front, body = parted(render_card(sample_result(making={}, base=None)))
     assert not {"license", "base_model", "co2_eq_emissions"} & front.keys()
-    assert "Making it took not measured" in body
+    assert "Making it took not measured" in body and "made from" not in body
+
+
+def test_a_name_that_is_no_hub_id_stays_out_of_the_front_matter() -> None:
+    front, body = parted(render_card(sample_result(base={"name": "Tiny Llama"})))
+    assert not {"license", "base_model"} & front.keys() and "made from Tiny Llama" in body
+
+
+def test_the_card_of_a_refused_student_says_what_to_use_instead() -> None:
+    front, body = parted(render_card(refused_result()))
+    assert "model-index" not in front
+    assert "**Refused.** It costs more than a stock file" in body
+    use = body[body.index("## What to use instead") :]
+    assert "ask runs/tickets/steps/teacher-q4_0-2/model.gguf" in use and "-m steps/teacher-q4_0-2/model.gguf" in use
 
 
 def test_the_energy_section_has_before_after_making_and_pay_back() -> None:
@@ -61,6 +75,7 @@ def test_hostile_text_is_neither_markup_nor_yaml() -> None:
         task=f"{HOSTILE}\n---\nlicense: evil",
         machine={"cpu": HOSTILE},
         use=["x ``` y"],
+        base={"name": HOSTILE},
         verify={HOSTILE: Figure(value=1, unit="")},
     )
     front, body = parted(render_card(result, name=HOSTILE))

@@ -5,7 +5,7 @@ from functools import lru_cache
 from html.parser import HTMLParser
 
 import pytest
-from sample import HOSTILE, sample_record, sample_result
+from sample import HOSTILE, refused_result, sample_record, sample_result
 
 from lightbulb.figures import Figure
 from lightbulb.report import plots
@@ -141,8 +141,40 @@ def test_facts_are_on_the_page(page: Page) -> None:
         "watts per thread",
         "chosen",
         "top_k 32",
+        "HuggingFaceTB/SmolLM2-135M-Instruct, licence apache-2.0",
     ):
         assert fact in text, fact
+
+
+def test_score_is_drawn_over_cost_and_over_bytes(page: Page) -> None:
+    ids = [attributes.get("id") for tag, attributes in page.elements if tag == "div"]
+    assert [i for i in ids if i and i.startswith("plot-")] == ["plot-cpu_seconds_per_answer", "plot-bytes"]
+    record = sample_record()
+    for model in (record["teacher"], *record["baselines"]):
+        model["bytes"] = None
+    one = sample_result(teacher=record["teacher"], baselines=record["baselines"])
+    assert plots.quantities(one) == ["cpu_seconds_per_answer"]
+    assert plots.quantities(without_costs()) == []
+
+
+def test_a_refused_student_is_refused_first() -> None:
+    page = Page(render_html(refused_result()))
+    body = page.text[page.text.index("lightbulb report") :].replace("\N{NO-BREAK SPACE}", " ")
+    order = [
+        "Refused",
+        "It costs more than a stock file",
+        "The student keeps",
+        "What to use instead:",
+        "teacher-q4_0-2",
+    ]
+    places = [body.index(part) for part in order]
+    assert places == sorted(places) and "It does not pay" not in body[: places[-1]]
+
+
+def test_parameters_read_as_words_not_as_python() -> None:
+    step = {"pass": "adapt", "label": "teacher", "parameters": {"schedule": {"epochs": 3.0, "warm": True}}, "key": "ab"}
+    page = Page(render_html(sample_result(recipe=[step])))
+    assert "adapt teacher : schedule (epochs 3.0, warm true)" in page.text
 
 
 def without_costs() -> Result:
@@ -200,3 +232,5 @@ def test_the_floor_and_the_ticks() -> None:
     assert plots.floor(sample_result()) == pytest.approx(0.97 * 0.9257)
     assert plots.floor(sample_result(higher_is_better=False)) == pytest.approx(0.9257 / 0.97)
     assert plots.ticks(0.0018, 0.06, "s")[1] == ["2 ms", "5 ms", "10 ms", "20 ms", "50 ms"]
+    assert plots.ticks(0.0016, 0.135, "s")[1] == ["3 ms", "10 ms", "30 ms", "100 ms"]
+    assert plots.ticks(0.0001, 0.9, "s")[1] == ["100 µs", "1 ms", "10 ms", "100 ms"]

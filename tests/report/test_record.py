@@ -62,6 +62,13 @@ def test_lists_may_be_left_out_and_names_are_filled() -> None:
     assert result.ledger == [] and result.student.bytes is None
 
 
+def test_files_from_before_base_and_refused_are_read(tmp_path: Path) -> None:
+    old = {k: v for k, v in sample_result().model_dump(mode="json").items() if k not in ("base", "refused")}
+    (tmp_path / "result.json").write_text(json.dumps(old))
+    result = Result.read(tmp_path / "result.json")
+    assert result.base is None and result.refused is None
+
+
 def test_what_is_no_result_names_the_file_and_the_key(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps({"verdict": "perfect"}))

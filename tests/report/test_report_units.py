@@ -21,6 +21,8 @@ from lightbulb.report import units
         (22_680, "joules", "22.7 kJ"),
         (2.75, "gCO2e", "2.75 g CO2e"),
         (0.914, "", "0.914"),
+        (0.914, "share", "0.914"),
+        (64.0, "prompts", "64 prompts"),
         (11.03, "×", "11.0×"),
         (98.74, "%", "98.7%"),
         (4.2e6, "answers", "4.20 million answers"),

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from rich.console import Console
-from sample import sample_record, sample_result
+from sample import refused_result, sample_record, sample_result
 
 from lightbulb.report.record import Result
 from lightbulb.report.text import print_summary
@@ -34,6 +34,12 @@ def test_the_summary_says_all_that_was_promised() -> None:
     ):
         assert fact in text, fact
     assert 9 <= len(text.strip().splitlines()) <= 16
+
+
+def test_a_refused_student_is_the_first_line() -> None:
+    text = printed(refused_result())
+    assert text.startswith("Refused: it costs more than a stock file, the adapted teacher (q4_0, llama.cpp)")
+    assert text.strip().splitlines()[-1].startswith("lightbulb ask runs/tickets/steps/teacher-q4_0-2/model.gguf")
 
 
 def test_the_command_can_be_copied_from_a_narrow_terminal() -> None:

@@ -81,6 +81,30 @@ def test_a_student_that_costs_more_does_not_pay() -> None:
     assert words.arithmetic(result) == ""
 
 
+def test_what_verify_found_reads_as_words() -> None:
+    share, nats = Figure(value=1.0, unit="share"), Figure(value=0.03, unit="nats")
+    found = words.verification(
+        sample_result(verify={"same_choice": share, "max_log_prob_difference": nats, "a_b": nats})
+    )
+    assert [name for name, _ in found] == [
+        "prompts with the same answer",
+        "difference in log-probability, largest",
+        "a b",
+    ]
+    assert (found[0][1].value, found[0][1].unit) == (100, "%") and found[1][1] == nats
+
+
+def test_names_in_sentences() -> None:
+    result = sample_result()
+    assert "with the adapted teacher (q4_0, llama.cpp), 11.0" in words.saving(result)
+    assert words.in_a_sentence(result.student) == "student"
+
+
+def test_machine_facts_that_are_bare_numbers_have_a_name() -> None:
+    lines = words.limits(sample_result(machine={"processor": "AMD EPYC", "threads used": "2"}))
+    assert any("this machine: AMD EPYC, threads used 2." in line for line in lines)
+
+
 def test_an_unmeasured_break_even_is_not_called_never() -> None:
     record = sample_record()
     record["student"]["joules_per_answer"] = None

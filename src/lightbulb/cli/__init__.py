@@ -7,10 +7,23 @@ import os
 import sys
 from collections.abc import Callable
 
+from lightbulb.cli.examining import doctor
+from lightbulb.cli.forecasting import forecast
+from lightbulb.cli.measuring import measure
+from lightbulb.cli.predicting import predict
 from lightbulb.cli.shrinking import ask, report, run, shrink
 from lightbulb.errors import LightbulbError
 
-VERBS: dict[str, Callable[..., None]] = {"shrink": shrink, "run": run, "ask": ask, "report": report}
+VERBS: dict[str, Callable[..., None]] = {
+    "doctor": doctor,
+    "measure": measure,
+    "predict": predict,
+    "forecast": forecast,
+    "shrink": shrink,
+    "run": run,
+    "ask": ask,
+    "report": report,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

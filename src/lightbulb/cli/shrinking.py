@@ -135,5 +135,5 @@ def report(folder: conf.Positional[Path], json: bool = False) -> None:
     """
     from lightbulb import api
 
-    page = api.report(folder)
+    page = api.render_report(folder)
     show({"report": str(page)}, json, lambda console: console.print(str(page)))

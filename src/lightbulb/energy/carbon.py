@@ -1,19 +1,24 @@
-"""Grams of CO2-equivalent from joules, location-based: energy x PUE x average intensity of the grid.
+"""Grams of CO2-equivalent from joules: energy x PUE x intensity.
 
-GHG Protocol Scope 2 (location-based); the operational term of SCI, ISO/IEC 21031. Contracts (market-based) and the
-making of the hardware (embodied) are not in it.
+Location-based (`grams_co2e`): the average intensity of the grid. Market-based: the intensity of the user's contract,
+certificates counted. `carbon` gives both side by side, as the GHG Protocol Scope 2 Guidance (2015) asks. `sci` is the
+rate of ISO/IEC 21031, with an optional share of the making of the hardware (embodied); contracts are not in it.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import quantiles
 
+from pydantic import BaseModel, ConfigDict
+
 from lightbulb.energy.tables import date_taken, read_table
 from lightbulb.errors import UserError
-from lightbulb.figures import Figure, Source
+from lightbulb.figures import Figure, Source, total
 
 JOULES_PER_KWH = 3.6e6
 SOURCES_DIFFER = 1.35  # country factors of different publishers differ by up to 35%
@@ -62,34 +67,161 @@ def grams_co2e(joules: Figure, zone: str | None, pue: float = 1.0) -> Figure:
     the 35% by which publishers differ. `pue` is the data centre's power usage effectiveness, 1 or more.
     Raises UserError for an unknown zone or a PUE below 1, ValueError for joules in another unit.
     """
+    return _grams(joules, grid_intensity(zone), pue)
+
+
+class Carbon(BaseModel):
+    """Grams of CO2e by both methods of GHG Protocol Scope 2; the value is None where an input is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    location_based: Figure
+    market_based: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What the user buys: the supplier's rate or the residual mix, in g CO2e per kWh, for the energy without
+    certificates, and the share of all energy, 0 to 1, that certificates cover, counted as 0 g. Raises UserError."""
+
+    grams_co2e_per_kwh: Figure
+    certified_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        rate = bounds(self.grams_co2e_per_kwh)
+        if rate is None or not 0.0 <= rate[0] <= rate[1] < math.inf:
+            raise UserError(
+                "a contract's intensity is a number of g CO2e per kWh, 0 or more",
+                where="--market-intensity",
+                mend="give your supplier's figure, e.g. --market-intensity 400",
+            )
+        if not 0.0 <= self.certified_share <= 1.0:
+            raise UserError(
+                f"a certified share of {self.certified_share:g}: it is a part of the energy, between 0 and 1",
+                where="--certified-share",
+                mend="e.g. --certified-share 0.6",
+            )
+
+    @property
+    def intensity(self) -> Figure:
+        """g CO2e per kWh over all energy."""
+        words = f"market-based, contract: {self.grams_co2e_per_kwh.value:g} g CO2e/kWh"
+        if self.certified_share:
+            words += f" for the part without certificates, 0 for the {100 * self.certified_share:g}% with"
+        return self.grams_co2e_per_kwh.scaled(1.0 - self.certified_share, "g CO2e/kWh", words)
+
+
+def carbon(joules: Figure, zone: str | None, pue: float = 1.0, contract: Contract | None = None) -> Carbon:
+    """Both methods side by side for `joules` (unit J). Without a contract the market-based value is None.
+
+    Raises what `grams_co2e` raises.
+    """
+    location = grams_co2e(joules, zone, pue)
+    if contract is None:
+        unknown = Figure(value=None, unit="g CO2e", source="derived", method="market-based: no contract given")
+        return Carbon(location_based=location, market_based=unknown)
+    return Carbon(location_based=location, market_based=_grams(joules, contract.intensity, pue))
+
+
+def embodied_grams(total_kilograms: Figure, time_share: float, resource_share: float = 1.0) -> Figure:
+    """M = TE x TS x RS of ISO/IEC 21031, in g CO2e.
+
+    total_kilograms: kg CO2e of making and disposing of the hardware. time_share: the time it is reserved over the span
+    of its life; above 1 it is replaced on the way. resource_share: the part of it that is reserved, 0 to 1.
+    Raises UserError for shares out of range.
+    """
+    if not 0.0 <= time_share < math.inf or not 0.0 < resource_share <= 1.0:
+        raise UserError(
+            f"embodied shares of {time_share:g} (time) and {resource_share:g} (resources) are out of range",
+            where="--hardware-years, --resource-share",
+            mend="e.g. --hardware-years 4 --resource-share 0.25",
+        )
+    words = (
+        f"M = {total_kilograms.value or 0:g} kg x {time_share:.3g} of its life x {resource_share:g} of its resources"
+    )
+    return total_kilograms.scaled(1000 * time_share * resource_share, "g CO2e", words)
+
+
+def sci(
+    joules: Figure,
+    zone: str | None,
+    *,
+    work: float = 1.0,
+    work_unit: str = "answer",
+    pue: float = 1.0,
+    embodied: Figure | None = None,
+) -> Figure:
+    """Software carbon intensity ((E x I) + M) / R, ISO/IEC 21031: g CO2e per unit of work.
+
+    joules: E, spent on `work` units (R). I is the grid's average: market-based instruments (certificates, power
+    purchase agreements, offsets) are excluded by the standard. embodied: M for the same work, of `embodied_grams`.
+    Raises what `grams_co2e` raises, ValueError for work that is not above 0 or M in another unit.
+    """
+    if not 0.0 < work < math.inf:
+        raise ValueError(f"work must be above 0, not {work}")
+    if embodied is not None and embodied.unit != "g CO2e":
+        raise ValueError(f"grams wanted, not {embodied.unit!r}")
+    operational = grams_co2e(joules, zone, pue)
+    parts = [operational] if embodied is None else [operational, embodied]
+    made = "M not given: operational only" if embodied is None else embodied.method
+    method = f"SCI, ISO/IEC 21031: ((E x I) + M) / R; I {operational.method}; {made}"
+    return total(parts, "g CO2e", method).scaled(1.0 / work, f"g CO2e/{work_unit}")
+
+
+def grid_intensity(zone: str | None) -> Figure:
+    """Average lifecycle intensity of the grid of `zone` (None: the world) in g CO2e per kWh, with the interval that
+    `grams_co2e` explains. Raises UserError for an unknown zone."""
+    low, value, high, words = _intensity(zone)
+    source: Source = "estimated" if zone is None else "derived"
+    return Figure(value=value, low=low, high=high, unit="g CO2e/kWh", source=source, method=words)
+
+
+def bounds(figure: Figure) -> tuple[float, float] | None:
+    """The ends of the interval, the value itself where there is none; None where nothing was measured."""
+    if figure.value is None:
+        return None
+    low, high = figure.low, figure.high
+    return figure.value if low is None else low, figure.value if high is None else high
+
+
+def product(factors: Sequence[Figure], unit: str, method: str) -> Figure:
+    """Product of independent figures. Its interval spans what any choice within theirs gives (interval ends multiply):
+    the widest that is possible. None when a factor is; no interval when no factor has one."""
+    scopes = {f.scope for f in factors if f.scope is not None}
+    scope = scopes.pop() if len(scopes) == 1 else None
+    source: Source = "estimated" if any(f.source == "estimated" for f in factors) else "derived"
+    value = low = high = 1.0
+    for factor in factors:
+        ends = bounds(factor)
+        if factor.value is None or ends is None:
+            return Figure(value=None, unit=unit, source="derived", scope=scope, method=method)
+        corners = [side * end for side in (low, high) for end in ends]
+        value, low, high = value * factor.value, min(corners), max(corners)
+    exact = all(f.low is None and f.high is None for f in factors)
+    return Figure(
+        value=value,
+        low=None if exact else low,
+        high=None if exact else high,
+        unit=unit,
+        source=source,
+        scope=scope,
+        method=method,
+    )
+
+
+def _grams(joules: Figure, intensity: Figure, pue: float) -> Figure:
     if joules.unit != "J":
         raise ValueError(f"joules wanted, not {joules.unit!r}")
-    if not 1.0 <= pue < float("inf"):
+    if not 1.0 <= pue < math.inf:
         raise UserError(
             f"a PUE of {pue:g}: it is total over computing energy, 1 or more",
             where="--pue",
             mend="leave it out (1.0), or give your data centre's, e.g. --pue 1.2",
         )
-    low, value, high, method = _intensity(zone)
-    if pue != 1.0:
-        method += f", PUE {pue:g}"
+    method = intensity.method + (f", PUE {pue:g}" if pue != 1.0 else "")
     if joules.value is None:
-        return Figure(
-            value=None, unit="g CO2e", source="derived", scope=joules.scope, method=f"{method}; energy not measured"
-        )
-    source: Source = "estimated" if zone is None or joules.source == "estimated" else "derived"
-    bottom = joules.value if joules.low is None else joules.low
-    top = joules.value if joules.high is None else joules.high
-    kwh = pue / JOULES_PER_KWH
-    return Figure(
-        value=joules.value * kwh * value,
-        low=bottom * kwh * low,
-        high=top * kwh * high,
-        unit="g CO2e",
-        source=source,
-        scope=joules.scope,
-        method=method,
-    )
+        method += "; energy not measured"
+    return product([joules.scaled(pue / JOULES_PER_KWH, "kWh"), intensity], "g CO2e", method)
 
 
 def _intensity(zone: str | None) -> tuple[float, float, float, str]:

@@ -5,14 +5,16 @@
         ...
     window.reading.joules
 
-With counters, joules are what the chips read between the window's edges, whoever used them. Without, they are the
-estimate of `energy.estimate` for this process alone. All of it adds up: the joules of two neighbouring windows are
-those of the window around both.
+Whose joules: with counters, they are what the chips read between the window's edges, whoever used them, and the method
+says which part of the machine's busy CPU time was ours. Without counters, they are the estimate of `energy.estimate`
+for the CPU seconds of this process alone. CPU seconds are those of this process, its threads and its ended children.
+All of it adds up: the joules of two neighbouring windows are those of the window around both.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import resource
 import threading
 import time
@@ -22,11 +24,15 @@ from types import TracebackType
 from typing import NamedTuple
 
 from lightbulb.energy.estimate import estimate_joules
-from lightbulb.energy.processor import threads_held
+from lightbulb.energy.processor import CpuTimes, Machine, machine_between, read_cpu_times, seconds_asleep, threads_held
 from lightbulb.energy.sensors import Discovery, Sensor, discover
+from lightbulb.energy.sensors.summing import sum_up, to_sum
 from lightbulb.figures import Figure
 
-_WIDEST_FIRST = ("wall", "machine", "board", "chip")
+__all__ = ["Meter", "Reading", "Window", "cpu_seconds_so_far", "to_sum"]
+
+STEAL_SHARE = 0.01  # above it, steal time is told
+SLEPT_SECONDS = 1.0
 _CPU_METHOD = "getrusage: this process with its threads, and its children that have ended"
 
 
@@ -36,16 +42,37 @@ def cpu_seconds_so_far() -> float:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
+def child_runs() -> bool:
+    """Whether this process has a child that it has not waited for. False where the system does not tell (macOS)."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # looks, and takes nothing
+    except ChildProcessError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one window took. `by_sensor` holds every sensor, also those left out of `joules` because another contains
-    them; it is empty when there is none."""
+    them; it is empty when there is none. `machine` is None where the system does not tell (no /proc/stat)."""
 
     name: str
     wall_seconds: float
     cpu_seconds: Figure
     joules: Figure
     by_sensor: dict[str, Figure]
+    machine: Machine | None = None
+
+
+class _Count(NamedTuple):
+    """A sensor at one moment: joules since its first reading (None when it does not answer), and how often it has
+    fallen and failed so far."""
+
+    joules: float | None
+    falls: int
+    misses: int
 
 
 class _Climb:
@@ -54,37 +81,40 @@ class _Climb:
     def __init__(self, sensor: Sensor):
         self.sensor = sensor
         self.trouble = ""
-        self._joules, self._falls = 0.0, 0
+        self._joules, self._falls, self._misses = 0.0, 0, 0
         self._last: float | None = None
 
-    def read(self) -> tuple[float | None, int]:
-        """(joules since the first reading, falls so far); None joules when the sensor does not answer."""
+    def read(self) -> _Count:
         try:
             raw = self.sensor.joules()
             if not math.isfinite(raw):
                 raise ValueError(f"reads {raw}")
         except Exception as e:  # a sensor may fail in any way; the work that is measured must not
-            self.trouble = str(e) or type(e).__name__
-            return None, self._falls
+            self.trouble = (str(e) or type(e).__name__).replace("\n", " ")
+            self._misses += 1
+            return _Count(None, self._falls, self._misses)
         step = 0.0 if self._last is None else raw - self._last
         if step < 0:
             self._falls += 1
         self._joules += max(0.0, step)
         self._last = raw
-        return self._joules, self._falls
+        return _Count(self._joules, self._falls, self._misses)
 
 
 class _Edge(NamedTuple):
     seconds: float
     cpu_seconds: float
-    counts: tuple[tuple[float | None, int], ...]  # of each sensor, in the meter's order
+    counts: tuple[_Count, ...]  # of each sensor, in the meter's order
+    machine: CpuTimes | None
+    asleep_seconds: float
 
 
 class Meter:
     """Opens windows. Only the run loop and the measure protocol should.
 
     sensors: None discovers them; an empty sequence means the estimate. threads: hardware threads held, for the
-    estimate; None asks the system. clock and cpu_clock: seconds. `remarks` says what cannot be read and why.
+    estimate; None asks the system. clock, cpu_clock and asleep: seconds; machine_clock: CPU seconds of everyone.
+    `remarks` says what cannot be read and why. Windows may be opened in any thread.
     """
 
     def __init__(
@@ -93,6 +123,8 @@ class Meter:
         *,
         clock: Callable[[], float] = time.perf_counter,
         cpu_clock: Callable[[], float] = cpu_seconds_so_far,
+        machine_clock: Callable[[], CpuTimes | None] = read_cpu_times,
+        asleep: Callable[[], float] = seconds_asleep,
         threads: int | None = None,
     ):
         found = discover() if sensors is None else Discovery(tuple(sensors))
@@ -101,7 +133,7 @@ class Meter:
             raise ValueError("two sensors of one name")
         self.threads = threads or threads_held()
         self._climbs = tuple(_Climb(s) for s in self.sensors)
-        self._clock, self._cpu_clock = clock, cpu_clock
+        self._clock, self._cpu_clock, self._machine_clock, self._asleep = clock, cpu_clock, machine_clock, asleep
         self._lock = threading.RLock()
         self._open: list[Window] = []
         self._stop_polling = threading.Event()
@@ -126,7 +158,7 @@ class Meter:
     def _edge(self) -> _Edge:
         with self._lock:
             counts = tuple(climb.read() for climb in self._climbs)
-            return _Edge(self._clock(), self._cpu_clock(), counts)
+            return _Edge(self._clock(), self._cpu_clock(), counts, self._machine_clock(), self._asleep())
 
     def _enter(self, window: Window) -> _Edge:
         with self._lock:
@@ -145,19 +177,22 @@ class Meter:
 
     def _start_polling(self) -> None:
         """Counters wrap and power has to be sampled: read them now and then while a window is open."""
-        pauses = [s.poll_seconds for s in self.sensors if s.poll_seconds is not None]
-        if pauses:
-            self._stop_polling = threading.Event()
+        self._stop_polling = threading.Event()
+        for pause in {s.poll_seconds for s in self.sensors if s.poll_seconds is not None}:
+            climbs = [c for c in self._climbs if c.sensor.poll_seconds == pause]
             threading.Thread(
-                target=self._poll, args=(min(pauses), self._stop_polling), name="lightbulb-meter", daemon=True
+                target=self._poll, args=(climbs, pause, self._stop_polling), name="lightbulb-meter", daemon=True
             ).start()
 
-    def _poll(self, pause_seconds: float, stop: threading.Event) -> None:
-        while not stop.wait(pause_seconds):
+    def _poll(self, climbs: Sequence[_Climb], pause_seconds: float, stop: threading.Event) -> None:
+        while True:
+            for climb in climbs:
+                climb.sensor.poll()  # may take long: not while others wait for the lock
+            if stop.wait(pause_seconds):
+                return
             with self._lock:
-                for climb in self._climbs:
-                    if climb.sensor.poll_seconds is not None:
-                        climb.read()
+                for climb in climbs:
+                    climb.read()
 
 
 class Window:
@@ -190,79 +225,79 @@ class Window:
         self._reading = self._until(self._meter._leave(self))
 
     def _until(self, end: _Edge) -> Reading:
-        joules, by_sensor = _joules(self._meter, self._start, end)
+        start = self._start
+        seconds, cpu_seconds = _elapsed(start.seconds, end.seconds), _elapsed(start.cpu_seconds, end.cpu_seconds)
+        machine = None
+        if start.machine is not None and end.machine is not None:
+            asleep = end.asleep_seconds - start.asleep_seconds
+            machine = machine_between(start.machine, end.machine, cpu_seconds, asleep)
         cpu = Figure(
-            value=_elapsed(self._start.cpu_seconds, end.cpu_seconds), unit="s", scope="process", method=_CPU_METHOD
+            value=cpu_seconds, unit="s", scope="process", method="; ".join([_CPU_METHOD, *_cpu_notes(machine)])
         )
-        return Reading(self.name, _elapsed(self._start.seconds, end.seconds), cpu, joules, by_sensor)
+        joules, by_sensor = _joules(self._meter, start, end, seconds, cpu_seconds, machine)
+        return Reading(self.name, seconds, cpu, joules, by_sensor, machine)
 
 
 def _elapsed(start: float, end: float) -> float:
     return max(0.0, end - start)
 
 
-def _joules(meter: Meter, start: _Edge, end: _Edge) -> tuple[Figure, dict[str, Figure]]:
+def _cpu_notes(machine: Machine | None) -> list[str]:
+    """What has to be known about the CPU seconds of a window."""
+    notes = []
+    if machine is not None and machine.own_share is not None:
+        notes.append(f"{machine.own_share:.0%} of the machine's busy CPU time")
+    if machine is not None and machine.steal_share > STEAL_SHARE:
+        notes.append(
+            f"other virtual machines stole {machine.steal_share:.0%} of the CPU time: not ours, though a kernel "
+            f"without paravirtual time accounting counts a part of it here"
+        )
+    if child_runs():
+        notes.append("a child process still runs: its CPU seconds are not in it")
+    return notes
+
+
+def _joules(
+    meter: Meter, start: _Edge, end: _Edge, seconds: float, cpu_seconds: float, machine: Machine | None
+) -> tuple[Figure, dict[str, Figure]]:
     """The window's joules, and those of each sensor."""
     if not meter.sensors:
-        return estimate_joules(
-            _elapsed(start.cpu_seconds, end.cpu_seconds), _elapsed(start.seconds, end.seconds), meter.threads
-        ), {}
+        return estimate_joules(cpu_seconds, seconds, meter.threads), {}
     by_sensor = {
         climb.sensor.name: _of_sensor(climb, first, last)
         for climb, first, last in zip(meter._climbs, start.counts, end.counts, strict=True)
     }
-    return _sum(meter.sensors, by_sensor), by_sensor
+    joules = sum_up(meter.sensors, by_sensor)
+    if notes := _whose(machine):
+        joules = joules.model_copy(update={"method": "; ".join([joules.method, *notes])})
+    return joules, by_sensor
 
 
-def _of_sensor(climb: _Climb, start: tuple[float | None, int], end: tuple[float | None, int]) -> Figure:
-    sensor, (first, falls_before), (last, falls) = climb.sensor, start, end
+def _whose(machine: Machine | None) -> list[str]:
+    """What has to be known about joules of everyone."""
+    notes = []
+    if machine is not None and machine.own_share is not None:
+        notes.append(f"ours was {machine.own_share:.0%} of the machine's busy CPU time")
+    if machine is not None and machine.asleep_seconds > SLEPT_SECONDS:
+        notes.append(f"the machine slept {machine.asleep_seconds:.0f} s, which the seconds leave out")
+    return notes
+
+
+def _of_sensor(climb: _Climb, start: _Count, end: _Count) -> Figure:
+    sensor = climb.sensor
     method = f"{sensor.name}: counter read at both edges"
-    if first is None or last is None:
+    if start.joules is None or end.joules is None:
         return Figure(value=None, unit="J", scope=sensor.scope, method=f"{method}; it did not answer ({climb.trouble})")
-    if falls > falls_before:
-        method += f"; it fell {falls - falls_before} time(s), which counts as no joules: too low"
-    return Figure(value=last - first, unit="J", scope=sensor.scope, method=method)
-
-
-def to_sum(sensors: Sequence[Sensor]) -> list[Sensor]:
-    """The sensors to add so that nothing counts twice: one that contains all others, else those of the narrowest
-    scope that no other of them contains."""
-    for sensor in sorted(sensors, key=lambda s: _WIDEST_FIRST.index(s.scope)):
-        if all(other is sensor or _contains(sensor, other) for other in sensors):
-            return [sensor]
-    narrowest = max((s.scope for s in sensors), key=_WIDEST_FIRST.index)
-    peers = [s for s in sensors if s.scope == narrowest]
-    return [s for s in peers if not any(other is not s and _contains(other, s) for other in peers)]
-
-
-def _contains(outer: Sensor, inner: Sensor) -> bool:
-    return "*" in outer.contains or inner.name in outer.contains
-
-
-def _sum(sensors: Sequence[Sensor], by_sensor: dict[str, Figure]) -> Figure:
-    used = to_sum(sensors)
-    figures = [by_sensor[s.name] for s in used]
-    method = f"{' + '.join(s.name for s in used)}, everything that ran there; leaves out {_left_out(used)}"
-    notes = [f.method for f in figures if ";" in f.method]
-    values = [f.value for f in figures if f.value is not None]
-    for outer in used:
-        inside = [by_sensor[s.name].value for s in sensors if s is not outer and _contains(outer, s)]
-        if values and sum(v for v in inside if v is not None) > sum(values):
-            notes.append(f"{outer.name} read less than what it contains: do not trust it, see by_sensor")
-    value = sum(values) if len(values) == len(figures) else None
-    return Figure(value=value, unit="J", scope=used[0].scope, method="; ".join([method, *notes]))
-
-
-def _left_out(used: Sequence[Sensor]) -> str:
-    kinds = {s.name.split("-")[0] for s in used}
-    match used[0].scope:
-        case "chip":
-            chips = {"package": "CPU", "dram": "memory", "gpu": "any GPU"}
-            return ", ".join(
-                [*(words for kind, words in chips.items() if kind not in kinds), "board, disks, fans and power supply"]
-            )
-        case "board":
-            return "cards that the board does not feed, disks, fans and power supply"
-        case "machine":
-            return "losses of the power supply"
-    return "nothing behind the plug"
+    if end.falls > start.falls:
+        method += f"; it fell {end.falls - start.falls} time(s), which counts as no joules: too low"
+    if end.misses > start.misses:
+        method += f"; {end.misses - start.misses} readings in between failed ({climb.trouble})"
+    joules, step = end.joules - start.joules, sensor.resolution_joules
+    return Figure(
+        value=joules,
+        low=max(0.0, joules - step) if step else None,
+        high=joules + step if step else None,
+        unit="J",
+        scope=sensor.scope,
+        method=method,
+    )

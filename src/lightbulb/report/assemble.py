@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightbulb.artifact import Artifact
@@ -10,20 +12,11 @@ from lightbulb.energy.protocol import ratio
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.ledger import Cost
+from lightbulb.models.origin import Origin
 from lightbulb.passes.evaluate import predictions_of, retention_of, right_of
 from lightbulb.recipe import Execution, Recipe
-from lightbulb.report.record import (
-    Candidate,
-    Counts,
-    Difference,
-    LedgerRow,
-    Making,
-    Quantity,
-    Ratio,
-    Result,
-    Scored,
-    Verdict,
-)
+from lightbulb.report.judge import best_rival, break_even, refusal, saving, stand_ins, verdict
+from lightbulb.report.record import Candidate, Counts, Difference, LedgerRow, Making, Quantity, Ratio, Result, Scored
 from lightbulb.search.steps import STOCK
 from lightbulb.store import read_json
 from lightbulb.tasks.metrics import higher_is_better
@@ -32,7 +25,6 @@ from lightbulb.tasks.task import Task
 if TYPE_CHECKING:
     from lightbulb.search.choose import Choice
 
-WITHIN = 0.01  # a stock quantization counts as a rival when it scores within one point of the teacher
 SHOWN = 12  # examples in the report
 
 
@@ -42,6 +34,7 @@ def assemble(
     goal: Goal,
     recipe: Recipe,
     *,
+    base: Origin,
     command: str,
     versions: dict[str, str],
     machine: dict[str, str],
@@ -49,15 +42,17 @@ def assemble(
     made, task, run = execution.made, execution.run.task, execution.run
     gguf = f"{choice.student}-gguf"
     teacher, *baselines = [scored(made, f"teacher-{q}", f"adapted teacher, {q}, llama.cpp") for q in STOCK]
-    student = scored(made, gguf, f"student, {choice.layers} layers, {choice.grid}").model_copy(
-        update={"path": "model.gguf"}
-    )
-    rival = best_rival(teacher, baselines, task.metric)
+    student = scored(made, gguf, f"student, {choice.layers} layers, {choice.grid}")
+    rivals = stand_ins(teacher, baselines, goal.keep, task.metric)
+    refused = refusal(student, rivals, lambda rival: saving(ratios(made, rival, student)))
+    rival = refused[0] if refused else best_rival(teacher, baselines, task.metric)
+    if not refused:
+        student = student.model_copy(update={"path": "model.gguf"})
     retention = retention_of(task, made[f"{gguf}-test"], made["teacher-f16-test"])
     spent = run.spent()
-    out = str(run.folder)
     return Result(
         verdict=verdict(retention, goal.keep),
+        refused=refused[1] if refused else None,
         task=task.name,
         kind=task.kind,
         metric=task.metric,
@@ -66,10 +61,11 @@ def assemble(
         teacher=teacher,
         baselines=baselines,
         student=student,
+        base=base,
         compare_with=rival.name,
         retention=retention,
         making=making(spent, goal),
-        break_even_answers=break_even(spent.joules, rival, student),
+        break_even_answers=break_even(spent.joules, rival, student, saved(made, rival)),
         ratios=[
             r for against in {m.name: m for m in (rival, teacher)}.values() for r in ratios(made, against, student)
         ],
@@ -86,7 +82,7 @@ def assemble(
         counts=counts(task, made, gguf),
         examples=differences(task, made, gguf),
         findings=list(task.findings),
-        use=[f'lightbulb ask {out} "{example_prompt(task)}"'],
+        use=[f'lightbulb ask {answering(run.folder, rival if refused else None)} "{example_prompt(task)}"'],
         versions=versions,
         machine=machine,
         command=command,
@@ -100,8 +96,9 @@ def making(spent: Cost, goal: Goal) -> Making:
 
 def verification(verify: Artifact) -> dict[str, Figure]:
     method = "exported file in llama.cpp against the trained model in float32"
+    units = {"prompts": "prompts", "mean_log_prob_difference": "nats", "max_log_prob_difference": "nats"}
     return {
-        name: Figure(value=value, unit="prompts" if name == "prompts" else "", method=method)
+        name: Figure(value=value, unit=units.get(name, "share"), method=method)
         for name, value in verify.facts.items()
         if isinstance(value, (int, float))
     }
@@ -118,37 +115,32 @@ def scored(made: dict[str, Artifact], label: str, name: str) -> Scored:
         for side in ("prompt", "output")
     }
     score = Figure(**test["score"])
-    return Scored(name=name, runtime="llamacpp", score=score, bytes=made[label].bytes).model_copy(
+    file = made[label].gguf
+    path = str(file.relative_to(file.parents[2]))  # steps/LABEL-KEY/model.gguf
+    return Scored(name=name, runtime="llamacpp", path=path, score=score, bytes=made[label].bytes).model_copy(
         update=costs | per_answer
     )
 
 
-def best_rival(teacher: Scored, baselines: list[Scored], metric: str) -> Scored:
-    """The stock file with the fewest CPU seconds among those within one point of the teacher; else the teacher."""
-    sign = 1 if higher_is_better(metric) else -1
-
-    def near(m: Scored) -> bool:
-        return m.score.value is not None and sign * (m.score.value - (teacher.score.value or 0)) >= -WITHIN
-
-    rivals = [m for m in baselines if near(m)] or [teacher]
-    return min(rivals, key=lambda m: m.cpu_seconds_per_answer.value)  # type: ignore[union-attr, arg-type, return-value]
+def trials_of(made: dict[str, Artifact], before: Scored, what: str) -> list[tuple[float, float]]:
+    """(before, student) of every trial; empty where it was not measured. what: "cpu_seconds" or "joules"."""
+    trials = read_json(made["costs"].path / "trials.json")
+    old, new = (trials[role][what] for role in ("teacher-" + before.name.split(", ")[1], "student"))
+    return list(zip(old, new, strict=True)) if old and new else []
 
 
-def verdict(retention: Figure, keep: float) -> Verdict:
-    """kept: the whole interval is at or above the floor; not-kept: all of it is below; else within noise."""
-    if retention.low is not None and retention.low >= keep:
-        return "kept"
-    return "not-kept" if retention.high is not None and retention.high < keep else "within-noise"
+def saved(made: dict[str, Artifact], before: Scored) -> list[float]:
+    """Joules an answer, before - student, trial by trial."""
+    return [old - new for old, new in trials_of(made, before, "joules")]
 
 
 def ratios(made: dict[str, Artifact], before: Scored, student: Scored) -> list[Ratio]:
-    trials = read_json(made["costs"].path / "trials.json")
-    old, new = trials["teacher-" + before.name.split(", ")[1]], trials["student"]
     how = "median over trials, before / after, paired"
-    cpu = ratio(old["cpu_seconds"], new["cpu_seconds"], how)
-    found: list[tuple[str, Quantity, Figure]] = [("CPU seconds per answer", "cpu_seconds_per_answer", cpu)]
-    if old["joules"] and new["joules"]:
-        energy = ratio(old["joules"], new["joules"], how)
+    found: list[tuple[str, Quantity, Figure]] = [
+        ("CPU seconds per answer", "cpu_seconds_per_answer", paired(trials_of(made, before, "cpu_seconds"), how))
+    ]
+    if joules := trials_of(made, before, "joules"):
+        energy = paired(joules, how)
         if before.joules_per_answer and before.joules_per_answer.source == "estimated":
             how += "; both are estimates with the same watts, which cancel"
             energy = energy.model_copy(update={"source": "estimated", "method": how})
@@ -162,30 +154,13 @@ def ratios(made: dict[str, Artifact], before: Scored, student: Scored) -> list[R
     ]
 
 
-def break_even(making: Figure, before: Scored, after: Scored) -> Figure:
-    """Answers after which the joules saved equal the joules of making. The watts behind both sides come from one model
-    or one counter, so the interval is that of the costs of an answer alone."""
-    old, new = before.joules_per_answer, after.joules_per_answer
-    unit, method = "answers", "joules of making / (joules per answer before - after)"
-    if making.value is None or old is None or new is None or old.value is None or new.value is None:
-        return Figure(value=None, unit=unit, method=f"{method}; joules were not measured")
-    if old.value <= new.value:
-        return Figure(value=None, unit=unit, source="derived", method=f"{method}; an answer does not cost less")
-    value = making.value / (old.value - new.value)
-    spread = [
-        getattr(m.cpu_seconds_per_answer, end) / m.cpu_seconds_per_answer.value  # type: ignore[union-attr]
-        for m in (before, after)
-        for end in ("low", "high")
-    ]
-    return Figure(
-        value=value,
-        low=value * min(spread),
-        high=value * max(spread),
-        unit=unit,
-        source="estimated" if making.source == "estimated" else "derived",
-        scope=making.scope,
-        method=method,
-    )
+def paired(trials: list[tuple[float, float]], method: str) -> Figure:
+    return ratio([old for old, _ in trials], [new for _, new in trials], method)
+
+
+def answering(folder: Path, stock: Scored | None) -> str:
+    """What `lightbulb ask` is given: the run folder, or the stock file that is used instead; quoted for a shell."""
+    return shlex.quote(str(folder / stock.path if stock and stock.path else folder))
 
 
 def ledger_row(execution: Execution, artifact: Artifact) -> LedgerRow:

@@ -8,28 +8,21 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from lightbulb.energy.exports import co2_eq_emissions
 from lightbulb.report import units, words
 from lightbulb.report.record import Result, Scored
 
 _TASK_TYPES = {"choose": "text-classification", "generate": "text-generation", "text": "text-generation"}
 
 
-def render_card(
-    result: Result,
-    *,
-    name: str | None = None,
-    base_model: str | None = None,
-    licence: str | None = None,
-    region: str | None = None,
-) -> str:
-    """name: heading of the card. base_model: a hub id. licence: its SPDX id in lower case. region: where it was made.
-    What is not known is left out."""
-    front = front_matter(result, base_model=base_model, licence=licence, region=region)
+def render_card(result: Result, *, name: str | None = None, region: str | None = None) -> str:
+    """name: heading of the card. region: where it was made. What is not known is left out."""
+    front = front_matter(result, region=region)
     title = name or f"{result.task}, small"
     parts = [
         f"---\n{_yaml(front)}---",
         f"# {_inline(title)}",
-        _opening(result, base_model),
+        _opening(result),
         _energy(result),
         _how_to_use(result),
         _kept(result),
@@ -38,33 +31,25 @@ def render_card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def front_matter(result: Result, *, base_model: str | None, licence: str | None, region: str | None) -> dict[str, Any]:
-    """The YAML block as a dict."""
+def front_matter(result: Result, *, region: str | None) -> dict[str, Any]:
+    """The YAML block as a dict. A refused student has no scores in it: the file is not handed out."""
     front: dict[str, Any] = {
-        "license": licence,
-        "base_model": base_model,
+        "license": result.base.license if result.base else None,
+        "base_model": result.base.repo if result.base else None,
         "pipeline_tag": "text-generation",
         "tags": ["lightbulb", "gguf", "energy", "compression"],
         "metrics": [result.metric],
         "co2_eq_emissions": _emissions(result, region),
-        "model-index": _model_index(result),
+        "model-index": None if result.refused else _model_index(result),
     }
     return {key: value for key, value in front.items() if value is not None}
 
 
 def _emissions(result: Result, region: str | None) -> dict[str, Any] | None:
-    grams = result.making.grams_co2e
-    if grams is None or grams.value is None:
+    grams, processor = result.making.grams_co2e, result.machine.get("processor")
+    if grams is None:
         return None
-    method = f", {grams.method}" if grams.method else ""
-    facts = {
-        "emissions": float(f"{grams.value:.4g}"),
-        "training_type": "fine-tuning",
-        "source": f"lightbulb: {units.text(grams, source=True)}{method}",
-        "geographical_location": region,
-        "hardware_used": result.machine.get("processor"),
-    }
-    return {key: value for key, value in facts.items() if value is not None}
+    return co2_eq_emissions(grams, training_type="fine-tuning", geographical_location=region, hardware_used=processor)
 
 
 def _model_index(result: Result) -> list[dict[str, Any]] | None:
@@ -104,18 +89,27 @@ def _flat(value: Any) -> Any:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def _opening(result: Result, base_model: str | None) -> str:
-    of = f" It was made from {_inline(base_model)}." if base_model else ""
-    proof = _inline(f"{words.verdict(result)} {words.saving(result)}")
+def _opening(result: Result) -> str:
+    base = (result.base.repo or result.base.name) if result.base else ""
+    of = f" It was made from {_inline(base)}." if base else ""
+    if result.refused:
+        return (
+            f"**{words.heading(result)}.** {_inline(words.refused(result))}\n\nA model for one task, "
+            f"{_inline(result.task)} ({result.kind}), was made and measured by lightbulb; this is its record.{of} "
+            f"{_inline(words.verdict(result))}"
+        )
     return (
-        f"**{words.HEADINGS[result.verdict]}.** {proof}\n\nA model for one task, {_inline(result.task)} "
-        f"({result.kind}), made by lightbulb to do that work for the fewest joules.{of}"
+        f"**{words.heading(result)}.** {_inline(f'{words.verdict(result)} {words.saving(result)}')}\n\n"
+        f"A model for one task, {_inline(result.task)} ({result.kind}), made by lightbulb to do that work for the "
+        f"fewest joules.{of}"
     )
 
 
 def _energy(result: Result) -> str:
     rival, student = words.compared(result), result.student
-    rows = [["", f"before: {rival.name}", "after: this model", "before / after"]]
+    rows = [
+        ["", f"before: {rival.name}", "after: the student" if result.refused else "after: this model", "before / after"]
+    ]
     for quantity in ("cpu_seconds_per_answer", "joules_per_answer", "bytes"):
         rows.append(
             [
@@ -137,7 +131,7 @@ def _energy(result: Result) -> str:
 
 
 def _how_to_use(result: Result) -> str:
-    file = result.student.path or "model.gguf"
+    file = (words.compared(result) if result.refused else result.student).path or "model.gguf"
     tokens = 1 if result.kind == "choose" else 256
     commands = list(result.use) or [f'lightbulb ask {_shell(file)} "..."']
     if not any("llama-" in command for command in commands):
@@ -146,16 +140,14 @@ def _how_to_use(result: Result) -> str:
     lines = "\n".join(" ".join(command.split("\n")) for command in commands)
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`{3,}", lines)), default=2))
     note = "\n\nAn answer is one token: `-n 1` is all it takes." if result.kind == "choose" else ""
-    return f"## How to use it\n\n{fence}sh\n{lines}\n{fence}{note}"
+    title = "What to use instead" if result.refused else "How to use it"
+    return f"## {title}\n\n{fence}sh\n{lines}\n{fence}{note}"
 
 
 def _kept(result: Result) -> str:
     rows = [["model", words.name_of_metric(result), "file", "CPU time per answer", "energy per answer"]]
     rows += [_model_row(model) for model in result.models]
-    lines = [
-        f"- {_inline(name.replace('_', ' '))}: {units.text(figure, source=True)}"
-        for name, figure in result.verify.items()
-    ]
+    lines = [f"- {_inline(name)}: {units.text(f, source=True)}" for name, f in words.verification(result)]
     agreement = "\n\nThe exported file against the model that was trained:\n\n" + "\n".join(lines) if lines else ""
     return (
         f"## What was kept\n\nRetention: {units.text(units.percent(result.retention), source=True)}, asked for "

@@ -46,9 +46,10 @@ def _environment() -> Environment:
 
 
 def _facts(result: Result) -> dict[str, Any]:
-    quantity = plots.cost_quantity(result)
+    quantities = plots.quantities(result)
     return {
-        "heading": words.HEADINGS[result.verdict],
+        "heading": words.heading(result),
+        "refused": words.refused(result),
         "floor": words.floor_text(result),
         "verdict": words.verdict(result),
         "saving": words.saving(result),
@@ -58,8 +59,9 @@ def _facts(result: Result) -> dict[str, Any]:
         "rival": words.compared(result),
         "before_after": before_after(result),
         "models": model_rows(result),
-        "plotly": _plotly_script() if quantity else "",
-        "cost_plot": plots.score_against(result, quantity) if quantity else "",
+        "plotly": _plotly_script() if quantities else "",
+        "plots": [plots.score_against(result, quantity) for quantity in quantities],
+        "verification": words.verification(result),
         "unlisted": unlisted(result),
         "methods": methods(result),
         "recipe": [recipe_step(step) for step in result.recipe],
@@ -132,11 +134,11 @@ def methods(result: Result) -> list[tuple[str, list[str]]]:
     return list(found.items())
 
 
-def recipe_step(step: dict[str, Any]) -> tuple[str, dict[str, Any], str]:
-    """(pass, parameters, key) of one step; parameters may stand beside the name, as in a recipe's TOML."""
-    rest = {k: v for k, v in step.items() if k not in ("pass", "name", "key", "parameters")}
+def recipe_step(step: dict[str, Any]) -> tuple[str, str, dict[str, Any], str]:
+    """(pass, label, parameters, key) of one step; parameters may stand beside the name, as in a recipe's TOML."""
+    rest = {k: v for k, v in step.items() if k not in ("pass", "name", "label", "key", "parameters")}
     name = str(step.get("pass", step.get("name", "?")))
-    return name, {**rest, **step.get("parameters", {})}, str(step.get("key", ""))
+    return name, str(step.get("label", "")), {**rest, **step.get("parameters", {})}, str(step.get("key", ""))
 
 
 def clipped(text: str, length: int = 600) -> str:
@@ -147,6 +149,8 @@ def plain(value: Any) -> str:
     """A parameter as it stands in TOML: true, not True; no quotes."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return f"({', '.join(f'{k} {plain(v)}' for k, v in value.items())})"
     if isinstance(value, list | tuple):
         return ", ".join(plain(v) for v in value)
     return str(value)

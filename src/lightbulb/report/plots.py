@@ -38,10 +38,12 @@ def points(result: Result, quantity: Quantity) -> list[tuple[str, str, Scored, F
     return found
 
 
-def cost_quantity(result: Result) -> Quantity | None:
-    """CPU seconds, which are measured, before joules; None where fewer than two models have either."""
-    quantities: tuple[Quantity, ...] = ("cpu_seconds_per_answer", "joules_per_answer")
-    return next((q for q in quantities if len(points(result, q)) >= 2), None)
+def quantities(result: Result) -> list[Quantity]:
+    """What the score is drawn against: CPU seconds, which are measured, or else joules; and bytes. Each where two
+    models or more have it."""
+    costs: tuple[Quantity, ...] = ("cpu_seconds_per_answer", "joules_per_answer")
+    drawn = [q for q in costs if len(points(result, q)) >= 2][:1]
+    return [*drawn, "bytes"] if len(points(result, "bytes")) >= 2 else drawn
 
 
 def floor(result: Result) -> float | None:
@@ -53,9 +55,10 @@ def floor(result: Result) -> float | None:
 
 
 def ticks(low: float, high: float, unit: str) -> tuple[list[float], list[str]]:
-    """1, 2 and 5 of each decade between low and high, in human units; only the decades where there are many."""
+    """1, 2 and 5 of each decade between low and high, in human units; fewer where a phone has no room for them."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if len(decades) <= 3 else (1,)
+    wide = math.log10(high / low)
+    steps = (1, 2, 5) if wide < 1.7 else (1, 3) if wide < 2.7 else (1,)
     values = [step * 10.0**d for d in decades for step in steps if low <= step * 10.0**d <= high]
     scaled = [(v, *units.scale(v * 1.0000001, unit)) for v in values]
     return values, [f"{v / factor:.3g} {symbol}".strip() for v, factor, symbol in scaled]
@@ -130,13 +133,13 @@ def score_against(result: Result, quantity: Quantity) -> str:
     costs = [cost.value for *_, cost in found if cost.value is not None]
     stacked = levels(costs)
     low, high = score_range(result, quantity, max((level or 0 for level in stacked), default=0))
-    _add_labels(plot, found, stacked, low, high)
+    _add_labels(plot, found, stacked, low, high, sizes=quantity != "bytes")
     _add_axes(plot, result, quantity, costs, [low, high])
     return str(
         plot.to_html(
             full_html=False,
             include_plotlyjs=False,
-            default_height="400px",
+            default_height="380px",
             div_id=f"plot-{quantity}",
             config={"displayModeBar": False, "responsive": True, "scrollZoom": False},
         )
@@ -144,13 +147,20 @@ def score_against(result: Result, quantity: Quantity) -> str:
 
 
 def _add_labels(
-    plot: Any, found: list[tuple[str, str, Scored, Figure]], stacked: list[int | None], low: float, high: float
+    plot: Any,
+    found: list[tuple[str, str, Scored, Figure]],
+    stacked: list[int | None],
+    low: float,
+    high: float,
+    sizes: bool,
 ) -> None:
-    """A lone point is named right above its interval; neighbours are named at the top, each with a line down to it."""
+    """A lone point is named right above its interval; neighbours are named at the top, each with a line down to it.
+    sizes: whether the names say how large the file is."""
     line_height = 0.06 * (high - low)
     top = high - line_height * (1 + max((level or 0 for level in stacked), default=0))
+    left, right = _ends([cost.value for *_, cost in found if cost.value])
     for (role, label, model, cost), level in zip(found, stacked, strict=True):
-        text = html.escape(label) + (f", {units.quantity(model.bytes, 'B')}" if model.bytes else "")
+        text = html.escape(label) + (f", {units.quantity(model.bytes, 'B')}" if sizes and model.bytes else "")
         score, x = model.score, cost.value or 1.0
         above = score.high if score.high is not None else (score.value or 0.0)
         y = above if level is None else top + level * line_height
@@ -164,19 +174,26 @@ def _add_labels(
                 layer="below",
                 line={"color": COLOURS[role], "width": 1, "dash": "dot"},
             )
+        across = math.log(x / left) / math.log(right / left)
+        anchor = "right" if level is not None or across > 0.7 else "left" if across < 0.3 else "center"
         plot.add_annotation(
             x=math.log10(x),
             y=y,
             text=text,
             showarrow=False,
             yanchor="bottom",
-            xanchor="center" if level is None else "right",
-            xshift=0 if level is None else -3,
+            xanchor=anchor,
+            xshift=-3 if level is not None else {"left": -10, "center": 0, "right": 10}[anchor],
         )
 
 
+def _ends(costs: list[float]) -> tuple[float, float]:
+    """Ends of the cost axis: room for the labels of the outermost points."""
+    return min(costs) / 2, max(costs) * 1.5
+
+
 def _add_axes(plot: Any, result: Result, quantity: Quantity, costs: list[float], scores: list[float]) -> None:
-    low, high = min(costs) / 2, max(costs) * 1.5  # room for the labels of the outermost points
+    low, high = _ends(costs)
     values, texts = ticks(low, high, _UNITS[quantity])
     plot.update_layout(
         margin={"l": 60, "r": 12, "t": 12, "b": 48},
@@ -190,6 +207,7 @@ def _add_axes(plot: Any, result: Result, quantity: Quantity, costs: list[float],
         range=[math.log10(low), math.log10(high)],
         tickvals=values,
         ticktext=texts,
+        tickangle=0,
         title=f"{TITLES[quantity]}, log scale",
         fixedrange=True,
         zeroline=False,

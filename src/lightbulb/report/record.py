@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
+from lightbulb.models.origin import Origin
 from lightbulb.store import read_json, write_json
 from lightbulb.tasks.task import Kind
 
@@ -25,7 +26,7 @@ class Record(BaseModel):
 class Scored(Record):
     """One model file: how well it does the task and what an answer costs in `runtime`. Figures are per answer.
 
-    bytes: size of the model file, counted. path: relative to the run folder, None for what was not kept.
+    bytes: size of the model file, counted. path: relative to the run folder, None where that is not known.
     """
 
     name: str = ""
@@ -103,6 +104,8 @@ class Ratio(Record):
 class Result(Record):
     """`result.json`.
 
+    verdict: about quality alone. refused: why the student must not be used although it was made and measured: it costs
+    no less energy than a stock file that would do; None when it may be used. base: the model that it was made from.
     retention: student score / adapted teacher score on the same test items (inverted where lower is better).
     keep: the floor that was asked for. break_even_answers: its value is null when the making is never paid back.
     compare_with: name of the baseline that before / after speaks of; without it `compared` chooses.
@@ -110,6 +113,7 @@ class Result(Record):
     """
 
     verdict: Verdict
+    refused: str | None = None
     task: str
     kind: Kind
     metric: str
@@ -118,6 +122,7 @@ class Result(Record):
     teacher: Scored
     baselines: list[Scored] = []
     student: Scored
+    base: Origin | None = None
     compare_with: str | None = None
     retention: Figure
     making: Making

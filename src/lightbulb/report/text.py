@@ -40,11 +40,18 @@ def render_summary(result: Result, *, report: Path | str | None = None) -> Rende
     line("pay-back", words.pay_back(result))
     if report is not None:
         line("report", str(report))
-    return Group(Text(words.HEADINGS[result.verdict], style=_STYLES[result.verdict]), grid)
+    return Group(_first_line(result), grid)
+
+
+def _first_line(result: Result) -> Text:
+    if result.refused:
+        return Text(f"{words.heading(result)}: {result.refused}", style=_STYLES["not-kept"])
+    return Text(words.heading(result), style=_STYLES[result.verdict])
 
 
 def print_summary(result: Result, console: Console, *, report: Path | str | None = None) -> None:
-    """Prints the summary, then the command that uses the model: never wrapped, so that it can be copied."""
+    """Prints the summary, then the command that uses the model (of a refused run: the stock file), never wrapped, so
+    that it can be copied."""
     console.print(render_summary(result, report=report))
     for command in result.use[:1]:
         console.print(Text(command, style="bold"), soft_wrap=True)

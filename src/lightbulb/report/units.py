@@ -36,6 +36,7 @@ _LADDERS: dict[str, tuple[tuple[float, str], ...]] = {
     "answers": ((1, "answers"), (1e6, "million answers"), (1e9, "billion answers"), (1e12, "trillion answers")),
 }
 _LADDERS["g CO2e"] = tuple((factor, f"{symbol} CO2e") for factor, symbol in _LADDERS["g"])
+_COUNTS = ("prompts",)
 _STEP_UP = {"min": 120.0, "h": 7200.0, "days": 172800.0}  # 90 s reads better than 1.5 min
 
 
@@ -52,7 +53,7 @@ def scale(value: float, unit: str) -> tuple[float, str]:
     """(factor, symbol) such that value / factor reads well. "/answer" is dropped: the labels say it."""
     unit = unit.removesuffix("/answer").removesuffix(" per answer").strip()
     unit = _SPELLINGS.get(unit, unit)
-    if unit in ("ratio", "fraction", "1"):
+    if unit in ("ratio", "fraction", "share", "1"):
         unit = ""
     ladder = _LADDERS.get(unit)
     if ladder is None:
@@ -73,7 +74,7 @@ def quantity(value: float | None, unit: str) -> str:
     if value is None or not math.isfinite(value):
         return NOT_MEASURED
     factor, symbol = scale(value, unit)
-    return _joined(human(value / factor), symbol)
+    return _joined(f"{value:,.0f}" if symbol in _COUNTS else human(value / factor), symbol)
 
 
 def shown(figure: Figure | None, unit: str | None = None) -> Shown:

@@ -16,6 +16,31 @@ LABELS: dict[str, str] = {
     "joules_per_answer": "energy per answer",
     "tokens_per_second": "tokens per second",
 }
+VERIFIED = {
+    "same_text": "prompts that read the same",
+    "same_tokens": "prompts cut into the same tokens",
+    "same_choice": "prompts with the same answer",
+    "prompts": "prompts compared",
+    "mean_log_prob_difference": "difference in log-probability, mean",
+    "max_log_prob_difference": "difference in log-probability, largest",
+}
+
+
+def heading(result: Result) -> str:
+    """The first word of every page."""
+    return "Refused" if result.refused else HEADINGS[result.verdict]
+
+
+def refused(result: Result) -> str:
+    """Why the student must not be used, as a sentence; "" where it may be."""
+    reason = result.refused or ""
+    return f"{reason[0].upper()}{reason[1:]}." if reason else ""
+
+
+def in_a_sentence(model: Scored) -> str:
+    """ "adapted teacher, q4_0, llama.cpp" as "the adapted teacher (q4_0, llama.cpp)"."""
+    what, _, form = model.name.partition(", ")
+    return f"the {what} ({form})" if form else model.name
 
 
 def compared(result: Result) -> Scored:
@@ -128,12 +153,12 @@ def saving(result: Result) -> str:
     what = " of CPU time" if key == "cpu_seconds_per_answer" else ""
     after, before = (units.text(figure_of(m, key)) for m in (student, rival))
     if times.value <= 1:
-        return f"It does not pay: an answer takes {after}{what}, against {before} with {rival.name}."
+        return f"It does not pay: an answer takes {after}{what}, against {before} with {in_a_sentence(rival)}."
     sizes = ""
     if student.bytes and rival.bytes:
         sizes = f"; the file is {units.quantity(student.bytes, 'B')} instead of {units.quantity(rival.bytes, 'B')}"
     return (
-        f"An answer takes {after}{what} instead of {before} with {rival.name}, "
+        f"An answer takes {after}{what} instead of {before} with {in_a_sentence(rival)}, "
         f"{units.text(times, '')} times less{sizes}."
     )
 
@@ -167,10 +192,18 @@ def arithmetic(result: Result) -> str:
         if abs(made.value / (before.value - after.value) / answers - 1) < 0.02:
             return (
                 f"{units.quantity(made.value, 'J')} for the making ÷ ({units.quantity(before.value, 'J')} with "
-                f"{rival.name} − {units.quantity(after.value, 'J')} with the student, per answer) "
+                f"{in_a_sentence(rival)} − {units.quantity(after.value, 'J')} with the student, per answer) "
                 f"= {units.quantity(answers, 'answers')}"
             )
     return ""
+
+
+def verification(result: Result) -> list[tuple[str, Figure]]:
+    """(what, figure) of the comparison between the exported file and the model that was trained."""
+    return [
+        (VERIFIED.get(name, name.replace("_", " ")), units.percent(figure) if figure.unit == "share" else figure)
+        for name, figure in result.verify.items()
+    ]
 
 
 def limits(result: Result) -> list[str]:
@@ -180,7 +213,7 @@ def limits(result: Result) -> list[str]:
         lines.append("It answers with one of a closed set and never says that none fits.")
     if any(f is not None and f.source == "estimated" for f in (result.student.joules_per_answer, result.making.joules)):
         lines.append("Joules are estimated, not read from a counter: trust ratios of CPU time more than joules.")
-    machine = ", ".join(result.machine.values())
+    machine = ", ".join(f"{k} {v}" if v[:1].isdigit() else v for k, v in result.machine.items())
     if machine:
         lines.append(f"Costs hold for this machine: {machine}. On another the ratios travel better than the numbers.")
     return lines

@@ -49,3 +49,20 @@ class Runtime(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Measurable(Runtime, Protocol):
+    """What the measure protocol asks of a runtime beside answering."""
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens, read and written, that the model was made for."""
+        ...
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of rendered text, the BOS that is added included."""
+        ...
+
+    def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
+        """Greedy continuation of each prompt (token ids) by exactly `tokens` tokens, through any end-of-turn token."""
+        ...

@@ -59,11 +59,11 @@ class LlamaCpp:
             return self._complete({**request, "prompt": self.tokenize(request["prompt"])[-room:]})  # as in training
         raise RunFailure(f"llama.cpp refused a prompt: {error}", where=str(self.path))
 
-    def _all(self, prompts: Sequence[str], request: dict[str, Any]) -> Answers:
+    def _all(self, prompts: Sequence[str] | Sequence[list[int]], request: dict[str, Any]) -> Answers:
         """One request a prompt, one for each slot at a time: of a list of prompts llama.cpp would count the
         tokens of one only."""
 
-        def one(prompt: str) -> dict[str, Any]:
+        def one(prompt: str | list[int]) -> dict[str, Any]:
             return self._complete({"prompt": prompt, **request})
 
         if self.slots == 1:
@@ -100,6 +100,17 @@ class LlamaCpp:
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
         return self._all(prompts, {"max_tokens": max_tokens})
+
+    def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
+        written = self._all([list(p) for p in prompts], {"max_tokens": tokens, "ignore_eos": True})
+        if written.output_tokens != tokens * len(prompts):  # the context was full
+            asked = f"{tokens * len(prompts)} tokens asked, {written.output_tokens} written"
+            raise RunFailure(f"llama.cpp stopped early: {asked}", where=str(self.path))
+        return written
+
+    @property
+    def context_length(self) -> int:
+        return self.info.context_length
 
     def score_texts(self, texts: Sequence[str]) -> list[TextScore]:
         return [self._score(text) for text in texts]

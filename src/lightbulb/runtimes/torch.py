@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+from transformers import DynamicCache
 
 from lightbulb.artifact import Artifact
 from lightbulb.errors import ModelError
@@ -14,7 +15,7 @@ from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.runtimes.base import Answers, TextScore
 from lightbulb.train.forward import fast_math, placed
 
-BATCH = 64
+BATCH = 256
 
 
 class Torch:
@@ -68,23 +69,64 @@ class Torch:
     def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
         texts, read, written = [""] * len(prompts), 0, 0
         for indices in self._batches(prompts):
-            inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True).to(
-                self.model.device
-            )
+            inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True)
             with fast_math(self.model.device):
-                out_BT = self.model.generate(
-                    **inputs,
-                    max_new_tokens=max_tokens,
-                    do_sample=False,
-                    pad_token_id=self.tokenizer.pad_token_id,
-                    eos_token_id=self.tokenizer.eos_token_id,
-                )
-            for i, row in zip(indices, out_BT[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-                end = row.index(self.tokenizer.eos_token_id) if self.tokenizer.eos_token_id in row else len(row)
-                texts[i] = str(self.tokenizer.decode(row[:end]))
-                written += min(end + 1, len(row))
+                rows = self._greedy(inputs["input_ids"], inputs["attention_mask"], max_tokens)
+            for i, row in zip(indices, rows, strict=True):
+                texts[i] = str(self.tokenizer.decode(row[:-1] if row[-1] == self.tokenizer.eos_token_id else row))
+                written += len(row)
             read += int(inputs["attention_mask"].sum())
         return Answers(texts, read, written)
+
+    def _greedy(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, max_tokens: int) -> list[list[int]]:
+        """The likeliest tokens of each row up to and with its end. Rows that have ended leave the batch as soon as half
+        have: transformers' generate carries them to the end of the longest."""
+        device, end = self.model.device, self.tokenizer.eos_token_id
+        rows: list[list[int]] = [[] for _ in ids_BT]
+        alive = torch.arange(len(rows))  # which row each place of the batch holds
+        ids, mask, cache = ids_BT.to(device), mask_BT.to(device), DynamicCache(config=self.model.config)
+        for _ in range(max_tokens):
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            logits_BV = self.model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+            ).logits[:, -1]
+            ids = logits_BV.argmax(-1, keepdim=True)
+            running = []
+            for place, (row, token) in enumerate(zip(alive.tolist(), ids[:, 0].tolist(), strict=True)):
+                if not rows[row] or rows[row][-1] != end:
+                    rows[row].append(token)
+                if rows[row][-1] != end:
+                    running.append(place)
+            if not running:
+                break
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            if 2 * len(running) <= len(alive):
+                kept = torch.tensor(running)
+                alive, ids, mask = alive[kept], ids[kept.to(device)], mask[kept.to(device)]
+                cache.batch_select_indices(kept.to(device))
+        return rows
+
+    @property
+    def context_length(self) -> int:
+        return int(self.model.config.max_position_embeddings)
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(self.tokenizer(text).input_ids)
+
+    @torch.no_grad()
+    def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
+        inputs = self.tokenizer.pad({"input_ids": [list(p) for p in prompts]}, return_tensors="pt")
+        inputs = inputs.to(self.model.device)
+        with fast_math(self.model.device):
+            out_BT = self.model.generate(
+                **inputs,
+                min_new_tokens=tokens,
+                max_new_tokens=tokens,
+                do_sample=False,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+        texts = self.tokenizer.batch_decode(out_BT[:, inputs["input_ids"].shape[1] :])
+        return Answers(texts, sum(len(p) for p in prompts), tokens * len(prompts))
 
     @torch.no_grad()
     def score_texts(self, texts: Sequence[str]) -> list[TextScore]:

@@ -35,7 +35,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
     """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given."""
     from lightbulb.artifact import Artifact
     from lightbulb.models.loading import import_model
-    from lightbulb.shrink import plan_of, shape_of, typed, work_of
+    from lightbulb.shrinking import plan_of, shape_of, typed, work_of
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"

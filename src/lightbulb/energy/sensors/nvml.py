@@ -1,4 +1,8 @@
-"""NVIDIA GPUs through NVML (nvidia-ml-py): the total-energy counter, else polled power."""
+"""NVIDIA GPUs through NVML (nvidia-ml-py): the total-energy counter and polled power.
+
+Where a device has both, both are read: gpu-0 is the counter, gpu-0-power the polled power. They measure the same, so
+one of them enters a sum, and the meter says by how much they disagree.
+"""
 
 from __future__ import annotations
 
@@ -7,68 +11,28 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lightbulb.energy.sensors.base import Discovery, Sensor
+from lightbulb.energy.sensors.base import Discovery, Sensor, SensorScope
+from lightbulb.energy.sensors.readers import POLL_SECONDS, CounterSensor, PolledSensor
 
-_FLAWS = (
-    "Counts every process on the device, and its idle power.",
-    "On a device cut by MIG it is the whole device; on GH200 the whole module.",
+__all__ = ["POLL_SECONDS", "find"]
+
+_FLAWS: tuple[str, ...] = ("Counts every process on the device, and its idle power.",)
+_COUNTER_FLAW = "The driver adds up power that it samples itself; it steps every 20 to 100 ms."
+# Z. Yang, K. Adamek, W. Armour, "Part-time Power Measurements: nvidia-smi's Lack of Attention" (2023); NVML reference
+_POWER_FLAW = (
+    "A100 and H100 measure 25 ms of every 100 ms only. "
+    "From Ampere on (but A100) NVML tells the mean of the last second."
 )
-POLL_SECONDS = 0.1
-
-
-class NvmlEnergySensor(Sensor):
-    """The driver's own total since it was loaded (Volta and later)."""
-
-    scope = "chip"
-    flaws = _FLAWS
-
-    def __init__(self, library: Any, device: Any, index: int):
-        self.name = f"gpu-{index}"
-        self._library, self._device = library, device
-        library.nvmlInit()  # counted by NVML: one shutdown each
-
-    def joules(self) -> float:
-        return float(self._library.nvmlDeviceGetTotalEnergyConsumption(self._device)) / 1e3  # millijoules
-
-    def close(self) -> None:
-        self._library.nvmlShutdown()
-
-
-class NvmlPowerSensor(Sensor):
-    """Power readings joined by straight lines (trapezoids)."""
-
-    scope = "chip"
-    flaws = (
-        *_FLAWS,
-        "Power polled ten times a second: bursts in between are missed; A100 and H100 average only 25 ms "
-        "of every 100 ms.",
-    )
-    poll_seconds = POLL_SECONDS
-
-    def __init__(self, library: Any, device: Any, index: int, clock: Callable[[], float] = time.monotonic):
-        self.name = f"gpu-{index}"
-        self._library, self._device, self._clock = library, device, clock
-        self._joules = 0.0
-        self._last_seconds, self._last_watts = clock(), self._watts()
-        library.nvmlInit()
-
-    def joules(self) -> float:
-        now, watts = self._clock(), self._watts()
-        self._joules += max(0.0, now - self._last_seconds) * (watts + self._last_watts) / 2
-        self._last_seconds, self._last_watts = now, watts
-        return self._joules
-
-    def close(self) -> None:
-        self._library.nvmlShutdown()
-
-    def _watts(self) -> float:
-        return float(self._library.nvmlDeviceGetPowerUsage(self._device)) / 1e3  # milliwatts
+_MIG_FLAW = "The device is cut by MIG: this is the whole device, not only the slice that is ours."
+_MODULE_FLAW = "NVML tells the power of the whole module: the Grace CPU and its memory are in it."
+CHECK_SECONDS = 0.5  # beside a counter polled power only checks it, and a node may have many GPUs
+_MODULES = ("GH200", "GB200", "GB300")
 
 
 def find(
     library: Any = None, clock: Callable[[], float] = time.monotonic, environment: Mapping[str, str] = os.environ
 ) -> Discovery:
-    """One sensor for each GPU that CUDA_VISIBLE_DEVICES leaves us. `library`: pynvml, or what stands in for it."""
+    """The sensors of each GPU that CUDA_VISIBLE_DEVICES leaves us. `library`: pynvml, or what stands in for it."""
     if library is None:
         try:
             import pynvml as library  # type: ignore[no-redef]
@@ -86,7 +50,7 @@ def find(
             if not _visible(index, _text(library.nvmlDeviceGetUUID(device)), environment):
                 continue
             try:
-                sensors.append(_sensor(library, device, index, clock))
+                sensors += _sensors(library, device, index, clock)
             except library.NVMLError as e:
                 remarks.append(f"NVIDIA GPU {index}: tells neither energy nor power ({e}).")
     except library.NVMLError as e:
@@ -96,12 +60,52 @@ def find(
     return Discovery(tuple(sensors), tuple(remarks))
 
 
-def _sensor(library: Any, device: Any, index: int, clock: Callable[[], float]) -> Sensor:
+def _sensors(library: Any, device: Any, index: int, clock: Callable[[], float]) -> list[Sensor]:
+    """Counter and polled power, or the one that the device has. Raises NVMLError where it has neither."""
+
+    def joules() -> float:
+        return float(library.nvmlDeviceGetTotalEnergyConsumption(device)) / 1e3  # millijoules
+
+    def watts() -> float:
+        return float(library.nvmlDeviceGetPowerUsage(device)) / 1e3  # milliwatts
+
+    scope, flaws = _scope_and_flaws(library, device)
+    name, power = f"gpu-{index}", f"gpu-{index}-power"
+    found: list[Sensor] = []
+    release = library.nvmlShutdown  # NVML counts: one for each nvmlInit
+    if counts := _answers(library, joules):
+        told = (*flaws, _COUNTER_FLAW)
+        found.append(CounterSensor(name, scope, told, joules, contains=(power,), release=release))
+    if not counts or _answers(library, watts):
+        word, told = (power if counts else name), (*flaws, _POWER_FLAW)
+        same: tuple[str, ...] = (name,) if counts else ()
+        pause = CHECK_SECONDS if counts else POLL_SECONDS
+        found.append(
+            PolledSensor(word, scope, told, watts, contains=same, poll_seconds=pause, clock=clock, release=release)
+        )
+    for _ in found:
+        library.nvmlInit()
+    return found
+
+
+def _answers(library: Any, read: Callable[[], float]) -> bool:
     try:
-        library.nvmlDeviceGetTotalEnergyConsumption(device)
+        read()
     except library.NVMLError:
-        return NvmlPowerSensor(library, device, index, clock)
-    return NvmlEnergySensor(library, device, index)
+        return False
+    return True
+
+
+def _scope_and_flaws(library: Any, device: Any) -> tuple[SensorScope, tuple[str, ...]]:
+    flaws = _FLAWS
+    try:
+        if library.nvmlDeviceGetMigMode(device)[0]:
+            flaws = (*flaws, _MIG_FLAW)
+    except library.NVMLError:
+        pass  # a device that cannot be cut
+    if any(word in _text(library.nvmlDeviceGetName(device)) for word in _MODULES):
+        return "board", (*flaws, _MODULE_FLAW)
+    return "chip", flaws
 
 
 def _visible(index: int, uuid: str, environment: Mapping[str, str]) -> bool:

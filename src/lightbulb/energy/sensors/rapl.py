@@ -1,8 +1,11 @@
 """RAPL through Linux's powercap tree (/sys/class/powercap; Documentation/power/powercap/powercap.rst).
 
-A package domain holds its core and uncore domains, so those are not read. A dram domain is listed under its package
-but is a plane of its own (Intel SDM vol. 3B, "Platform Specific Power Management Support"), so it is added, except
-where the memory sits on the package. psys is the whole platform: it holds everything else.
+Every domain is read, and says what is inside it: psys is the whole platform and holds everything else; a package holds
+its core and uncore. A dram domain is listed under its package but is a plane of its own (Intel SDM vol. 3B, "Platform
+Specific Power Management Support"), except where the memory sits on the package.
+
+Two packages whose counters stand at the same joules are one counter read twice (the dies of an AMD part of Zen 1 or 2
+mirror their socket's): each then contains the other, and one is counted. The other's name ends in -mirror.
 """
 
 from __future__ import annotations
@@ -10,21 +13,26 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightbulb.energy.processor import Processor, read_processor
-from lightbulb.energy.sensors.base import Discovery, Sensor, SensorScope
+from lightbulb.energy.sensors.base import Discovery, Sensor, SensorScope, read_number, read_text
 
 MOST_WATTS = 5_000.0  # of one domain: a fall that would mean more is a reset, not a wrap
 POLL_SECONDS = 5.0  # the smallest ranges (about 65 kJ) wrap in some two minutes at 500 W
-_ZONE = re.compile(r"intel-rapl:\d+(:\d+)?$")  # intel-rapl-mmio:* repeats the packages
-_LUNAR_LAKE = 189  # Intel family 6: memory on the package, inside its reading
+APU = "apu-0"  # the graphics driver's reading of a chip that is CPU and GPU in one: the package again
+_ZONE = re.compile(r"intel-rapl:(\d+)(?::\d+)?$")  # intel-rapl-mmio:* repeats the packages
+_MEMORY_ON_PACKAGE = ("GenuineIntel", 6, 189)  # Lunar Lake: inside the package, and inside its reading
+_SAME_JOULES = 0.5  # two readings of one counter differ by what is used between its updates, about 1 ms
+_ENOUGH_JOULES = 50.0  # counters that have just started may be alike by chance
 
 _CHIP_FLAWS = (
     "Counts every process on the package, and its idle power.",
-    "On AMD parts of several dies the dies may mirror one counter.",
     "On Intel before Haswell it is a model of events, not a measurement.",
 )
+_MIRROR_FLAW = "Another domain shows this very counter: the dies of one socket, mirrored."
+_CORE_FLAWS = (*_CHIP_FLAWS, "On AMD it is one core, not all of them.")
 _DRAM_FLAWS = ("On some servers the unit of the dram counter is not the one that the kernel assumes.",)
 _PSYS_FLAWS = ("Boards that do not wire it read too little; whether a graphics card is inside differs by board.",)
 
@@ -60,60 +68,125 @@ class RaplSensor(Sensor):
         self._last_uj, self._last_seconds = uj, now
         return (uj + self._turns * self._range_uj) / 1e6
 
-    def close(self) -> None:
-        pass
+
+@dataclass(frozen=True, slots=True)
+class _Domain:
+    """A folder of the tree. kind: package, core, uncore, dram or psys. zone: its place in the tree. socket: the zone
+    whose counter it shares, its own unless it is mirrored."""
+
+    kind: str
+    name: str
+    zone: str
+    socket: str
+    folder: Path
 
 
 def find(root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> Discovery:
-    """The domains that may be read, none of whose joules is another's except psys, which names what it contains."""
+    """All domains that may be read, each naming those inside it."""
     tree = root / "sys/class/powercap"
-    domains = _domains(tree, read_processor(root / "proc/cpuinfo"))
+    domains = _domains(tree)
     if not domains:
         return Discovery(remarks=(f"CPU: no RAPL counters in {tree} (usual in a virtual machine).",))
+    domains, remarks = _join_mirrors(domains)
+    processor = read_processor(root / "proc/cpuinfo")
     sensors: list[Sensor] = []
     denied = False
-    for name, folder in sorted(domains.items()):  # dram-*, package-*, psys: what psys contains is known when it comes
+    for domain in domains:
+        scope: SensorScope = "board" if domain.kind == "psys" else "chip"
+        inside = _inside(domain, domains, processor)
         try:
-            if name == "psys":
-                inside = tuple(s.name for s in sensors)
-                sensors.append(RaplSensor(folder, name, "board", _PSYS_FLAWS, inside, clock))
-            else:
-                flaws = _DRAM_FLAWS if name.startswith("dram") else _CHIP_FLAWS
-                sensors.append(RaplSensor(folder, name, "chip", flaws, clock=clock))
+            sensors.append(RaplSensor(domain.folder, domain.name, scope, _flaws(domain, domains), inside, clock))
         except PermissionError:
             denied = True
         except (OSError, ValueError):
             continue  # a domain that the firmware has switched off
-    mend = (
-        f"CPU: RAPL counters are there, but only root may read them (CVE-2020-8694). Until the next start: "
-        f"sudo chmod a+r {tree}/intel-rapl:*/energy_uj"
-    )
-    return Discovery(tuple(sensors), (mend,) if denied else ())
+    if denied:
+        remarks.append(
+            f"CPU: RAPL counters are there, but only root may read them (CVE-2020-8694). Until the next start: "
+            f"sudo chmod a+r {tree}/intel-rapl:*/energy_uj"
+        )
+    return Discovery(tuple(sensors), tuple(remarks))
 
 
-def _domains(tree: Path, processor: Processor | None) -> dict[str, Path]:
-    """Folder of each domain worth reading, by sensor name: package-N, dram-N, psys."""
-    memory_on_package = processor is not None and (processor.vendor, processor.family, processor.model) == (
-        "GenuineIntel",
-        6,
-        _LUNAR_LAKE,
-    )
-    found: dict[str, Path] = {}
+def _domains(tree: Path) -> list[_Domain]:
+    """Every domain with a name of its own, psys last."""
+    found: dict[str, _Domain] = {}
     for folder in sorted(tree.glob("intel-rapl:*")):
-        if not _ZONE.match(folder.name):
-            continue
         try:
-            name = (folder / "name").read_text().strip()
+            if not (match := _ZONE.match(folder.name)):
+                continue
+            told = read_text(folder / "name")
         except OSError:
             continue
-        socket = folder.name.split(":")[1]
-        if folder.name.count(":") == 2:
-            if name == "dram" and not memory_on_package:
-                found.setdefault(f"dram-{socket}", folder)
-        elif name == "psys" or name.startswith("package"):
-            found.setdefault(name, folder)  # a name seen before is a mirror
-    return found
+        zone, inner = match[1], folder.name.count(":") == 2
+        kind = told if inner or told == "psys" else told.split("-")[0]
+        name = f"{told}-{zone}" if inner else told
+        if name in found:  # kernels before 5.3 do not tell the dies of a package apart
+            name = f"{name}-zone-{zone}"
+        found[name] = _Domain(kind, name, zone, zone, folder)
+    return sorted(found.values(), key=lambda d: (d.kind == "psys", d.name))
+
+
+def _join_mirrors(domains: list[_Domain]) -> tuple[list[_Domain], list[str]]:
+    """The domains with those of a mirrored package brought under its socket, and a remark for each mirror."""
+    packages = [d for d in domains if d.kind == "package"]
+    twins: dict[str, _Domain] = {}
+    for at, package in enumerate(packages):
+        for one in packages[:at]:
+            alike = package.name.startswith(f"{one.name}-zone")
+            if one.zone not in twins and _one_counter(one.folder, package.folder, alike=alike):
+                twins[package.zone] = one
+                break
+    joined = [
+        replace(d, socket=twins[d.zone].zone, name=f"{d.name}-mirror" if d.kind == "package" else d.name)
+        if d.zone in twins
+        else d
+        for d in domains
+    ]
+    remarks = [
+        f"CPU: {d.name} shows the counter of {twins[d.zone].name}: counted once."
+        for d in joined
+        if d.zone in twins and d.kind == "package"
+    ]
+    return joined, remarks
+
+
+def _inside(outer: _Domain, domains: list[_Domain], processor: Processor | None) -> tuple[str, ...]:
+    """Names of what a domain holds. Packages of one socket, mirrors, hold each other."""
+    others = [d for d in domains if d is not outer]
+    if outer.kind == "psys":
+        return (*(d.name for d in others), APU)
+    if outer.kind != "package":
+        return ()
+    held = {"package", "core", "uncore"}
+    if processor is not None and (processor.vendor, processor.family, processor.model) == _MEMORY_ON_PACKAGE:
+        held.add("dram")
+    return (*(d.name for d in others if d.socket == outer.socket and d.kind in held), APU)
+
+
+def _flaws(domain: _Domain, domains: list[_Domain]) -> tuple[str, ...]:
+    match domain.kind:
+        case "psys":
+            return _PSYS_FLAWS
+        case "dram":
+            return _DRAM_FLAWS
+        case "core":
+            return _CORE_FLAWS
+    shared = sum(d.kind == "package" and d.socket == domain.socket for d in domains) > 1
+    return (*_CHIP_FLAWS, _MIRROR_FLAW) if shared else _CHIP_FLAWS
+
+
+def _one_counter(one: Path, other: Path, *, alike: bool) -> bool:
+    """Whether both show the same joules at the same moment. While they have counted too few to tell, domains of one
+    name (`alike`) are taken for one counter, others for two."""
+    try:
+        before, between, after = (read_number(folder / "energy_uj") / 1e6 for folder in (one, other, one))
+    except (OSError, ValueError):
+        return False
+    if after < _ENOUGH_JOULES:
+        return alike and between < _ENOUGH_JOULES
+    return before - _SAME_JOULES <= between <= after + _SAME_JOULES
 
 
 def _read_int(path: Path) -> int:
-    return int(path.read_text())
+    return int(read_text(path))

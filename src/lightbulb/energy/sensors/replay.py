@@ -1,12 +1,16 @@
-"""A recorded series as a sensor."""
+"""A recorded series as a sensor, and a sensor that measures nothing."""
 
 from __future__ import annotations
 
+import csv
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from lightbulb.energy.sensors.base import Sensor, SensorScope
-from lightbulb.errors import RunFailure
+from lightbulb.errors import RunFailure, UserError
+
+_COLUMNS = ["seconds", "joules"]
 
 
 class ReplaySensor(Sensor):
@@ -44,5 +48,35 @@ class ReplaySensor(Sensor):
         part = (now - t0) / (t1 - t0)
         return self._joules[right - 1] * (1 - part) + self._joules[right] * part
 
-    def close(self) -> None:
-        pass
+
+class NullSensor(Sensor):
+    """Measures nothing: a meter of it leaves joules without a value, instead of estimating them."""
+
+    name: str = "null"
+    scope: SensorScope = "machine"
+    flaws = ("Measures nothing.",)
+
+    def joules(self) -> float:
+        raise RunFailure("the null sensor measures nothing")
+
+
+def read_series(path: Path) -> list[tuple[float, float]]:
+    """(seconds, joules) pairs of a CSV file with these columns. Raises UserError with file and line."""
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            rows = csv.reader(lines)
+            if next(rows, None) != _COLUMNS:
+                raise UserError(
+                    "not a recorded series", where=f"{path}:1", mend=f"let the first line be: {','.join(_COLUMNS)}"
+                )
+            return [_pair(row, f"{path}:{rows.line_num}") for row in rows if row]
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"the recording cannot be read ({e})", where=str(path)) from e
+
+
+def _pair(row: list[str], where: str) -> tuple[float, float]:
+    try:
+        seconds, joules = map(float, row)
+    except ValueError:
+        raise UserError(f"not a pair of numbers: {','.join(row)}", where=where, mend="write: seconds,joules") from None
+    return seconds, joules

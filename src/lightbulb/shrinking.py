@@ -12,7 +12,8 @@ from typing import Any
 from lightbulb.artifact import Artifact
 from lightbulb.errors import GoalError
 from lightbulb.goal import Goal
-from lightbulb.models.resolve import SHORT_NAMES, ModelSource, fingerprint
+from lightbulb.models.origin import origin_of
+from lightbulb.models.resolve import ModelSource, fingerprint, is_packaged
 from lightbulb.recipe import START, Execution, Recipe, Step
 from lightbulb.report.assemble import assemble
 from lightbulb.report.record import Result
@@ -36,7 +37,7 @@ def start(run: Run, source: ModelSource) -> Artifact:
 
 def typed(source: ModelSource) -> str:
     """What a recipe must say to name this model again."""
-    local = source.path or (source.gguf if source.name not in SHORT_NAMES else None)
+    local = None if is_packaged(source) else source.path or source.gguf
     return str(local or source.name)
 
 
@@ -114,7 +115,7 @@ def plan_of(run_folder: Path | None, shape: Shape, work: Work, goal: Goal) -> Pl
 
 def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say) -> Result:
     """Runs (or resumes) the main job in `run`'s folder. Writes model.gguf, result.json, report.html, README.md and
-    recipe.toml when all is proven, and nothing of them before."""
+    recipe.toml when all is proven, and nothing of them before. No model.gguf when the student is refused."""
     from lightbulb.search.choose import Chooser
     from lightbulb.search.steps import proof_steps
 
@@ -143,7 +144,16 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         seed=goal.seed,
         step=tuple(needed(execution.steps, ["costs", "verify", *tests(execution.steps)])),
     )
-    result = assemble(execution, choice, goal, recipe, command=command, versions=versions(), machine=machine(goal))
+    result = assemble(
+        execution,
+        choice,
+        goal,
+        recipe,
+        base=origin_of(source),
+        command=command,
+        versions=versions(),
+        machine=machine(goal),
+    )
     publish(run.folder, execution.made[f"{choice.student}-gguf"], result, recipe)
     return result
 
@@ -170,8 +180,9 @@ def needed(steps: dict[str, Step], wanted: list[str]) -> list[Step]:
 def publish(folder: Path, student: Artifact, result: Result, recipe: Recipe) -> None:
     from lightbulb.report.pages import write_pages
 
-    with new_file(folder / "model.gguf") as beside:
-        shutil.copyfile(student.gguf, beside)
+    if not result.refused:
+        with new_file(folder / "model.gguf") as beside:
+            shutil.copyfile(student.gguf, beside)
     recipe.write(folder / "recipe.toml")
     write_pages(folder, result)
     result.write(folder / "result.json")  # last: where it stands, the run is done
@@ -188,19 +199,11 @@ def versions() -> dict[str, str]:
 
 
 def machine(goal: Goal) -> dict[str, str]:
-    from lightbulb.energy.processor import threads_held
+    from lightbulb.energy.processor import processor_name, threads_held
 
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": processor_name(),
+        "processor": processor_name() or "unknown",
         "threads held": str(threads_held()),
         "threads used": str(goal.threads),
     }
-
-
-def processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

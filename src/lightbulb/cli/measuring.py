@@ -1,0 +1,64 @@
+"""The verb of the meter: measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from tyro import conf
+
+from lightbulb.cli.output import available_threads, show
+
+
+def measure(
+    model: conf.Positional[str],
+    task: str | None = None,
+    runtime: Literal["llamacpp", "torch"] | None = None,
+    batch: int = 1,
+    context: int = 128,
+    against: str | None = None,
+    trials: int = 10,
+    threads: int | None = None,
+    model_name: str | None = None,
+    out: Path | None = None,
+    serve_metrics: int | None = None,
+    json: bool = False,
+) -> None:
+    """Measure what a model costs to use: joules and seconds per prompt token, output token and answer.
+
+    Args:
+        model: a .gguf file, a run folder, a model folder, a short name, a hub id, or the http(s) address of an
+            OpenAI-compatible endpoint
+        task: answer this task's test prompts instead of prompts of --context tokens
+        runtime: llamacpp for .gguf files and torch for model folders when left out
+        batch: prompts side by side
+        context: tokens of each prompt, without a task
+        against: another model, measured interleaved with this one; prints the ratios
+        trials: windows of each kind; at least 4
+        threads: processor threads (default: all that this process may use)
+        model_name: which of the endpoint's models
+        out: write the record to this JSON file
+        serve_metrics: meanwhile, a port on this machine where Prometheus finds joules and seconds so far
+        json: one JSON object on stdout
+    """
+    from lightbulb import api, measuring
+    from lightbulb.report.measured import render_measured
+    from lightbulb.store import write_json
+
+    measured = measuring.measure(
+        model,
+        task=None if task is None else api.load_task(task),
+        runtime=runtime,
+        batch=batch,
+        context=context,
+        against=against,
+        trials=trials,
+        threads=available_threads() if threads is None else threads,
+        model_name=model_name,
+        serve_metrics=serve_metrics,
+        quiet=json,
+    )
+    record = measured.model_dump(mode="json")
+    if out is not None:
+        write_json(out, record)
+    show(record, json, lambda console: console.print(render_measured(measured)))

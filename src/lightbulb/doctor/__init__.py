@@ -1,0 +1,42 @@
+"""`lightbulb doctor`: what this machine can measure and run, and what to type to make it better.
+
+Reads files of the system, asks drivers, and reads and multiplies arrays for a few seconds. Sends nothing anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightbulb.doctor import machine, metering, software, streaming
+from lightbulb.doctor.record import Examination
+from lightbulb.doctor.verdict import verdict
+from lightbulb.energy.processor import threads_held
+
+__all__ = ["Examination", "examine"]
+
+
+def examine(
+    root: Path = Path("/"),
+    environment: Mapping[str, str] = os.environ,
+    *,
+    probe_seconds: float = streaming.PROBE_SECONDS,
+) -> Examination:
+    """Everything the doctor finds. `root` stands for the file system's root; packages, disks and drivers are those of
+    this machine. probe_seconds: for each of at most ten measurements of speed."""
+    load, before = machine.load_now(root), machine.cpu_ticks(root)
+    available = [machine.memory(root, "MemAvailable").value, machine.memory_limit(root).value]
+    speed = streaming.measure(
+        root, threads_held(root), min((a for a in available if a is not None), default=None), probe_seconds
+    )
+    steal = machine.steal_between(before, machine.cpu_ticks(root))
+    seen, energy, runs = machine.look(root, load, steal), metering.look(root, environment), software.look(root)
+    return Examination(
+        machine=seen,
+        energy=energy,
+        grid=metering.grid(),
+        software=runs,
+        speed=speed,
+        verdict=verdict(seen, energy, runs, speed),
+    )

@@ -1,0 +1,51 @@
+"""What can be metered here: the sensors that answer, why the others do not, and the estimate in their place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightbulb.doctor.record import Energy, FoundSensor, Grid
+from lightbulb.energy.carbon import WORLD, find_zone, grid_intensity
+from lightbulb.energy.estimate import POOLED, estimate_joules
+from lightbulb.energy.meter import to_sum
+from lightbulb.energy.processor import cpu_family, threads_held
+from lightbulb.energy.sensors import Discovery, discover
+from lightbulb.energy.sensors.command import COMMAND, FILE
+from lightbulb.errors import UserError
+
+
+def look(root: Path, environment: Mapping[str, str] = os.environ) -> Energy:
+    found = _discover(root, environment)
+    summed = {sensor.name for sensor in to_sum(found.sensors)} if found.sensors else set()
+    sensors = tuple(
+        FoundSensor(name=s.name, scope=s.scope, flaws=s.flaws, in_sum=s.name in summed) for s in found.sensors
+    )
+    for sensor in found.sensors:
+        sensor.close()
+    threads, family = threads_held(root), cpu_family(root / "proc/cpuinfo") or POOLED
+    idle, busy = (estimate_joules(cpu, 1.0, threads, family).model_copy(update={"unit": "W"}) for cpu in (0.0, threads))
+    return Energy(sensors=sensors, remarks=found.remarks, idle=idle, busy=busy, add=_can_be_added(environment))
+
+
+def grid() -> Grid:
+    """What carbon is reckoned with where no zone is named."""
+    return Grid(zone=find_zone(WORLD).name, intensity=grid_intensity(None), mend="--zone FRA, or your country's name")
+
+
+def _discover(root: Path, environment: Mapping[str, str]) -> Discovery:
+    """A meter that the environment names and that gives nothing is a finding here, not the end."""
+    try:
+        return discover(root, environment)
+    except UserError as e:
+        others = discover(root, {name: text for name, text in environment.items() if name not in (COMMAND, FILE)})
+        return Discovery(others.sensors, (f"{e.where}: {e.what}; {e.mend}", *others.remarks))
+
+
+def _can_be_added(environment: Mapping[str, str]) -> tuple[str, ...]:
+    choices = (
+        (COMMAND, "a command that prints watts (IPMI, Redfish, a smart plug)", "watts: ipmitool dcmi power reading"),
+        (FILE, "a file that something else keeps up to date", "watt-hours: /run/plug/total"),
+    )
+    return tuple(f'{what}: export {name}="{example}"' for name, what, example in choices if name not in environment)

@@ -1,0 +1,167 @@
+"""What the doctor finds: the keys of `lightbulb doctor --json`. What is not known is None, never 0."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from lightbulb.figures import Figure
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Machine(Record):
+    """The machine as its system describes it.
+
+    processor: its name; None where the system tells none. watts_row: the row of `cpu_watts_per_thread.csv` that
+    estimates use, None for the row of all families together. threads_held: hardware threads that this process may use
+    (affinity, quotas). threads_present: that are online. quota_threads: CPU seconds a second that cgroups allow, None
+    where they set no limit. memory, memory_available: of the machine; memory_limit: of the cgroups, without a value
+    where they set none (all bytes). virtual: whether this is a virtual machine, and virtual_known_by: what told it.
+    load: runnable threads over the last minute, before the doctor's own work. steal: share of the time in which the
+    hypervisor gave our processors to others, in percent, while speeds were measured.
+    """
+
+    processor: str | None
+    architecture: str
+    watts_row: str | None
+    threads_held: int
+    threads_present: int | None
+    quota_threads: float | None
+    memory: Figure
+    memory_available: Figure
+    memory_limit: Figure
+    virtual: bool | None
+    virtual_known_by: str
+    load: float | None
+    steal: Figure
+    system: str
+    python: str
+
+
+class FoundSensor(Record):
+    """A sensor that can be read now; `in_sum`: whether its joules are part of a window's."""
+
+    name: str
+    scope: str
+    flaws: tuple[str, ...]
+    in_sum: bool
+
+
+class Energy(Record):
+    """remarks: what cannot be read, why, and what to type to change that. idle, busy: watts that an estimate charges
+    for the threads held when none and when all of them work; used where no sensor is found. add: sources of power that
+    can be added to this machine."""
+
+    sensors: tuple[FoundSensor, ...]
+    remarks: tuple[str, ...]
+    idle: Figure
+    busy: Figure
+    add: tuple[str, ...]
+
+
+class Grid(Record):
+    """zone: whose electricity is assumed where none is named. intensity: g CO2e per kWh. mend: how to name one."""
+
+    zone: str
+    intensity: Figure
+    mend: str
+
+
+class Runtime(Record):
+    """version: None where it is not installed; mend: what to type then, None where nothing is needed."""
+
+    name: str
+    package: str
+    use: str
+    version: str | None
+    mend: str | None
+
+
+class Gpu(Record):
+    """driver: whether a driver answers for it."""
+
+    vendor: str
+    name: str | None
+    memory: Figure
+    driver: bool
+
+
+class Disk(Record):
+    """The space that is left where `use` writes."""
+
+    use: str
+    folder: str
+    free: Figure
+
+
+class ShortModel(Record):
+    """A model with a short name. path: its file, None where it is not installed; mend: what to type then."""
+
+    name: str
+    path: str | None
+    bytes: Figure
+    mend: str | None
+
+
+class Software(Record):
+    """What can be run. instruction_sets: those of this architecture that matter to small models, None where the system
+    does not list them."""
+
+    runtimes: tuple[Runtime, ...]
+    instruction_sets: dict[str, bool] | None
+    gpus: tuple[Gpu, ...]
+    disks: tuple[Disk, ...]
+    models: tuple[ShortModel, ...]
+
+
+class Cache(Record):
+    """A data cache of the first processor: its size in bytes and how many threads share it."""
+
+    level: int
+    bytes: int
+    shared_by: int
+
+
+class Streamed(Record):
+    """How fast `threads` threads together read from `place` ("memory", "L2", ...); working_set: bytes, all threads."""
+
+    place: str
+    threads: int
+    working_set: int | None
+    speed: Figure
+
+
+class Products(Record):
+    """Speed of matrix products of `number` ("float32", "int8") on `threads` threads together."""
+
+    number: str
+    threads: int
+    speed: Figure
+
+
+class DecodeBound(Record):
+    """The most tokens a second at batch 1 of a model whose `bytes` are all read from memory for every token."""
+
+    model: str
+    bytes: int
+    tokens_per_second: Figure
+
+
+class Speed(Record):
+    caches: tuple[Cache, ...]
+    streamed: tuple[Streamed, ...]
+    products: tuple[Products, ...]
+    decode: tuple[DecodeBound, ...]
+
+
+class Examination(Record):
+    """The whole of `lightbulb doctor --json`. verdict: what follows for the user, a sentence or two each."""
+
+    machine: Machine
+    energy: Energy
+    grid: Grid
+    software: Software
+    speed: Speed
+    verdict: tuple[str, ...]

@@ -1,0 +1,102 @@
+"""The few numbers that `energy.predict` does not take from a data sheet: each has a meaning, and a width in which
+people who measured it agree. Calibration (`energy.calibration`) moves them within that width by published rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficient:
+    """value: before calibration; spread: standard deviation of its logarithm; meaning: in words, with unit."""
+
+    name: str
+    value: float
+    spread: float
+    meaning: str
+
+
+PRIORS: tuple[Coefficient, ...] = (
+    Coefficient("gpu_awake", 0.15, 0.3, "GPU: share of idle-to-limit power drawn while kernels run, doing little"),
+    Coefficient("gpu_memory", 0.65, 0.2, "GPU: share added when memory streams at its peak"),
+    Coefficient("gpu_compute", 0.9, 0.25, "GPU: share added when the matrix units work at their peak"),
+    Coefficient("cpu_awake", 0.5, 0.3, "CPU: share of idle-to-limit power drawn by busy threads that wait"),
+    Coefficient("cpu_memory", 0.3, 0.4, "CPU: share added when memory streams at its peak"),
+    Coefficient("cpu_compute", 0.6, 0.4, "CPU: share added when the vector units work at their peak"),
+    Coefficient("gpu_memory_reach", 0.72, 0.15, "GPU: share of peak bandwidth that decoding reaches"),
+    Coefficient("gpu_compute_reach", 0.45, 0.3, "GPU: share of peak operations that products reach"),
+    Coefficient("cpu_memory_reach", 0.6, 0.2, "CPU: share of peak bandwidth that decoding reaches"),
+    Coefficient("cpu_compute_reach", 0.25, 0.4, "CPU: share of peak operations that products reach"),
+    Coefficient("eager_seconds", 9e-4, 0.25, "eager torch: launching one layer, s"),
+    Coefficient("graph_seconds", 1.5e-5, 0.4, "captured graphs and native code on a GPU: launching one layer, s"),
+    Coefficient("cpu_seconds", 6e-5, 0.6, "native code on a CPU: joining all threads, some ten times in a layer, s"),
+    Coefficient("sequence_seconds", 3e-5, 0.5, "batched servers: scheduling and sampling for one sequence, s a step"),
+    Coefficient("link_reach", 0.6, 0.3, "share of the link's bandwidth that an all-reduce reaches"),
+    Coefficient("link_seconds", 2e-5, 0.4, "latency of one all-reduce, s"),
+)
+NAMES = tuple(c.name for c in PRIORS)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """log_mean [coefficients] and covariance [coefficients, coefficients] of the coefficients' logarithms; the scatter
+    (standard deviation of the logarithm) that rows of a source that was left out showed beyond it, for joules and for
+    seconds; rows: how many were used; kinds: of devices among them."""
+
+    log_mean: np.ndarray
+    covariance: np.ndarray
+    joules_scatter: float
+    seconds_scatter: float
+    rows: int
+    kinds: frozenset[str] = frozenset()
+
+    @property
+    def values(self) -> dict[str, float]:
+        return by_name(self.log_mean)
+
+
+def by_name(log_values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    return {name: float(np.exp(x)) for name, x in zip(NAMES, log_values, strict=True)}
+
+
+def priors(joules_scatter: float = 0.3, seconds_scatter: float = 0.25) -> Calibrated:
+    """Before any row was seen."""
+    spread = np.array([c.spread for c in PRIORS])
+    return Calibrated(np.log([c.value for c in PRIORS]), np.diag(spread**2), joules_scatter, seconds_scatter, 0)
+
+
+@cache
+def calibrated() -> Calibrated:
+    """What ships: `energy/data/prediction.json`, written by `benchmarks/predict.py --write`."""
+    record = json.loads((files("lightbulb.energy") / "data" / "prediction.json").read_text(encoding="utf-8"))
+    if tuple(record["names"]) != NAMES:
+        raise RuntimeError("prediction.json is of other coefficients: python benchmarks/predict.py --write")
+    return Calibrated(
+        np.array(record["log_mean"]),
+        np.array(record["covariance"]),
+        record["joules_scatter"],
+        record["seconds_scatter"],
+        record["rows"],
+        frozenset(record["kinds"]),
+    )
+
+
+def as_record(found: Calibrated) -> Mapping[str, object]:
+    """What prediction.json holds."""
+    return {
+        "names": list(NAMES),
+        "values": {name: float(f"{value:.4g}") for name, value in found.values.items()},
+        "log_mean": [round(float(x), 5) for x in found.log_mean],
+        "covariance": [[round(float(x), 7) for x in row] for row in found.covariance],
+        "joules_scatter": round(found.joules_scatter, 3),
+        "seconds_scatter": round(found.seconds_scatter, 3),
+        "rows": found.rows,
+        "kinds": sorted(found.kinds),
+    }

@@ -1,0 +1,341 @@
+"""Readings in the forms that other tools read: CodeCarbon's emissions.csv, a model card, Prometheus.
+
+What was not measured is missing there too: an empty field, no key, no sample. Never 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import http.server
+import io
+import os
+import platform
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from lightbulb.energy.carbon import JOULES_PER_KWH, find_zone, grams_co2e
+from lightbulb.energy.meter import Reading
+from lightbulb.energy.processor import processor_name
+from lightbulb.errors import UserError
+from lightbulb.figures import Figure, total
+from lightbulb.store import plain_os_errors
+
+# CodeCarbon 3.3.2, codecarbon/output_methods/emissions_data.py: names and order as it writes them.
+EMISSIONS_COLUMNS = (
+    "timestamp",
+    "project_name",
+    "run_id",
+    "experiment_id",
+    "duration",
+    "emissions",
+    "emissions_rate",
+    "cpu_power",
+    "gpu_power",
+    "ram_power",
+    "cpu_energy",
+    "gpu_energy",
+    "ram_energy",
+    "energy_consumed",
+    "water_consumed",
+    "country_name",
+    "country_iso_code",
+    "region",
+    "cloud_provider",
+    "cloud_region",
+    "os",
+    "python_version",
+    "codecarbon_version",
+    "cpu_count",
+    "cpu_model",
+    "gpu_count",
+    "gpu_model",
+    "longitude",
+    "latitude",
+    "ram_total_size",
+    "tracking_mode",
+    "cpu_utilization_percent",
+    "gpu_utilization_percent",
+    "ram_utilization_percent",
+    "ram_used_gb",
+    "on_cloud",
+    "pue",
+    "wue",
+)
+_NEEDED_COLUMNS = {"timestamp", "project_name", "duration", "emissions", "energy_consumed"}  # since CodeCarbon 1.0
+# The sensors behind CodeCarbon's three parts
+_PARTS = {"cpu": r"package-.*(?<!-mirror)", "gpu": r"(amd)?gpu-\d+", "ram": r"dram-.*"}
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Cell = str | float | None
+
+
+def emissions_row(
+    reading: Reading,
+    *,
+    zone: str | None = None,
+    pue: float = 1.0,
+    run_id: str | None = None,
+    finished: datetime | None = None,
+) -> dict[str, Cell]:
+    """One row of emissions.csv, a key a column: seconds, kg CO2e and kg/s, watts and kWh (`pue` multiplies both, as
+    there), GB as 2^30 bytes. run_id: new unless given. finished: local time, now unless given.
+
+    The parts (cpu, gpu, ram) are filled where sensors tell them apart; an estimate is one figure, in energy_consumed.
+    None is written as an empty field. pandas reads it as NaN and leaves it out of sums and means; CodeCarbon appends
+    behind such rows; its carbonboard adds up with Python's `sum` and shows "nan" where the total itself is missing.
+    Raises what `grams_co2e` raises.
+    """
+    grams = grams_co2e(reading.joules, zone, pue).value
+    seconds = reading.wall_seconds
+    kilograms = None if grams is None else grams / 1000
+    place = None if zone is None else find_zone(zone)
+    row: dict[str, Cell] = dict.fromkeys(EMISSIONS_COLUMNS)
+    row |= _about_the_machine(reading)
+    row |= {
+        "timestamp": (finished or datetime.now()).strftime("%Y-%m-%dT%H:%M:%S"),
+        "project_name": reading.name,
+        "run_id": run_id or str(uuid.uuid4()),
+        "duration": seconds,
+        "emissions": kilograms,
+        "emissions_rate": None if kilograms is None or not seconds else kilograms / seconds,
+        "energy_consumed": _kwh(reading.joules.value, pue),
+        "country_name": place.name if place else None,
+        "country_iso_code": place.code if place and place.is_country else None,
+        "pue": pue,
+    }
+    for part, pattern in _PARTS.items():
+        joules = _joules_of(reading, pattern)
+        row[f"{part}_energy"] = _kwh(joules, pue)
+        row[f"{part}_power"] = None if joules is None or not seconds else joules * pue / seconds
+    return row
+
+
+def append_emissions(path: Path, row: Mapping[str, Cell]) -> None:
+    """Adds a row to `path`, a new file or one that CodeCarbon (any version) or lightbulb began: the fields go by that
+    file's own header. Raises what `check_emissions` raises, StorageFull."""
+    check_emissions(path)
+    with plain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        header, text = _header(path), io.StringIO()
+        writer = csv.DictWriter(text, header or EMISSIONS_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        if header is None:
+            writer.writeheader()
+        writer.writerow({column: "" if cell is None else cell for column, cell in row.items()})
+        with path.open("a", encoding="utf-8", newline="") as f:
+            f.write(text.getvalue())  # at once: several processes may share the file
+
+
+def check_emissions(path: Path) -> None:
+    """Raises UserError where `append_emissions` could not write: to be asked before the work, not after it."""
+    nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if path.is_dir() or (nearest != path and not nearest.is_dir()) or not os.access(nearest, os.W_OK):
+        raise UserError("no file can be written there", where=str(path), mend="choose another file with csv=")
+    header = _header(path)
+    if header is not None and not set(header) >= _NEEDED_COLUMNS:
+        missing = ", ".join(sorted(_NEEDED_COLUMNS - set(header)))
+        raise UserError(
+            f"not an emissions.csv: it has no columns {missing}",
+            where=f"{path}:1",
+            mend="choose another file with csv=",
+        )
+
+
+def co2_eq_emissions(
+    grams: Figure,
+    *,
+    training_type: Literal["pre-training", "fine-tuning"],
+    geographical_location: str | None = None,
+    hardware_used: str | None = None,
+) -> dict[str, str | float] | None:
+    """The block of that name of a Hugging Face model card (https://huggingface.co/docs/hub/model-cards-co2), for
+    `ModelCardData(co2_eq_emissions=...)`; `grams` in g CO2e. None where they were not measured.
+
+    The block has room for one number: the interval, and where it comes from, stand in its `source`.
+    """
+    if grams.unit != "g CO2e":
+        raise ValueError(f"grams wanted, not {grams.unit!r}")
+    if grams.value is None:
+        return None
+    facts: dict[str, str | float | None] = {
+        "emissions": float(f"{grams.value:.4g}"),
+        "source": f"lightbulb: {grams} ({grams.source})" + (f", {grams.method}" if grams.method else ""),
+        "training_type": training_type,
+        "geographical_location": geographical_location,
+        "hardware_used": hardware_used,
+    }
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One family of Prometheus: samples are (labels, figure), no two with the same labels. Counters end in "_total"."""
+
+    name: str
+    help: str
+    kind: Literal["counter", "gauge"]
+    samples: tuple[tuple[Mapping[str, str], Figure], ...]
+
+
+def reading_metrics(readings: Sequence[Reading]) -> tuple[Metric, ...]:
+    """What windows took, labelled by their names, which must differ."""
+    windows = [({"window": r.name}, r) for r in readings]
+    return (
+        Metric(
+            "lightbulb_energy_joules_total",
+            "Energy that the window took.",
+            "counter",
+            tuple((labels, r.joules) for labels, r in windows),
+        ),
+        Metric(
+            "lightbulb_cpu_seconds_total",
+            "User and system seconds of the process and of its children that have ended.",
+            "counter",
+            tuple((labels, r.cpu_seconds) for labels, r in windows),
+        ),
+        Metric(
+            "lightbulb_wall_seconds_total",
+            "Seconds by the clock.",
+            "counter",
+            tuple((labels, Figure(value=r.wall_seconds, unit="s")) for labels, r in windows),
+        ),
+        Metric(
+            "lightbulb_sensor_joules_total",
+            "What one sensor read in the window; sensors contain each other: do not add them up.",
+            "counter",
+            tuple((labels | {"sensor": name}, f) for labels, r in windows for name, f in r.by_sensor.items()),
+        ),
+    )
+
+
+def prometheus_text(metrics: Iterable[Metric]) -> str:
+    """Text exposition format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/).
+
+    A sample is labelled with its figure's source and scope; intervals are gauges beside it, with _low and _high for
+    _total. A figure without a value has no sample. Raises ValueError for two samples with the same labels.
+    """
+    return "".join(_family(*family) for metric in metrics for family in _families(metric))
+
+
+@contextmanager
+def serve_metrics(render: Callable[[], str], port: int) -> Iterator[int]:
+    """Serves what `render` returns at http://127.0.0.1:port/metrics while the block runs; gives the port, which the
+    system chooses for 0. Only this machine can reach it. `render` runs in other threads. Raises UserError when the port
+    cannot be had."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.split("?")[0] != "/metrics":
+                self.send_error(404, "only /metrics is here")
+                return
+            try:
+                body = render().encode()
+            except Exception as e:  # the work goes on, the scraper is told
+                self.send_error(500, explain=str(e))
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Scrapes leave no lines between those of the work."""
+
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Page)
+    except (OSError, OverflowError) as e:
+        raise UserError(
+            f"cannot serve on port {port}: {e}", where="--serve-metrics", mend="choose another port, e.g. 9464"
+        ) from e
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="lightbulb-metrics", daemon=True)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _kwh(joules: float | None, pue: float) -> float | None:
+    return None if joules is None else joules * pue / JOULES_PER_KWH
+
+
+def _joules_of(reading: Reading, pattern: str) -> float | None:
+    """Sum of the sensors of that name; None when there is none, or when one of them did not answer."""
+    figures = [f for name, f in reading.by_sensor.items() if re.fullmatch(pattern, name)]
+    return total(figures, "J").value if figures else None
+
+
+def _about_the_machine(reading: Reading) -> dict[str, Cell]:
+    from lightbulb import __version__
+
+    gpus = sum(re.fullmatch(_PARTS["gpu"], name) is not None for name in reading.by_sensor)
+    return {
+        "os": platform.platform(),
+        "python_version": platform.python_version(),
+        "codecarbon_version": f"lightbulb-{__version__}",  # who wrote the row
+        "cpu_count": os.cpu_count(),
+        "cpu_model": processor_name(),
+        "gpu_count": gpus or None,  # no sensor does not mean no GPU
+        "ram_total_size": _memory_gb(),
+        "tracking_mode": "machine" if reading.by_sensor else "process",
+    }
+
+
+def _memory_gb() -> float | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return None
+
+
+def _header(path: Path) -> list[str] | None:
+    """The first row; None for a file that is absent or empty."""
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8", errors="replace", newline="") as f:
+        return next(csv.reader(f), None)
+
+
+_Sample = tuple[Mapping[str, str], float]
+
+
+def _families(metric: Metric) -> Iterator[tuple[str, str, str, list[_Sample]]]:
+    """(name, help, kind, samples) of the metric and of the ends of its intervals."""
+
+    def samples(side: str) -> list[_Sample]:
+        told = [
+            (labels, figure, getattr(figure, side)) for labels, figure in metric.samples if figure.value is not None
+        ]
+        return [(_labels(labels, figure), number) for labels, figure, number in told if number is not None]
+
+    yield metric.name, metric.help, metric.kind, samples("value")
+    stem = metric.name.removesuffix("_total")
+    for side, words in (("low", "Lower"), ("high", "Upper")):
+        if ends := samples(side):
+            yield f"{stem}_{side}", f"{words} end of the interval of {metric.name}.", "gauge", ends
+
+
+def _labels(labels: Mapping[str, str], figure: Figure) -> dict[str, str]:
+    return {**labels, "source": figure.source} | ({"scope": figure.scope} if figure.scope else {})
+
+
+def _family(name: str, help: str, kind: str, samples: Sequence[_Sample]) -> str:
+    lines = [f"{name}{_braces(labels)} {value!r}" for labels, value in samples]
+    if len({line.rsplit(" ", 1)[0] for line in lines}) < len(lines):
+        raise ValueError(f"two samples of {name} with the same labels")
+    words = help.replace("\\", r"\\").replace("\n", r"\n")
+    return "\n".join([f"# HELP {name} {words}", f"# TYPE {name} {kind}", *lines, ""])
+
+
+def _braces(labels: Mapping[str, str]) -> str:
+    escaped = {k: v.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for k, v in labels.items()}
+    return "{" + ",".join(f'{key}="{value}"' for key, value in escaped.items()) + "}" if labels else ""

@@ -1,0 +1,88 @@
+"""Summaries over trials: medians with bootstrap intervals, and ratios with an interval for other invocations too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lightbulb.figures import Figure, Scope, Source, bootstrap
+
+# Standard deviation of a log ratio between invocations that no trial within one of them can show: neighbours on the
+# host and clocks drift more slowly than an invocation lasts. Checked by benchmarks/repeatability.py.
+RATIO_FLOOR = 0.01
+Z95 = 1.959964
+
+
+def cases(figure: Figure) -> np.ndarray | None:
+    """[value, low, high] of a figure: what it would be in the middle and at both ends of its model of watts. The value
+    stands in for an end that is not there; None for a figure without a value.
+
+    Everything that is done to joules here is linear, so it is done to the three cases alike.
+    """
+    if figure.value is None:
+        return None
+    ends = (figure.value if end is None else end for end in (figure.low, figure.high))
+    return np.array([figure.value, *ends])
+
+
+def median_figure(
+    trials: Sequence[float] | np.ndarray,
+    unit: str,
+    method: str,
+    *,
+    source: Source = "measured",
+    scope: Scope | None = None,
+) -> Figure:
+    """The median over trials with its 95% bootstrap interval.
+
+    trials: [trials], or [trials, 3] with the cases of each; then the interval spans the intervals of all three.
+    """
+    table = np.asarray(trials, dtype=float)
+    table = table.reshape(len(table), -1)
+    value = float(np.median(table[:, 0]))
+    ends = [bootstrap([column.tolist()], lambda x: np.median(x, axis=-1)) for column in table.T]
+    low, high = min(value, *(e[0] for e in ends)), max(value, *(e[1] for e in ends))
+    return Figure(value=value, low=low, high=high, unit=unit, source=source, scope=scope, method=method)
+
+
+def ratio(numerator: Sequence[float], denominator: Sequence[float], method: str) -> Figure:
+    """Median of the ratios trial by trial, with its bootstrap interval over trials."""
+    pairs = [a / b for a, b in zip(numerator, denominator, strict=True)]
+    return median_figure(pairs, "ratio", method, source="derived")
+
+
+def paired_ratio(
+    numerator: Sequence[float] | np.ndarray, denominator: Sequence[float] | np.ndarray, method: str, *, block: int = 1
+) -> Figure:
+    """Geometric mean of the ratios trial by trial, with a 95% interval that speaks of other invocations too.
+
+    Every `block` neighbouring trials, made with models opened once, are one observation: what all trials of a block
+    share (where the pages lie, which core a thread got) would make trials look more certain than they are. On the
+    logarithms m of the blocks' means,
+
+        half width = sqrt((t[n-1, 0.975] s(m))^2 / n + (1.96 RATIO_FLOOR)^2)
+
+    with Student's t (1908), the spread s(m) of the n blocks, and RATIO_FLOOR for what no invocation can see of itself.
+    Without a value where a cost is not above 0, or where there are fewer than two blocks.
+    """
+    ours, theirs = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
+    blocks = -(-len(ours) // block)
+    how = f"{method}; geometric mean over {blocks} blocks of {block}, 95% t interval with a floor of {RATIO_FLOOR:.0%}"
+    if blocks < 2 or len(ours) != len(theirs) or not (np.all(ours > 0) and np.all(theirs > 0)):
+        why = "; too few trials, or a cost that vanishes in the noise"
+        return Figure(value=None, unit="ratio", source="derived", method=method + why)
+    from scipy.special import stdtrit
+
+    logs = np.log(ours / theirs)
+    means = np.array([logs[start : start + block].mean() for start in range(0, len(logs), block)])
+    standard_error = means.std(ddof=1) / math.sqrt(blocks)
+    half = math.hypot(float(stdtrit(blocks - 1, 0.975)) * standard_error, Z95 * RATIO_FLOOR)
+    low, middle, high = (math.exp(means.mean() + shift) for shift in (-half, 0.0, half))
+    return Figure(value=middle, low=low, high=high, unit="ratio", source="derived", method=how)
+
+
+def within_noise(figure: Figure) -> bool:
+    """Whether a ratio's interval includes 1. A ratio without a value tells nothing, so it is noise too."""
+    return figure.low is None or figure.high is None or figure.low <= 1 <= figure.high

@@ -1,0 +1,218 @@
+"""What a model costs to use: the API behind `lightbulb measure`."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lightbulb import __version__
+from lightbulb.energy import memory, protocol
+from lightbulb.energy.costs import Costs, Trial, ratios
+from lightbulb.energy.meter import Meter, Reading
+from lightbulb.energy.processor import cpu_family
+from lightbulb.energy.protocol import FEWEST_PROMPTS, Subject, idle_watts, measure_blocks
+from lightbulb.energy.statistics import cases, median_figure, within_noise
+from lightbulb.errors import GoalError
+from lightbulb.figures import Figure
+from lightbulb.goal import check_threads
+from lightbulb.report.measured_record import Idle, Machine, Measured
+from lightbulb.workload import Thing, Work, thing
+
+if TYPE_CHECKING:
+    from lightbulb.tasks.task import Task
+
+FEWEST_TRIALS = 4
+BUSY_THREADS = 0.1  # of others, from which a note says so
+
+
+def measure(
+    model: str,
+    *,
+    task: Task | None = None,
+    runtime: Literal["llamacpp", "torch"] | None = None,
+    batch: int = 1,
+    context: int = 128,
+    output_tokens: int = 64,
+    against: str | None = None,
+    trials: int = 10,
+    threads: int = 1,
+    model_name: str | None = None,
+    seed: int = 0,
+    serve_metrics: int | None = None,
+    quiet: bool = True,
+) -> Measured:
+    """Measures a model, and another interleaved with it.
+
+    model, against: a .gguf file, a run folder, a model folder, a short name, a hub id, or the address of an
+    OpenAI-compatible endpoint (then `model_name`). runtime: for what can run in either. Without `task` the work is
+    prompts of `context` tokens answered with `output_tokens` tokens, each model by its own tokenizer. trials: windows
+    of each kind, at least 4. serve_metrics: the port on 127.0.0.1 where Prometheus finds what has been taken so far,
+    while it is measured. Raises UserError for what cannot be measured as asked, before anything is measured.
+    """
+    from lightbulb.api import progress_for
+
+    check(batch, context, trials, threads)
+    work = Work(task, batch, context, output_tokens, threads, seed)
+    meter = Meter()
+    try:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="lightbulb-")))
+            names = [model] if against is None else [model, against]
+            if serve_metrics is not None:
+                stack.enter_context(_served(meter, serve_metrics))
+            things = [thing(name, runtime, model_name, work, meter, folder / str(n)) for n, name in enumerate(names)]
+            with progress_for(meter, quiet).bar("measure", trials) as advance:
+                return _measured(things, work, meter, trials, advance)
+    finally:
+        meter.close()
+
+
+@contextmanager
+def _served(meter: Meter, port: int) -> Iterator[None]:
+    """All that is taken inside, as Prometheus text, while it is taken."""
+    from lightbulb.energy.exports import prometheus_text, reading_metrics, serve_metrics
+
+    with (
+        meter.window("measure") as window,
+        serve_metrics(lambda: prometheus_text(reading_metrics([window.so_far()])), port),
+    ):
+        yield
+
+
+def check(batch: int, context: int, trials: int, threads: int) -> None:
+    """Raises GoalError for numbers that cannot be measured with."""
+    check_threads(threads)
+    for option, value, least, mend in (
+        ("--batch", batch, 1, "--batch 1"),
+        ("--context", context, 1, "--context 128"),
+        ("--trials", trials, FEWEST_TRIALS, "--trials 10"),
+    ):
+        if value < least:
+            raise GoalError(f"{value} is too few: at least {least}", where=option, mend=mend)
+
+
+def _measured(
+    things: Sequence[Thing], work: Work, meter: Meter, trials: int, advance: Callable[[float, str], None]
+) -> Measured:
+    peaks = [_peak(t) for t in things]
+    before = idle_watts(meter)
+    tables = measure_blocks(
+        partial(_all_opened, things),
+        meter,
+        trials=trials,
+        seed=work.seed,
+        fewest_prompts=1 if work.task is None else FEWEST_PROMPTS,
+        advance=advance,
+    )
+    after = idle_watts(meter)
+    machine = Machine(
+        family=cpu_family(),
+        threads=work.threads,
+        **_meanwhile([sample.reading for table in tables for sample in table.values()]),
+    )
+    idle = Idle(before=before, after=after)
+    rows = [[Trial(t[f"{n} read"], t.get(f"{n} write")) for t in tables] for n in range(len(things))]
+    costs = [Costs.of(row, _mean(idle), t.unseen) for row, t in zip(rows, things, strict=True)]
+    records = [_record(*parts, work, idle, machine) for parts in zip(things, rows, costs, peaks, strict=True)]
+    if len(records) == 1:
+        return records[0]
+    found = ratios(*costs)
+    noise = [name for name, ratio in found.items() if within_noise(ratio)]
+    return records[0].model_copy(update={"against": records[1], "ratios": found, "within_noise": noise})
+
+
+@contextmanager
+def _all_opened(things: Sequence[Thing]) -> Iterator[list[Subject]]:
+    """The subjects of all things, each name led by the number of its thing."""
+    with ExitStack() as stack:
+        opened = [(n, s) for n, t in enumerate(things) for s in stack.enter_context(t.opened())]
+        yield [Subject(f"{n} {s.name}", s.prompts, s.answer, s.batch, s.first_tokens) for n, s in opened]
+
+
+def _peak(thing: Thing) -> Figure:
+    """Memory of opening a thing and answering each kind of prompt once. Finds out early whether it works at all."""
+    with thing.opened():
+        pass  # what its library sets up once is not the model's
+    start = memory.begin_peak()
+    with thing.opened() as subjects:
+        for subject in subjects:
+            subject.answer(subject.prompts[0])
+    if thing.runtime == "endpoint":
+        return Figure(value=None, unit="B", method="an endpoint: the client does not see its memory")
+    return memory.peak_above(start)
+
+
+def _meanwhile(readings: Sequence[Reading]) -> dict[str, Figure]:
+    """What the rest of the machine did during the windows: `others_threads` and `stolen_share`."""
+    others: dict[str, Any] = {"unit": "threads", "source": "derived", "scope": "machine"}
+    stolen: dict[str, Any] = {"unit": "fraction", "source": "derived", "scope": "machine"}
+    machines = [r.machine for r in readings if r.machine is not None]
+    if len(machines) < len(readings):
+        others |= {"value": None, "method": "this system does not tell (no /proc/stat)"}
+        stolen |= {"value": None, "method": others["method"]}
+    else:
+        busy, stole = (sum(getattr(m, f"{kind}_seconds") for m in machines) for kind in ("busy_cpu", "steal"))
+        ours = sum(r.cpu_seconds.value or 0.0 for r in readings)
+        seconds = sum(r.wall_seconds for r in readings)
+        others |= {"value": max(0.0, busy - ours) / seconds, "method": "/proc/stat over all windows: busy less ours"}
+        share = stole / (busy + stole) if busy + stole > 0 else 0.0
+        stolen |= {"value": share, "method": "/proc/stat over all windows: of the CPU time that was wanted"}
+    return {"others_threads": Figure(**others), "stolen_share": Figure(**stolen)}
+
+
+def _mean(idle: Idle) -> Figure:
+    """Idle watts of both windows, with an interval that holds both."""
+    rows = [cases(f) for f in (idle.before, idle.after)]
+    if any(row is None for row in rows):
+        return idle.before if rows[0] is None else idle.after
+    table = np.array(rows)
+    ends = {"low": float(table.min()), "high": float(table.max())}
+    return idle.before.model_copy(update={"value": float(table[:, 0].mean()), **ends})
+
+
+def _record(
+    thing: Thing, trials: Sequence[Trial], costs: Costs, peak: Figure, work: Work, idle: Idle, machine: Machine
+) -> Measured:
+    windows = f"{len(trials)} interleaved windows of at least {protocol.WINDOW_SECONDS:g} s"
+    others = machine.others_threads.value
+    notes = list(thing.notes)
+    if work.task is not None:
+        notes.append("quality is not measured here: `lightbulb shrink` does that")
+    if others is not None and others > BUSY_THREADS and thing.runtime != "endpoint":
+        notes.append(f"others kept {others:.2g} threads busy meanwhile: repeat on a quiet machine")
+    return Measured(
+        model=thing.model,
+        runtime=thing.runtime,
+        task=None if work.task is None else work.task.name,
+        batch=work.batch,
+        context=work.context if work.task is None else None,
+        output_tokens=work.output_tokens if work.task is None else None,
+        trials=len(trials),
+        window_seconds=protocol.WINDOW_SECONDS,
+        model_bytes=thing.bytes,
+        **costs.figures(windows),  # type: ignore[arg-type]
+        seconds_to_first_token=_first_token(trials, work.batch, windows),
+        peak_bytes=peak,
+        idle=idle,
+        machine=machine,
+        date=datetime.date.today().isoformat(),
+        lightbulb=__version__,
+        notes=notes,
+    )
+
+
+def _first_token(trials: Sequence[Trial], batch: int, windows: str) -> Figure:
+    streamed = [t.read.first_token_seconds for t in trials]
+    if all(s is not None for s in streamed):
+        how = f"median of {windows}; from sending a request to the first piece of text"
+        return median_figure([s for s in streamed if s is not None], "s", how, scope="process")
+    seconds = [t.read.reading.wall_seconds / t.read.answers * batch for t in trials]
+    how = f"median of {windows}; answers of one token, a batch at a time"
+    return median_figure(seconds, "s", how, scope="process")

@@ -1,0 +1,221 @@
+"""The page of `lightbulb forecast` on a terminal, its JSON, and the models that a finished run compares. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lightbulb.energy.carbon import bounds, find_zone, product
+from lightbulb.energy.forecast import Amounts, Forecast, Model, Outlook, Pair, difference
+from lightbulb.errors import UserError
+from lightbulb.figures import Figure
+from lightbulb.report import units, words
+from lightbulb.report.record import Result
+
+_LADDERS: dict[str, tuple[tuple[float, str], ...]] = {
+    "": ((1, ""), (1e6, "million"), (1e9, "billion"), (1e12, "trillion"), (1e15, "quadrillion")),
+    "kWh": ((1e-6, "mWh"), (1e-3, "Wh"), (1, "kWh"), (1e3, "MWh"), (1e6, "GWh"), (1e9, "TWh")),
+    "g CO2e": (
+        (1e-6, "µg CO2e"),
+        (1e-3, "mg CO2e"),
+        (1, "g CO2e"),
+        (1e3, "kg CO2e"),
+        (1e6, "t CO2e"),
+        (1e9, "kt CO2e"),
+        (1e12, "Mt CO2e"),
+    ),
+}
+_LEAST_SHOWN = 0.1  # of a yardstick: a thousandth of a household says nothing
+
+
+def pair_of(result: Result) -> Pair:
+    """Student and cheapest baseline of a run, what an answer saves, and the run's own pay-back.
+
+    Where the joules of both are one watt model on top of CPU time, the watts cancel in their ratio r, and what is saved
+    is joules x (1 - 1/r); the interval of r is the run's. Raises UserError where joules were not measured.
+    """
+    rival, student = words.compared(result), result.student
+    before, after = rival.joules_per_answer, student.joules_per_answer
+    if before is None or after is None:
+        raise UserError(
+            "that run did not measure the joules of an answer", where="result.json", mend="give a number instead"
+        )
+    return Pair(
+        Model(student.name, after, result.making.joules),
+        Model(rival.name, before),
+        saved=_saved(before, after, words.ratio(result, "joules_per_answer", rival)),
+        break_even=result.break_even_answers,
+    )
+
+
+def _saved(before: Figure, after: Figure, ratio: Figure) -> Figure | None:
+    plain, times = difference(before, after), bounds(ratio)
+    if plain.value is None or times is None or not ratio.value or not 0 < times[0] <= times[1] < math.inf:
+        return None
+    ends = [1 - 1 / r for r in (times[0], ratio.value, times[1])]
+    share = Figure(value=ends[1], low=ends[0], high=ends[2], unit="", source=ratio.source)
+    spread, wide = bounds(product([before, share], "J", "")), bounds(plain)
+    if spread is None or wide is None or spread[1] - spread[0] >= wide[1] - wide[0]:
+        return plain
+    return plain.model_copy(
+        update={
+            "low": min(spread[0], plain.value),
+            "high": max(spread[1], plain.value),
+            "method": "difference; its interval from the run's paired ratio of both costs",
+        }
+    )
+
+
+def usable(pair: Pair) -> Pair:
+    """The same pair. Raises UserError where an answer has no joules above 0, or where what is known of the making is
+    no such number: a result.json may have been written by anything."""
+    models = [m for m in (pair.model, pair.against) if m is not None]
+    wanted = [(f"joules per answer, {m.name}", m.joules_per_answer) for m in models]
+    wanted += [("joules of making", m.making) for m in models if m.making is not None and m.making.value is not None]
+    for what, figure in wanted:
+        ends = bounds(figure)
+        if ends is None or figure.unit != "J" or not 0 < ends[0] <= ends[1] <= 1e18:
+            raise UserError(f"no joules to count with: {figure}", where=what, mend="give a number of joules instead")
+    ends = None if pair.break_even is None else bounds(pair.break_even)
+    if ends is not None and not 0 < ends[0] <= ends[1] <= 1e30:
+        raise UserError(
+            f"no number of answers: {pair.break_even}", where="break_even_answers", mend="give numbers instead"
+        )
+    return pair
+
+
+def as_dict(made: Forecast) -> dict[str, Any]:
+    """The JSON object. Figures are {value, low, high, unit, source, scope, method}; a value is null where not known.
+
+    work: "answers" or "requests"; answers_per_year: of the first year; years, growth (a year), pue, zone;
+    kwh, grams_co2e {location_based, market_based}, money, answers: of all years together, for the (first) model;
+    name, joules_per_answer (without PUE), sci (g CO2e per answer); by_year: the same amounts for each year;
+    against, saved: such outlooks of the other model and of the difference, or null;
+    pay_back: {answers, days} or null; gigawatts, wh_per_request: of a fleet, or null;
+    comparisons: {of, list of {name, value, arithmetic, source}}.
+    """
+
+    def dumped(x: Any) -> Any:
+        return None if x is None else x.model_dump(mode="json")
+
+    return {
+        "work": made.work,
+        "answers_per_year": dumped(made.model.by_year[0].answers),
+        "years": made.terms.years,
+        "growth": dumped(made.terms.growth),
+        "pue": made.terms.pue,
+        "zone": _zone(made),
+        **dumped(made.model),
+        "against": dumped(made.against),
+        "saved": dumped(made.saved),
+        "pay_back": made.pay_back and {"answers": dumped(made.pay_back.answers), "days": dumped(made.pay_back.days)},
+        "gigawatts": dumped(made.gigawatts),
+        "wh_per_request": dumped(made.wh_per_request),
+        "comparisons": {"of": made.compared.name, "list": [dumped(c) for c in made.comparisons]},
+    }
+
+
+def render(made: Forecast) -> RenderableType:
+    """Heading, a table with a column a model, pay-back, how the figures came about, and comparisons."""
+    outlooks = [o for o in (made.model, made.against, made.saved) if o is not None]
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+    table.add_column("", style="dim", no_wrap=True)
+    for outlook in outlooks:
+        table.add_column(Text(outlook.name), overflow="fold")
+    for label, figure in _rows(made):
+        table.add_row(Text(label), *[Text(_text(figure(o))) for o in outlooks])
+    notes = [*_fleet(made), *_pay_back(made), *_how(made)]
+    return Group(Text(_heading(made), style="bold"), table, *[Text(note) for note in notes], *_comparisons(made))
+
+
+def _zone(made: Forecast) -> str:
+    return find_zone(made.terms.zone or "World").name
+
+
+def _heading(made: Forecast) -> str:
+    terms = made.terms
+    first = made.model.by_year[0].answers
+    work = f"{_text(first, source=False)} a year, " if first.value is not None else ""
+    grows = f", {100 * (terms.growth.value or 0):+g}% a year" if terms.years > 1 else ""
+    years = f"{terms.years} year{'s' if terms.years > 1 else ''}"
+    return f"{work}{years}{grows}; {_zone(made)}, PUE {terms.pue:g}"
+
+
+def _rows(made: Forecast) -> Iterator[tuple[str, Callable[[Outlook], Figure]]]:
+    one = made.work.removesuffix("s")
+    if made.model.joules_per_answer.value is not None:
+        yield f"energy a{'n' if one == 'answer' else ''} {one}", lambda o: o.joules_per_answer
+        yield f"carbon (SCI) a{'n' if one == 'answer' else ''} {one}", lambda o: o.sci
+    if made.terms.years > 1:
+        for year in range(made.terms.years):
+            yield from ((f"year {year + 1}: {label}", _of_year(of, year)) for label, of in _amounts(made))
+    total = f"{made.terms.years} years" if made.terms.years > 1 else "a year"
+    for label, of in _amounts(made):
+        yield f"{total}: {label}", of
+
+
+def _amounts(made: Forecast) -> Iterator[tuple[str, Callable[[Amounts], Figure]]]:
+    yield "energy", lambda a: a.kwh
+    yield "CO2e, location-based", lambda a: a.grams_co2e.location_based
+    yield "CO2e, market-based", lambda a: a.grams_co2e.market_based
+    if made.terms.price is not None:
+        yield "money", lambda a: a.money
+
+
+def _of_year(of: Callable[[Amounts], Figure], year: int) -> Callable[[Outlook], Figure]:
+    return lambda outlook: of(outlook.by_year[year])
+
+
+def _text(figure: Figure, *, source: bool = True) -> str:
+    """A figure on the rung of its unit's ladder, with interval and `source`; "not known" without a value."""
+    if figure.value is None:
+        return "not known"
+    unit, _, per = figure.unit.partition("/")
+    ladder = _LADDERS.get(unit, ((1, unit),))
+    size = abs(figure.value) * (1 + 1e-9)
+    factor, symbol = next((rung for rung in reversed(ladder) if size >= rung[0]), ladder[0])
+    scaled = figure.model_copy(
+        update={k: None if (x := getattr(figure, k)) is None else x / factor for k in ("value", "low", "high")}
+    )
+    return units.text(scaled, f"{symbol} per {per}" if per else symbol, source=source)
+
+
+def _fleet(made: Forecast) -> Iterator[str]:
+    if made.gigawatts is not None:
+        yield f"power while it runs: {_text(made.gigawatts)}"
+    if made.wh_per_request is not None and made.wh_per_request.value is not None:
+        yield f"energy per request, PUE included: {_text(made.wh_per_request)}"
+
+
+def _pay_back(made: Forecast) -> Iterator[str]:
+    if made.pay_back is None:
+        return
+    answers, days = made.pay_back.answers, made.pay_back.days
+    if answers.value is None:
+        yield f"pay-back of the making: not for certain ({answers.method})"
+    else:
+        when = _text(days) if days.value is not None else days.method
+        yield f"pay-back of the making: after {units.text(answers, 'answers')}, {when}"
+
+
+def _how(made: Forecast) -> Iterator[str]:
+    carbon = made.model.by_year[0].grams_co2e
+    together = "; years add end to end" if made.terms.years > 1 else ""
+    yield f"how: {made.model.by_year[0].kwh.method}{together}"
+    for figure in (carbon.location_based, carbon.market_based):
+        yield f"how: {figure.method}" + (" (--market-intensity)" if figure.value is None else "")
+
+
+def _comparisons(made: Forecast) -> Iterator[Text]:
+    of = "what is saved" if made.compared is made.saved else made.compared.name
+    shown = [c for c in made.comparisons if (c.value.value or 0) >= _LEAST_SHOWN] or list(made.comparisons[-1:])
+    yield Text(f"for comparison, {of}:", style="bold")
+    for c in shown:
+        yield Text(
+            f"  {_text(c.value.model_copy(update={'unit': ''}), source=False)} {c.name}: {c.arithmetic} ({c.source})"
+        )

@@ -1,0 +1,248 @@
+"""What models are asked to do when they are measured, and how each kind of model is opened for it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightbulb.artifact import RECORD, Artifact
+from lightbulb.energy.meter import Meter
+from lightbulb.energy.protocol import Subject
+from lightbulb.errors import GoalError, ModelError, UserError
+from lightbulb.models.resolve import ModelSource, local_folder, resolve
+from lightbulb.report.measured_record import RuntimeName
+from lightbulb.runtimes.endpoint import Endpoint, Streamed, is_url
+
+if TYPE_CHECKING:
+    from lightbulb.runtimes.base import Answers, Measurable
+    from lightbulb.tasks.task import Example, Task
+
+PROMPTS = 16  # distinct batches; a task has up to EXAMPLES prompts
+EXAMPLES = 64
+SEES_NO_CPU = "an endpoint: the client does not see the processor behind it"
+SEES_NO_JOULES = "an endpoint: no sensor that is read here covers its machine"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every model is asked to do."""
+
+    task: Task | None
+    batch: int
+    context: int
+    output_tokens: int
+    threads: int
+    seed: int
+
+    def examples(self) -> list[Example]:
+        """A seeded sample of the task's test split, the same for every model."""
+        assert self.task is not None
+        return random.Random(self.seed).sample(self.task.test, min(EXAMPLES, len(self.task.test)))
+
+    def batches(self, prompts: Sequence[Any]) -> list[list[Any]]:
+        """`prompts` in batches that are all full; the first ones come again where the last would not be."""
+        count = -(-len(prompts) // self.batch)
+        endless = itertools.cycle(prompts)
+        return [list(itertools.islice(endless, self.batch)) for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something to measure. `opened` opens it anew and yields its subjects, named "read" and "write"."""
+
+    model: str
+    runtime: RuntimeName
+    bytes: int | None
+    opened: Callable[[], AbstractContextManager[list[Subject]]]
+    unseen: dict[str, str]
+    notes: list[str]
+
+
+def thing(
+    name: str,
+    runtime: Literal["llamacpp", "torch"] | None,
+    model_name: str | None,
+    work: Work,
+    meter: Meter,
+    folder: Path,
+) -> Thing:
+    """`name` as something to measure; `folder` is for the files of a model that must be converted first."""
+    if is_url(name):
+        return _endpoint(name, model_name, work, meter)
+    source = resolve(name)
+    if (runtime or ("torch" if source.gguf is None else "llamacpp")) == "torch":
+        return _torch(name, source, work, folder)
+    if source.gguf is None:
+        raise UserError(
+            "llama.cpp runs GGUF files, and this is a model folder",
+            where=name,
+            mend="name the .gguf file of a run, or --runtime torch",
+        )
+    return _llamacpp(name, source.gguf, work)
+
+
+def _llamacpp(name: str, gguf: Path, work: Work) -> Thing:
+    import xllamacpp  # noqa: F401  # now, so that the library is not counted as the model's memory
+
+    from lightbulb.passes.evaluate import longest_exchange
+    from lightbulb.runtimes.llamacpp import LlamaCpp
+
+    room = work.context + work.output_tokens + 8
+    if work.task is not None:
+        room = longest_exchange(work.task, work.examples())
+    make = partial(LlamaCpp, gguf, threads=work.threads, slots=work.batch, context=room)
+    return Thing(name, "llamacpp", gguf.stat().st_size, partial(_open, make, work), {}, [])
+
+
+def _torch(name: str, source: ModelSource, work: Work, folder: Path) -> Thing:
+    import torch
+
+    from lightbulb.runtimes.torch import Torch
+
+    if source.gguf is not None:
+        from lightbulb.models.loading import import_model
+
+        import_model(source, folder)
+    else:
+        folder = local_folder(source)
+    torch.set_num_threads(work.threads)
+    if (folder / RECORD).exists():
+        artifact = Artifact.read(folder)
+    else:
+        artifact = Artifact(path=folder, kind="model", key="", made_by="")
+    notes = ["torch computes what the processor multiplies natively in bfloat16, the rest in float32"]
+    return Thing(name, "torch", artifact.bytes, partial(_open, partial(Torch, artifact), work), {}, notes)
+
+
+@contextmanager
+def _open(make: Callable[[], Measurable], work: Work) -> Iterator[list[Subject]]:
+    runtime = make()
+    try:
+        yield subjects(runtime, work)
+    finally:
+        runtime.close()
+
+
+def subjects(runtime: Measurable, work: Work) -> list[Subject]:
+    """ "read", in which every answer has one token, and "write", in which the same prompts get their whole answers;
+    only "read" where one token is a whole answer, and for documents, which are read."""
+    from lightbulb.models.form import turns_of
+    from lightbulb.passes.evaluate import longest_answer
+
+    def subject(name: str, prompts: Sequence[Any], answer: Callable[[Any], Answers]) -> Subject:
+        def counted(batch: Any) -> tuple[int, int]:
+            answers = answer(batch)
+            return answers.prompt_tokens, answers.output_tokens
+
+        return Subject(name, work.batches(prompts), counted, work.batch)
+
+    def exactly(tokens: int) -> Callable[[Any], Answers]:
+        return lambda batch: runtime.write_exactly(batch, tokens)
+
+    task = work.task
+    if task is None:
+        if work.context + work.output_tokens > runtime.context_length:
+            raise GoalError(
+                f"this model was made for {runtime.context_length} tokens, fewer than {work.context} read and "
+                f"{work.output_tokens} written",
+                where="--context",
+                mend=f"--context {max(1, runtime.context_length - work.output_tokens)}",
+            )
+        ids = [cut(runtime.tokenize, work, n) for n in range(PROMPTS * work.batch)]
+        return [subject("read", ids, exactly(1)), subject("write", ids, exactly(work.output_tokens))]
+    if task.kind == "text":
+        ids = [runtime.tokenize(e.completion)[: runtime.context_length - 1] for e in work.examples()]
+        return [subject("read", ids, exactly(1))]
+    texts = [runtime.render(turns_of(e)) for e in work.examples()]
+    if task.kind == "choose":
+        return [subject("read", texts, lambda batch: runtime.choose(batch, task.answers))]
+    longest = longest_answer(task)
+    ids = [runtime.tokenize(text) for text in texts]
+    return [subject("read", ids, exactly(1)), subject("write", texts, lambda batch: runtime.generate(batch, longest))]
+
+
+def spoken(work: Work, number: int, sentences: int) -> str:
+    """Text that ships with the package: commands of the built-in task in an order of prompt `number`'s own."""
+    from lightbulb.tasks.demo import spoken_calls
+
+    draws = spoken_calls(random.Random(f"{work.seed} {number}").randrange(2**32))
+    return ". ".join(words for words, _ in itertools.islice(draws, sentences))
+
+
+def cut(tokenize: Callable[[str], list[int]], work: Work, number: int) -> list[int]:
+    """Exactly `work.context` tokens of text."""
+    sentences = work.context // 8 + 4
+    while len(ids := tokenize(spoken(work, number, sentences))) < work.context:
+        sentences *= 2
+    return ids[: work.context]
+
+
+def _endpoint(url: str, model_name: str | None, work: Work, meter: Meter) -> Thing:
+    from lightbulb.models.form import turns_of
+    from lightbulb.passes.evaluate import longest_answer
+
+    if model_name is None:
+        raise ModelError("which of the endpoint's models?", where=url, mend="--model-name NAME")
+    endpoint = Endpoint(url, model_name)
+    turns: list[list[dict[str, str]]]
+    if work.task is not None:
+        turns, longest = [turns_of(e) for e in work.examples()], longest_answer(work.task)
+        if work.task.kind == "text":
+            raise UserError("an endpoint does not score documents", where=url, mend="leave --task out")
+    else:
+        turns, longest = _turns_of_length(endpoint, work), work.output_tokens
+
+    @contextmanager
+    def opened() -> Iterator[list[Subject]]:
+        yield [
+            endpoint_subject(n, endpoint, work.batches(turns), work, t) for n, t in (("read", 1), ("write", longest))
+        ]
+
+    named = any(s.scope == "wall" for s in meter.sensors)  # the user's: it may stand anywhere
+    covered = named or (endpoint.is_here and meter.sensors)
+    unseen = {"cpu_seconds": SEES_NO_CPU} | ({} if covered else {c: SEES_NO_JOULES for c in ("joules", "net_joules")})
+    notes = [
+        "as the client sees it: wall time of whole requests, and the tokens that the server counts",
+        "every prompt begins with words of its own, so that no cache of prompts is met",
+        "answers may end before the length that was asked for; costs are per token that came",
+    ]
+    if named:
+        notes.append("joules are those of the meter that you named: they count if the endpoint's machine is behind it")
+    return Thing(f"{url} {model_name}", "endpoint", None, opened, unseen, notes)
+
+
+def endpoint_subject(
+    name: str, endpoint: Endpoint, batches: Sequence[Sequence[list[dict[str, str]]]], work: Work, max_tokens: int
+) -> Subject:
+    """A batch is as many requests at once. Each prompt gets fresh first words, because servers keep what they read."""
+    from concurrent.futures import ThreadPoolExecutor
+    from secrets import token_hex
+
+    def one(turns: list[dict[str, str]]) -> Streamed:
+        first = {**turns[0], "content": f"{token_hex(4)}: {turns[0]['content']}"}
+        return endpoint.ask([first, *turns[1:]], max_tokens)
+
+    first_tokens: list[float] = []
+
+    def answer(batch: Sequence[list[dict[str, str]]]) -> tuple[int, int]:
+        with ThreadPoolExecutor(work.batch) as pool:
+            came = list(pool.map(one, batch))
+        first_tokens.extend(c.seconds_to_first_token for c in came)
+        return sum(c.prompt_tokens for c in came), sum(c.output_tokens for c in came)
+
+    return Subject(name, batches, answer, work.batch, first_tokens)
+
+
+def _turns_of_length(endpoint: Endpoint, work: Work) -> list[list[dict[str, str]]]:
+    """Prompts of about `work.context` tokens: one request tells how many tokens the server makes of a word."""
+    words = spoken(work, 0, 32).split()
+    tokens = endpoint.ask([{"role": "user", "content": " ".join(words)}], 1).prompt_tokens
+    length = max(1, round(work.context * len(words) / tokens))
+    texts = (spoken(work, n, length // 4 + 4).split()[:length] for n in range(PROMPTS * work.batch))
+    return [[{"role": "user", "content": " ".join(text)}] for text in texts]

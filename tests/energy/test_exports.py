@@ -1,0 +1,248 @@
+"""What other tools read from us: the right columns, the right units, nothing where nothing was measured."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import urllib.error
+import urllib.request
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightbulb.energy.exports import (
+    CONTENT_TYPE,
+    EMISSIONS_COLUMNS,
+    Metric,
+    append_emissions,
+    co2_eq_emissions,
+    emissions_row,
+    prometheus_text,
+    reading_metrics,
+    serve_metrics,
+)
+from lightbulb.energy.meter import Reading
+from lightbulb.errors import UserError
+from lightbulb.figures import Figure
+
+# The first line of the file that `codecarbon==3.3.2` writes.
+CODECARBON_HEADER = (
+    "timestamp,project_name,run_id,experiment_id,duration,emissions,emissions_rate,cpu_power,gpu_power,ram_power,"
+    "cpu_energy,gpu_energy,ram_energy,energy_consumed,water_consumed,country_name,country_iso_code,region,"
+    "cloud_provider,cloud_region,os,python_version,codecarbon_version,cpu_count,cpu_model,gpu_count,gpu_model,"
+    "longitude,latitude,ram_total_size,tracking_mode,cpu_utilization_percent,gpu_utilization_percent,"
+    "ram_utilization_percent,ram_used_gb,on_cloud,pue,wue"
+)
+# And that of 2.3.4, in 2023.
+OLD_HEADER = (
+    "timestamp,project_name,run_id,duration,emissions,emissions_rate,cpu_power,gpu_power,ram_power,cpu_energy,"
+    "gpu_energy,ram_energy,energy_consumed,country_name,country_iso_code,region,cloud_provider,cloud_region,os,"
+    "python_version,codecarbon_version,cpu_count,cpu_model,gpu_count,gpu_model,longitude,latitude,ram_total_size,"
+    "tracking_mode,on_cloud,pue"
+)
+
+
+def joules(value: float | None, **more: object) -> Figure:
+    return Figure(value=value, unit="J", scope="chip", **more)
+
+
+def counted(**by_sensor: float | None) -> Reading:
+    """100 s with these sensors (package_0=...), whose sum is the reading's."""
+    figures = {name.replace("_", "-"): joules(value) for name, value in by_sensor.items()}
+    parts = [v for name, v in by_sensor.items() if "power" not in name]
+    whole = None if None in parts else sum(parts)
+    return Reading("train", 100.0, Figure(value=90.0, unit="s", scope="process"), joules(whole), figures)
+
+
+def estimated(value: float | None = 3600.0, name: str = "train") -> Reading:
+    ends = {} if value is None else {"low": value / 2, "high": value * 2}
+    figure = Figure(value=value, **ends, unit="J", scope="wall", source="estimated", method="share of a server")
+    return Reading(name, 100.0, Figure(value=90.0, unit="s", scope="process"), figure, {})
+
+
+def test_columns_are_those_of_codecarbon(tmp_path):
+    append_emissions(tmp_path / "emissions.csv", emissions_row(estimated()))
+    assert (tmp_path / "emissions.csv").read_text().splitlines()[0] == CODECARBON_HEADER == ",".join(EMISSIONS_COLUMNS)
+
+
+def test_units_are_those_of_codecarbon():
+    reading = counted(package_0=180_000.0, package_1=180_000.0, dram_0=36_000.0, gpu_0=720_000.0, gpu_0_power=700_000.0)
+    row = emissions_row(reading, zone="FRA", pue=1.5, finished=datetime(2026, 5, 4, 3, 2, 1))
+    assert (row["timestamp"], row["duration"], row["project_name"]) == ("2026-05-04T03:02:01", 100.0, "train")
+    assert [row[f"{p}_power"] for p in ("cpu", "gpu", "ram")] == [5400.0, 10800.0, 540.0]  # W, PUE included
+    assert row["cpu_energy"] == pytest.approx(0.15) and row["gpu_energy"] == pytest.approx(0.3)  # kWh
+    assert row["energy_consumed"] == pytest.approx(0.15 + 0.3 + 0.015)
+    assert (row["country_iso_code"], row["country_name"], row["gpu_count"]) == ("FRA", "France", 1)
+    assert (row["tracking_mode"], row["pue"]) == ("machine", 1.5)
+    from lightbulb.energy.carbon import find_zone
+
+    kilograms = 0.465 * find_zone("FRA").grams_co2e_per_kwh / 1000
+    assert row["emissions"] == pytest.approx(kilograms)
+    assert row["emissions_rate"] == pytest.approx(kilograms / 100)
+
+
+def test_what_was_not_measured_is_an_empty_field_never_zero(tmp_path):
+    path = tmp_path / "emissions.csv"
+    append_emissions(path, emissions_row(estimated()))
+    append_emissions(path, emissions_row(counted(package_0=None, gpu_0=50.0)))
+    guess, broken = csv.DictReader(path.open())
+    for part in ("cpu_energy", "gpu_energy", "ram_energy", "cpu_power", "water_consumed", "gpu_count", "wue"):
+        assert guess[part] == ""
+    assert float(guess["energy_consumed"]) == pytest.approx(0.001) and guess["tracking_mode"] == "process"
+    for total in ("energy_consumed", "emissions", "emissions_rate", "cpu_energy"):
+        assert broken[total] == ""
+    assert float(broken["gpu_energy"]) == pytest.approx(50 / 3.6e6)
+
+
+def test_pandas_reads_numbers_and_leaves_out_what_is_missing(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    path = tmp_path / "emissions.csv"
+    for reading in (estimated(3600.0), estimated(None), estimated(7200.0, 'odd, "name"\nof two lines')):
+        append_emissions(path, emissions_row(reading))
+    table = pandas.read_csv(path)
+    assert table["energy_consumed"].dtype.kind == table["emissions"].dtype.kind == "f"
+    assert table["energy_consumed"].sum() == pytest.approx(0.003)
+    assert math.isnan(table["energy_consumed"][1]) and math.isnan(table["cpu_energy"][0])
+    assert table["project_name"][2] == 'odd, "name"\nof two lines'
+
+
+@pytest.mark.parametrize("header", [OLD_HEADER, CODECARBON_HEADER])
+def test_rows_follow_the_header_of_the_file_that_is_there(tmp_path, header):
+    path = tmp_path / "emissions.csv"
+    path.write_text(header + "\n")
+    append_emissions(path, emissions_row(estimated(), zone="DEU"))
+    (row,) = csv.DictReader(path.open())
+    assert list(row) == header.split(",") and None not in row.values()
+    assert (row["country_iso_code"], float(row["duration"]), row["gpu_model"]) == ("DEU", 100.0, "")
+
+
+def test_another_file_is_left_alone(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("name,age\nAda,36\n")
+    with pytest.raises(UserError, match="duration, emissions"):
+        append_emissions(path, emissions_row(estimated()))
+    assert path.read_text() == "name,age\nAda,36\n"
+    with pytest.raises(UserError, match="no file"):
+        append_emissions(path / "emissions.csv", emissions_row(estimated()))
+
+
+def test_the_block_of_a_model_card():
+    grams = Figure(
+        value=12.345678, low=6.0, high=24.0, unit="g CO2e", source="estimated", method="location-based, France"
+    )
+    block = co2_eq_emissions(grams, training_type="fine-tuning", hardware_used="1 x A100")
+    assert block == {
+        "emissions": 12.35,
+        "source": "lightbulb: 12.3 g CO2e [6.00, 24.0] (estimated), location-based, France",
+        "training_type": "fine-tuning",
+        "hardware_used": "1 x A100",
+    }
+    missing = Figure(value=None, unit="g CO2e", source="derived")
+    assert co2_eq_emissions(missing, training_type="fine-tuning") is None
+    with pytest.raises(ValueError, match="grams"):
+        co2_eq_emissions(joules(3.0), training_type="fine-tuning")
+
+
+def parse(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """A reader of the exposition format of its own: {name: {labels: value}}; every sample needs its HELP and TYPE."""
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    assert text == "" or text.endswith("\n")
+    for line in text.split("\n")[:-1]:
+        if line.startswith("# "):
+            _, word, name, _ = line.split(" ", 3)
+            assert word in ("HELP", "TYPE") and (word == "HELP") == (name not in found)
+            found.setdefault(name, {})
+            continue
+        head, _, value = line.rpartition(" ")
+        name, _, rest = head.partition("{")
+        found[name][tuple(labels(rest))] = float(value)
+    return found
+
+
+def labels(text: str) -> list[tuple[str, str]]:
+    source, pairs = io.StringIO(text), []
+    while (key := "".join(iter(lambda: source.read(1).strip("=}"), ""))) != "":
+        assert source.read(1) == '"'
+        value = ""
+        while (char := source.read(1)) != '"':
+            value += {"n": "\n"}.get(c := source.read(1), c) if char == "\\" else char
+        pairs.append((key, value))
+        assert source.read(1) in (",", "}")
+    return pairs
+
+
+def test_prometheus_tells_values_intervals_and_where_they_come_from():
+    found = parse(prometheus_text(reading_metrics([estimated(), counted(package_0=30.0, gpu_0=400.0)][:1])))
+    labelled = (("window", "train"), ("source", "estimated"), ("scope", "wall"))
+    assert found["lightbulb_energy_joules_total"] == {labelled: 3600.0}
+    assert found["lightbulb_energy_joules_low"] == {labelled: 1800.0}
+    assert found["lightbulb_energy_joules_high"] == {labelled: 7200.0}
+    assert list(found["lightbulb_cpu_seconds_total"].values()) == [90.0]
+    assert list(found["lightbulb_wall_seconds_total"].values()) == [100.0]
+    assert found["lightbulb_sensor_joules_total"] == {}
+
+
+def test_prometheus_tells_each_sensor_and_nothing_of_one_that_is_gone():
+    found = parse(prometheus_text(reading_metrics([counted(package_0=None, gpu_0=50.0)])))
+    assert found["lightbulb_energy_joules_total"] == {} and "lightbulb_energy_joules_low" not in found
+    (sample,) = found["lightbulb_sensor_joules_total"].items()
+    assert dict(sample[0])["sensor"] == "gpu-0" and sample[1] == 50.0
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=20), st.floats(allow_nan=False, allow_infinity=False))
+def test_prometheus_labels_and_numbers_survive(name, value):
+    figure = Figure(value=value, unit="J")
+    text = prometheus_text([Metric("a_joules", "Two\nlines, one \\.", "gauge", (({"window": name}, figure),))])
+    assert text.startswith("# HELP a_joules Two\\nlines, one \\\\.\n# TYPE a_joules gauge\n")
+    assert parse(text) == {"a_joules": {(("window", name), ("source", "measured")): value}}
+
+
+def test_prometheus_refuses_two_samples_with_the_same_labels():
+    with pytest.raises(ValueError, match="same labels"):
+        prometheus_text(reading_metrics([estimated(1.0), estimated(2.0)]))
+
+
+def get(url: str) -> tuple[str, str]:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return answer.headers["Content-Type"], answer.read().decode()
+
+
+def test_metrics_are_served_while_the_block_runs():
+    state = {"n": 1.0}
+
+    def render() -> str:
+        if state["n"] > 2:
+            raise RuntimeError("no")
+        return prometheus_text([Metric("n", "N.", "gauge", (({}, Figure(value=state["n"], unit="1")),))])
+
+    with serve_metrics(render, 0) as port:
+        url = f"http://127.0.0.1:{port}"
+        assert get(f"{url}/metrics") == (CONTENT_TYPE, '# HELP n N.\n# TYPE n gauge\nn{source="measured"} 1.0\n')
+        state["n"] = 2.0
+        assert " 2.0\n" in get(f"{url}/metrics")[1]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(f"{url}/secrets")
+        state["n"] = 3.0
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            get(f"{url}/metrics")
+        with pytest.raises(UserError, match=f"port {port}"), serve_metrics(render, port):
+            pass
+    with pytest.raises(urllib.error.URLError):
+        get(f"{url}/metrics")
+
+
+def test_a_port_that_cannot_be_is_refused():
+    with pytest.raises(UserError, match="port 70000"), serve_metrics(str, 70000):
+        pass
+
+
+def test_a_file_that_may_not_be_written_is_refused_first(tmp_path, monkeypatch):
+    import lightbulb.energy.exports as exports
+
+    monkeypatch.setattr(exports.os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(UserError, match="no file"):
+        exports.check_emissions(Path(tmp_path / "emissions.csv"))
