@@ -24,11 +24,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from lightbulb.energy.calibration import Judged, Row, fit, leave_one_source_out  # noqa: E402
-from lightbulb.energy.coefficients import PRIORS, as_record  # noqa: E402
-from lightbulb.energy.devices import find_device  # noqa: E402
-from lightbulb.energy.roofline import RuntimeClass, Setting  # noqa: E402
-from lightbulb.energy.shapes import ModelShape, from_sizes  # noqa: E402
+from lightbulb.energy.prediction.calibration import Judged, Row, fit, leave_one_source_out  # noqa: E402
+from lightbulb.energy.prediction.coefficients import PRIORS, as_record  # noqa: E402
+from lightbulb.energy.prediction.devices import find_device  # noqa: E402
+from lightbulb.energy.prediction.roofline import RuntimeClass, Setting  # noqa: E402
+from lightbulb.energy.prediction.shapes import ModelShape, from_sizes  # noqa: E402
 from lightbulb.store import write_json, write_text  # noqa: E402
 
 COEFFICIENTS = ROOT / "src/lightbulb/energy/data/prediction.json"

@@ -82,3 +82,51 @@ def test_what_a_killed_run_was_doing_is_read_from_its_folder(tmp_path: Path) -> 
     assert state(folder) == "between steps"
     (folder / "steps" / ".student-1-plain-0123456789ab.tmp").mkdir()
     assert state(folder) == "in student-1-plain" and left_over(folder) == ("steps/.student-1-plain-0123456789ab.tmp",)
+
+
+def test_the_meters_table_tells_what_each_says_costs_and_how_it_failed(tmp_path: Path) -> None:
+    import meter
+
+    def run(tool: str, workload: str, repeat: int, **more: object) -> dict[str, object]:
+        fixed = {"version": "1.2", "wall": 10.0, "start": 0.5, "stop": 0.1, "sampler": 0.02, "source": "a|b"}
+        return {"tool": tool, "workload": workload, "repeat": repeat, **fixed, **more}
+
+    rows = []
+    for repeat, alone in enumerate((100.0, 200.0, 400.0)):
+        for workload in meter.WORKLOADS:
+            rows.append(run("none", workload, repeat, rate=alone))
+            guess = {"joules": 20.0, "low": 10.0, "high": 80.0, "rate": alone}
+            rows.append(run("lightbulb", workload, repeat, **guess))
+            rows.append(run("codecarbon", workload, repeat, joules=280.0, rate=0.8 * alone))
+            rows.append(run("zeus", workload, repeat, joules=0.0, rate=alone))
+            rows.append(
+                {"tool": "pyjoules", "workload": workload, "repeat": repeat, "version": "", "error": "crashed: X"}
+            )
+    lines = {line.split("|")[1].strip(): line for line in reversed(meter.render(rows).splitlines()) if "|" in line}
+    told = {line.split("|")[1].strip(): line for line in meter.render(rows).splitlines() if "|" in line}
+    assert "2.00 W [1.00, 8.00], 20.0 J | yes | a\\|b |" in lines["lightbulb 1.2"].replace("\N{NO-BREAK SPACE}", " ")
+    assert "28.0 W, 280 J | no |" in lines["codecarbon 1.2"].replace("\N{NO-BREAK SPACE}", " ")
+    assert "crashed: X" in lines["pyjoules"] and "crashed" not in told["pyjoules"]
+    assert told["codecarbon"].count("20.0% [20.0, 20.0]") == 2 and "2.00%" in told["codecarbon"]
+    assert "zeus said 0 W" in meter.spread(rows) and "codecarbon said 14 times what lightbulb" in meter.spread(rows)
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n## Other\n")
+    for section in (r"first \1", r"second \g<0>"):
+        meter.write_section(page, section)
+    assert (
+        page.read_text() == f"# Page\n\n## Other\n\n{meter.HEADING}\n\n<!-- meter -->\nsecond \\g<0>\n<!-- /meter -->\n"
+    )
+
+
+def test_a_meter_that_crashes_is_a_row(monkeypatch) -> None:
+    import meter
+
+    def broken():
+        yield {}
+        sys.exit(70)
+
+    monkeypatch.setitem(meter.TOOLS, "broken", broken)
+    row = meter.measure("broken", "asleep", 0.0)
+    assert row["error"] == "crashed: SystemExit at stop: 70"
+    row = meter.measure("none", "two threads", 0.05)
+    assert row["rate"] > 0 and 0 <= row["sampler"] < 0.5

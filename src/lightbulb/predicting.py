@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightbulb.energy.devices import Device, find_device, read_device
-from lightbulb.energy.predict import Prediction, default_runtime, predict_cost
-from lightbulb.energy.roofline import RuntimeClass, Setting
-from lightbulb.energy.shapes import ModelShape, from_model, from_parameters, from_sizes, parse_bits
+from lightbulb.energy.prediction.devices import Device, find_device, read_device
+from lightbulb.energy.prediction.predict import Prediction, default_runtime, predict_cost
+from lightbulb.energy.prediction.roofline import RuntimeClass, Setting
+from lightbulb.energy.prediction.shapes import ModelShape, from_model, from_parameters, from_sizes, parse_bits
 from lightbulb.errors import UserError
 
 SIZES = ("layers", "width", "heads", "ffn", "vocab")

@@ -50,7 +50,7 @@ def predict(
         json: one JSON object on stdout
     """
     from lightbulb import predicting
-    from lightbulb.energy.devices import devices as catalogue
+    from lightbulb.energy.prediction.devices import devices as catalogue
     from lightbulb.report import predicted as page
 
     if devices:

@@ -10,8 +10,8 @@ from lightbulb.report import units
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lightbulb.energy.devices import Device
-    from lightbulb.energy.predict import Prediction
+    from lightbulb.energy.prediction.devices import Device
+    from lightbulb.energy.prediction.predict import Prediction
 
 FIGURES = (
     "joules_per_output_token",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightbulb.energy.devices import CPU_KINDS, KINDS, Device, devices, find_device, read_device
+from lightbulb.energy.prediction.devices import CPU_KINDS, KINDS, Device, devices, find_device, read_device
 from lightbulb.energy.tables import date_taken
 from lightbulb.errors import UserError
 
@@ -128,7 +128,7 @@ def test_finds_as_people_write(text: str, name: str):
 
 
 def test_the_reference_tables_names_are_found():
-    table = Path(__file__).parents[2] / ".." / "shared" / "reference" / "energy_reference.csv"
+    table = Path(__file__).parents[3] / ".." / "shared" / "reference" / "energy_reference.csv"
     if not table.exists():
         pytest.skip("the folder `shared` is not beside the checkout")
     rows = csv.DictReader(line for line in table.read_text().splitlines() if not line.startswith("#"))

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from lightbulb.energy.devices import Device
-from lightbulb.energy.shapes import F16_BITS, ModelShape
+from lightbulb.energy.prediction.devices import Device
+from lightbulb.energy.prediction.shapes import F16_BITS, ModelShape
 
 RuntimeClass = Literal["eager", "vllm", "llama.cpp", "filament"]
 RUNTIMES: tuple[RuntimeClass, ...] = ("eager", "vllm", "llama.cpp", "filament")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightbulb.energy.coefficients import NAMES, PRIORS, Calibrated, by_name, priors
-from lightbulb.energy.devices import Device
-from lightbulb.energy.predict import Z, alike, point, spread_of, unseen
-from lightbulb.energy.roofline import Setting
-from lightbulb.energy.shapes import ModelShape
+from lightbulb.energy.prediction.coefficients import NAMES, PRIORS, Calibrated, by_name, priors
+from lightbulb.energy.prediction.devices import Device
+from lightbulb.energy.prediction.predict import Z, alike, point, spread_of, unseen
+from lightbulb.energy.prediction.roofline import Setting
+from lightbulb.energy.prediction.shapes import ModelShape
 
 SAME_SOURCE = 3.0  # rows of one source err together: many of them say about as much as this many
 

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightbulb.energy.calibration import fit, leave_one_source_out
-from lightbulb.energy.coefficients import NAMES, PRIORS, by_name, calibrated, priors
-from lightbulb.energy.devices import devices, find_device
-from lightbulb.energy.predict import point, predict_cost
-from lightbulb.energy.roofline import Setting, bytes_needed, decode_work
-from lightbulb.energy.shapes import from_parameters
+from lightbulb.energy.prediction.calibration import fit, leave_one_source_out
+from lightbulb.energy.prediction.coefficients import NAMES, PRIORS, by_name, calibrated, priors
+from lightbulb.energy.prediction.devices import devices, find_device
+from lightbulb.energy.prediction.predict import point, predict_cost
+from lightbulb.energy.prediction.roofline import Setting, bytes_needed, decode_work
+from lightbulb.energy.prediction.shapes import from_parameters
 from lightbulb.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT.parent / "shared/reference/energy_reference.csv"
 EIGHT = from_parameters(8.03e9)
 

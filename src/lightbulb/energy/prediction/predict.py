@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lightbulb.energy.coefficients import NAMES, Calibrated, by_name, calibrated
-from lightbulb.energy.devices import Device
-from lightbulb.energy.roofline import (
+from lightbulb.energy.prediction.coefficients import NAMES, Calibrated, by_name, calibrated
+from lightbulb.energy.prediction.devices import Device
+from lightbulb.energy.prediction.roofline import (
     RUNTIMES,
     RuntimeClass,
     Setting,
@@ -24,7 +24,7 @@ from lightbulb.energy.roofline import (
     launch_seconds,
     prefill_work,
 )
-from lightbulb.energy.shapes import ModelShape
+from lightbulb.energy.prediction.shapes import ModelShape
 from lightbulb.errors import UserError
 from lightbulb.figures import Figure, Scope
 
