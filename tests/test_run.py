@@ -202,8 +202,31 @@ def test_spent_counts_every_step_once(open_run, tmp_path):
         a = run.step("a", Note(text="a"), source(tmp_path))
         run.step("a", Note(text="a"), source(tmp_path))
         b = run.step("b", Note(text="b"), a)
-        assert run.spent().seconds == pytest.approx(run.cost(a).seconds + run.cost(b).seconds)
+        parts = run.cost(a).seconds + run.cost(b).seconds
+        assert parts + run.outside().seconds - 0.5 < run.spent().seconds <= parts + run.outside().seconds
         assert run.finished_steps() == [a, b]
+
+
+def test_what_is_spent_beside_the_steps_is_counted_over_all_attempts(open_run, tmp_path):
+    begin = time.perf_counter()
+    with open_run() as run:
+        time.sleep(0.2)
+        a = run.step("a", Note(text="a"), source(tmp_path))
+        first = run.outside()
+        assert 0.2 <= first.seconds <= time.perf_counter() - begin - run.cost(a).seconds
+    with open_run() as run:
+        run.step("a", Note(text="a"), source(tmp_path))
+        b = run.step("b", Note(text="b"), a)
+        time.sleep(0.1)
+        both = run.outside()
+        assert 0.3 <= both.seconds <= time.perf_counter() - begin - run.cost(b).seconds
+        assert both.joules.low <= both.joules.value <= both.joules.high and both.joules.source == "estimated"
+
+
+def test_a_refused_folder_keeps_no_account(open_run, tmp_path):
+    with open_run():
+        pass
+    assert not list(tmp_path.rglob("outside.json"))
 
 
 def test_records_are_whole_or_old(tmp_path):

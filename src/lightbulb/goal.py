@@ -54,9 +54,8 @@ def seconds(text: str) -> float:
 
 
 def check_zone(zone: str | None) -> str | None:
-    """Raises UserError now, rather than after an hour, when there is no grid of that name."""
-    if zone is not None:
-        from lightbulb.energy.carbon import find_zone
+    """The zone that is asked for or that LIGHTBULB_ZONE names. Raises UserError now, rather than after an hour, when
+    there is no grid of that name."""
+    from lightbulb.energy.carbon import own_zone
 
-        find_zone(zone)
-    return zone
+    return own_zone(zone)

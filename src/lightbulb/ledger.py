@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from lightbulb.energy.meter import Reading, Window
-from lightbulb.figures import Figure, total
+from lightbulb.figures import Figure, Source, total
 from lightbulb.passes.base import Progress
 from lightbulb.store import read_json, write_json
 
@@ -42,6 +42,35 @@ def total_cost(costs: Sequence[Cost]) -> Cost:
         attempts=sum(c.attempts for c in costs),
         cpu_seconds=total([c.cpu_seconds for c in costs], "s"),
         joules=total([c.joules for c in costs], "J"),
+    )
+
+
+def less(whole: Cost, parts: Sequence[Cost]) -> Cost:
+    """What is left of `whole` beside its parts: never below 0, whatever clocks and counters rounded. All costs here are
+    linear in what was spent, so the ends of their intervals subtract like their values."""
+    inside = total_cost(parts)
+    return Cost(
+        seconds=max(0.0, whole.seconds - inside.seconds),
+        cpu_seconds=_less(whole.cpu_seconds, inside.cpu_seconds),
+        joules=_less(whole.joules, inside.joules),
+    )
+
+
+def _less(whole: Figure, part: Figure) -> Figure:
+    def left(a: float | None, b: float | None) -> float | None:
+        return None if a is None or b is None else max(0.0, a - b)
+
+    value = left(whole.value, part.value)
+    low, high = (None, None) if value is None else (left(whole.low, part.low), left(whole.high, part.high))
+    source: Source = "estimated" if whole.source == "estimated" else "derived"
+    return Figure(
+        value=value,
+        low=low,
+        high=high,
+        unit=whole.unit,
+        source=source,
+        scope=whole.scope,
+        method="the whole run less its steps",
     )
 
 

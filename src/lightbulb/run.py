@@ -4,6 +4,7 @@
       goal.json            what was asked; the same command finds it and resumes
       steps/<label>-<key>/ one artifact a step, with cost.json
       scratch/<key>/       checkpoints of the step in progress
+      outside.json         what was spent beside the steps
       model.gguf result.json report.html README.md recipe.toml
 
 A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed), so a step is done if
@@ -22,12 +23,13 @@ from typing import Any
 from lightbulb.artifact import Artifact, ArtifactKind
 from lightbulb.energy.meter import Meter
 from lightbulb.errors import UserError
-from lightbulb.ledger import Cost, Heartbeat, total_cost
+from lightbulb.ledger import Cost, Heartbeat, less, total_cost
 from lightbulb.passes.base import Context, Pass, Progress
 from lightbulb.store import new_folder, plain_os_errors, read_json, sha256_of, write_json
 from lightbulb.tasks.task import Task
 
 COST = "cost.json"
+OUTSIDE = "outside.json"
 CARRIED = ("answer_ids",)  # facts that stay true of the output when a pass says nothing of them
 
 
@@ -42,6 +44,7 @@ class Run:
         self.progress, self.meter, self.threads = progress, meter, threads
         self.steps: list[Artifact] = []
         self.resumed = 0
+        self._inside: list[Cost] = []  # of the steps that this process worked on
 
     def __enter__(self) -> Run:
         with plain_os_errors(self.folder):
@@ -56,6 +59,8 @@ class Run:
                 mend="wait for it, or choose another --out",
             ) from e
         self._sweep()
+        self._earlier = [Cost.read(place)] if (place := self.folder / OUTSIDE).exists() else []
+        self._window = self.meter.window("run").__enter__()
         return self
 
     def _sweep(self) -> None:
@@ -64,6 +69,7 @@ class Run:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def __exit__(self, *_: object) -> None:
+        self._window.__exit__(None, None, None)
         self._lock.close()
 
     def claim(self, goal: Mapping[str, Any]) -> None:
@@ -133,21 +139,31 @@ class Run:
 
     def make(self, label: str, key: str, kind: ArtifactKind, made_by: str, parent: str | None, work: Work) -> Artifact:
         place, scratch = self._place(label, key), self.folder / "scratch" / key[:12]
-        with plain_os_errors(self.folder), self.meter.window(label) as window, new_folder(place) as out:
-            heartbeat = Heartbeat(self.progress, window, scratch / "spent.json")
-            facts = work(out, scratch, heartbeat)
-            artifact = Artifact(path=place, kind=kind, key=key, parent=parent, made_by=made_by, facts=facts)
-            artifact.write_record(out)
-            write_json(out / COST, heartbeat.cost().model_dump())
+        window = self.meter.window(label)
+        try:
+            with plain_os_errors(self.folder), window, new_folder(place) as out:
+                heartbeat = Heartbeat(self.progress, window, scratch / "spent.json")
+                facts = work(out, scratch, heartbeat)
+                artifact = Artifact(path=place, kind=kind, key=key, parent=parent, made_by=made_by, facts=facts)
+                artifact.write_record(out)
+                write_json(out / COST, heartbeat.cost().model_dump())
+        finally:
+            self._inside.append(Cost.of(window.reading))
         shutil.rmtree(scratch, ignore_errors=True)
+        write_json(self.folder / OUTSIDE, self.outside().model_dump())
         return artifact
 
     def cost(self, artifact: Artifact) -> Cost:
         return Cost.read(artifact.path / COST)
 
+    def outside(self) -> Cost:
+        """What this run took beside its steps: libraries, planning, choosing, copying; earlier attempts included."""
+        now = Cost.of(self._window.so_far())
+        return total_cost([*self._earlier, less(now, self._inside) if self._inside else now])
+
     def spent(self) -> Cost:
-        """All finished steps of this run, each once."""
-        return total_cost([self.cost(a) for a in self.finished_steps()])
+        """All finished steps of this run, each once, and what was spent beside them."""
+        return total_cost([*(self.cost(a) for a in self.finished_steps()), self.outside()])
 
     def finished_steps(self) -> list[Artifact]:
         """Each once, in the order they were first needed."""

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightbulb.energy.carbon import Contract, carbon, embodied_grams, find_zone, grams_co2e, product, sci, zones
+from lightbulb.energy.carbon import (
+    Contract,
+    carbon,
+    embodied_grams,
+    find_zone,
+    grams_co2e,
+    own_zone,
+    product,
+    sci,
+    zones,
+)
 from lightbulb.energy.estimate import estimate_joules
 from lightbulb.errors import UserError
 from lightbulb.figures import Figure
@@ -144,3 +154,14 @@ def test_carbon_of_a_saving_that_may_be_a_loss_is_as_wide_below_zero():
     saved = Figure(value=3.6e6, low=-3.6e6, high=7.2e6, unit="J", source="estimated")
     grams = grams_co2e(saved, "FRA")
     assert (grams.low, grams.high) == (pytest.approx(-1.35 * 44.18), pytest.approx(2 * 1.35 * 44.18))
+
+
+def test_the_zone_may_be_configured_once(monkeypatch):
+    monkeypatch.delenv("LIGHTBULB_ZONE", raising=False)
+    assert own_zone() is None and own_zone("France") == "France"
+    monkeypatch.setenv("LIGHTBULB_ZONE", "germany")
+    assert own_zone() == "DEU" and own_zone("FRA") == "FRA"
+    monkeypatch.setenv("LIGHTBULB_ZONE", "Atlantis")
+    with pytest.raises(UserError) as raised:
+        own_zone()
+    assert raised.value.where == "LIGHTBULB_ZONE"

@@ -51,7 +51,8 @@ def forecast(
         growth: of answers or servers per year, e.g. 0.5 for half as many again
         years: how many years
         pue: power usage effectiveness of the data centre: cooling and losses included
-        zone: country or region whose grid feeds it; without one the world's average, with a wide interval
+        zone: country or region whose grid feeds it; without one LIGHTBULB_ZONE, or the world's
+            average with a wide interval
         market_intensity: g CO2e per kWh of your contract: the supplier's figure or the residual mix
         certified_share: part of the energy covered by certificates (0 g), between 0 and 1
         price_per_kwh: money per kWh, e.g. 0.25EUR

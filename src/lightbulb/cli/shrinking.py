@@ -44,7 +44,7 @@ def shrink(
         metric: accuracy, macro-f1, exact-match, json-match, chrf, rouge-l, bits-per-byte or your own module:function
         prompt: column with the question
         completion: column with the answer
-        zone: country or region whose grid feeds this machine, for carbon
+        zone: country or region whose grid feeds this machine, for carbon (default: LIGHTBULB_ZONE, or the world's)
         seed: decides everything that is random
         threads: processor threads (default: all that this process may use)
         dry_run: print the recipe with predicted size, cost and time, and stop

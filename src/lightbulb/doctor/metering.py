@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lightbulb.doctor.record import Energy, FoundSensor, Grid
-from lightbulb.energy.carbon import WORLD, find_zone, grid_intensity
+from lightbulb.energy.carbon import WORLD, find_zone, grid_intensity, own_zone
 from lightbulb.energy.estimate import POOLED, estimate_joules
 from lightbulb.energy.meter import to_sum
 from lightbulb.energy.processor import cpu_family, threads_held
@@ -30,8 +30,10 @@ def look(root: Path, environment: Mapping[str, str] = os.environ) -> Energy:
 
 
 def grid() -> Grid:
-    """What carbon is reckoned with where no zone is named."""
-    return Grid(zone=find_zone(WORLD).name, intensity=grid_intensity(None), mend="--zone FRA, or your country's name")
+    """What carbon is reckoned with where a command names no zone."""
+    zone = own_zone()
+    mend = "--zone FRA, or your country's name; for always: export LIGHTBULB_ZONE=FRA"
+    return Grid(zone=find_zone(zone or WORLD).name, intensity=grid_intensity(zone), mend=mend)
 
 
 def _discover(root: Path, environment: Mapping[str, str]) -> Discovery:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ from lightbulb.figures import Figure, Source, total
 JOULES_PER_KWH = 3.6e6
 SOURCES_DIFFER = 1.35  # country factors of different publishers differ by up to 35%
 WORLD = "World"
+ZONE_VARIABLE = "LIGHTBULB_ZONE"
 _TABLE = "grid_intensity"
 _GROUPS = {"G20"}  # the one aggregate whose code looks like a country's
 
@@ -49,15 +51,24 @@ def zones() -> tuple[Zone, ...]:
     )
 
 
-def find_zone(text: str) -> Zone:
-    """The zone of that code or name, blind to case. Raises UserError with the nearest ones."""
+def find_zone(text: str, where: str = "--zone") -> Zone:
+    """The zone of that code or name, blind to case. `where`: who named it. Raises UserError with the nearest ones."""
     by_word = {word.casefold(): zone for zone in zones() for word in (zone.name, zone.code)}
     if zone := by_word.get(text.strip().casefold()):
         return zone
     near = difflib.get_close_matches(text.strip().casefold(), by_word, n=5, cutoff=0.5)
     named = list(dict.fromkeys(f"{by_word[word].code} ({by_word[word].name})" for word in near))
     mend = f"did you mean {', '.join(named)}?" if named else "give a country's name or three-letter code, e.g. FRA"
-    raise UserError(f"no grid intensity for the zone {text!r}", where="--zone", mend=mend)
+    raise UserError(f"no grid intensity for the zone {text!r}", where=where, mend=mend)
+
+
+def own_zone(zone: str | None = None) -> str | None:
+    """`zone`, else what the environment variable LIGHTBULB_ZONE says. Raises UserError for an unknown one."""
+    if zone is not None:
+        find_zone(zone)
+        return zone
+    said = os.environ.get(ZONE_VARIABLE, "").strip()
+    return find_zone(said, ZONE_VARIABLE).code if said else None
 
 
 def grams_co2e(joules: Figure, zone: str | None, pue: float = 1.0) -> Figure:

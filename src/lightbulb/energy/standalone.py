@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-from lightbulb.energy.carbon import grams_co2e
+from lightbulb.energy.carbon import grams_co2e, own_zone
 from lightbulb.energy.exports import append_emissions, check_emissions, emissions_row
 from lightbulb.energy.meter import Meter, Reading
 from lightbulb.figures import Figure
@@ -29,6 +29,7 @@ class Metered:
     obtained; a value is None where nothing could be read. Arguments and errors are those of `meter`, which makes it."""
 
     def __init__(self, name: str, zone: str | None, pue: float, csv: str | PathLike[str] | None, quiet: bool):
+        zone = own_zone(zone)
         grams_co2e(Figure(value=None, unit="J"), zone, pue)  # refuses bad arguments before the work
         self._zone, self._pue, self._quiet = zone, pue, quiet
         self._csv = None if csv is None else Path(csv)

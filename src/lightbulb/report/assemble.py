@@ -11,7 +11,7 @@ from lightbulb.energy.carbon import grams_co2e
 from lightbulb.energy.protocol import ratio
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
-from lightbulb.ledger import Cost
+from lightbulb.ledger import Cost, total_cost
 from lightbulb.models.origin import Origin
 from lightbulb.passes.evaluate import predictions_of, retention_of, right_of
 from lightbulb.recipe import Execution, Recipe
@@ -49,7 +49,8 @@ def assemble(
     if not refused:
         student = student.model_copy(update={"path": "model.gguf"})
     retention = retention_of(task, made[f"{gguf}-test"], made["teacher-f16-test"])
-    spent = run.spent()
+    outside = run.outside()
+    spent = total_cost([*(run.cost(a) for a in run.finished_steps()), outside])
     return Result(
         verdict=verdict(retention, goal.keep),
         refused=refused[1] if refused else None,
@@ -73,7 +74,7 @@ def assemble(
             {"pass": s.pass_, "label": s.label, "parameters": s.parameters, "key": made[s.label].key}
             for s in recipe.steps
         ],
-        ledger=[ledger_row(execution, a) for a in run.finished_steps()],
+        ledger=[*(ledger_row(execution, a) for a in run.finished_steps()), remainder(outside)],
         candidates=[
             Candidate(name=t.name, layers=t.layers, score=t.score, seconds=t.seconds, chosen=t.chosen, why=t.why)
             for t in choice.tried
@@ -174,6 +175,16 @@ def ledger_row(execution: Execution, artifact: Artifact) -> LedgerRow:
         cpu_seconds=cost.cpu_seconds,
         joules=cost.joules,
         note=again,
+    )
+
+
+def remainder(outside: Cost) -> LedgerRow:
+    return LedgerRow(
+        step="beside the steps",
+        seconds=outside.seconds,
+        cpu_seconds=outside.cpu_seconds,
+        joules=outside.joules,
+        note="libraries, planning, choosing",
     )
 
 
