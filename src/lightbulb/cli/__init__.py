@@ -15,14 +15,14 @@ from lightbulb.cli.shrinking import ask, report, run, shrink
 from lightbulb.errors import LightbulbError
 
 VERBS: dict[str, Callable[..., None]] = {
-    "doctor": doctor,
+    "shrink": shrink,
+    "ask": ask,
+    "run": run,
+    "report": report,
     "measure": measure,
     "predict": predict,
     "forecast": forecast,
-    "shrink": shrink,
-    "run": run,
-    "ask": ask,
-    "report": report,
+    "doctor": doctor,
 }
 
 

@@ -134,6 +134,7 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
     ) > PROOF_SHARE * available and limit > FEWEST_TESTED:
         limit = max(FEWEST_TESTED, limit // 2)
     batch = next(size for size, examples in BATCH_SIZES if work.train_examples >= examples)
+    check = answer_seconds(shape, work, speed, shape.layers, work.validation_examples)  # the teacher's, in torch
     logits = shape.layer_parameters * shape.layers * 2 * work.train_tokens / speed
     ladder = tuple(sorted({max(1, round(shape.layers * share)) for share in LADDER[work.kind]}))
     typical = likely_layers(work.kind, ladder)
@@ -145,9 +146,9 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
         teacher = train_seconds(shape, work, speed, epochs, batch, shape.layers, frozen)
         if teacher <= TEACHER_SHARE * (available - whole):
             break
-    left = available - proof - teacher - logits
+    left = available - proof - teacher - check - logits
     distill_epochs = next((e for e in STUDENT_MENU if students[e] <= STUDENT_SHARE * left), STUDENT_MENU[-1])
-    if (least := teacher + logits + proof + students[distill_epochs]) > max_seconds:
+    if (least := teacher + check + logits + proof + students[distill_epochs]) > max_seconds:
         raise GoalError(
             f"this takes longer than {max_seconds:,.0f} s on this machine: with the shortest training "
             f"at least {least:,.0f} s",

@@ -11,7 +11,7 @@ from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.models.resolve import ModelSource
 from lightbulb.recipe import Recipe
-from lightbulb.search.plan import Plan, Shape, Work, measure_trials, student_seconds, train_seconds
+from lightbulb.search.plan import Plan, Shape, Work, answer_seconds, measure_trials, student_seconds, train_seconds
 from lightbulb.search.steps import proof_steps, quantized, teacher_steps, trained
 from lightbulb.tasks.task import Task
 
@@ -68,9 +68,9 @@ def predicted_seconds(shape: Shape, work: Work, plan: Plan, goal: Goal) -> Figur
     teacher = train_seconds(
         shape, work, plan.train_flops, plan.teacher_epochs, plan.batch_size, shape.layers, plan.freeze_layers
     )
-    base = (
-        teacher + plan.proof_seconds + 2 * shape.layer_parameters * shape.layers * work.train_tokens / plan.train_flops
-    )
+    check = answer_seconds(shape, work, plan.train_flops, shape.layers, work.validation_examples)
+    logits = 2 * shape.layer_parameters * shape.layers * work.train_tokens / plan.train_flops
+    base = teacher + check + logits + plan.proof_seconds
     each = [
         student_seconds(shape, work, plan.train_flops, plan.distill_epochs, plan.batch_size, n) for n in plan.ladder
     ]
