@@ -31,6 +31,9 @@ PRIORS: tuple[Coefficient, ...] = (
     Coefficient("cpu_memory", 0.3, 0.4, "CPU: share added when memory streams at its peak"),
     Coefficient("cpu_compute", 0.6, 0.4, "CPU: share added when the vector units work at their peak"),
     Coefficient("gpu_memory_reach", 0.72, 0.15, "GPU: share of peak bandwidth that decoding reaches"),
+    Coefficient(
+        "kv_reach", 0.6, 0.25, "GPU: how much of that keys and values reach, read in pages by many small blocks"
+    ),
     Coefficient("gpu_compute_reach", 0.45, 0.3, "GPU: share of peak operations that products reach"),
     Coefficient("cpu_memory_reach", 0.6, 0.2, "CPU: share of peak bandwidth that decoding reaches"),
     Coefficient("cpu_compute_reach", 0.25, 0.4, "CPU: share of peak operations that products reach"),

@@ -38,12 +38,18 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One step of every device together: bytes read, operations, tokens made, bytes that an all-reduce carries."""
+    """One step of every device together: bytes of weights and of keys and values read, operations, tokens made, bytes
+    that an all-reduce carries."""
 
-    bytes: float
+    weight_bytes: float
+    kv_bytes: float
     operations: float
     tokens: float
     message_bytes: float
+
+    @property
+    def bytes(self) -> float:
+        return self.weight_bytes + self.kv_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,8 @@ def decode_work(shape: ModelShape, setting: Setting) -> Work:
     """One token for each sequence of the batch: all weights once, and each sequence's keys and values."""
     attention = 4 * shape.layers * shape.attention_width * setting.context
     return Work(
-        bytes=shape.bytes_read + setting.batch * setting.context * shape.kv_bytes_per_token,
+        weight_bytes=shape.bytes_read,
+        kv_bytes=setting.batch * setting.context * shape.kv_bytes_per_token,
         operations=setting.batch * (2 * shape.weights_per_token + attention),
         tokens=setting.batch,
         message_bytes=2 * setting.batch * shape.width,
@@ -73,7 +80,8 @@ def prefill_work(shape: ModelShape, setting: Setting) -> Work:
     layers = shape.layers * shape.layer_parameters
     attention = 4 * shape.layers * shape.attention_width * setting.context / 2
     return Work(
-        bytes=layers * shape.bits / 8 + tokens * shape.kv_bytes_per_token,
+        weight_bytes=layers * shape.bits / 8,
+        kv_bytes=tokens * shape.kv_bytes_per_token,
         operations=tokens * (2 * layers + attention),
         tokens=tokens,
         message_bytes=2 * tokens * shape.width,
@@ -85,7 +93,8 @@ def cost(work: Work, shape: ModelShape, device: Device, setting: Setting, c: Map
     side = "gpu" if device.kind in GPU_KINDS else "cpu"
     bandwidth, peak = device.bandwidth_gbs * 1e9, peak_operations(device, shape.bits)
     reach = device.bandwidth_reach or c[f"{side}_memory_reach"]
-    memory = work.bytes / setting.devices / (bandwidth * reach)
+    paged = c["kv_reach"] if side == "gpu" else 1.0
+    memory = (work.weight_bytes + work.kv_bytes / paged) / setting.devices / (bandwidth * reach)
     compute = work.operations / setting.devices / (peak * c[f"{side}_compute_reach"])
     launches = launch_seconds(shape, device, setting, c) + messages(work, shape, device, setting, c)
     seconds = max(memory, compute) + launches
