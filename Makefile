@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 DEMO_OUT ?= runs/demo
-DEMO_TIME ?= 11m
+DEMO_TIME ?= 12m
 DEMO_QUESTION ?= could you switch the kitchen lamp on please
 
 .PHONY: help install demo test lint clean

@@ -29,7 +29,7 @@ TEACHER_MENU = (
     (0.15, 0.6),
     (0.05, 0.6),
 )
-STUDENT_MENU = (12, 10, 8, 6, 5, 4, 3, 2, 1.5, 1, 0.5, 0.2, 0.05)  # epochs of distillation, best first
+STUDENT_MENU = (12, 10, 8, 6, 5, 4, 3, 2, 1.5, 1, 0.75, 0.5, 0.35, 0.2, 0.1, 0.05)  # epochs of distillation, best first
 LADDER = {
     "choose": (1 / 30, 1 / 15, 0.1, 2 / 15, 0.2, 4 / 15, 0.4, 0.6),
     "generate": (0.2, 4 / 15, 0.4, 0.6, 0.8),
@@ -39,6 +39,13 @@ TEACHER_SHARE = 0.45  # of the time that is not needed for exporting and proving
 PROOF_SHARE = 0.35  # of the time: beyond it fewer test items are answered
 FEWEST_TESTED = 50
 STUDENT_SHARE = 0.45  # of the time left after the teacher, for one full student
+# Of answering, seen in the ledgers of four finished runs (docs/lab-notes.md): prefill reaches this share of the
+# training speed; a decoded token takes as long as so many of prefill, eight prompts side by side or (kind "text")
+# alone; the three stock files together take so many times the float16 one
+PREFILL_SPEED = 0.3
+DECODE_TOKENS = 4
+ALONE_TOKENS = 12
+STOCK_FILES = 2.4
 MOST_TRIALS = 5
 BATCH_SIZES = ((32, 5000), (16, 500), (8, 0))  # (batch, from how many examples on): few examples need many steps
 PROBE_SHARE = 0.25  # a probe trains for this share of the epochs
@@ -112,14 +119,13 @@ def train_seconds(
 
 
 def answer_seconds(shape: Shape, work: Work, speed: float, layers: int, items: int) -> float:
-    """Answering `items` test prompts in llama.cpp: prefill at half the training speed; a decoded token takes as long
-    as three of prefill with several prompts side by side, and as twenty alone (kind "text" is read that way)."""
-    per_item = work.test_tokens / max(1, work.test_examples) + (
-        3 * work.output_tokens if work.kind == "generate" else 0
-    )
+    """Answering `items` test prompts with a float16 file in llama.cpp, or with the model in torch."""
+    written = {"choose": 1.0, "generate": work.output_tokens, "text": 0.0}[work.kind]
+    per_item = work.test_tokens / max(1, work.test_examples) + DECODE_TOKENS * written
     if work.kind == "text":
-        per_item *= 20
-    return items * per_item * 2 * (shape.layer_parameters * layers + shape.width * shape.vocabulary / 8) / (0.5 * speed)
+        per_item *= ALONE_TOKENS
+    weights = shape.layer_parameters * layers + shape.width * shape.vocabulary / 8
+    return items * per_item * 2 * weights / (PREFILL_SPEED * speed)
 
 
 def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Plan:
@@ -184,7 +190,7 @@ def student_seconds(shape: Shape, work: Work, speed: float, epochs: float, batch
 
 def proof_seconds(shape: Shape, work: Work, speed: float, items: int, trials: int) -> float:
     """Exports, `items` test items answered by the teacher's files, windows of measuring, the report."""
-    return 3 * answer_seconds(shape, work, speed, shape.layers, items) + 30 + trials * 4 * 8
+    return STOCK_FILES * answer_seconds(shape, work, speed, shape.layers, items) + 25 + trials * 4 * 6.5
 
 
 def measure_trials(max_seconds: float) -> int:
