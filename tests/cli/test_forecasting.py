@@ -9,9 +9,10 @@ import pytest
 import tyro
 from report.sample import Q4, sample_record
 
-from lightbulb.cli.forecasting import forecast, number, price
+from lightbulb.cli.forecasting import forecast
 from lightbulb.errors import UserError
 from lightbulb.figures import Figure
+from lightbulb.forecasting import number, price
 
 
 def typed(line: str) -> None:
