@@ -99,6 +99,39 @@ def total(figures: Sequence[Figure], unit: str, method: str = "sum") -> Figure:
     )
 
 
+def bounds(figure: Figure) -> tuple[float, float] | None:
+    """The ends of the interval, the value itself where there is none; None where nothing was measured."""
+    if figure.value is None:
+        return None
+    low, high = figure.low, figure.high
+    return figure.value if low is None else low, figure.value if high is None else high
+
+
+def product(factors: Sequence[Figure], unit: str, method: str) -> Figure:
+    """Product of independent figures. Its interval spans what any choice within theirs gives (interval ends multiply):
+    the widest that is possible. None when a factor is; no interval when no factor has one."""
+    scopes = {f.scope for f in factors if f.scope is not None}
+    scope = scopes.pop() if len(scopes) == 1 else None
+    source: Source = "estimated" if any(f.source == "estimated" for f in factors) else "derived"
+    value = low = high = 1.0
+    for factor in factors:
+        ends = bounds(factor)
+        if factor.value is None or ends is None:
+            return Figure(value=None, unit=unit, source="derived", scope=scope, method=method)
+        corners = [side * end for side in (low, high) for end in ends]
+        value, low, high = value * factor.value, min(corners), max(corners)
+    exact = all(f.low is None and f.high is None for f in factors)
+    return Figure(
+        value=value,
+        low=None if exact else low,
+        high=None if exact else high,
+        unit=unit,
+        source=source,
+        scope=scope,
+        method=method,
+    )
+
+
 def bootstrap(
     per_item: Sequence[Sequence[float]],
     statistic: Callable[..., np.ndarray],

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import quantiles
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lightbulb.energy.tables import date_taken, read_table
 from lightbulb.errors import UserError
-from lightbulb.figures import Figure, Source, total
+from lightbulb.figures import Figure, Source, bounds, product, total
 
 JOULES_PER_KWH = 3.6e6
 SOURCES_DIFFER = 1.35  # country factors of different publishers differ by up to 35%
@@ -185,39 +184,6 @@ def grid_intensity(zone: str | None) -> Figure:
     low, value, high, words = _intensity(zone)
     source: Source = "estimated" if zone is None else "derived"
     return Figure(value=value, low=low, high=high, unit="g CO2e/kWh", source=source, method=words)
-
-
-def bounds(figure: Figure) -> tuple[float, float] | None:
-    """The ends of the interval, the value itself where there is none; None where nothing was measured."""
-    if figure.value is None:
-        return None
-    low, high = figure.low, figure.high
-    return figure.value if low is None else low, figure.value if high is None else high
-
-
-def product(factors: Sequence[Figure], unit: str, method: str) -> Figure:
-    """Product of independent figures. Its interval spans what any choice within theirs gives (interval ends multiply):
-    the widest that is possible. None when a factor is; no interval when no factor has one."""
-    scopes = {f.scope for f in factors if f.scope is not None}
-    scope = scopes.pop() if len(scopes) == 1 else None
-    source: Source = "estimated" if any(f.source == "estimated" for f in factors) else "derived"
-    value = low = high = 1.0
-    for factor in factors:
-        ends = bounds(factor)
-        if factor.value is None or ends is None:
-            return Figure(value=None, unit=unit, source="derived", scope=scope, method=method)
-        corners = [side * end for side in (low, high) for end in ends]
-        value, low, high = value * factor.value, min(corners), max(corners)
-    exact = all(f.low is None and f.high is None for f in factors)
-    return Figure(
-        value=value,
-        low=None if exact else low,
-        high=None if exact else high,
-        unit=unit,
-        source=source,
-        scope=scope,
-        method=method,
-    )
 
 
 def _grams(joules: Figure, intensity: Figure, pue: float) -> Figure:

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict
 
-from lightbulb.energy.carbon import JOULES_PER_KWH, Carbon, Contract, bounds, carbon, product, sci
+from lightbulb.energy.carbon import JOULES_PER_KWH, Carbon, Contract, carbon, sci
 from lightbulb.energy.comparisons import Comparison, compare_all
-from lightbulb.figures import Figure, Source, human, total
+from lightbulb.figures import Figure, Source, bounds, human, product, total
 
 DAYS = 365
 HORIZON_YEARS = 100  # what has not paid back by then never will

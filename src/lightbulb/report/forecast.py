@@ -10,26 +10,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lightbulb.energy.carbon import bounds, find_zone, product
+from lightbulb.energy.carbon import find_zone
 from lightbulb.energy.forecast import Amounts, Forecast, Model, Outlook, Pair, difference
 from lightbulb.errors import UserError
-from lightbulb.figures import Figure
+from lightbulb.figures import Figure, bounds, product
 from lightbulb.report import units, words
 from lightbulb.report.record import Result
 
-_LADDERS: dict[str, tuple[tuple[float, str], ...]] = {
-    "": ((1, ""), (1e6, "million"), (1e9, "billion"), (1e12, "trillion"), (1e15, "quadrillion")),
-    "kWh": ((1e-6, "mWh"), (1e-3, "Wh"), (1, "kWh"), (1e3, "MWh"), (1e6, "GWh"), (1e9, "TWh")),
-    "g CO2e": (
-        (1e-6, "µg CO2e"),
-        (1e-3, "mg CO2e"),
-        (1, "g CO2e"),
-        (1e3, "kg CO2e"),
-        (1e6, "t CO2e"),
-        (1e9, "kt CO2e"),
-        (1e12, "Mt CO2e"),
-    ),
-}
+_COUNTS = ((1.0, ""), (1e6, "million"), (1e9, "billion"), (1e12, "trillion"), (1e15, "quadrillion"))
 _LEAST_SHOWN = 0.1  # of a yardstick: a thousandth of a household says nothing
 
 
@@ -176,9 +164,9 @@ def _text(figure: Figure, *, source: bool = True) -> str:
     if figure.value is None:
         return "not known"
     unit, _, per = figure.unit.partition("/")
-    ladder = _LADDERS.get(unit, ((1, unit),))
     size = abs(figure.value) * (1 + 1e-9)
-    factor, symbol = next((rung for rung in reversed(ladder) if size >= rung[0]), ladder[0])
+    count = next((rung for rung in reversed(_COUNTS) if size >= rung[0]), _COUNTS[0])
+    factor, symbol = units.scale(figure.value, unit) if unit else count
     scaled = figure.model_copy(
         update={k: None if (x := getattr(figure, k)) is None else x / factor for k in ("value", "low", "high")}
     )
