@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from lightbulb.figures import Figure  # noqa: E402
+from lightbulb.recipe import Recipe  # noqa: E402
 from lightbulb.report import units  # noqa: E402
 from lightbulb.report.record import Quantity, Result, Scored  # noqa: E402
 from lightbulb.store import read_json, write_json, write_text  # noqa: E402
@@ -115,10 +116,11 @@ def shrink(asked: argparse.Namespace, task: str, folder: Path) -> int:
 
 
 def test_items(folder: Path) -> str:
-    """How many test items were answered: the whole split, unless the plan had no time for it."""
+    """How many test items were answered: the whole split, unless there was no time for it."""
+    tests = [s for s in Recipe.read(folder / "recipe.toml").steps if s.label.endswith("-test")]
     answered = {read_json(p / "lightbulb.json")["facts"]["items"] for p in (folder / "steps").glob("*-test-*")}
-    limit = read_json(folder / "plan.json")["test_limit"]
-    return " and ".join(f"{n:,}" for n in sorted(answered)) + (" (NOT ALL: too little time)" if limit else " (all)")
+    limited = any("limit" in s.parameters for s in tests)
+    return " and ".join(f"{n:,}" for n in sorted(answered)) + (" (NOT ALL: too little time)" if limited else " (all)")
 
 
 def render(result: Result, attempts: Attempts, items: str) -> str:

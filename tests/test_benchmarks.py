@@ -39,14 +39,18 @@ def test_the_table_holds_every_model_and_what_it_cost(tmp_path: Path) -> None:
 def test_a_shortened_test_split_is_told(tmp_path: Path) -> None:
     from main_job import test_items as answered
 
+    from lightbulb.passes.frame import Frame
+    from lightbulb.recipe import Recipe, step
+    from lightbulb.search.steps import test_steps
     from lightbulb.store import write_json
 
-    for n, label in enumerate(("teacher-f16-test", "student-2-distill-q4_0-gguf-test")):
+    for n, label in enumerate(("teacher-f16-test", "student-2-gguf-test")):
         write_json(tmp_path / "steps" / f"{label}-{n:012x}" / "lightbulb.json", {"facts": {"items": 1540}})
-    write_json(tmp_path / "plan.json", {"test_limit": None})
-    assert answered(tmp_path) == "1,540 (all)"
-    write_json(tmp_path / "plan.json", {"test_limit": 1540})
-    assert "NOT ALL" in answered(tmp_path)
+    for limit, told in ((None, "1,540 (all)"), (1540, "1,540 (NOT ALL: too little time)")):
+        steps = test_steps("student-2", limit)
+        sources = [step(s.source, Frame()) for s in steps]
+        Recipe(model="m", task="t", seed=0, step=(*sources, *steps)).write(tmp_path / "recipe.toml")
+        assert answered(tmp_path) == told
 
 
 def test_a_section_is_put_once_and_replaced(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from lightbulb.errors import RecipeError
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.passes.base import Pass
 from lightbulb.recipe import Recipe, Step, step
+from lightbulb.search import steps as known
 from lightbulb.search.plan import Shape, Work, make_plan
-from lightbulb.search.steps import proof_steps, quantized, teacher_steps, trained
 
 GOOD = """
 model = "smollm2-135m"
@@ -32,10 +32,11 @@ def full_recipe() -> Recipe:
     )
     label = "student-4-distill"
     steps = [
-        *teacher_steps(plan),
-        *trained(4, "distill", 5, plan, label),
-        *quantized(label, "distill", "q4_0", plan)[1],
-        *proof_steps(f"{label}-q4_0", plan, 5),
+        *known.teacher_steps(plan),
+        *known.trained(4, "distill", 5, plan, label),
+        *known.quantized(label, "distill", "q4_0", plan)[1],
+        *known.cost_steps(f"{label}-q4_0", 5),
+        *known.test_steps(f"{label}-q4_0", 1000),
     ]
     return Recipe(model='a "model"', task="path/to/täsk.jsonl", seed=3, step=tuple(steps))
 

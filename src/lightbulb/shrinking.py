@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from lightbulb.recipe import START, Execution, Recipe, Step
 from lightbulb.report.assemble import assemble
 from lightbulb.report.record import Result
 from lightbulb.run import Run
-from lightbulb.search.plan import Plan, Shape, Work, make_plan, measure_trials, student_seconds
+from lightbulb.search.clock import Clock
+from lightbulb.search.plan import Plan, Shape, Work, make_plan, shortened, student_seconds
 from lightbulb.store import new_file, read_json, sha256_of, write_json
 from lightbulb.tasks.task import Task
 
@@ -117,7 +119,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     """Runs (or resumes) the main job in `run`'s folder. Writes model.gguf, result.json, report.html, README.md and
     recipe.toml when all is proven, and nothing of them before. No model.gguf when the student is refused."""
     from lightbulb.search.choose import Chooser
-    from lightbulb.search.steps import proof_steps
+    from lightbulb.search.proof import prove
 
     task = run.task
     model = start(run, source)
@@ -127,17 +129,20 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     except GoalError:
         run.release()  # so that the mend works in the same folder
         raise
+    work = replace(work, validation_examples=plan.validation_limit or work.validation_examples)
     execution = Execution(run, model)
+    clock = Clock(run.folder / "clock.json", lambda: run.spent().seconds, goal.max_seconds)
+    plan, pace = after_teacher(execution, plan, shape, work, clock, say)
 
     def seconds_for(layers: int) -> float:
-        return student_seconds(shape, work, plan.train_flops, plan.distill_epochs, plan.batch_size, layers)
+        speed = plan.train_flops / pace
+        return student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, layers)
 
-    def time_left(seconds: float) -> bool:
-        return run.spent().seconds + seconds + plan.proof_seconds <= goal.max_seconds
+    def time_allows(what: str, seconds: float) -> bool:
+        return clock.allows(what, seconds + pace * plan.proof_seconds)
 
-    chooser = Chooser(execution, plan, goal.keep, task.metric, seconds_for, time_left, say)
-    choice = chooser.choose()
-    execution.perform(*proof_steps(choice.student, plan, measure_trials(goal.max_seconds)))
+    choice = Chooser(execution, plan, goal.keep, task.metric, seconds_for, time_allows, say).choose()
+    prove(execution, choice.student, work, clock, goal.threads, say)
     recipe = Recipe(
         model=typed(source),
         task=task.source or task.name,
@@ -156,6 +161,28 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     )
     publish(run.folder, execution.made[f"{choice.student}-gguf"], result, recipe)
     return result
+
+
+def after_teacher(
+    execution: Execution, plan: Plan, shape: Shape, work: Work, clock: Clock, say: Say
+) -> tuple[Plan, float]:
+    """Performs the teacher's steps. Seconds they took / what the plan said, and the plan with shorter students if
+    these would not be done in time at that pace."""
+    from lightbulb.search.steps import teacher_steps
+
+    execution.perform(*(steps := teacher_steps(plan)))
+
+    def seen() -> float:
+        return sum(execution.run.cost(execution.made[s.label]).seconds for s in steps) / plan.teacher_seconds
+
+    def affordable() -> float:
+        return shortened(plan, shape, work, pace, clock.left - pace * plan.proof_seconds)
+
+    pace = clock.once("pace", seen)
+    epochs = clock.once("epochs of distillation", affordable)
+    if epochs < plan.distill_epochs:
+        say(f"the teacher took {pace:.2f} times the seconds planned: {epochs:g} epochs of distillation")
+    return plan.model_copy(update={"distill_epochs": epochs}), pace
 
 
 def tests(steps: dict[str, Step]) -> list[str]:

@@ -12,6 +12,7 @@ from lightbulb.errors import GoalError, RunFailure
 from lightbulb.figures import Figure
 from lightbulb.search.choose import Chooser
 from lightbulb.search.plan import RECOVER_SHARE, Plan, Shape, Work, make_plan, student_seconds, train_seconds
+from lightbulb.search.steps import teacher_steps
 
 PLAN = Plan(
     train_flops=1e9,
@@ -19,11 +20,9 @@ PLAN = Plan(
     teacher_epochs=1,
     freeze_layers=0,
     ladder=(1, 2, 4),
-    probe_epochs=1,
     distill_epochs=4,
-    recover_epochs=0.8,
+    teacher_seconds=10,
     proof_seconds=10,
-    test_limit=None,
 )
 
 
@@ -49,9 +48,12 @@ class Pretended:
         return self.made[steps[-1].label]
 
 
-def choose(execution, plan=PLAN, keep=0.95, metric="accuracy", time_left=lambda seconds: True, student=lambda n: 1.0):
+def choose(
+    execution, plan=PLAN, keep=0.95, metric="accuracy", time_allows=lambda what, seconds: True, student=lambda n: 1.0
+):
     said: list[str] = []
-    return Chooser(execution, plan, keep, metric, student, time_left, said.append).choose(), said
+    execution.perform(*teacher_steps(plan))
+    return Chooser(execution, plan, keep, metric, student, time_allows, said.append).choose(), said
 
 
 def scores(**by_part):
@@ -123,7 +125,7 @@ def test_where_lower_is_better():
 
 def test_no_time_for_a_wider_one_makes_the_best_of_the_boldest():
     execution = Pretended(scores(probe=0.1, student=0.2))
-    choice, _ = choose(execution, time_left=lambda seconds: False)
+    choice, _ = choose(execution, time_allows=lambda what, seconds: False)
     assert choice.layers == 1 and not any("probe-2" in label for label in execution.performed)
 
 
@@ -179,6 +181,6 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, mag
         execution,
         plan,
         student=student,
-        time_left=lambda more: execution.spent + more + plan.proof_seconds <= max_seconds,
+        time_allows=lambda what, more: execution.spent + more + plan.proof_seconds <= max_seconds,
     )
     assert execution.spent + plan.proof_seconds <= 1.1 * max_seconds

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lightbulb.errors import GoalError
 from lightbulb.search.plan import (
+    FEWEST_CHECKED,
+    FEWEST_TESTED,
+    RUNG,
     STOCK_FILES,
+    STUDENT_MENU,
     TEACHER_MENU,
     Plan,
     Shape,
@@ -16,6 +22,7 @@ from lightbulb.search.plan import (
     answer_seconds,
     likely_layers,
     make_plan,
+    shortened,
     student_seconds,
     train_seconds,
 )
@@ -65,15 +72,15 @@ def test_a_feasible_plan_fits_its_time(shape, work, speed, seconds):
     if plan is None:
         return
     typical = likely_layers(work.kind, plan.ladder)
-    total = (
-        teacher_seconds(shape, work, plan)
-        + plan.proof_seconds
-        + answer_seconds(shape, work, speed, shape.layers, work.validation_examples)
-        + student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, typical)
+    if plan.validation_limit:
+        assert FEWEST_CHECKED <= plan.validation_limit < work.validation_examples
+        work = replace(work, validation_examples=plan.validation_limit)
+    assert plan.teacher_seconds == pytest.approx(
+        teacher_seconds(shape, work, plan) + answer_seconds(shape, work, speed, shape.layers, work.validation_examples)
     )
-    assert total <= seconds
-    items = plan.test_limit or work.test_examples
-    assert 0 < items <= work.test_examples
+    student = student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, typical)
+    assert plan.teacher_seconds + plan.proof_seconds + student <= seconds
+    items = min(FEWEST_TESTED, work.test_examples)
     assert plan.proof_seconds >= STOCK_FILES * answer_seconds(shape, work, speed, shape.layers, items)
 
 
@@ -111,8 +118,28 @@ def test_what_the_error_says_to_type_works(shape, work, speed):
 
 def test_an_hour_for_the_main_job():
     plan = make_plan(SMOLLM2, BANKING, 1.5e11, 3600)
-    assert plan.ladder == (1, 2, 3, 4, 6, 8, 12, 18) and plan.test_limit is None
+    assert plan.ladder == (1, 2, 3, 4, 6, 8, 12, 18) and plan.validation_limit is None
     assert plan.teacher_epochs >= 1 and plan.distill_epochs >= 2
+
+
+@given(SHAPES, WORKS, SPEEDS, TIMES, st.floats(0.5, 10), st.floats(0, 2))
+def test_a_slow_teacher_shortens_the_students_only_where_they_would_not_be_done(
+    shape, work, speed, seconds, pace, share
+):
+    plan = planned(shape, work, speed, seconds)
+    if plan is None:
+        return
+    left, layers = share * seconds, likely_layers(work.kind, plan.ladder)
+
+    def takes(epochs: float) -> float:
+        return RUNG * student_seconds(shape, work, speed / pace, epochs, plan.batch_size, layers)
+
+    epochs = shortened(plan, shape, work, pace, left)
+    if takes(plan.distill_epochs) <= left:
+        assert epochs == plan.distill_epochs
+    else:
+        assert epochs <= plan.distill_epochs
+        assert takes(epochs) <= left * 1.000001 or epochs == STUDENT_MENU[-1]
 
 
 def test_too_little_time_is_one_clear_error():

@@ -82,12 +82,18 @@ def assemble(
         verify=verification(made["verify"]),
         counts=counts(task, made, gguf),
         examples=differences(task, made, gguf),
-        findings=list(task.findings),
+        findings=[*task.findings, *unanswered(task, made[f"{gguf}-test"])],
         use=[f'lightbulb ask {answering(run.folder, rival if refused else None)} "{example_prompt(task)}"'],
         versions=versions,
         machine=machine,
         command=command,
     )
+
+
+def unanswered(task: Task, evaluation: Artifact) -> list[str]:
+    if (answered := evaluation.facts["items"]) == len(task.test):
+        return []
+    return [f"{answered:,} of {len(task.test):,} test items were answered: there was no time for all"]
 
 
 def making(spent: Cost, goal: Goal) -> Making:

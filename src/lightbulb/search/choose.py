@@ -14,11 +14,10 @@ from lightbulb.artifact import Artifact
 from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
 from lightbulb.recipe import Execution
-from lightbulb.search.plan import PROBE_SHARE, Plan, Precision
-from lightbulb.search.steps import Method, quantized, teacher_steps, trained
+from lightbulb.search.plan import PROBE_SHARE, RUNG, Plan, Precision
+from lightbulb.search.steps import Method, quantized, trained
 from lightbulb.tasks.metrics import higher_is_better
 
-RUNG = 1.45  # seconds of a rung / of a full student: its probe and a second grid, too
 GAP_CLOSED = (
     0.8  # the most of a probe's distance to the teacher that the rest of the training closes (docs/lab-notes.md)
 )
@@ -48,7 +47,11 @@ class Choice:
 
 
 class Chooser:
-    """Walks down the ladder of a plan. `time_left(seconds)` says whether that much time is still there."""
+    """Walks down the ladder of a plan, the teacher's steps being done.
+
+    `time_allows(what, seconds)` says whether there is that much time left beside the proof, and the same for the same
+    `what` in a resumed run.
+    """
 
     def __init__(
         self,
@@ -57,24 +60,23 @@ class Chooser:
         keep: float,
         metric: str,
         student_seconds: Callable[[int], float],
-        time_left: Callable[[float], bool],
+        time_allows: Callable[[str, float], bool],
         say: Callable[[str], None],
     ):
         self.execution, self.plan, self.keep = execution, plan, keep
-        self.student_seconds, self.time_left, self.say = student_seconds, time_left, say
+        self.student_seconds, self.time_allows, self.say = student_seconds, time_allows, say
         self.sign = 1 if higher_is_better(metric) else -1
         self.tried: list[Tried] = []
         self.finished: list[tuple[float, Choice, Tried]] = []
 
     def choose(self) -> Choice:
-        self.execution.perform(*teacher_steps(self.plan))
         teacher = self._score(self.execution.made["teacher-validation"])
         floor = self._floor(teacher)
         self.say(f"teacher: {teacher} on validation; the student must hold {floor:.4g}")
         method: Method | None = None
         held = False
         for rung, layers in enumerate(self.plan.ladder):
-            if self.finished and not self.time_left(self._rung_seconds(layers)):
+            if self.finished and not self.time_allows(f"{layers} layers", self._rung_seconds(layers)):
                 break
             last = not self.finished and not self._time_for_a_wider_one(rung, method)
             probe, method = self._probe(layers, method)
@@ -92,8 +94,9 @@ class Chooser:
         """Whether the next rung could still be finished after a probe of this one."""
         if rung == len(self.plan.ladder) - 1:
             return False
-        probes = PROBE_SHARE * self.student_seconds(self.plan.ladder[rung]) * (1 if method else 2)
-        return self.time_left(probes + self._rung_seconds(self.plan.ladder[rung + 1]))
+        layers, wider = self.plan.ladder[rung : rung + 2]
+        probes = PROBE_SHARE * self.student_seconds(layers) * (1 if method else 2)
+        return self.time_allows(f"{wider} layers after a probe of {layers}", probes + self._rung_seconds(wider))
 
     def _probe(self, layers: int, method: Method | None) -> tuple[Artifact, Method]:
         """A short training of `layers` layers; the first time also without the teacher, to see whether it is needed."""

@@ -6,7 +6,7 @@ Pure arithmetic. The chooser of today; a search on measured energy will take its
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -38,6 +38,8 @@ LADDER = {
 TEACHER_SHARE = 0.45  # of the time that is not needed for exporting and proving
 PROOF_SHARE = 0.35  # of the time: beyond it fewer test items are answered
 FEWEST_TESTED = 50
+CHECK_SHARE = 0.08  # of the time for the teacher's score on validation: beyond it fewer items are answered
+FEWEST_CHECKED = 200
 STUDENT_SHARE = 0.45  # of the time left after the teacher, for one full student
 # Of answering, seen in the ledgers of four finished runs (docs/lab-notes.md): prefill reaches this share of the
 # training speed; a decoded token takes as long as so many of prefill, eight prompts side by side or (kind "text")
@@ -50,6 +52,7 @@ MOST_TRIALS = 5
 BATCH_SIZES = ((32, 5000), (16, 500), (8, 0))  # (batch, from how many examples on): few examples need many steps
 PROBE_SHARE = 0.25  # a probe trains for this share of the epochs
 RECOVER_SHARE = 0.2  # quantization-aware training, likewise (ParetoQ and Gemma use about a tenth)
+RUNG = 1.45  # seconds of a rung / of a full student: its probe and a second grid, too
 SAFETY = 0.93  # plan to be done at this share of the time given
 # Seconds a step spends on each trained parameter beside the products: casting, clipping, AdamW (about 50 bytes each)
 SECONDS_PER_TRAINED_PARAMETER = 4e-9
@@ -81,7 +84,11 @@ class Work:
 
 
 class Plan(BaseModel):
-    """What was decided before anything was trained. `ladder`: numbers of layers to try, bold first."""
+    """What was decided before anything was trained. `ladder`: numbers of layers to try, bold first.
+
+    teacher_seconds: the teacher, its score on validation, its logits. proof_seconds: exports, measuring, test items
+    answered by teacher and baselines, report.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,11 +98,18 @@ class Plan(BaseModel):
     freeze_layers: int
     ladder: tuple[int, ...]
     grids: tuple[Precision, ...] = ("q4_0", "q8_0")  # to try, bold first
-    probe_epochs: float
     distill_epochs: float
-    recover_epochs: float
-    proof_seconds: float  # exports, evaluations of teacher and baselines, measuring, report
-    test_limit: int | None  # test items answered, when the time does not allow all
+    validation_limit: int | None = None  # validation items answered, when the time does not allow all
+    teacher_seconds: float
+    proof_seconds: float
+
+    @property
+    def probe_epochs(self) -> float:
+        return max(0.05, self.distill_epochs * PROBE_SHARE)
+
+    @property
+    def recover_epochs(self) -> float:
+        return max(0.05, self.distill_epochs * RECOVER_SHARE)
 
 
 def train_seconds(
@@ -134,17 +148,19 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
     More time never gives a worse teacher. Raises GoalError when even the smallest work takes longer than `max_seconds`.
     """
     available = SAFETY * max_seconds
+    everything = work.validation_examples
+    while (
+        check := answer_seconds(shape, work, speed, shape.layers, work.validation_examples)  # the teacher's, in torch
+    ) > CHECK_SHARE * available and work.validation_examples > FEWEST_CHECKED:
+        work = replace(work, validation_examples=max(FEWEST_CHECKED, work.validation_examples // 2))
     limit = work.test_examples
     while (
         proof := proof_seconds(shape, work, speed, limit, measure_trials(max_seconds))
     ) > PROOF_SHARE * available and limit > FEWEST_TESTED:
         limit = max(FEWEST_TESTED, limit // 2)
     batch = next(size for size, examples in BATCH_SIZES if work.train_examples >= examples)
-    check = answer_seconds(shape, work, speed, shape.layers, work.validation_examples)  # the teacher's, in torch
     logits = shape.layer_parameters * shape.layers * 2 * work.train_tokens / speed
     ladder = tuple(sorted({max(1, round(shape.layers * share)) for share in LADDER[work.kind]}))
-    typical = likely_layers(work.kind, ladder)
-    students = {e: student_seconds(shape, work, speed, e, batch, typical) for e in STUDENT_MENU}
     # of the time beside the proof of all test items, so that a shorter test does not make a better teacher
     whole = min(PROOF_SHARE * available, proof_seconds(shape, work, speed, work.test_examples, MOST_TRIALS))
     for epochs, share in TEACHER_MENU:
@@ -153,8 +169,9 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
         if teacher <= TEACHER_SHARE * (available - whole):
             break
     left = available - proof - teacher - check - logits
-    distill_epochs = next((e for e in STUDENT_MENU if students[e] <= STUDENT_SHARE * left), STUDENT_MENU[-1])
-    if (least := teacher + check + logits + proof + students[distill_epochs]) > max_seconds:
+    typical = likely_layers(work.kind, ladder)
+    distill_epochs, student = longest_student(shape, work, speed, batch, typical, STUDENT_SHARE * left)
+    if (least := teacher + check + logits + proof + student) > max_seconds:
         raise GoalError(
             f"this takes longer than {max_seconds:,.0f} s on this machine: with the shortest training "
             f"at least {least:,.0f} s",
@@ -168,12 +185,31 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
         freeze_layers=frozen,
         ladder=ladder,
         grids=("q4_0", "q8_0") if shape.fits_blocks else ("f16",),
-        probe_epochs=max(0.05, distill_epochs * PROBE_SHARE),
         distill_epochs=distill_epochs,
-        recover_epochs=max(0.05, distill_epochs * RECOVER_SHARE),
+        validation_limit=None if work.validation_examples == everything else work.validation_examples,
+        teacher_seconds=teacher + check + logits,
         proof_seconds=proof,
-        test_limit=None if limit == work.test_examples else limit,
     )
+
+
+def longest_student(
+    shape: Shape, work: Work, speed: float, batch: int, layers: int, seconds: float
+) -> tuple[float, float]:
+    """Epochs of the longest training of a student that takes at most `seconds`, else the shortest; and its seconds."""
+    for epochs in STUDENT_MENU:
+        if (takes := student_seconds(shape, work, speed, epochs, batch, layers)) <= seconds:
+            break
+    return epochs, takes
+
+
+def shortened(plan: Plan, shape: Shape, work: Work, pace: float, seconds: float) -> float:
+    """Epochs of distillation when the teacher has taken `pace` times what the plan said and `seconds` are left beside
+    the proof: the plan's, unless a student of that length would not be done."""
+    layers, speed = likely_layers(work.kind, plan.ladder), plan.train_flops / pace
+    planned = student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, layers)
+    if RUNG * planned <= seconds:
+        return plan.distill_epochs
+    return longest_student(shape, work, speed, plan.batch_size, layers, seconds / RUNG)[0]
 
 
 def likely_layers(kind: Kind, ladder: tuple[int, ...]) -> int:

@@ -11,8 +11,8 @@ from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.models.resolve import ModelSource
 from lightbulb.recipe import Recipe
-from lightbulb.search.plan import Plan, Shape, Work, answer_seconds, measure_trials, student_seconds, train_seconds
-from lightbulb.search.steps import proof_steps, quantized, teacher_steps, trained
+from lightbulb.search.plan import Plan, Shape, Work, measure_trials, student_seconds
+from lightbulb.search.steps import cost_steps, quantized, teacher_steps, test_steps, trained
 from lightbulb.tasks.task import Task
 
 BITS = {"q4_0": 4.5, "q8_0": 8.5, "f16": 16}  # a weight, its share of the block's scale included
@@ -50,7 +50,8 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
         *teacher_steps(plan),
         *trained(bold, "distill", plan.distill_epochs, plan, label),
         *exported,
-        *proof_steps(student, plan, measure_trials(goal.max_seconds)),
+        *cost_steps(student, measure_trials(goal.max_seconds)),
+        *test_steps(student, None),
     ]
     recipe = Recipe(model=typed(source), task=task.source or task.name, seed=goal.seed, step=tuple(steps))
     seconds = predicted_seconds(shape, work, plan, goal)
@@ -65,12 +66,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
 
 
 def predicted_seconds(shape: Shape, work: Work, plan: Plan, goal: Goal) -> Figure:
-    teacher = train_seconds(
-        shape, work, plan.train_flops, plan.teacher_epochs, plan.batch_size, shape.layers, plan.freeze_layers
-    )
-    check = answer_seconds(shape, work, plan.train_flops, shape.layers, work.validation_examples)
-    logits = 2 * shape.layer_parameters * shape.layers * work.train_tokens / plan.train_flops
-    base = teacher + check + logits + plan.proof_seconds
+    base = plan.teacher_seconds + plan.proof_seconds
     each = [
         student_seconds(shape, work, plan.train_flops, plan.distill_epochs, plan.batch_size, n) for n in plan.ladder
     ]

@@ -33,10 +33,14 @@ def teacher_steps(plan: Plan) -> list[Step]:
     return [
         step("framed", Frame(), "model"),
         step("teacher", Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), "framed"),
-        step("teacher-validation", Evaluate(split="validation"), "teacher"),
+        step("teacher-validation", on_validation(plan), "teacher"),
         step("trimmed", TrimVocab(), "teacher"),
         step("logits", CacheLogits(), "trimmed"),
     ]
+
+
+def on_validation(plan: Plan) -> Evaluate:
+    return Evaluate(split="validation", limit=plan.validation_limit)
 
 
 def trained(layers: int, method: Method, epochs: float, plan: Plan, label: str) -> list[Step]:
@@ -51,7 +55,7 @@ def trained(layers: int, method: Method, epochs: float, plan: Plan, label: str) 
     return [
         step(pruned, PruneDepth(layers=layers), "trimmed"),
         train,
-        step(f"{label}-validation", Evaluate(split="validation"), label),
+        step(f"{label}-validation", on_validation(plan), label),
     ]
 
 
@@ -67,21 +71,22 @@ def quantized(source: str, method: Method, grid: Precision, plan: Plan) -> tuple
     return label, [
         *steps,
         step(f"{label}-gguf", Export(quantization=grid, embedding=embedding), label),
-        step(f"{label}-gguf-validation", Evaluate(split="validation"), f"{label}-gguf"),
+        step(f"{label}-gguf-validation", on_validation(plan), f"{label}-gguf"),
     ]
 
 
-def proof_steps(student: str, plan: Plan, trials: int) -> list[Step]:
-    """Verification, stock exports, scores on test and costs. `student` labels the quantized model folder."""
+def cost_steps(student: str, trials: int) -> list[Step]:
+    """Verification, stock exports and costs. `student` labels the quantized model folder."""
     gguf = f"{student}-gguf"
     steps = [step("verify", Verify(), gguf, model=student)]
     steps += [
         step(f"teacher-{q}", Export(quantization=q, embedding=None if q == "f16" else EMBEDDING), "teacher")
         for q in STOCK
     ]
-    steps += [
-        step(f"{label}-test", Evaluate(split="test", limit=plan.test_limit), label)
-        for label in (gguf, *(f"teacher-{q}" for q in STOCK))
-    ]
-    steps.append(step("costs", Measure(trials=trials), gguf, **{f"teacher-{q}": f"teacher-{q}" for q in STOCK}))
-    return steps
+    return [*steps, step("costs", Measure(trials=trials), gguf, **{f"teacher-{q}": f"teacher-{q}" for q in STOCK})]
+
+
+def test_steps(student: str, limit: int | None) -> list[Step]:
+    """Scores of the student and of the stock files on test, or on its first `limit` items."""
+    labels = (f"{student}-gguf", *(f"teacher-{q}" for q in STOCK))
+    return [step(f"{label}-test", Evaluate(split="test", limit=limit), label) for label in labels]

@@ -1,0 +1,47 @@
+"""The proof of a student: costs first, because they tell how many test items there is time for; then the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lightbulb.recipe import Execution
+from lightbulb.search.clock import Clock
+from lightbulb.search.plan import FEWEST_TESTED, Work, measure_trials
+from lightbulb.search.steps import STOCK, cost_steps, test_steps
+
+LATE = 0.05  # of the time: a tenth over is allowed, and half of that is left for what the arithmetic misses
+REPORT_SECONDS = 10.0
+# Seconds of answering test items with two threads / seconds of measuring the same answers with one, seen in the ledgers
+# of four runs: 0.67 to 0.94 (docs/lab-notes.md). More threads are not counted on: they may share cores.
+TWO_THREADS = 0.8
+
+
+def prove(
+    execution: Execution, student: str, work: Work, clock: Clock, threads: int, say: Callable[[str], None]
+) -> None:
+    """Measures the costs of the student and of the stock files, then scores as many test items as the time allows."""
+    costs = execution.perform(*cost_steps(student, measure_trials(clock.max_seconds)))
+    each = [seconds_each(costs.facts[role], work) for role in ("student", *(f"teacher-{q}" for q in STOCK))]
+
+    def items() -> int:
+        seconds = clock.left + LATE * clock.max_seconds - REPORT_SECONDS
+        return items_in_time(each, work.test_examples, seconds, threads)
+
+    tested = clock.once("test items", items)
+    if tested < work.test_examples:
+        say(f"time for {tested:,} of {work.test_examples:,} test items")
+    execution.perform(*test_steps(student, None if tested == work.test_examples else tested))
+
+
+def seconds_each(figures: Mapping[str, Any], work: Work) -> float:
+    """Seconds that a file takes for one test item on one thread, from its measured costs."""
+    if work.kind == "text":  # costs are measured on beginnings of documents
+        return work.test_tokens / max(1, work.test_examples) / figures["tokens_per_second"]["value"]
+    return figures["seconds_per_answer"]["value"]
+
+
+def items_in_time(each: Sequence[float], items: int, seconds: float, threads: int) -> int:
+    """How many of `items` files that take `each` seconds an item answer one after the other in `seconds`."""
+    a_round = sum(each) * (TWO_THREADS if threads > 1 else 2 * TWO_THREADS)
+    return min(items, max(FEWEST_TESTED, int(seconds / a_round)))
