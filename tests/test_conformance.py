@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from conftest import tiny_task
 
@@ -130,6 +132,7 @@ def runtimes(by_heart, tmp_path_factory):
     from lightbulb.formats.gguf import write_gguf
     from lightbulb.models.loading import load_model, save_model
     from lightbulb.models.vocabulary import add_answers
+    from lightbulb.runtimes.filament import Filament
     from lightbulb.runtimes.llamacpp import LlamaCpp
     from lightbulb.runtimes.torch import Torch
 
@@ -143,14 +146,20 @@ def runtimes(by_heart, tmp_path_factory):
         folder, folder / "model.gguf", "f32", metadata={"lightbulb.answers": list(answers), "lightbulb.answer_ids": ids}
     )
     artifact = Artifact(path=folder, kind="model", key="by-heart", made_by="test", facts={"answer_ids": ids})
-    return {"torch": Torch(artifact), "llamacpp": LlamaCpp(folder / "model.gguf", threads=1)}
+    return {
+        "torch": cache(lambda: Torch(artifact)),
+        "llamacpp": cache(lambda: LlamaCpp(folder / "model.gguf", threads=1)),
+        "filament": cache(lambda: Filament(folder / "model.gguf", threads=1)),
+    }
 
 
 class TestRuntimes(RuntimeConformance):
-    @pytest.fixture(params=["torch", "llamacpp"])
+    @pytest.fixture(params=["torch", "llamacpp", "filament"])
     def case(self, request, runtimes, by_heart):
+        if request.param == "filament":
+            pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
         task, _ = by_heart
         memorised = [([{"role": "user", "content": e.prompt}], e.completion) for e in task.train[:5]]
-        other = {"torch": "llamacpp", "llamacpp": "torch"}[request.param]
+        other = {"torch": "llamacpp", "llamacpp": "torch", "filament": "llamacpp"}[request.param]
         texts = [e.completion for e in tiny_task("text").test[:3]]
-        return RuntimeCase(runtimes[request.param], memorised, tiny_task("choose").answers, texts, runtimes[other])
+        return RuntimeCase(runtimes[request.param](), memorised, tiny_task("choose").answers, texts, runtimes[other]())

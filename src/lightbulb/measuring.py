@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from lightbulb.errors import GoalError
 from lightbulb.figures import Figure
 from lightbulb.goal import check_threads
 from lightbulb.report.measured_record import Idle, Machine, Measured
+from lightbulb.runtimes import LocalRuntime
 from lightbulb.workload import Thing, Work, thing
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def measure(
     model: str,
     *,
     task: Task | None = None,
-    runtime: Literal["llamacpp", "torch"] | None = None,
+    runtime: LocalRuntime | None = None,
     batch: int = 1,
     context: int = 128,
     output_tokens: int = 64,

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lightbulb.artifact import RECORD, Artifact
 from lightbulb.energy.meter import Meter
@@ -17,6 +17,7 @@ from lightbulb.energy.protocol import Subject
 from lightbulb.errors import GoalError, ModelError, UserError
 from lightbulb.models.resolve import ModelSource, local_folder, resolve
 from lightbulb.report.measured_record import RuntimeName
+from lightbulb.runtimes import LocalRuntime
 from lightbulb.runtimes.endpoint import Endpoint, Streamed, is_url
 
 if TYPE_CHECKING:
@@ -65,39 +66,49 @@ class Thing:
 
 
 def thing(
-    name: str,
-    runtime: Literal["llamacpp", "torch"] | None,
-    model_name: str | None,
-    work: Work,
-    meter: Meter,
-    folder: Path,
+    name: str, runtime: LocalRuntime | None, model_name: str | None, work: Work, meter: Meter, folder: Path
 ) -> Thing:
     """`name` as something to measure; `folder` is for the files of a model that must be converted first."""
     if is_url(name):
         return _endpoint(name, model_name, work, meter)
     source = resolve(name)
-    if (runtime or ("torch" if source.gguf is None else "llamacpp")) == "torch":
+    runtime = runtime or ("torch" if source.gguf is None else "llamacpp")
+    if runtime == "torch":
         return _torch(name, source, work, folder)
     if source.gguf is None:
         raise UserError(
-            "llama.cpp runs GGUF files, and this is a model folder",
+            f"{'filament' if runtime == 'filament' else 'llama.cpp'} runs GGUF files, and this is a model folder",
             where=name,
             mend="name the .gguf file of a run, or --runtime torch",
         )
-    return _llamacpp(name, source.gguf, work)
+    open_gguf = _filament if runtime == "filament" else _llamacpp
+    return open_gguf(name, source.gguf, work)
 
 
 def _llamacpp(name: str, gguf: Path, work: Work) -> Thing:
     import xllamacpp  # noqa: F401  # now, so that the library is not counted as the model's memory
 
-    from lightbulb.passes.evaluate import longest_exchange
     from lightbulb.runtimes.llamacpp import LlamaCpp
 
-    room = work.context + work.output_tokens + 8
-    if work.task is not None:
-        room = longest_exchange(work.task, work.examples())
-    make = partial(LlamaCpp, gguf, threads=work.threads, slots=work.batch, context=room)
+    make = partial(LlamaCpp, gguf, threads=work.threads, slots=work.batch, context=_room(work))
     return Thing(name, "llamacpp", gguf.stat().st_size, partial(_open, make, work), {}, [])
+
+
+def _filament(name: str, gguf: Path, work: Work) -> Thing:
+    from lightbulb.runtimes.filament import Filament
+
+    make = partial(Filament, gguf, threads=work.threads, context=_room(work))
+    notes = [] if work.batch == 1 else ["filament works on the prompts of a batch one after the other"]
+    return Thing(name, "filament", gguf.stat().st_size, partial(_open, make, work), {}, notes)
+
+
+def _room(work: Work) -> int:
+    """Tokens of the longest prompt with its answer."""
+    from lightbulb.passes.evaluate import longest_exchange
+
+    if work.task is not None:
+        return longest_exchange(work.task, work.examples())
+    return work.context + work.output_tokens + 8
 
 
 def _torch(name: str, source: ModelSource, work: Work, folder: Path) -> Thing:

@@ -81,7 +81,7 @@ def test_runtimes_by_version_or_what_to_type(tmp_path, monkeypatch):
     runtimes = {r.name: r for r in software.look(tmp_path).runtimes}
     assert (runtimes["torch"].version, runtimes["torch"].mend) == ("2.9", None)
     assert (runtimes["llama.cpp"].version, runtimes["llama.cpp"].mend) == (None, "pip install xllamacpp")
-    assert runtimes["filament"].version is None
+    assert (runtimes["filament"].version, runtimes["filament"].mend) == (None, "make filament")
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -12,10 +12,10 @@ from lightbulb.doctor.record import Disk, Gpu, Runtime, ShortModel, Software
 from lightbulb.errors import LightbulbError
 from lightbulb.figures import Figure
 
-_RUNTIMES = (  # name, package, what for, whether pip finds it
-    ("torch", "torch", "trains; runs model folders", True),
-    ("llama.cpp", "xllamacpp", "runs GGUF files; costs are measured in it", True),
-    ("filament", "lightbulb-filament", "runs small models on CPUs; optional", False),
+_RUNTIMES = (  # name, package, what for, what to type to get it
+    ("torch", "torch", "trains; runs model folders", "pip install torch"),
+    ("llama.cpp", "xllamacpp", "runs GGUF files; costs are measured in it", "pip install xllamacpp"),
+    ("filament", "lightbulb-filament", "runs small models on CPUs; optional", "make filament"),
 )
 # Names in /proc/cpuinfo -> usual names. Those whose kernels ggml picks at run time for quantized products.
 _X86_SETS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
@@ -98,11 +98,10 @@ def _bytes(count: float | None, method: str) -> Figure:
     return Figure(value=count, unit="B", method=method)
 
 
-def _runtime(name: str, package: str, use: str, published: bool) -> Runtime:
+def _runtime(name: str, package: str, use: str, mend: str) -> Runtime:
     try:
         return Runtime(name=name, package=package, use=use, version=importlib.metadata.version(package), mend=None)
     except importlib.metadata.PackageNotFoundError:
-        mend = f"pip install {package}" if published else None
         return Runtime(name=name, package=package, use=use, version=None, mend=mend)
 
 

@@ -289,6 +289,20 @@ def read_gguf(path: Path) -> GgufInfo:
     )
 
 
+def answer_tokens(info: GgufInfo, answers: Sequence[str], path: Path) -> list[int]:
+    """The token of each of a closed set of answers. Raises ModelError for an answer that the file does not know."""
+    known = dict(
+        zip(info.metadata.get("lightbulb.answers", []), info.metadata.get("lightbulb.answer_ids", []), strict=True)
+    )
+    if missing := [a for a in answers if a not in known]:
+        raise ModelError(
+            f"this file has no token for the answer {missing[0]!r}",
+            where=str(path),
+            mend="use a file that `lightbulb shrink` made for this task",
+        )
+    return [int(known[a]) for a in answers]
+
+
 def _added_bos(fields: Mapping[str, Any], tokens: Sequence[str]) -> str:
     bos = fields.get("tokenizer.ggml.bos_token_id")
     adds = fields.get("tokenizer.ggml.add_bos_token", fields.get("tokenizer.ggml.model") == "llama")

@@ -18,7 +18,12 @@ MORE = {
     "seconds_to_first_token": "time to the first token",
     "peak_bytes": "peak memory above what it was before loading",
 }
-RUNTIMES = {"llamacpp": "llama.cpp", "torch": "torch", "endpoint": "endpoint, as the client sees it"}
+RUNTIMES = {
+    "llamacpp": "llama.cpp",
+    "filament": "filament",
+    "torch": "torch",
+    "endpoint": "endpoint, as the client sees it",
+}
 
 
 def render_measured(measured: Measured) -> RenderableType:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lightbulb.figures import Figure
 
-RuntimeName = Literal["llamacpp", "torch", "endpoint"]
+RuntimeName = Literal["llamacpp", "filament", "torch", "endpoint"]
 
 
 class Idle(BaseModel):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+LocalRuntime = Literal["llamacpp", "filament", "torch"]  # what runs a model on this machine
 
 if TYPE_CHECKING:
     from lightbulb.artifact import Artifact

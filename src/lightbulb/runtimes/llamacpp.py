@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lightbulb.errors import ModelError, RunFailure
-from lightbulb.formats.gguf import read_gguf
+from lightbulb.formats.gguf import answer_tokens, read_gguf
 from lightbulb.runtimes.base import Answers, TextScore
 
 FORCE = 10_000.0  # a logit bias that no model outvotes
@@ -78,25 +78,8 @@ class LlamaCpp:
         )
 
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
-        ids = self._answer_ids(answers)
+        ids = answer_tokens(self.info, answers, self.path)
         return self._all(prompts, {"max_tokens": 1, "logit_bias": [[i, FORCE] for i in ids]})
-
-    def _answer_ids(self, answers: Sequence[str]) -> list[int]:
-        known = dict(
-            zip(
-                self.info.metadata.get("lightbulb.answers", []),
-                self.info.metadata.get("lightbulb.answer_ids", []),
-                strict=True,
-            )
-        )
-        missing = [a for a in answers if a not in known]
-        if missing:
-            raise ModelError(
-                f"this file has no token for the answer {missing[0]!r}",
-                where=str(self.path),
-                mend="use a file that `lightbulb shrink` made for this task",
-            )
-        return [int(known[a]) for a in answers]
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
         return self._all(prompts, {"max_tokens": max_tokens})

@@ -1,0 +1,234 @@
+// The kernels, compiled once for each instruction set: CMakeLists.txt defines FILAMENT_ISA and gives the flags. Nothing of
+// the standard library is called here, so that no inline function of it is compiled for a processor that is not there.
+#include "kernels.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace filament::FILAMENT_ISA {
+namespace {
+
+#include "simd.hpp"
+
+// How the codes of one block of a tile are read: `chunks` loads of 64 bytes, of each `parts` groups of 4 columns.
+template <Layout layout> struct Codes;
+
+alignas(16) constexpr int8_t kIq4Table[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+struct NibbleCodes {
+    static constexpr size_t parts = 2;
+    static constexpr bool scaled = true, wide = false;
+    static size_t chunks(size_t) { return 4; }
+    template <int part> static B64 unpack(B64 raw) { return field<4 * part, 15>(raw); }
+};
+template <> struct Codes<Layout::Nibbles> : NibbleCodes {
+    static constexpr int32_t zero = 8;
+    static constexpr bool has_min = false;
+};
+template <> struct Codes<Layout::NibblesMin> : NibbleCodes {
+    static constexpr int32_t zero = 0;
+    static constexpr bool has_min = true;
+};
+struct ByteCodes {
+    static constexpr size_t parts = 1;
+    static constexpr bool wide = true, has_min = false;
+    static constexpr int32_t zero = kBiased ? 128 : 0;
+    static size_t chunks(size_t block) { return block / 4; }
+    template <int part> static B64 unpack(B64 raw) { return raw; }
+};
+template <> struct Codes<Layout::Bytes> : ByteCodes { static constexpr bool scaled = true; };
+template <> struct Codes<Layout::BytesUnit> : ByteCodes { static constexpr bool scaled = false; };
+template <> struct Codes<Layout::NibblesTable> : ByteCodes {
+    static constexpr size_t parts = 2;
+    static constexpr bool scaled = true;
+    static size_t chunks(size_t) { return 4; }
+    template <int part> static B64 unpack(B64 raw) {
+        uint8_t table[16];
+        for (int i = 0; i < 16; ++i) table[i] = static_cast<uint8_t>(kIq4Table[i] + zero);
+        return look_up(table, field<4 * part, 15>(raw));
+    }
+};
+template <> struct Codes<Layout::Ternary> {
+    static constexpr size_t parts = 4;
+    static constexpr int32_t zero = 1;
+    static constexpr bool wide = false, has_min = false, scaled = true;
+    static size_t chunks(size_t) { return 16; }
+    template <int part> static B64 unpack(B64 raw) { return field<2 * part, 3>(raw); }
+};
+
+template <class C> I32 dot(I32 s, B64 w, const int8_t* x) {
+    if constexpr (C::wide) return dot_wide(s, w, x);
+    return dot_small(s, w, x);
+}
+
+// One chunk: each part of it times the same 4 columns of each of N tokens.
+template <class C, size_t N, int part = 0>
+inline void multiply_chunk(B64 raw, const int8_t* (&x)[N], size_t column, size_t step, I32 (&sums)[N]) {
+    if constexpr (part < static_cast<int>(C::parts)) {
+        const B64 w = C::template unpack<part>(raw);
+        for (size_t t = 0; t < N; ++t) sums[t] = dot<C>(sums[t], w, x[t] + column);
+        multiply_chunk<C, N, part + 1>(raw, x, column + step, step, sums);
+    }
+}
+
+// One tile of whole numbers with N tokens from `first` on.
+template <Layout layout, size_t N>
+void multiply_tile(const Matrix& m, const Activations& a, size_t tile, size_t first, F32 (&out)[N]) {
+    using C = Codes<layout>;
+    const size_t blocks = m.blocks(), chunks = C::chunks(m.block), step = 4 * chunks;
+    const uint8_t* codes = m.codes + tile * blocks * chunks * 64;
+    const size_t scale_at = tile * blocks * kTile;
+    const int8_t* x[N];
+    for (size_t t = 0; t < N; ++t) x[t] = a.codes + (first + t) * a.columns, out[t] = set(0);
+    for (size_t b = 0; b < blocks; ++b) {
+        I32 sums[N];
+        for (size_t t = 0; t < N; ++t) sums[t] = set_i(C::zero ? -C::zero * a.sums[(first + t) * blocks + b] : 0);
+        for (size_t c = 0; c < chunks; ++c, codes += 64) {
+            multiply_chunk<C, N>(load_bytes(codes), x, b * m.block + 4 * c, step, sums);
+        }
+        F32 scales = set(1), mins = set(0);
+        if constexpr (C::scaled) scales = load_f16(m.scales + scale_at + b * kTile);
+        if constexpr (C::has_min) mins = load_f16(m.mins + scale_at + b * kTile);
+        for (size_t t = 0; t < N; ++t) {
+            const float x_scale = a.scales[(first + t) * blocks + b];
+            out[t] = fma(to_f32(sums[t]), mul(scales, set(x_scale)), out[t]);
+            if constexpr (C::has_min) out[t] = fma(mins, set(x_scale * static_cast<float>(a.sums[(first + t) * blocks + b])), out[t]);
+        }
+    }
+}
+
+template <Layout layout> F32 load_weights(const uint8_t* p) {
+    if constexpr (layout == Layout::F32) return load(reinterpret_cast<const float*>(p));
+    else if constexpr (layout == Layout::F16) return load_f16(reinterpret_cast<const uint16_t*>(p));
+    else return load_bf16(reinterpret_cast<const uint16_t*>(p));
+}
+
+// One tile of floats. Four sums a token when there is one token: an addition waits for the one before.
+template <Layout layout, size_t N>
+void multiply_tile_of_floats(const Matrix& m, const Activations& a, size_t tile, size_t first, F32 (&out)[N]) {
+    constexpr size_t width = layout == Layout::F32 ? 4 : 2, ways = N == 1 ? 4 : 1;
+    const uint8_t* weights = m.codes + tile * m.columns * kTile * width;
+    F32 sums[N][ways];
+    for (size_t t = 0; t < N; ++t) for (size_t w = 0; w < ways; ++w) sums[t][w] = set(0);
+    const float* x = a.values + first * a.columns;
+    size_t c = 0;
+    for (; c + ways <= m.columns; c += ways) {
+        for (size_t w = 0; w < ways; ++w) {
+            const F32 column = load_weights<layout>(weights + (c + w) * kTile * width);
+            for (size_t t = 0; t < N; ++t) sums[t][w] = fma(column, set(x[t * a.columns + c + w]), sums[t][w]);
+        }
+    }
+    for (; c < m.columns; ++c) {
+        const F32 column = load_weights<layout>(weights + c * kTile * width);
+        for (size_t t = 0; t < N; ++t) sums[t][0] = fma(column, set(x[t * a.columns + c]), sums[t][0]);
+    }
+    for (size_t t = 0; t < N; ++t) {
+        out[t] = sums[t][0];
+        for (size_t w = 1; w < ways; ++w) out[t] = add(out[t], sums[t][w]);
+    }
+}
+
+template <Layout layout, size_t N>
+void multiply_tokens(const Matrix& m, const Activations& a, size_t tile, size_t first, float* out, size_t stride, bool adds) {
+    F32 products[N];
+    if constexpr (layout == Layout::F32 || layout == Layout::F16 || layout == Layout::BF16) {
+        multiply_tile_of_floats<layout, N>(m, a, tile, first, products);
+    } else {
+        multiply_tile<layout, N>(m, a, tile, first, products);
+    }
+    for (size_t t = 0; t < N; ++t) {
+        float* place = out + (first + t) * stride + tile * kTile;
+        const F32 product = mul(products[t], set(m.multiplier));
+        store(place, adds ? add(load(place), product) : product);
+    }
+}
+
+template <Layout layout>
+void multiply_layout(const Matrix& m, const Activations& a, size_t begin, size_t end, float* out, size_t stride, bool adds) {
+    for (size_t tile = begin; tile < end; ++tile) {
+        size_t t = 0;
+        if constexpr (kTokens >= 8) for (; t + 8 <= a.tokens; t += 8) multiply_tokens<layout, 8>(m, a, tile, t, out, stride, adds);
+        if constexpr (kTokens >= 4) for (; t + 4 <= a.tokens; t += 4) multiply_tokens<layout, 4>(m, a, tile, t, out, stride, adds);
+        for (; t + 2 <= a.tokens; t += 2) multiply_tokens<layout, 2>(m, a, tile, t, out, stride, adds);
+        for (; t < a.tokens; ++t) multiply_tokens<layout, 1>(m, a, tile, t, out, stride, adds);
+    }
+}
+
+void multiply(const Matrix& m, const Activations& a, size_t begin, size_t end, float* out, size_t stride, bool adds) {
+    switch (m.layout) {
+        case Layout::F32: return multiply_layout<Layout::F32>(m, a, begin, end, out, stride, adds);
+        case Layout::F16: return multiply_layout<Layout::F16>(m, a, begin, end, out, stride, adds);
+        case Layout::BF16: return multiply_layout<Layout::BF16>(m, a, begin, end, out, stride, adds);
+        case Layout::Nibbles: return multiply_layout<Layout::Nibbles>(m, a, begin, end, out, stride, adds);
+        case Layout::NibblesMin: return multiply_layout<Layout::NibblesMin>(m, a, begin, end, out, stride, adds);
+        case Layout::NibblesTable: return multiply_layout<Layout::NibblesTable>(m, a, begin, end, out, stride, adds);
+        case Layout::Bytes: return multiply_layout<Layout::Bytes>(m, a, begin, end, out, stride, adds);
+        case Layout::BytesUnit: return multiply_layout<Layout::BytesUnit>(m, a, begin, end, out, stride, adds);
+        case Layout::Ternary: return multiply_layout<Layout::Ternary>(m, a, begin, end, out, stride, adds);
+    }
+}
+
+// codes = round(x / scale), scale = largest |x| of the block / 127. n and block are multiples of 16.
+void quantize(const float* x, size_t n, size_t block, int8_t* codes, float* scales, int32_t* sums) {
+    for (size_t b = 0; b < n / block; ++b, x += block, codes += block) {
+        F32 most = set(0);
+        for (size_t i = 0; i < block; i += 16) most = max(most, abs(load(x + i)));
+        const float top = largest(most);
+        const F32 inverse = set(top > 0 ? 127.0f / top : 0.0f);
+        I32 total = set_i(0);
+        for (size_t i = 0; i < block; i += 16) {
+            const F32 scaled = mul(load(x + i), inverse);
+            const I32 code = round(min(max(scaled, set(-127)), set(127)));  // what is no number stays in range, too
+            store_i8(codes + i, code);
+            total = add(total, code);
+        }
+        scales[b] = top / 127.0f;
+        sums[b] = sum(total);
+    }
+}
+
+void rms_norm(const float* x, const float* weight, size_t n, float epsilon, float* out) {
+    F32 squares = set(0);
+    for (size_t i = 0; i < n; i += 16) squares = fma(load(x + i), load(x + i), squares);
+    const F32 factor = set(1.0f / __builtin_sqrtf(sum(squares) / static_cast<float>(n) + epsilon));
+    for (size_t i = 0; i < n; i += 16) store(out + i, mul(mul(load(x + i), factor), load(weight + i)));
+}
+
+void gate(const float* gated, const float* up, size_t n, float* out) {
+    for (size_t i = 0; i < n; i += 16) {
+        const F32 g = load(gated + i);
+        const F32 below = add(set(1), exp(mul(g, set(-1))));
+        store(out + i, mul(div(g, below), load(up + i)));
+    }
+}
+
+float exponentials(float* x, size_t real, size_t n, float factor) {
+    for (size_t i = real; i < n; ++i) x[i] = -3e38f;
+    F32 most = set(-3e38f);
+    for (size_t i = 0; i < n; i += 16) most = max(most, load(x + i));
+    const F32 shift = set(-factor * largest(most)), by = set(factor);
+    F32 total = set(0);
+    for (size_t i = 0; i < n; i += 16) {
+        const F32 e = exp(fma(load(x + i), by, shift));
+        store(x + i, e);
+        total = add(total, e);
+    }
+    for (size_t i = real; i < n; ++i) x[i] = 0;
+    return sum(total);
+}
+
+void scale(float* x, const float* by, size_t n, float factor) {
+    for (size_t i = 0; i < n; i += 16) store(x + i, mul(mul(load(x + i), load(by + i)), set(factor)));
+}
+
+}  // namespace
+
+#define TEXT_OF(x) #x
+#define NAME(x) TEXT_OF(x)
+extern const Kernels table;
+const Kernels table = {NAME(FILAMENT_ISA), kBiased, multiply, quantize, rms_norm, gate, exponentials, scale};
+
+}  // namespace filament::FILAMENT_ISA

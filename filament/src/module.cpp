@@ -1,0 +1,97 @@
+// The Python module: a thin skin over Runtime and Stream. Arguments are checked here; the interpreter's lock is not held
+// while the model works, and is taken again between tokens, so that Ctrl-C is heard.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/variant.h>
+#include <nanobind/stl/vector.h>
+
+#include "stream.hpp"
+
+namespace nb = nanobind;
+using namespace filament;
+using Ids = std::vector<int32_t>;
+
+namespace {
+
+constexpr size_t kMostThreads = 1024;
+
+std::shared_ptr<Runtime> open_file(const std::string& path, int threads, const std::optional<std::string>& isa) {
+    if (threads < 1 || static_cast<size_t>(threads) > kMostThreads) throw Error(std::to_string(threads) + " threads cannot work");
+    const nb::gil_scoped_release unlocked;
+    return std::make_shared<Runtime>(path, static_cast<size_t>(threads), isa ? kernels(isa->c_str()) : kernels());
+}
+
+// Text of a file may be no UTF-8; what is not becomes U+FFFD.
+nb::object text(const std::string& bytes) {
+    return nb::steal(PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace"));
+}
+
+nb::object metadata(const Runtime& runtime, const std::string& key) {
+    const auto& known = runtime.model.file().metadata();
+    const auto found = known.find(key);
+    if (found == known.end()) return nb::none();
+    if (const auto* one = std::get_if<std::string>(&found->second)) return text(*one);
+    if (const auto* several = std::get_if<std::vector<std::string>>(&found->second)) {
+        nb::list texts;
+        for (const std::string& each : *several) texts.append(text(each));
+        return texts;
+    }
+    return nb::cast(found->second);
+}
+
+nb::ndarray<nb::numpy, float, nb::ndim<2>> logits(Runtime& runtime, const Ids& ids) {
+    auto owner = std::make_unique<std::vector<float>>();
+    {
+        const nb::gil_scoped_release unlocked;
+        Sequence sequence(runtime.model, ids.size());
+        *owner = runtime.read(sequence, ids, true);
+    }
+    float* data = owner->data();
+    nb::capsule kept(owner.release(), [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
+    return {data, {ids.size(), runtime.model.vocabulary}, kept};
+}
+
+std::vector<double> score(Runtime& runtime, const Ids& prompt, const std::vector<Ids>& continuations) {
+    const nb::gil_scoped_release unlocked;
+    return runtime.score(prompt, continuations);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    static PyObject* error = PyErr_NewException("lightbulb_filament.FilamentError", PyExc_ValueError, nullptr);
+    m.attr("FilamentError") = nb::borrow(error);
+    nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+        try {
+            std::rethrow_exception(thrown);
+        } catch (const Error& e) {
+            PyErr_SetObject(error, text(e.what()).ptr());
+        }
+    });
+    m.def("available", [] { return available(); });
+    nb::class_<Runtime>(m, "Runtime")
+        .def_prop_ro("vocabulary", [](const Runtime& r) { return r.model.vocabulary; })
+        .def_prop_ro("context", [](const Runtime& r) { return r.model.context; })
+        .def_prop_ro("threads", [](const Runtime& r) { return r.model.team().size(); })
+        .def_prop_ro("kernels", [](const Runtime& r) { return r.model.kernels().name; })
+        .def_prop_ro("weight_bytes", [](const Runtime& r) { return r.model.weight_bytes; })
+        .def("metadata", &metadata, nb::arg("key"))
+        .def("logits", &logits, nb::arg("token_ids"))
+        .def("score", &score, nb::arg("prompt"), nb::arg("continuations"));
+    m.def("open", &open_file, nb::arg("path"), nb::arg("threads"), nb::arg("kernels") = nb::none());
+    nb::class_<Stream>(m, "Stream")
+        .def("__init__", [](Stream* self, std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, double temperature,
+                            double top_p, double min_p, uint64_t seed, const Ids& stop) {
+            new (self) Stream(std::move(runtime), prompt, room, {temperature, top_p, min_p, seed}, stop);
+        }, nb::arg("runtime"), nb::arg("prompt"), nb::arg("room"), nb::arg("temperature"), nb::arg("top_p"), nb::arg("min_p"),
+           nb::arg("seed"), nb::arg("stop"))
+        .def("next", &Stream::next, nb::arg("n"), nb::call_guard<nb::gil_scoped_release>())
+        .def("next_among", [](Stream& self, nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> allowed) {
+            const std::span<const uint32_t> words(allowed.data(), allowed.size());
+            const nb::gil_scoped_release unlocked;
+            return self.next_among(words);
+        }, nb::arg("allowed"));
+}

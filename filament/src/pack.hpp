@@ -1,0 +1,44 @@
+// From the blocks of a GGUF to the layout of the kernels, and single rows to floats.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "gguf.hpp"
+#include "kernels.hpp"
+
+namespace filament {
+
+// Bytes on a 64-byte boundary, in large pages where the system has them.
+class Buffer {
+  public:
+    Buffer() = default;
+    explicit Buffer(size_t bytes);
+    ~Buffer();
+    Buffer(Buffer&& other) noexcept;
+    Buffer& operator=(Buffer&& other) noexcept;
+    uint8_t* data() const { return data_; }
+    size_t size() const { return size_; }
+
+  private:
+    uint8_t* data_ = nullptr;
+    size_t size_ = 0;
+};
+
+// Where a packed matrix will lie, and what it was packed from. `first` and `rows` cut a fused tensor.
+struct Packing {
+    const Tensor* tensor = nullptr;
+    size_t first = 0, rows = 0;
+    Matrix matrix;
+    size_t bytes() const;
+};
+
+// Throws Error for a type that cannot be read.
+Packing plan(const Tensor& tensor, size_t first, size_t rows, float multiplier);
+// Writes the matrix at `place` (64-byte aligned, packing.bytes() long) and points packing.matrix there.
+void pack(Packing& packing, uint8_t* place, bool biased);
+
+// One row as floats: the reference that every kernel is held to, and how embeddings are looked up.
+void read_row(const Tensor& tensor, size_t row, float* out);
+
+}  // namespace filament

@@ -1,0 +1,63 @@
+// Which table of kernels this processor can run.
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "error.hpp"
+#include "kernels.hpp"
+
+namespace filament {
+
+namespace portable { extern const Kernels table; }
+#if defined(__x86_64__)
+namespace avx2 { extern const Kernels table; }
+namespace avx2vnni { extern const Kernels table; }
+namespace avx512 { extern const Kernels table; }
+namespace avx512vnni { extern const Kernels table; }
+#elif defined(__aarch64__)
+namespace neon { extern const Kernels table; }
+#endif
+
+namespace {
+
+std::vector<const Kernels*> usable() {
+    std::vector<const Kernels*> found;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx2_here = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    const bool avx512_here = avx2_here && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    if (avx512_here && __builtin_cpu_supports("avx512vnni")) found.push_back(&avx512vnni::table);
+    if (avx512_here) found.push_back(&avx512::table);
+    if (avx2_here && __builtin_cpu_supports("avxvnni")) found.push_back(&avx2vnni::table);
+    if (avx2_here) found.push_back(&avx2::table);
+#elif defined(__aarch64__)
+    found.push_back(&neon::table);
+#endif
+    found.push_back(&portable::table);
+    return found;
+}
+
+}  // namespace
+
+std::vector<const char*> available() {
+    std::vector<const char*> names;
+    for (const Kernels* table : usable()) names.push_back(table->name);
+    return names;
+}
+
+const Kernels& kernels(const char* name) {
+    std::string known;
+    for (const Kernels* table : usable()) {
+        if (std::strcmp(table->name, name) == 0) return *table;
+        known += std::string(known.empty() ? "" : ", ") + table->name;
+    }
+    throw Error(std::string("no kernels for ") + name + " here; there are: " + known);
+}
+
+const Kernels& kernels() {
+    if (const char* wanted = std::getenv("FILAMENT_ISA")) return kernels(wanted);
+    return *usable().front();
+}
+
+}  // namespace filament

@@ -1,0 +1,57 @@
+#include "sequence.hpp"
+
+#include <cstring>
+
+#include "half.hpp"
+
+namespace filament {
+namespace {
+
+size_t whole(size_t n, size_t step) {
+    return (n + step - 1) / step * step;
+}
+
+}  // namespace
+
+HeadCache::HeadCache(size_t head, size_t capacity, bool biased)
+    : head_(whole(head, kTile)), capacity_(whole(capacity, kValueBlock)), bias_(biased ? 0x80 : 0),
+      key_scales_(capacity_), value_scales_(capacity_), keys_(capacity_ * head_), values_(capacity_ * head_) {}
+
+void HeadCache::store(const Kernels& kernels, size_t position, const float* key, const float* value) {
+    int8_t codes[1024];
+    float scale;
+    int32_t sum;
+    const auto byte = [&](size_t i) { return static_cast<uint8_t>(static_cast<uint8_t>(codes[i]) ^ bias_); };
+    kernels.quantize(key, head_, head_, codes, &scale, &sum);
+    key_scales_[position] = float_to_half(scale);
+    uint8_t* to = &keys_[position / kTile * kTile * head_ + position % kTile * 4];  // [tile][column / 4][position][4]
+    for (size_t i = 0; i < head_; ++i) to[i / 4 * kTile * 4 + i % 4] = byte(i);
+    kernels.quantize(value, head_, head_, codes, &value_scales_[position], &sum);
+    to = &values_[position / 4 * kTile * 4 + position % 4];  // [value / 16][position / 4][value][4]
+    for (size_t i = 0; i < head_; ++i) to[i / kTile * kTile * capacity_ + i % kTile * 4] = byte(i);
+}
+
+Matrix HeadCache::keys(size_t positions) const {
+    Matrix m;
+    m.layout = Layout::Bytes;
+    m.rows = positions, m.columns = m.block = head_;
+    m.codes = keys_.data(), m.scales = key_scales_.data();
+    return m;
+}
+
+Matrix HeadCache::values(size_t tile, size_t positions) const {
+    Matrix m;
+    m.layout = Layout::BytesUnit;
+    m.rows = kTile, m.columns = whole(positions, kValueBlock), m.block = kValueBlock;
+    m.codes = &values_[tile * kTile * capacity_];
+    return m;
+}
+
+Sequence::Sequence(const Model& model, size_t capacity) : capacity_(capacity) {
+    for (const Layer& layer : model.layers) {
+        layers_.emplace_back();
+        for (size_t i = 0; i < layer.kv_heads; ++i) layers_.back().emplace_back(model.head, capacity, model.kernels().biased);
+    }
+}
+
+}  // namespace filament

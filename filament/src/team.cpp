@@ -1,0 +1,74 @@
+#include "team.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace filament {
+namespace {
+
+constexpr int kSpins = 4000;  // some 50 to 100 microseconds
+
+void pause() {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Returns when `counter` is no longer `seen`.
+void wait_past(std::atomic<uint32_t>& counter, uint32_t seen) {
+    for (int i = 0; i < kSpins; ++i) {
+        if (counter.load(std::memory_order_acquire) != seen) return;
+        pause();
+    }
+    while (counter.load(std::memory_order_acquire) == seen) counter.wait(seen, std::memory_order_acquire);
+}
+
+}  // namespace
+
+void Member::barrier() const {
+    if (count == 1) return;
+    const uint32_t seen = team.passed_.load(std::memory_order_acquire);
+    if (team.arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
+        team.arrived_.store(0, std::memory_order_relaxed);
+        team.passed_.store(seen + 1, std::memory_order_release);
+        team.passed_.notify_all();
+    } else {
+        wait_past(team.passed_, seen);
+    }
+}
+
+Team::Team(size_t threads) {
+    for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+}
+
+Team::~Team() {
+    stop_.store(true, std::memory_order_relaxed);
+    started_.fetch_add(1, std::memory_order_release);
+    started_.notify_all();
+    for (auto& worker : workers_) worker.join();
+}
+
+void Team::run(const Job& job, bool alone) {
+    if (alone || size() == 1) return job({*this, 0, 1});
+    job_ = &job;
+    started_.fetch_add(1, std::memory_order_release);
+    started_.notify_all();
+    const Member self{*this, 0, size()};
+    job(self);
+    self.barrier();  // none may still look at the job when the next one is given
+}
+
+void Team::work(size_t index) {
+    for (uint32_t seen = 0;; ++seen) {
+        wait_past(started_, seen);
+        if (stop_.load(std::memory_order_relaxed)) return;
+        const Member self{*this, index, size()};
+        (*job_)(self);
+        self.barrier();
+    }
+}
+
+}  // namespace filament

@@ -1,0 +1,54 @@
+// A team of threads that works on one step together. Threads wait for each other at barriers by spinning for some
+// microseconds, which is as long as another thread should need, and then sleep, so that an idle model burns nothing.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace filament {
+
+class Team;
+
+// One thread's place in the team while a job runs.
+struct Member {
+    Team& team;
+    size_t index, count;
+
+    // The part of 0..n that is this thread's: [first, second).
+    std::pair<size_t, size_t> share(size_t n) const { return {n * index / count, n * (index + 1) / count}; }
+    // Returns when every thread of the job has called it.
+    void barrier() const;
+};
+
+class Team {
+  public:
+    using Job = std::function<void(const Member&)>;
+
+    explicit Team(size_t threads);
+    ~Team();
+    Team(const Team&) = delete;
+    Team& operator=(const Team&) = delete;
+
+    size_t size() const { return workers_.size() + 1; }
+    // Runs `job` on all threads, the caller being one of them, or on the caller alone. The job must not throw.
+    void run(const Job& job, bool alone = false);
+
+  private:
+    friend struct Member;
+    void work(size_t index);
+
+    std::vector<std::thread> workers_;
+    const Job* job_ = nullptr;
+    std::atomic<bool> stop_{false};
+    // Each on a cache line of its own: a thread that spins on one must not slow those that write another.
+    alignas(64) std::atomic<uint32_t> started_{0};
+    alignas(64) std::atomic<uint32_t> arrived_{0};
+    alignas(64) std::atomic<uint32_t> passed_{0};
+};
+
+}  // namespace filament

@@ -1,0 +1,130 @@
+"""What filament computes: against float64, against itself in other ways, and against llama.cpp on a real model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from random_models import MADE_UP, WRITTEN, Shape, Type, logits_in_float64, write_model
+
+lightbulb_filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: `make filament`")
+Model = lightbulb_filament.Model
+TOKENS = [int(t) for t in np.random.default_rng(1).integers(0, 304, 70)]
+SHAPES = {
+    "llama": Shape(),
+    "untied": Shape(tied=False),
+    "qwen2": Shape("qwen2", base=1e6),
+    "qwen3": Shape("qwen3", head=32, base=1e6, epsilon=1e-6),
+    "deci": Shape("deci", heads=(4, 0), kv_heads=(2, 0), feed_forward=(512, 256)),
+    "openelm": Shape("openelm", heads=(4, 8), kv_heads=(2, 2), head=32, feed_forward=(256, 512)),
+}
+
+
+def difference(ours: np.ndarray, truth: np.ndarray) -> float:
+    """Root mean square of the difference of log-probabilities' logits, in units of the logits' own spread."""
+    return float(np.sqrt(np.mean((ours - truth) ** 2)) / truth.std())
+
+
+@pytest.mark.parametrize("type", [*WRITTEN, *MADE_UP], ids=lambda t: t.name)
+@pytest.mark.parametrize("kernels", lightbulb_filament.available())
+def test_logits_are_those_of_the_weights(tmp_path, type, kernels):
+    shape = Shape()
+    path = write_model(tmp_path / "m.gguf", type, shape)
+    ours = Model(path, kernels=kernels).logits(TOKENS)
+    assert ours.dtype == np.float32 and ours.shape == (len(TOKENS), shape.vocabulary)
+    # float weights round nothing but keys and values; the others round activations to 8 bits
+    limit = 0.03 if type in (Type.F32, Type.F16, Type.BF16) else 0.05
+    assert difference(ours, logits_in_float64(path, shape, TOKENS)) < limit
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_of_every_family(tmp_path, name):
+    path = write_model(tmp_path / "m.gguf", Type.Q8_0, SHAPES[name])
+    assert difference(Model(path).logits(TOKENS), logits_in_float64(path, SHAPES[name], TOKENS)) < 0.03
+
+
+@pytest.mark.parametrize("type", [Type.Q4_0, Type.F16], ids=lambda t: t.name)
+def test_widths_that_are_no_whole_tiles(tmp_path, type):
+    shape = Shape(
+        width=96 if type == Type.Q4_0 else 100,
+        heads=(3, 3),
+        kv_heads=(1, 1),
+        head=24,
+        feed_forward=(160, 160),
+        vocabulary=37,
+    )
+    if type == Type.F16:
+        shape = Shape(width=60, heads=(5, 5), kv_heads=(5, 5), head=6, feed_forward=(172, 172), vocabulary=37)
+    else:
+        shape = Shape(width=96, heads=(4, 4), kv_heads=(1, 1), head=24, feed_forward=(160, 160), vocabulary=37)
+    path = write_model(tmp_path / "m.gguf", type, shape)
+    tokens = [t % 37 for t in TOKENS]
+    assert difference(Model(path).logits(tokens), logits_in_float64(path, shape, tokens)) < 0.03
+
+
+def test_instruction_sets_agree(tmp_path):
+    """Whole numbers are summed without rounding; only the order of floats differs."""
+    path = write_model(tmp_path / "m.gguf", Type.Q4_0)
+    first, *others = [Model(path, kernels=k).logits(TOKENS) for k in lightbulb_filament.available()]
+    for other in others:
+        assert difference(other, first) < 5e-3
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_and_batches_change_nothing(tmp_path, threads):
+    path = write_model(tmp_path / "m.gguf", Type.Q4_1)
+    model, other = Model(path, threads=2), Model(path, threads=threads)
+    tokens = TOKENS * 3  # more than one step reads
+    whole = model.logits(tokens)
+    assert np.array_equal(other.logits(tokens), whole)
+    for n in (1, 2, 64, 129):
+        assert np.array_equal(model.logits(tokens[:n])[-1], whole[n - 1])
+
+
+def test_greedy_is_the_likeliest_each_time(tmp_path):
+    model = Model(write_model(tmp_path / "m.gguf", Type.Q8_0))
+    written = model.generate(TOKENS, 20)
+    assert len(written) == 20 and written == list(model.stream(TOKENS, 20))
+    after = model.logits(TOKENS + written)[len(TOKENS) - 1 : -1]
+    assert written == after.argmax(-1).tolist()
+    assert model.generate(TOKENS, 20, stop=[written[3]]) == written[: written.index(written[3]) + 1]
+    assert model.generate(TOKENS, 0) == []
+
+
+def test_sampling(tmp_path):
+    model = Model(write_model(tmp_path / "m.gguf", Type.Q8_0))
+    greedy = model.generate(TOKENS, 12)
+    assert model.generate(TOKENS, 12, temperature=1.0, top_p=1e-9) == greedy
+    assert model.generate(TOKENS, 12, temperature=1.0, min_p=1.0) == greedy
+    draws = {seed: model.generate(TOKENS, 12, temperature=2.0, seed=seed) for seed in range(3)}
+    assert all(model.generate(TOKENS, 12, temperature=2.0, seed=seed) == drawn for seed, drawn in draws.items())
+    assert len({tuple(drawn) for drawn in draws.values()}) == 3
+    logits = model.logits(TOKENS)[-1].astype(np.float64)
+    chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    first = np.bincount([model.generate(TOKENS, 1, temperature=1.0, seed=s)[0] for s in range(600)], minlength=304)
+    assert abs(first[chances.argmax()] / 600 - chances.max()) < 4 * np.sqrt(chances.max() / 600)
+
+
+def test_choices_are_scored_by_their_probabilities(tmp_path):
+    model = Model(write_model(tmp_path / "m.gguf", Type.Q8_0))
+    choices = [[5], [6, 7], [6, 8, 9], [300]]
+    scores = model.score(TOKENS, choices)
+    for choice, score in zip(choices, scores, strict=True):
+        logits = model.logits(TOKENS + choice[:-1])[len(TOKENS) - 1 :].astype(np.float64)
+        logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        assert score == pytest.approx(logs[np.arange(len(choice)), choice].sum(), abs=1e-3)
+    assert model.choose(TOKENS, choices) == int(np.argmax(scores))
+
+
+def test_what_cannot_be_asked(tmp_path):
+    model = Model(write_model(tmp_path / "m.gguf", Type.Q8_0))
+    for wrong in (lambda: model.generate([304], 1), lambda: model.generate([-1], 1), lambda: model.generate([], 1)):
+        with pytest.raises(lightbulb_filament.FilamentError):
+            wrong()
+    with pytest.raises(lightbulb_filament.FilamentError, match="there is no token 304 in a vocabulary of 304"):
+        model.logits([304])
+    with pytest.raises(lightbulb_filament.FilamentError):
+        model.score(TOKENS, [[]])
+    with pytest.raises(lightbulb_filament.FilamentError, match="threads"):
+        Model(tmp_path / "m.gguf", threads=0)
+    with pytest.raises(lightbulb_filament.FilamentError, match="no kernels for mmx"):
+        Model(tmp_path / "m.gguf", kernels="mmx")

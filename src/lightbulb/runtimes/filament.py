@@ -1,0 +1,123 @@
+"""filament, the project's own CPU runtime, where the distribution lightbulb-filament is installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from lightbulb.errors import ModelError, UserError
+from lightbulb.formats.gguf import answer_tokens, read_fields, read_gguf
+from lightbulb.formats.gguf_tokenizer import tokenizer_from_gguf
+from lightbulb.runtimes.base import Answers, TextScore
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class Filament:
+    """A GGUF file loaded into filament. One prompt is worked on at a time.
+
+    context: tokens of one prompt with its answer; a longer prompt loses its beginning. Nothing is cached from one
+    prompt to the next.
+    """
+
+    name: ClassVar[str] = "filament"
+
+    def __init__(self, path: Path, *, threads: int = 2, context: int = 1024):
+        try:
+            import lightbulb_filament
+        except ImportError as e:
+            raise UserError(
+                "filament is not installed", where="--runtime filament", mend="make filament, or --runtime llamacpp"
+            ) from e
+        self.path, self.context = path, context
+        self.info = read_gguf(path)
+        try:
+            self._model = lightbulb_filament.Model(path, threads=threads)
+        except lightbulb_filament.FilamentError as e:
+            raise ModelError(f"filament cannot run this file: {e}", where=str(path), mend="--runtime llamacpp") from e
+        self._tokenizer, self._config = _tokenizer(path)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        ends = (self._model.metadata(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot"))
+        return [end for end in ends if end is not None]
+
+    def _prompt(self, prompt: str, room: int) -> list[int]:
+        return self.tokenize(prompt)[-max(1, self.context - room) :]
+
+    def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
+        tokens = [[i] for i in answer_tokens(self.info, answers, self.path)]
+        read = [self._prompt(prompt, 1) for prompt in prompts]
+        texts = [answers[self._model.choose(ids, tokens)] for ids in read]
+        return Answers(texts, sum(map(len, read)), len(texts))
+
+    def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
+        read = [self._prompt(prompt, max_tokens) for prompt in prompts]
+        written = [self._model.generate(ids, max_tokens, stop=self._ends) for ids in read]
+        texts = [self._tokenizer.decode(ids) for ids in written]
+        return Answers(texts, sum(map(len, read)), sum(map(len, written)))
+
+    def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
+        written = [self._model.generate(prompt, tokens, stop=[]) for prompt in prompts]
+        return Answers([self._tokenizer.decode(w) for w in written], sum(map(len, prompts)), sum(map(len, written)))
+
+    @property
+    def context_length(self) -> int:
+        return self._model.context
+
+    def score_texts(self, texts: Sequence[str]) -> list[TextScore]:
+        return [self._score(text) for text in texts]
+
+    def _score(self, text: str) -> TextScore:
+        ids = self.tokenize(text)
+        logits_TV = self._model.logits(ids[:-1]).astype(np.float64)
+        tops_T = logits_TV.max(-1)
+        totals_T = np.log(np.exp(logits_TV - tops_T[:, None]).sum(-1)) + tops_T
+        nats = float((totals_T - logits_TV[np.arange(len(ids) - 1), ids[1:]]).sum())
+        return TextScore(nats, len(ids) - 1, len(text.encode()))
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text).ids)
+
+    def render(self, messages: Sequence[dict[str, str]]) -> str:
+        template = self._config.get("chat_template")
+        if template is None:
+            raise ModelError("this file has no chat template", where=str(self.path))
+        tokens = {f"{role}_token": self._config.get(f"{role}_token", "") for role in ("bos", "eos", "unk", "pad")}
+        text = _compiled(template).render(messages=list(messages), add_generation_prompt=True, **tokens)
+        return text.removeprefix(self.info.added_bos)
+
+    def close(self) -> None:
+        del self._model
+
+
+def _tokenizer(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
+    from tokenizers import Tokenizer
+
+    description, config = tokenizer_from_gguf(read_fields(path), path)
+    return Tokenizer.from_str(json.dumps(description)), config
+
+
+def _compiled(template: str) -> Any:
+    """As transformers compiles chat templates: in a sandbox, blocks trimmed, with the names they use."""
+    from datetime import datetime
+
+    from jinja2.exceptions import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = lambda x, **more: json.dumps(x, **{"ensure_ascii": False, **more})
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment.from_string(template)
