@@ -51,8 +51,8 @@ void Input::reserve(size_t tokens, size_t columns, bool blocks) {
 
 template <class Make>
 void Input::fill(const Kernels& kernels, size_t t, size_t columns, std::span<const Linear* const> readers, Make make) {
-    columns_ = whole(columns);
-    float* values = values_.data() + t * columns_;
+    const size_t stride = whole(columns);
+    float* values = values_.data() + t * stride;
     make(values);
     bool done[3] = {};
     for (const Linear* reader : readers) {
@@ -60,14 +60,14 @@ void Input::fill(const Kernels& kernels, size_t t, size_t columns, std::span<con
         if (block == 1 || done[i]) continue;
         Quantized& q = quantized_[i];
         const size_t blocks = columns / block;
-        kernels.quantize(values, columns, block, &q.codes[t * columns_], &q.scales[t * blocks], &q.sums[t * blocks]);
+        kernels.quantize(values, columns, block, &q.codes[t * stride], &q.scales[t * blocks], &q.sums[t * blocks]);
         done[i] = true;
     }
 }
 
 Activations Input::view(const Matrix& reader, size_t tokens) const {
     const Quantized& q = quantized_[index(reader.block)];
-    return {tokens, columns_, reader.block, values_.data(), q.codes.data(), q.scales.data(), q.sums.data()};
+    return {tokens, whole(reader.columns), reader.block, values_.data(), q.codes.data(), q.scales.data(), q.sums.data()};
 }
 
 Engine::Engine(const Model& model) : model_(model), scratch_(model.team().size()) {
@@ -239,9 +239,7 @@ void Engine::attend(const Member& me, const Layer& layer, std::span<const Row> r
         kernels.quantize(scores, room, kValueBlock, &s.codes[h * room], &s.scales[h * blocks], &s.sums[h * blocks]);
     }
     const Activations weights{count, room, kValueBlock, nullptr, s.codes.data(), s.scales.data(), s.sums.data()};
-    for (size_t tile = 0; tile < head / kTile; ++tile) {
-        kernels.multiply(cache.values(tile, n), weights, 0, 1, s.outputs.data() + tile * kTile, head, false);
-    }
+    kernels.multiply(cache.values(n), weights, 0, head / kTile, s.outputs.data(), head, false);
     const size_t stride = whole(layer.heads * model_.head);
     for (size_t h = 0; h < count; ++h) {
         std::copy_n(&s.outputs[h * head], model_.head, &attended_[row * stride + (first + h) * model_.head]);

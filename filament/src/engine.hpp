@@ -35,8 +35,7 @@ class Input {
     };
     static size_t index(size_t block) { return block == 16 ? 0 : block == 32 ? 1 : 2; }
 
-    size_t columns_ = 0;  // of a row, whole tiles
-    std::vector<float> values_;
+    std::vector<float> values_;  // [token][column], rows of whole tiles
     Quantized quantized_[3];
 };
 

@@ -13,50 +13,50 @@ namespace {
 
 #include "simd.hpp"
 
-// How the codes of one block of a tile are read: `chunks` loads of 64 bytes, of each `parts` groups of 4 columns.
+// How the codes of one block of a tile are read: `chunks` loads of 64 bytes, of each `parts` fields for 4 columns each. A
+// field that is left in its place (`split`) stands for 2^(bits * part) times its number.
 template <Layout layout> struct Codes;
 
 alignas(16) constexpr int8_t kIq4Table[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
-struct NibbleCodes {
-    static constexpr size_t parts = 2;
-    static constexpr bool scaled = true, wide = false;
-    static size_t chunks(size_t) { return 4; }
-    template <int part> static B64 unpack(B64 raw) { return field<4 * part, 15>(raw); }
+template <int width> struct FieldCodes {
+    static constexpr int bits = width, parts = 8 / width, mask = (1 << width) - 1;
+    static constexpr size_t block = width == 2 ? 256 : 32;  // known here, so that loops over it are unrolled
+    static constexpr bool scaled = true, wide = false, fields = true;
+    template <int part, bool split> static B64 unpack(B64 raw) {
+        return split ? field<0, (mask << bits * part)>(raw) : field<bits * part, mask>(raw);
+    }
 };
-template <> struct Codes<Layout::Nibbles> : NibbleCodes {
+template <> struct Codes<Layout::Nibbles> : FieldCodes<4> {
     static constexpr int32_t zero = 8;
     static constexpr bool has_min = false;
 };
-template <> struct Codes<Layout::NibblesMin> : NibbleCodes {
+template <> struct Codes<Layout::NibblesMin> : FieldCodes<4> {
     static constexpr int32_t zero = 0;
     static constexpr bool has_min = true;
 };
-struct ByteCodes {
-    static constexpr size_t parts = 1;
-    static constexpr bool wide = true, has_min = false;
-    static constexpr int32_t zero = kBiased ? 128 : 0;
-    static size_t chunks(size_t block) { return block / 4; }
-    template <int part> static B64 unpack(B64 raw) { return raw; }
+template <> struct Codes<Layout::Ternary> : FieldCodes<2> {
+    static constexpr int32_t zero = 1;
+    static constexpr bool has_min = false;
 };
-template <> struct Codes<Layout::Bytes> : ByteCodes { static constexpr bool scaled = true; };
-template <> struct Codes<Layout::BytesUnit> : ByteCodes { static constexpr bool scaled = false; };
-template <> struct Codes<Layout::NibblesTable> : ByteCodes {
-    static constexpr size_t parts = 2;
+struct WideCodes {
+    static constexpr int bits = 8, parts = 1;
+    static constexpr size_t block = 0;  // as the matrix says
+    static constexpr bool wide = true, has_min = false, fields = false;
+    static constexpr int32_t zero = kBiased ? 128 : 0;
+    template <int part, bool split> static B64 unpack(B64 raw) { return raw; }
+};
+template <> struct Codes<Layout::Bytes> : WideCodes { static constexpr bool scaled = true; };
+template <> struct Codes<Layout::BytesUnit> : WideCodes { static constexpr bool scaled = false; };
+template <> struct Codes<Layout::NibblesTable> : WideCodes {
+    static constexpr int bits = 4, parts = 2;
+    static constexpr size_t block = 32;
     static constexpr bool scaled = true;
-    static size_t chunks(size_t) { return 4; }
-    template <int part> static B64 unpack(B64 raw) {
+    template <int part, bool split> static B64 unpack(B64 raw) {
         uint8_t table[16];
         for (int i = 0; i < 16; ++i) table[i] = static_cast<uint8_t>(kIq4Table[i] + zero);
         return look_up(table, field<4 * part, 15>(raw));
     }
-};
-template <> struct Codes<Layout::Ternary> {
-    static constexpr size_t parts = 4;
-    static constexpr int32_t zero = 1;
-    static constexpr bool wide = false, has_min = false, scaled = true;
-    static size_t chunks(size_t) { return 16; }
-    template <int part> static B64 unpack(B64 raw) { return field<2 * part, 3>(raw); }
 };
 
 template <class C> I32 dot(I32 s, B64 w, const int8_t* x) {
@@ -65,36 +65,51 @@ template <class C> I32 dot(I32 s, B64 w, const int8_t* x) {
 }
 
 // One chunk: each part of it times the same 4 columns of each of N tokens.
-template <class C, size_t N, int part = 0>
-inline void multiply_chunk(B64 raw, const int8_t* (&x)[N], size_t column, size_t step, I32 (&sums)[N]) {
-    if constexpr (part < static_cast<int>(C::parts)) {
-        const B64 w = C::template unpack<part>(raw);
-        for (size_t t = 0; t < N; ++t) sums[t] = dot<C>(sums[t], w, x[t] + column);
-        multiply_chunk<C, N, part + 1>(raw, x, column + step, step, sums);
+template <class C, bool split, size_t N, size_t ways, int part = 0>
+inline void multiply_chunk(B64 raw, const int8_t* (&x)[N], size_t column, size_t step, I32 (&sums)[N][ways]) {
+    if constexpr (part < C::parts) {
+        const B64 w = C::template unpack<part, split>(raw);
+        for (size_t t = 0; t < N; ++t) {
+            I32& s = sums[t][split ? part : 0];
+            s = dot<C>(s, w, x[t] + column);
+        }
+        multiply_chunk<C, split, N, ways, part + 1>(raw, x, column + step, step, sums);
     }
+}
+
+// The sum of the parts' sums, each in its place.
+template <class C, int part> I32 joined(const I32* sums) {
+    if constexpr (part == 0) return sums[0];
+    else return add(down<C::bits * part>(sums[part]), joined<C, part - 1>(sums));
 }
 
 // One tile of whole numbers with N tokens from `first` on.
 template <Layout layout, size_t N>
 void multiply_tile(const Matrix& m, const Activations& a, size_t tile, size_t first, F32 (&out)[N]) {
     using C = Codes<layout>;
-    const size_t blocks = m.blocks(), chunks = C::chunks(m.block), step = 4 * chunks;
-    const uint8_t* codes = m.codes + tile * blocks * chunks * 64;
+    constexpr bool split = kUnshifted && C::fields && N <= 2;  // registers for a sum of each part
+    constexpr size_t ways = split ? C::parts : 1;
+    const size_t block = C::block ? C::block : m.block, chunks = block / 4 / C::parts, step = 4 * chunks;
+    const size_t blocks = m.columns / block;
+    const uint8_t* codes = m.codes + tile * m.stride;
     const size_t scale_at = tile * blocks * kTile;
     const int8_t* x[N];
     for (size_t t = 0; t < N; ++t) x[t] = a.codes + (first + t) * a.columns, out[t] = set(0);
     for (size_t b = 0; b < blocks; ++b) {
-        I32 sums[N];
-        for (size_t t = 0; t < N; ++t) sums[t] = set_i(C::zero ? -C::zero * a.sums[(first + t) * blocks + b] : 0);
+        I32 sums[N][ways];
+        for (size_t t = 0; t < N; ++t) {
+            sums[t][0] = set_i(C::zero ? -C::zero * a.sums[(first + t) * blocks + b] : 0);
+            for (size_t w = 1; w < ways; ++w) sums[t][w] = set_i(0);
+        }
         for (size_t c = 0; c < chunks; ++c, codes += 64) {
-            multiply_chunk<C, N>(load_bytes(codes), x, b * m.block + 4 * c, step, sums);
+            multiply_chunk<C, split>(load_bytes(codes), x, b * block + 4 * c, step, sums);
         }
         F32 scales = set(1), mins = set(0);
         if constexpr (C::scaled) scales = load_f16(m.scales + scale_at + b * kTile);
         if constexpr (C::has_min) mins = load_f16(m.mins + scale_at + b * kTile);
         for (size_t t = 0; t < N; ++t) {
             const float x_scale = a.scales[(first + t) * blocks + b];
-            out[t] = fma(to_f32(sums[t]), mul(scales, set(x_scale)), out[t]);
+            out[t] = fma(to_f32(joined<C, ways - 1>(sums[t])), mul(scales, set(x_scale)), out[t]);
             if constexpr (C::has_min) out[t] = fma(mins, set(x_scale * static_cast<float>(a.sums[(first + t) * blocks + b])), out[t]);
         }
     }
@@ -110,7 +125,7 @@ template <Layout layout> F32 load_weights(const uint8_t* p) {
 template <Layout layout, size_t N>
 void multiply_tile_of_floats(const Matrix& m, const Activations& a, size_t tile, size_t first, F32 (&out)[N]) {
     constexpr size_t width = layout == Layout::F32 ? 4 : 2, ways = N == 1 ? 4 : 1;
-    const uint8_t* weights = m.codes + tile * m.columns * kTile * width;
+    const uint8_t* weights = m.codes + tile * m.stride;
     F32 sums[N][ways];
     for (size_t t = 0; t < N; ++t) for (size_t w = 0; w < ways; ++w) sums[t][w] = set(0);
     const float* x = a.values + first * a.columns;

@@ -30,13 +30,14 @@ struct Matrix {
     size_t rows = 0, columns = 0;  // columns is a multiple of block
     size_t block = 1;              // columns that share a scale
     const uint8_t* codes = nullptr;    // [tile][block][...]
+    size_t stride = 0;                 // bytes from one tile's codes to the next one's
     const uint16_t* scales = nullptr;  // [tile][block][16], halves
     const uint16_t* mins = nullptr;    // likewise
     float multiplier = 1;              // of every product
 
     size_t tiles() const { return (rows + kTile - 1) / kTile; }
     size_t blocks() const { return columns / block; }
-    size_t tile_bytes() const;  // of codes
+    size_t tile_bytes() const;  // of codes: the stride where tiles follow each other
 };
 
 // Rows of numbers as float32 and, where a matrix of whole numbers reads them, as int8 with a scale for each block.

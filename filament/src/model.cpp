@@ -167,6 +167,18 @@ void Model::embed(size_t token, float* out) const {
     read_row(*embedding_, token, out);
 }
 
+Model::Cost Model::cost(size_t context) const {
+    Cost cost{weight_bytes, 2 * logits.matrix.rows * logits.matrix.columns};
+    for (const Layer& layer : layers) {
+        for (const Linear* l : {&layer.q, &layer.k, &layer.v, &layer.output, &layer.gate, &layer.up, &layer.down}) {
+            cost.operations += 2 * l->matrix.rows * l->matrix.columns;
+        }
+        cost.bytes += layer.kv_heads * context * (2 * head + sizeof(float) + sizeof(uint16_t));
+        cost.operations += 4 * layer.heads * head * context;
+    }
+    return cost;
+}
+
 size_t Model::widest() const {
     size_t most = std::max(width, head);
     for (const Layer& layer : layers) most = std::max({most, layer.heads * head, layer.feed_forward});

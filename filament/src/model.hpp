@@ -49,6 +49,11 @@ class Model {
     Linear logits;
     size_t weight_bytes = 0;  // packed
 
+    // What writing one token after `context` others reads and multiplies.
+    struct Cost {
+        size_t bytes, operations;
+    };
+    Cost cost(size_t context) const;
     // The embedding of a token: `width` floats.
     void embed(size_t token, float* out) const;
     size_t widest() const;  // of all vectors that a layer makes

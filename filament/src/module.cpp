@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/variant.h>
@@ -78,6 +79,10 @@ NB_MODULE(_native, m) {
         .def_prop_ro("threads", [](const Runtime& r) { return r.model.team().size(); })
         .def_prop_ro("kernels", [](const Runtime& r) { return r.model.kernels().name; })
         .def_prop_ro("weight_bytes", [](const Runtime& r) { return r.model.weight_bytes; })
+        .def("cost", [](const Runtime& r, size_t context) {
+            const auto cost = r.model.cost(context);
+            return std::pair(cost.bytes, cost.operations);
+        }, nb::arg("context"))
         .def("metadata", &metadata, nb::arg("key"))
         .def("logits", &logits, nb::arg("token_ids"))
         .def("score", &score, nb::arg("prompt"), nb::arg("continuations"));

@@ -252,6 +252,7 @@ Packing plan(const Tensor& tensor, size_t first, size_t rows, float multiplier) 
     packing.matrix.block = block;
     packing.matrix.rows = rows;
     packing.matrix.columns = tensor.columns();
+    packing.matrix.stride = packing.matrix.tile_bytes();
     packing.matrix.multiplier = multiplier * common_factor(tensor);
     return packing;
 }

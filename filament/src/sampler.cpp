@@ -1,18 +1,25 @@
 #include "sampler.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
 
 #include "error.hpp"
 
 namespace filament {
 
 int32_t likeliest(std::span<const float> logits) {
-    size_t best = 0;
-    for (size_t i = 1; i < logits.size(); ++i) {
-        if (logits[i] > logits[best]) best = i;
+    std::array<float, 16> most;  // of every 16th: the compiler makes vectors of them
+    most.fill(-std::numeric_limits<float>::infinity());
+    size_t i = 0;
+    for (; i + most.size() <= logits.size(); i += most.size()) {
+        for (size_t j = 0; j < most.size(); ++j) most[j] = logits[i + j] > most[j] ? logits[i + j] : most[j];
     }
-    if (!std::isfinite(logits[best])) throw Error("the model computes no numbers: its weights are damaged");
+    float top = *std::max_element(most.begin(), most.end());
+    for (; i < logits.size(); ++i) top = std::max(top, logits[i]);
+    const auto best = static_cast<size_t>(std::find(logits.begin(), logits.end(), top) - logits.begin());
+    if (best == logits.size() || !std::isfinite(top)) throw Error("the model computes no numbers: its weights are damaged");
     return static_cast<int32_t>(best);
 }
 

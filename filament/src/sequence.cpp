@@ -1,7 +1,5 @@
 #include "sequence.hpp"
 
-#include <cstring>
-
 #include "half.hpp"
 
 namespace filament {
@@ -21,29 +19,32 @@ void HeadCache::store(const Kernels& kernels, size_t position, const float* key,
     int8_t codes[1024];
     float scale;
     int32_t sum;
-    const auto byte = [&](size_t i) { return static_cast<uint8_t>(static_cast<uint8_t>(codes[i]) ^ bias_); };
     kernels.quantize(key, head_, head_, codes, &scale, &sum);
     key_scales_[position] = float_to_half(scale);
     uint8_t* to = &keys_[position / kTile * kTile * head_ + position % kTile * 4];  // [tile][column / 4][position][4]
-    for (size_t i = 0; i < head_; ++i) to[i / 4 * kTile * 4 + i % 4] = byte(i);
+    for (size_t i = 0; i < head_; i += 4, to += kTile * 4) {
+        for (size_t j = 0; j < 4; ++j) to[j] = static_cast<uint8_t>(codes[i + j]) ^ bias_;
+    }
     kernels.quantize(value, head_, head_, codes, &value_scales_[position], &sum);
     to = &values_[position / 4 * kTile * 4 + position % 4];  // [value / 16][position / 4][value][4]
-    for (size_t i = 0; i < head_; ++i) to[i / kTile * kTile * capacity_ + i % kTile * 4] = byte(i);
+    for (size_t i = 0; i < head_; i += kTile, to += kTile * capacity_) {
+        for (size_t j = 0; j < kTile; ++j) to[4 * j] = static_cast<uint8_t>(codes[i + j]) ^ bias_;
+    }
 }
 
 Matrix HeadCache::keys(size_t positions) const {
     Matrix m;
     m.layout = Layout::Bytes;
     m.rows = positions, m.columns = m.block = head_;
-    m.codes = keys_.data(), m.scales = key_scales_.data();
+    m.codes = keys_.data(), m.stride = kTile * head_, m.scales = key_scales_.data();
     return m;
 }
 
-Matrix HeadCache::values(size_t tile, size_t positions) const {
+Matrix HeadCache::values(size_t positions) const {
     Matrix m;
     m.layout = Layout::BytesUnit;
-    m.rows = kTile, m.columns = whole(positions, kValueBlock), m.block = kValueBlock;
-    m.codes = &values_[tile * kTile * capacity_];
+    m.rows = head_, m.columns = whole(positions, kValueBlock), m.block = kValueBlock;
+    m.codes = values_.data(), m.stride = kTile * capacity_;
     return m;
 }
 

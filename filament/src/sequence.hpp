@@ -20,8 +20,8 @@ class HeadCache {
     void store(const Kernels& kernels, size_t position, const float* key, const float* value);
 
     Matrix keys(size_t positions) const;
-    // The 16 values from 16 * tile on; of as many positions as a whole number of blocks.
-    Matrix values(size_t tile, size_t positions) const;
+    // Of as many positions as whole blocks hold.
+    Matrix values(size_t positions) const;
     const float* value_scales() const { return value_scales_.data(); }
 
   private:

@@ -4,6 +4,8 @@
 //   F32  16 floats          I32  16 int32          B64  64 bytes: 4 for each of 16 lanes
 //   dot_small(sum, w, x)  each lane: sum + the 4 products of w (0..15, unsigned) and x (4 int8, the same for all lanes)
 //   dot_wide(sum, w, x)   likewise with w -128..127; stored plus 128 where kBiased
+//   kUnshifted            dot_small takes any w of 0..255, so a field of bits need not be shifted down first
+//   down<n>(sum)          sum / 2^n of sums that are multiples of it
 
 inline int32_t four(const int8_t* x) {
     int32_t bits;
@@ -41,6 +43,7 @@ inline F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 inline F32 power_of_two(I32 n) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))}; }
 inline int32_t sum(I32 a) { return _mm512_reduce_add_epi32(a.v); }
 inline I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+template <int n> I32 down(I32 a) { return {_mm512_srai_epi32(a.v, n)}; }
 inline void store_i8(int8_t* p, I32 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a.v)); }
 inline B64 load_bytes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 template <int shift, int mask> B64 field(B64 a) {
@@ -52,11 +55,11 @@ inline B64 look_up(const uint8_t* table, B64 index) {
 }
 
 #if defined(__AVX512VNNI__)
-constexpr bool kBiased = true;
+constexpr bool kBiased = true, kUnshifted = true;
 inline I32 dot_small(I32 s, B64 w, const int8_t* x) { return {_mm512_dpbusd_epi32(s.v, w.v, _mm512_set1_epi32(four(x)))}; }
 inline I32 dot_wide(I32 s, B64 w, const int8_t* x) { return dot_small(s, w, x); }
 #else
-constexpr bool kBiased = false;
+constexpr bool kBiased = false, kUnshifted = false;
 inline I32 dot_u8s8(I32 s, __m512i w, __m512i x) {
     const __m512i pairs = _mm512_maddubs_epi16(w, x);  // no overflow: 2 * 128 * 127 < 2^15
     return {_mm512_add_epi32(s.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
@@ -118,6 +121,7 @@ inline F32 to_f32(I32 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x
 inline __m256 power_of_two(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
 inline F32 power_of_two(I32 n) { return {power_of_two(n.a), power_of_two(n.b)}; }
 inline I32 add(I32 x, I32 y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
+template <int n> I32 down(I32 x) { return {_mm256_srai_epi32(x.a, n), _mm256_srai_epi32(x.b, n)}; }
 inline int32_t sum(I32 x) {
     int32_t lanes[8], total = 0;
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(lanes), _mm256_add_epi32(x.a, x.b));
@@ -140,14 +144,14 @@ inline B64 look_up(const uint8_t* table, B64 index) {
 }
 
 #if defined(__AVXVNNI__)
-constexpr bool kBiased = true;
+constexpr bool kBiased = true, kUnshifted = true;
 inline I32 dot_small(I32 s, B64 w, const int8_t* x) {
     const __m256i xs = _mm256_set1_epi32(four(x));
     return {_mm256_dpbusd_avx_epi32(s.a, w.a, xs), _mm256_dpbusd_avx_epi32(s.b, w.b, xs)};
 }
 inline I32 dot_wide(I32 s, B64 w, const int8_t* x) { return dot_small(s, w, x); }
 #else
-constexpr bool kBiased = false;
+constexpr bool kBiased = false, kUnshifted = false;
 inline __m256i dot_u8s8(__m256i s, __m256i w, __m256i x) {
     const __m256i pairs = _mm256_maddubs_epi16(w, x);  // no overflow: 2 * 128 * 127 < 2^15
     return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
@@ -166,7 +170,7 @@ inline I32 dot_wide(I32 s, B64 w, const int8_t* x) {
 #elif defined(__ARM_FEATURE_DOTPROD)
 
 constexpr size_t kTokens = 4;
-constexpr bool kBiased = false;
+constexpr bool kBiased = false, kUnshifted = false;
 struct F32 { float32x4_t v[4]; };
 struct I32 { int32x4_t v[4]; };
 struct B64 { int8x16_t v[4]; };
@@ -191,6 +195,7 @@ inline I32 round(F32 x) { EACH(I32, vcvtnq_s32_f32(x.v[i])); }
 inline F32 to_f32(I32 x) { EACH(F32, vcvtq_f32_s32(x.v[i])); }
 inline F32 power_of_two(I32 n) { EACH(F32, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n.v[i], vdupq_n_s32(127)), 23))); }
 inline I32 add(I32 x, I32 y) { EACH(I32, vaddq_s32(x.v[i], y.v[i])); }
+template <int n> I32 down(I32 x) { EACH(I32, vshrq_n_s32(x.v[i], n)); }
 inline int32_t sum(I32 x) { return vaddvq_s32(vaddq_s32(vaddq_s32(x.v[0], x.v[1]), vaddq_s32(x.v[2], x.v[3]))); }
 inline void store_i8(int8_t* p, I32 x) {
     const int16x8_t low = vcombine_s16(vqmovn_s32(x.v[0]), vqmovn_s32(x.v[1]));
@@ -221,7 +226,7 @@ inline I32 dot_wide(I32 s, B64 w, const int8_t* x) { return dot_small(s, w, x); 
 #else  // any processor: the compiler finds what it can
 
 constexpr size_t kTokens = 2;
-constexpr bool kBiased = false;
+constexpr bool kBiased = false, kUnshifted = false;
 struct F32 { float v[16]; };
 struct I32 { int32_t v[16]; };
 struct B64 { int8_t v[64]; };
@@ -255,6 +260,7 @@ inline I32 round(F32 x) { EACH(I32, nearest(x.v[i])); }
 inline F32 to_f32(I32 x) { EACH(F32, static_cast<float>(x.v[i])); }
 inline F32 power_of_two(I32 n) { EACH(F32, from_bits(static_cast<uint32_t>(n.v[i] + 127) << 23)); }
 inline I32 add(I32 x, I32 y) { EACH(I32, x.v[i] + y.v[i]); }
+template <int n> I32 down(I32 x) { EACH(I32, x.v[i] >> n); }
 inline int32_t sum(I32 x) { int32_t total = 0; for (int32_t lane : x.v) total += lane; return total; }
 inline void store_i8(int8_t* p, I32 x) {
     for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(x.v[i] < -128 ? -128 : x.v[i] > 127 ? 127 : x.v[i]);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,30 @@ class Shape:
     tied: bool = True
     base: float = 10000.0
     epsilon: float = 1e-5
+
+
+SMALL = Shape(layers=1, width=32, heads=(1,), kv_heads=(1,), head=32, feed_forward=(32,), vocabulary=16)
+
+
+def damaged_headers(whole: bytes, count: int) -> Iterator[bytes]:
+    """Files with a few bytes of the header turned into others."""
+    rng, header = random.Random(0), whole.rfind(b"output_norm.weight") + 60
+    for _ in range(count):
+        copy = bytearray(whole)
+        for _ in range(rng.choice([1, 1, 2, 8])):
+            copy[rng.randrange(header)] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+        yield bytes(copy)
+
+
+def damaged_weights(whole: bytes, count: int) -> Iterator[bytes]:
+    """Files whose weights hold infinities, what is no number, and other bytes."""
+    rng = random.Random(1)
+    for _ in range(count):
+        copy = bytearray(whole)
+        for _ in range(40):
+            at = rng.randrange(len(copy) // 3, len(copy) - 2)
+            copy[at : at + 2] = rng.choice([b"\x00\x7e", b"\x00\x7c", b"\x00\xfc", rng.randbytes(2)])
+        yield bytes(copy)
 
 
 def write_model(path: Path, type: Type, shape: Shape = Shape(), seed: int = 0) -> Path:

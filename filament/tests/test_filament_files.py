@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
-from random_models import Shape, Type, write_model
+from random_models import SMALL, Shape, Type, damaged_headers, damaged_weights, write_model
 
 lightbulb_filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: `make filament`")
-SMALL = Shape(layers=1, width=32, heads=(1,), kv_heads=(1,), head=32, feed_forward=(32,), vocabulary=16)
 
 
 def tried(path) -> str | None:
@@ -31,27 +28,17 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
 
 def test_damaged_headers_do_no_harm(tmp_path):
     """Bytes of the header turned into others: most are refused, some still make a model."""
-    whole = bytearray(write_model(tmp_path / "m.gguf", Type.Q4_0, SMALL).read_bytes())
-    rng, damaged, refused = random.Random(0), tmp_path / "damaged.gguf", 0
-    header = whole.rfind(b"output_norm.weight") + 60
-    for _ in range(1500):
-        copy = bytearray(whole)
-        for _ in range(rng.choice([1, 1, 2, 8])):
-            copy[rng.randrange(header)] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
-        damaged.write_bytes(copy)
+    damaged, refused = tmp_path / "damaged.gguf", 0
+    for content in damaged_headers(write_model(tmp_path / "m.gguf", Type.Q4_0, SMALL).read_bytes(), 1500):
+        damaged.write_bytes(content)
         refused += tried(damaged) is not None
     assert refused > 500
 
 
 def test_damaged_weights_give_numbers_or_one_error(tmp_path):
-    whole = bytearray(write_model(tmp_path / "m.gguf", Type.Q4_0, SMALL).read_bytes())
-    rng, damaged = random.Random(1), tmp_path / "damaged.gguf"
-    for _ in range(300):
-        copy = bytearray(whole)
-        for _ in range(40):
-            at = rng.randrange(len(copy) // 3, len(copy) - 2)
-            copy[at : at + 2] = rng.choice([b"\x00\x7e", b"\x00\x7c", b"\x00\xfc", rng.randbytes(2)])  # NaN, infinities
-        damaged.write_bytes(copy)
+    damaged = tmp_path / "damaged.gguf"
+    for content in damaged_weights(write_model(tmp_path / "m.gguf", Type.Q4_0, SMALL).read_bytes(), 300):
+        damaged.write_bytes(content)
         said = tried(damaged)
         assert said is None or "weights are damaged" in said or str(damaged) in said
 

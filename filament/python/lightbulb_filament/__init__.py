@@ -53,6 +53,10 @@ class Model:
         """Bytes of weights in memory: what a token reads."""
         return self._native.weight_bytes
 
+    def cost(self, context: int) -> tuple[int, int]:
+        """(bytes read, operations) of writing one token after `context` others: weights, keys and values."""
+        return self._native.cost(context)
+
     def metadata(self, key: str) -> Any:
         """The value of a key of the file, None where it has none."""
         return self._native.metadata(key)
