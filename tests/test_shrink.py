@@ -182,6 +182,20 @@ def test_ask_of_a_generate_run(runs, capsys):
     assert 1 <= record["output_tokens"] <= 9
 
 
+@pytest.mark.parametrize("kind", ["choose", "generate"])
+def test_filament_gives_the_same_answer(runs, capsys, kind):
+    pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+    said = []
+    for runtime in ("llamacpp", "filament"):
+        capsys.readouterr()
+        question = ["ask", str(runs(kind)), "turn on the light number 3", "--max-tokens", "9", "--json"]
+        assert main([*question, "--runtime", runtime]) == 0
+        said.append(json.loads(capsys.readouterr().out))
+    assert [said[0][k] for k in ("text", "output_tokens", "prompt_tokens")] == [
+        said[1][k] for k in ("text", "output_tokens", "prompt_tokens")
+    ]
+
+
 def test_the_report_again_is_the_same_report(runs, capsys):
     folder = runs("choose")
     before = (folder / "README.md").read_bytes()

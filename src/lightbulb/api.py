@@ -23,6 +23,7 @@ from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
 if TYPE_CHECKING:
+    from lightbulb.runtimes import GgufRuntime
     from lightbulb.search.predict import DryRun
 
 DONE = "result.json"
@@ -129,9 +130,11 @@ class Asked:
     joules: Figure
 
 
-def ask(model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None = None) -> Asked:
+def ask(
+    model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None = None, runtime: GgufRuntime = "llamacpp"
+) -> Asked:
     """Asks the GGUF of a run folder (or any GGUF file) one question, by its own chat template."""
-    from lightbulb.runtimes.llamacpp import LlamaCpp
+    from lightbulb.runtimes import open_gguf
 
     file = model / "model.gguf" if model.is_dir() else model
     if not file.exists():
@@ -140,13 +143,13 @@ def ask(model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None 
         raise UserError("the question is empty", mend=f'lightbulb ask {model} "your question"')
     threads = (os.cpu_count() or 1) if threads is None else threads
     check_threads(threads)
-    runtime = LlamaCpp(file, threads=threads)
-    rendered = runtime.render([{"role": "user", "content": prompt}])
-    answers = list(runtime.info.metadata.get("lightbulb.answers", []))
+    opened = open_gguf(file, runtime, threads=threads)
+    rendered = opened.render([{"role": "user", "content": prompt}])
+    answers = list(opened.info.metadata.get("lightbulb.answers", []))
     meter = Meter()
     with meter.window("answer") as window:
-        said = runtime.choose([rendered], answers) if answers else runtime.generate([rendered], max_tokens)
-    runtime.close()
+        said = opened.choose([rendered], answers) if answers else opened.generate([rendered], max_tokens)
+    opened.close()
     meter.close()
     return Asked(
         said.texts[0].strip(), said.prompt_tokens, said.output_tokens, window.reading.cpu_seconds, window.reading.joules

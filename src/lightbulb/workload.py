@@ -17,7 +17,7 @@ from lightbulb.energy.protocol import Subject
 from lightbulb.errors import GoalError, ModelError, UserError
 from lightbulb.models.resolve import ModelSource, local_folder, resolve
 from lightbulb.report.measured_record import RuntimeName
-from lightbulb.runtimes import LocalRuntime
+from lightbulb.runtimes import GgufRuntime, LocalRuntime, open_gguf
 from lightbulb.runtimes.endpoint import Endpoint, Streamed, is_url
 
 if TYPE_CHECKING:
@@ -81,34 +81,21 @@ def thing(
             where=name,
             mend="name the .gguf file of a run, or --runtime torch",
         )
-    open_gguf = _filament if runtime == "filament" else _llamacpp
-    return open_gguf(name, source.gguf, work)
+    return _gguf(name, source.gguf, runtime, work)
 
 
-def _llamacpp(name: str, gguf: Path, work: Work) -> Thing:
-    import xllamacpp  # noqa: F401  # now, so that the library is not counted as the model's memory
-
-    from lightbulb.runtimes.llamacpp import LlamaCpp
-
-    make = partial(LlamaCpp, gguf, threads=work.threads, slots=work.batch, context=_room(work))
-    return Thing(name, "llamacpp", gguf.stat().st_size, partial(_open, make, work), {}, [])
-
-
-def _filament(name: str, gguf: Path, work: Work) -> Thing:
-    from lightbulb.runtimes.filament import Filament
-
-    make = partial(Filament, gguf, threads=work.threads, context=_room(work))
-    notes = [] if work.batch == 1 else ["filament works on the prompts of a batch one after the other"]
-    return Thing(name, "filament", gguf.stat().st_size, partial(_open, make, work), {}, notes)
-
-
-def _room(work: Work) -> int:
-    """Tokens of the longest prompt with its answer."""
+def _gguf(name: str, gguf: Path, runtime: GgufRuntime, work: Work) -> Thing:
     from lightbulb.passes.evaluate import longest_exchange
 
+    if runtime == "llamacpp":
+        import xllamacpp  # noqa: F401  # now, so that the library is not counted as the model's memory
+    room = work.context + work.output_tokens + 8
     if work.task is not None:
-        return longest_exchange(work.task, work.examples())
-    return work.context + work.output_tokens + 8
+        room = longest_exchange(work.task, work.examples())
+    make = partial(open_gguf, gguf, runtime, threads=work.threads, slots=work.batch, context=room)
+    alone = runtime == "filament" and work.batch > 1
+    notes = ["filament works on the prompts of a batch one after the other"] if alone else []
+    return Thing(name, runtime, gguf.stat().st_size, partial(_open, make, work), {}, notes)
 
 
 def _torch(name: str, source: ModelSource, work: Work, folder: Path) -> Thing:

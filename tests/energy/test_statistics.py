@@ -32,12 +32,12 @@ def coverage(figures: list[Figure]) -> float:
 
 
 def test_the_interval_holds_in_other_invocations_where_a_bootstrap_over_trials_does_not():
-    seen = invocations(300, between=0.03, block=0.02, trial=0.003)
+    seen = invocations(300, between=0.04, block=0.02, trial=0.003)
     ours = [paired_ratio(a, b, "", block=2) for a, b in seen]
     plain = [ratio(a.tolist(), b.tolist(), "") for a, b in seen[:60]]
     assert coverage(ours) >= 0.95
     assert coverage(plain) < 0.9
-    assert np.median([f.high / f.low for f in ours]) < 1.2  # and it is not merely wide
+    assert np.median([f.high / f.low for f in ours]) < 1.25  # and it is not merely wide
 
 
 def test_without_the_floor_it_is_student_s_interval(monkeypatch):

@@ -67,7 +67,7 @@ def test_takes_the_boldest_that_holds():
     assert choice.student == "student-1-distill-q4_0"
     assert (choice.layers, choice.method, choice.grid) == (1, "distill", "q4_0")
     assert not any("-2" in label or "-4" in label for label in execution.performed)
-    assert [t.name for t in choice.tried if t.chosen] == ["1 layers, distill, q4_0"]
+    assert [t.name for t in choice.tried if t.chosen] == ["1 layer, distill, q4_0"]
 
 
 def test_backs_off_a_probe_that_is_too_far_below():
@@ -134,7 +134,7 @@ def test_f16_when_the_widths_fit_no_blocks():
     choice, _ = choose(execution, PLAN.model_copy(update={"grids": ("f16",)}))
     assert choice.student == "student-1-distill" and choice.grid == "f16"
     assert "student-1-distill-gguf" in execution.made and not any("q4_0" in label for label in execution.performed)
-    assert [t.name for t in choice.tried if t.chosen] == ["1 layers, distill, f16"]
+    assert [t.name for t in choice.tried if t.chosen] == ["1 layer, distill, f16"]
 
 
 def test_no_rungs_no_student():

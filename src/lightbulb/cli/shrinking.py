@@ -10,6 +10,7 @@ from typing import Literal
 from tyro import conf
 
 from lightbulb.cli.output import available_threads, show
+from lightbulb.runtimes import GgufRuntime
 
 Kind = Literal["choose", "generate", "text"]
 
@@ -96,6 +97,7 @@ def ask(
     question: conf.Positional[str],
     max_tokens: int = 256,
     threads: int | None = None,
+    runtime: GgufRuntime = "llamacpp",
     json: bool = False,
 ) -> None:
     """Ask a finished run, or any GGUF file, one question; says what the answer cost.
@@ -105,11 +107,13 @@ def ask(
         question: what to ask
         max_tokens: longest answer
         threads: processor threads (default: all that this process may use)
+        runtime: llama.cpp, or filament where it is built
         json: one JSON object on stdout
     """
     from lightbulb import api
 
-    asked = api.ask(model, question, max_tokens=max_tokens, threads=available_threads() if threads is None else threads)
+    threads = available_threads() if threads is None else threads
+    asked = api.ask(model, question, max_tokens=max_tokens, threads=threads, runtime=runtime)
     record = {
         "text": asked.text,
         "prompt_tokens": asked.prompt_tokens,

@@ -17,7 +17,7 @@ from lightbulb.passes.evaluate import predictions_of, retention_of, right_of
 from lightbulb.recipe import Execution, Recipe
 from lightbulb.report.judge import best_rival, break_even, refusal, saving, stand_ins, verdict
 from lightbulb.report.record import Candidate, Counts, Difference, LedgerRow, Making, Quantity, Ratio, Result, Scored
-from lightbulb.search.steps import STOCK
+from lightbulb.search.steps import STOCK, depth
 from lightbulb.store import read_json
 from lightbulb.tasks.metrics import higher_is_better
 from lightbulb.tasks.task import Task
@@ -42,7 +42,7 @@ def assemble(
     made, task, run = execution.made, execution.run.task, execution.run
     gguf = f"{choice.student}-gguf"
     teacher, *baselines = [scored(made, f"teacher-{q}", f"adapted teacher, {q}, llama.cpp") for q in STOCK]
-    student = scored(made, gguf, f"student, {choice.layers} layers, {choice.grid}")
+    student = scored(made, gguf, f"student, {depth(choice.layers)}, {choice.grid}")
     rivals = stand_ins(teacher, baselines, goal.keep, task.metric)
     refused = refusal(student, rivals, lambda rival: saving(ratios(made, rival, student)))
     rival = refused[0] if refused else best_rival(teacher, baselines, task.metric)

@@ -15,7 +15,7 @@ from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
 from lightbulb.recipe import Execution
 from lightbulb.search.plan import PROBE_SHARE, RUNG, Plan, Precision
-from lightbulb.search.steps import Method, quantized, trained
+from lightbulb.search.steps import Method, depth, quantized, trained
 from lightbulb.tasks.metrics import higher_is_better
 
 GAP_CLOSED = (
@@ -104,7 +104,7 @@ class Chooser:
         for m in (method,) if method else ("distill", "plain"):
             label = f"probe-{layers}-{m}"
             scores[m] = self.execution.perform(*trained(layers, m, self.plan.probe_epochs, self.plan, label))
-            self._try(f"{layers} layers, {m}, probe", layers, label, scores[m], "probe")
+            self._try(f"{depth(layers)}, {m}, probe", layers, label, scores[m], "probe")
         if method is None:
             distilled, plain = (self._score(scores[m]) for m in ("distill", "plain"))
             gain = self.sign * ((distilled.value or 0) - (plain.value or 0))
@@ -118,11 +118,11 @@ class Chooser:
         """Trains in full and puts on the grid, boldest first; True when the exported file holds the floor."""
         label = f"student-{layers}-{method}"
         full = self.execution.perform(*trained(layers, method, self.plan.distill_epochs, self.plan, label))
-        self._try(f"{layers} layers, {method}", layers, label, full, "trained in full")
+        self._try(f"{depth(layers)}, {method}", layers, label, full, "trained in full")
         for grid in self.plan.grids:
             student, steps = quantized(label, method, grid, self.plan)
             score = self._score(evaluation := self.execution.perform(*steps))
-            tried = self._try(f"{layers} layers, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
+            tried = self._try(f"{depth(layers)}, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
             self.finished.append((self.sign * (score.value or 0), Choice(student, layers, method, grid), tried))
             if self._holds(score, floor, -self._margin(score)):
                 self._note("holds the floor with a margin: taken")

@@ -27,6 +27,10 @@ STOCK: tuple[Precision, ...] = ("f16", "q8_0", "q4_0")  # what a user would try 
 EMBEDDING: Grid = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
 
 
+def depth(layers: int) -> str:
+    return "1 layer" if layers == 1 else f"{layers} layers"
+
+
 def teacher_steps(plan: Plan) -> list[Step]:
     """The adapted teacher, its score on validation, its trimmed twin and the cached logits."""
     schedule = Schedule(epochs=plan.teacher_epochs, learning_rate=TEACHER_RATE, batch_size=plan.batch_size)
