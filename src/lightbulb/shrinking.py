@@ -139,7 +139,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         return student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, layers)
 
     def time_allows(what: str, seconds: float) -> bool:
-        return clock.allows(what, seconds + pace * plan.proof_seconds)
+        return clock.allows(what, seconds + plan.proof_at(pace))
 
     choice = Chooser(execution, plan, goal.keep, task.metric, seconds_for, time_allows, say).choose()
     prove(execution, choice.student, work, clock, goal.threads, say)
@@ -173,15 +173,15 @@ def after_teacher(
     execution.perform(*(steps := teacher_steps(plan)))
 
     def seen() -> float:
-        return sum(execution.run.cost(execution.made[s.label]).seconds for s in steps) / plan.teacher_seconds
+        return plan.pace(sum(execution.run.cost(execution.made[s.label]).seconds for s in steps))
 
     def affordable() -> float:
-        return shortened(plan, shape, work, pace, clock.left - pace * plan.proof_seconds)
+        return shortened(plan, shape, work, pace, clock.left - plan.proof_at(pace))
 
     pace = clock.once("pace", seen)
     epochs = clock.once("epochs of distillation", affordable)
     if epochs < plan.distill_epochs:
-        say(f"the teacher took {pace:.2f} times the seconds planned: {epochs:g} epochs of distillation")
+        say(f"slower than planned ({pace:.2f} times): {epochs:g} epochs of distillation, not {plan.distill_epochs:g}")
     return plan.model_copy(update={"distill_epochs": epochs}), pace
 
 

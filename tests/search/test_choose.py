@@ -23,6 +23,7 @@ PLAN = Plan(
     distill_epochs=4,
     teacher_seconds=10,
     proof_seconds=10,
+    answering_seconds=5,
 )
 
 

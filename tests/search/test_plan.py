@@ -142,6 +142,16 @@ def test_a_slow_teacher_shortens_the_students_only_where_they_would_not_be_done(
         assert takes(epochs) <= left * 1.000001 or epochs == STUDENT_MENU[-1]
 
 
+def test_the_pace_of_a_teacher_of_seconds_tells_little():
+    plan = make_plan(SMOLLM2, BANKING, 1.5e11, 3600)
+    assert plan.pace(plan.teacher_seconds) == 1
+    assert plan.pace(2 * plan.teacher_seconds) == pytest.approx(2, abs=0.1)
+    assert plan.proof_at(1) == plan.proof_seconds
+    assert plan.proof_at(2) == plan.proof_seconds + plan.answering_seconds < 2 * plan.proof_seconds
+    tiny = plan.model_copy(update={"teacher_seconds": 2.0})
+    assert tiny.pace(20) < 1.3
+
+
 def test_too_little_time_is_one_clear_error():
     with pytest.raises(GoalError, match="takes longer than 10 s") as e:
         make_plan(SMOLLM2, BANKING, 1.5e11, 10)

@@ -53,6 +53,7 @@ BATCH_SIZES = ((32, 5000), (16, 500), (8, 0))  # (batch, from how many examples 
 PROBE_SHARE = 0.25  # a probe trains for this share of the epochs
 RECOVER_SHARE = 0.2  # quantization-aware training, likewise (ParetoQ and Gemma use about a tenth)
 RUNG = 1.45  # seconds of a rung / of a full student: its probe and a second grid, too
+BELIEVED_SECONDS = 60.0
 SAFETY = 0.93  # plan to be done at this share of the time given
 # Seconds a step spends on each trained parameter beside the products: casting, clipping, AdamW (about 50 bytes each)
 SECONDS_PER_TRAINED_PARAMETER = 4e-9
@@ -87,7 +88,7 @@ class Plan(BaseModel):
     """What was decided before anything was trained. `ladder`: numbers of layers to try, bold first.
 
     teacher_seconds: the teacher, its score on validation, its logits. proof_seconds: exports, measuring, test items
-    answered by teacher and baselines, report.
+    answered by teacher and baselines, report; answering_seconds: of these, what hangs on the machine's speed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,6 +103,16 @@ class Plan(BaseModel):
     validation_limit: int | None = None  # validation items answered, when the time does not allow all
     teacher_seconds: float
     proof_seconds: float
+    answering_seconds: float
+
+    def pace(self, seconds: float) -> float:
+        """How many times slower than planned the machine is, when the teacher took `seconds`. A minute as planned is
+        believed beforehand: a teacher of seconds is mostly overheads, which tell nothing of what is to come."""
+        return (seconds + BELIEVED_SECONDS) / (self.teacher_seconds + BELIEVED_SECONDS)
+
+    def proof_at(self, pace: float) -> float:
+        """Seconds of the proof at this pace; windows of measuring last as long on any machine."""
+        return self.proof_seconds + (pace - 1) * self.answering_seconds
 
     @property
     def probe_epochs(self) -> float:
@@ -189,6 +200,7 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
         validation_limit=None if work.validation_examples == everything else work.validation_examples,
         teacher_seconds=teacher + check + logits,
         proof_seconds=proof,
+        answering_seconds=STOCK_FILES * answer_seconds(shape, work, speed, shape.layers, limit),
     )
 
 
