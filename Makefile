@@ -53,5 +53,5 @@ lint: $(READY)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) build dist filament/build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find src tests benchmarks filament -name __pycache__ -type d -prune -exec rm -rf {} +
