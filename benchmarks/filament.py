@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shlex
 import statistics
 import subprocess
 import sys
@@ -230,7 +231,7 @@ def render(rows: list[dict[str, Any]], asked: argparse.Namespace) -> str:
     from lightbulb.energy.processor import processor_name
 
     lines = [
-        f"`python benchmarks/filament.py --trials {asked.trials}`, {date.today()}, {processor_name()}; kernels "
+        f"`python benchmarks/filament.py {shlex.join(sys.argv[1:])}`, {date.today()}, {processor_name()}; kernels "
         f"{kernels()}; xllamacpp {version('xllamacpp')}. Medians of {asked.trials} trials; ratios are llama.cpp / "
         "filament, trial by trial: median (least to most).",
         "",
