@@ -40,12 +40,11 @@ void multiply(const Kernels& kernels, const Member& me, const Input& input, size
 
 }  // namespace
 
-void Input::reserve(size_t tokens, size_t columns, bool blocks) {
+void Input::reserve(size_t tokens, size_t columns) {
     values_.resize(tokens * whole(columns));
-    for (size_t i = 0; blocks && i < 3; ++i) {
-        quantized_[i].codes.resize(tokens * whole(columns));
-        quantized_[i].scales.resize(tokens * whole(columns) / kTile);
-        quantized_[i].sums.resize(tokens * whole(columns) / kTile);
+    for (Quantized& q : quantized_) {
+        q.codes.resize(tokens * whole(columns));
+        q.scales.resize(tokens * whole(columns) / kTile), q.sums.resize(tokens * whole(columns) / kTile);
     }
 }
 
@@ -81,9 +80,9 @@ Engine::Engine(const Model& model) : model_(model), scratch_(model.team().size()
     k_.resize(kMostRows * whole(keys)), v_.resize(kMostRows * whole(keys));
     gate_.resize(kMostRows * whole(hidden)), up_.resize(kMostRows * whole(hidden));
     cosines_.resize(kMostRows * model.head / 2), sines_.resize(kMostRows * model.head / 2);
-    shared_.reserve(kMostRows, model.widest(), true);
+    shared_.reserve(kMostRows, model.widest());
     for (Scratch& scratch : scratch_) {
-        scratch.input.reserve(1, model.widest(), true);
+        scratch.input.reserve(1, model.widest());
         scratch.vectors.resize(2 * whole(model.head));
     }
 }

@@ -22,7 +22,7 @@ struct Row {
 // Rows of numbers that matrices read: as floats, and as int8 for each size of block that one of them has.
 class Input {
   public:
-    void reserve(size_t tokens, size_t columns, bool blocks);
+    void reserve(size_t tokens, size_t columns);
     // Gives row `t` its values: make(out) writes them. Then they are quantized for the matrices of `readers`.
     template <class Make> void fill(const Kernels& kernels, size_t t, size_t columns, std::span<const Linear* const> readers, Make make);
     Activations view(const Matrix& reader, size_t tokens) const;

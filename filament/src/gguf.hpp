@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -64,7 +63,6 @@ class File {
     const Tensor& tensor(std::string_view name) const;
     const Tensor* find(std::string_view name) const;
 
-    size_t size() const { return size_; }
     // Gives pages that were only needed for repacking back to the system.
     void forget(const Tensor& tensor) const;
 

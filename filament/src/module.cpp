@@ -93,10 +93,5 @@ NB_MODULE(_native, m) {
             new (self) Stream(std::move(runtime), prompt, room, {temperature, top_p, min_p, seed}, stop);
         }, nb::arg("runtime"), nb::arg("prompt"), nb::arg("room"), nb::arg("temperature"), nb::arg("top_p"), nb::arg("min_p"),
            nb::arg("seed"), nb::arg("stop"))
-        .def("next", &Stream::next, nb::arg("n"), nb::call_guard<nb::gil_scoped_release>())
-        .def("next_among", [](Stream& self, nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> allowed) {
-            const std::span<const uint32_t> words(allowed.data(), allowed.size());
-            const nb::gil_scoped_release unlocked;
-            return self.next_among(words);
-        }, nb::arg("allowed"));
+        .def("next", &Stream::next, nb::arg("n"), nb::call_guard<nb::gil_scoped_release>());
 }

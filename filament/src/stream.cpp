@@ -1,7 +1,6 @@
 #include "stream.hpp"
 
 #include <algorithm>
-#include <limits>
 
 namespace filament {
 
@@ -58,23 +57,14 @@ Stream::Stream(std::shared_ptr<Runtime> runtime, const std::vector<int32_t>& pro
 
 std::vector<int32_t> Stream::next(size_t n) {
     std::vector<int32_t> written;
-    while (written.size() < n && left_ > 0) written.push_back(take({}));
+    while (written.size() < n && left_ > 0) written.push_back(take());
     return written;
 }
 
-std::vector<int32_t> Stream::next_among(std::span<const uint32_t> allowed) {
-    if (allowed.size() * 32 < runtime_->model.vocabulary) throw Error("a mask shorter than the vocabulary");
-    if (left_ == 0) return {};
-    return {take(allowed)};
-}
-
-// Reads what is not read yet and samples a token, among the allowed ones if there are any.
-int32_t Stream::take(std::span<const uint32_t> allowed) {
-    std::vector<float> logits = runtime_->read(sequence_, unread_, false);
+// Reads what is not read yet and samples a token.
+int32_t Stream::take() {
+    const std::vector<float> logits = runtime_->read(sequence_, unread_, false);
     unread_.clear();
-    for (size_t i = 0; !allowed.empty() && i < logits.size(); ++i) {
-        if (!(allowed[i / 32] >> (i % 32) & 1)) logits[i] = -std::numeric_limits<float>::infinity();
-    }
     const int32_t token = sampler_.sample(logits);
     unread_ = {token};
     left_ = std::find(stop_.begin(), stop_.end(), token) != stop_.end() ? 0 : left_ - 1;

@@ -29,11 +29,9 @@ class Stream {
 
     // At most n further tokens, a stop token being the last. Nothing when the end was reached.
     std::vector<int32_t> next(size_t n);
-    // The same for one token out of those whose bits are set (bit i of word i / 32): how a grammar leads.
-    std::vector<int32_t> next_among(std::span<const uint32_t> allowed);
 
   private:
-    int32_t take(std::span<const uint32_t> allowed);
+    int32_t take();
 
     std::shared_ptr<Runtime> runtime_;
     Sequence sequence_;

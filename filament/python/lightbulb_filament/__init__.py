@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from lightbulb_filament import _native
 from lightbulb_filament._native import FilamentError, available
@@ -17,10 +17,21 @@ from lightbulb_filament._native import FilamentError, available
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["FilamentError", "Model", "available"]
+__all__ = ["FilamentError", "Model", "Sampling", "available"]
 __version__ = "0.1.0"
 
 CHUNK = 16  # tokens written between two looks at Ctrl-C
+
+
+class Sampling(TypedDict, total=False):
+    """temperature 0, the default, takes the likeliest token; else one is drawn by `seed` among those that min_p and
+    top_p leave. stop: tokens that end the text (the file's own, if None)."""
+
+    temperature: float
+    top_p: float
+    min_p: float
+    seed: int
+    stop: Sequence[int] | None
 
 
 class Model:
@@ -61,40 +72,17 @@ class Model:
         """The value of a key of the file, None where it has none."""
         return self._native.metadata(key)
 
-    def generate(
-        self,
-        token_ids: Sequence[int],
-        max_new_tokens: int,
-        *,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        seed: int = 0,
-        stop: Sequence[int] | None = None,
-    ) -> list[int]:
-        """Tokens that follow, up to and with the first of `stop` (the file's end of text, if None).
-
-        temperature 0 takes the likeliest; else one is drawn among those that min_p and top_p leave.
-        """
-        stream = self._stream(token_ids, max_new_tokens, temperature, top_p, min_p, seed, stop)
+    def generate(self, token_ids: Sequence[int], max_new_tokens: int, **sampling: Unpack[Sampling]) -> list[int]:
+        """Tokens that follow, up to and with the first stop token."""
+        stream = self._stream(token_ids, max_new_tokens, **sampling)
         written: list[int] = []
         while part := stream.next(CHUNK):
             written += part
         return written
 
-    def stream(
-        self,
-        token_ids: Sequence[int],
-        max_new_tokens: int,
-        *,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        seed: int = 0,
-        stop: Sequence[int] | None = None,
-    ) -> Iterator[int]:
+    def stream(self, token_ids: Sequence[int], max_new_tokens: int, **sampling: Unpack[Sampling]) -> Iterator[int]:
         """`generate`, one token at a time."""
-        stream = self._stream(token_ids, max_new_tokens, temperature, top_p, min_p, seed, stop)
+        stream = self._stream(token_ids, max_new_tokens, **sampling)
         while part := stream.next(1):
             yield part[0]
 
@@ -102,11 +90,12 @@ class Model:
         self,
         token_ids: Sequence[int],
         room: int,
-        temperature: float,
-        top_p: float,
-        min_p: float,
-        seed: int,
-        stop: Sequence[int] | None,
+        *,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int = 0,
+        stop: Sequence[int] | None = None,
     ) -> _native.Stream:
         if room < 0:
             raise FilamentError(f"cannot write {room} tokens")

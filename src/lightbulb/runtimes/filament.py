@@ -43,11 +43,6 @@ class Filament:
             raise ModelError(f"filament cannot run this file: {e}", where=str(path), mend="--runtime llamacpp") from e
         self._tokenizer, self._config = _tokenizer(path)
 
-    @cached_property
-    def _ends(self) -> list[int]:
-        ends = (self._model.metadata(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot"))
-        return [end for end in ends if end is not None]
-
     def _prompt(self, prompt: str, room: int) -> list[int]:
         return self.tokenize(prompt)[-max(1, self.context - room) :]
 
@@ -59,7 +54,7 @@ class Filament:
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
         read = [self._prompt(prompt, max_tokens) for prompt in prompts]
-        written = [self._model.generate(ids, max_tokens, stop=self._ends) for ids in read]
+        written = [self._model.generate(ids, max_tokens) for ids in read]
         texts = [self._tokenizer.decode(ids) for ids in written]
         return Answers(texts, sum(map(len, read)), sum(map(len, written)))
 
@@ -85,12 +80,16 @@ class Filament:
     def tokenize(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text).ids)
 
-    def render(self, messages: Sequence[dict[str, str]]) -> str:
+    @cached_property
+    def _template(self) -> Any:
         template = self._config.get("chat_template")
         if template is None:
             raise ModelError("this file has no chat template", where=str(self.path))
+        return _compiled(template)
+
+    def render(self, messages: Sequence[dict[str, str]]) -> str:
         tokens = {f"{role}_token": self._config.get(f"{role}_token", "") for role in ("bos", "eos", "unk", "pad")}
-        text = _compiled(template).render(messages=list(messages), add_generation_prompt=True, **tokens)
+        text = self._template.render(messages=list(messages), add_generation_prompt=True, **tokens)
         return text.removeprefix(self.info.added_bos)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from lightbulb.search.steps import STOCK, cost_steps, test_steps
 LATE = 0.05  # of the time: a tenth over is allowed, and half of that is left for what the arithmetic misses
 REPORT_SECONDS = 10.0
 # Seconds of answering test items with two threads / seconds of measuring the same answers with one, seen in the ledgers
-# of four runs: 0.67 to 0.94 (docs/lab-notes.md). More threads are not counted on: they may share cores.
+# of four runs: 0.67 to 0.94, median 0.73 (docs/lab-notes.md). More threads are not counted on: they may share cores.
 TWO_THREADS = 0.8
 
 
