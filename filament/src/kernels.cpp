@@ -17,8 +17,6 @@ namespace {
 // field that is left in its place (`split`) stands for 2^(bits * part) times its number.
 template <Layout layout> struct Codes;
 
-alignas(16) constexpr int8_t kIq4Table[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
 template <int width> struct FieldCodes {
     static constexpr int bits = width, parts = 8 / width, mask = (1 << width) - 1;
     static constexpr size_t block = width == 2 ? 256 : 32;  // known here, so that loops over it are unrolled
@@ -54,7 +52,7 @@ template <> struct Codes<Layout::NibblesTable> : WideCodes {
     static constexpr bool scaled = true;
     template <int part, bool split> static B64 unpack(B64 raw) {
         uint8_t table[16];
-        for (int i = 0; i < 16; ++i) table[i] = static_cast<uint8_t>(kIq4Table[i] + zero);
+        for (int i = 0; i < 16; ++i) table[i] = static_cast<uint8_t>(kIq4[i] + zero);
         return look_up(table, field<4 * part, 15>(raw));
     }
 };

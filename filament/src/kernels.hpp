@@ -12,6 +12,8 @@
 namespace filament {
 
 constexpr size_t kTile = 16;  // rows of a tile
+// What the codes of IQ4_NL stand for.
+inline constexpr int8_t kIq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 // How the weights of a packed matrix lie. Of whole numbers a block holds one scale (16 halves a tile).
 enum class Layout : uint8_t {

@@ -14,7 +14,6 @@
 namespace filament {
 namespace {
 
-constexpr std::array<int8_t, 16> kIq4 = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 constexpr size_t kHugePage = size_t{2} << 20;
 
 struct Scheme {
@@ -167,7 +166,6 @@ void interleave(Layout layout, size_t block, bool biased, const std::array<const
 
 void pack_codes(const Packing& packing, uint8_t* codes, uint16_t* scales, uint16_t* mins, bool biased) {
     const Matrix& m = packing.matrix;
-    const float factor = common_factor(*packing.tensor);
     std::vector<Codes> tile(kTile, Codes(m.columns));
     const Codes nothing(m.columns);
     for (size_t t = 0; t < m.tiles(); ++t) {
@@ -178,8 +176,8 @@ void pack_codes(const Packing& packing, uint8_t* codes, uint16_t* scales, uint16
             for (size_t r = 0; r < kTile; ++r) {
                 const Codes& row = r < real ? tile[r] : nothing;
                 rows[r] = &row.codes[b * m.block];
-                *scales++ = float_to_half(row.scales[b] / factor);
-                if (mins) *mins++ = float_to_half(row.mins[b] / factor);
+                *scales++ = float_to_half(row.scales[b] / packing.factor);
+                if (mins) *mins++ = float_to_half(row.mins[b] / packing.factor);
             }
             interleave(m.layout, m.block, biased, rows, codes);
             codes += m.tile_bytes() / m.blocks();
@@ -247,13 +245,13 @@ size_t Packing::bytes() const {
 Packing plan(const Tensor& tensor, size_t first, size_t rows, float multiplier) {
     if (first > tensor.rows() || rows > tensor.rows() - first) throw Error(tensor.name + " has too few rows");
     const auto [layout, block] = scheme(tensor.type);
-    Packing packing{&tensor, first, rows, {}};
+    Packing packing{&tensor, first, rows, common_factor(tensor), {}};
     packing.matrix.layout = layout;
     packing.matrix.block = block;
     packing.matrix.rows = rows;
     packing.matrix.columns = tensor.columns();
     packing.matrix.stride = packing.matrix.tile_bytes();
-    packing.matrix.multiplier = multiplier * common_factor(tensor);
+    packing.matrix.multiplier = multiplier * packing.factor;
     return packing;
 }
 

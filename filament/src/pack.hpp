@@ -29,6 +29,7 @@ class Buffer {
 struct Packing {
     const Tensor* tensor = nullptr;
     size_t first = 0, rows = 0;
+    float factor = 1;  // taken out of all scales
     Matrix matrix;
     size_t bytes() const;
 };
