@@ -89,6 +89,14 @@ def test_interrupt_exits_130(capsys, tmp_path, monkeypatch):
     assert "the same command resumes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_that_has_read_enough_is_no_error(more):
+    command = [sys.executable, "-m", "lightbulb", "predict", "--parameters", "1e9", "--device", "h100-80gb", *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 1
+
+
 def test_json_is_one_object_on_stdout(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(api, "render_report", lambda folder: folder / "report.html")
     assert main(["report", str(tmp_path), "--json"]) == 0

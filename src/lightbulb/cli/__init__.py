@@ -36,6 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
         tyro.extras.subcommand_cli_from_dict(
             VERBS, args=arguments, prog="lightbulb", description="The model that does your work for the fewest joules."
         )
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has read enough (`| head`); nothing more is written, at exit neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except LightbulbError as e:
         with contextlib.suppress(BrokenPipeError):
             print(f"error: {e}", file=sys.stderr)
