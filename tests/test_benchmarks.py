@@ -47,7 +47,7 @@ def test_a_shortened_test_split_is_told(tmp_path: Path) -> None:
     for n, label in enumerate(("teacher-f16-test", "student-2-gguf-test")):
         write_json(tmp_path / "steps" / f"{label}-{n:012x}" / "lightbulb.json", {"facts": {"items": 1540}})
     for limit, told in ((None, "1,540 (all)"), (1540, "1,540 (NOT ALL: too little time)")):
-        steps = test_steps("student-2", limit)
+        steps = test_steps("student-2", limit, "llamacpp")
         sources = [step(s.source, Frame()) for s in steps]
         Recipe(model="m", task="t", seed=0, step=(*sources, *steps)).write(tmp_path / "recipe.toml")
         assert answered(tmp_path) == told
@@ -134,3 +134,32 @@ def test_a_meter_that_crashes_is_a_row(monkeypatch) -> None:
     assert row["error"] == "crashed: SystemExit at stop: 70"
     row = meter.measure("none", "two threads", 0.05)
     assert row["rate"] > 0 and 0 <= row["sampler"] < 0.5
+
+
+def test_filament_s_table_puts_runtimes_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import filament
+
+    ours = [filament.Timed(1e-4, 1e-4, (2e-4, 1e-4, 4e-4)), filament.Timed(2e-4, 1e-4, None)]
+    theirs = [filament.Timed(4e-4, 2e-4, None), filament.Timed(6e-4, 3e-4, None)]
+    cells = filament.Row("m", 1, "write after 64", 0.5, {"filament": ours, "xllamacpp": theirs}).cells()
+    assert len(cells) == len(filament.HEAD)
+    assert cells[3:6] == ["150", "500", "3.50 (3.00 to 4.00)"] and cells[6] == "2.50 (2.00 to 3.00)"
+    assert cells[7:10] == ["-"] * 3 and cells[10:] == ["10,000", "50%", "2.0 [1.0, 4.0]"]
+    assert filament.watts(theirs) == "not measured"
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n")
+    monkeypatch.setattr(filament, "PAGE", page)
+    filament.write_section("one")
+    filament.write_section("two", "other", "## Other")
+    filament.write_section("three")
+    assert page.read_text().count("## filament") == 1 and "one" not in page.read_text()
+    assert "three" in page.read_text() and "two" in page.read_text()
+
+
+def test_what_filament_is_measured_with_can_be_made(tmp_path: Path) -> None:
+    from gguf import GGUFReader
+    from shapes import Shape, write_shape
+
+    write_shape(tmp_path / "m.gguf", Shape(2, 256, 512, 300, "TQ2_0"))
+    types = {t.name: t.tensor_type.name for t in GGUFReader(tmp_path / "m.gguf").tensors}
+    assert types["token_embd.weight"] == "Q8_0" and types["blk.1.ffn_down.weight"] == "TQ2_0"

@@ -20,6 +20,7 @@ from lightbulb.energy import protocol
 from lightbulb.errors import GoalError, ModelError, UserError
 from lightbulb.figures import Figure
 from lightbulb.formats.gguf import write_gguf
+from lightbulb.report.measured import reached
 from lightbulb.report.measured_record import Measured
 
 QUICK = {"trials": 4, "context": 24, "output_tokens": 8}
@@ -63,6 +64,18 @@ def test_a_gguf_against_another(ggufs):
     inside = {n for n, r in found.ratios.items() if r.value is None or r.low <= 1 <= r.high}
     assert set(found.within_noise) == inside
     assert Measured(**json.loads(json.dumps(found.model_dump(mode="json")))) == found
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_filament_says_how_near_the_roofline_it_is(ggufs, batch, capsys):
+    pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+    found = measuring.measure(str(ggufs / "q8_0.gguf"), runtime="filament", batch=batch, **QUICK)
+    line = found.roofline
+    assert found.runtime == "filament" and line.bytes.value > 0 and line.operations.value > 0
+    assert 0 < line.share.low <= line.share.value <= line.share.high
+    assert line.place in ("L1", "L2", "L3", "L4", "memory")
+    assert "of the roofline" in reached(line)
+    assert measuring.measure(str(ggufs / "q8_0.gguf"), **QUICK).roofline is None
 
 
 def test_a_task_s_answers_side_by_side_in_torch(tiny_folder):

@@ -34,9 +34,9 @@ def full_recipe() -> Recipe:
     steps = [
         *known.teacher_steps(plan),
         *known.trained(4, "distill", 5, plan, label),
-        *known.quantized(label, "distill", "q4_0", plan)[1],
-        *known.cost_steps(f"{label}-q4_0", 5),
-        *known.test_steps(f"{label}-q4_0", 1000),
+        *known.quantized(label, "distill", "q4_0", plan, "llamacpp")[1],
+        *known.cost_steps(f"{label}-q4_0", 5, "llamacpp"),
+        *known.test_steps(f"{label}-q4_0", 1000, "llamacpp"),
     ]
     return Recipe(model='a "model"', task="path/to/täsk.jsonl", seed=3, step=tuple(steps))
 

@@ -196,6 +196,32 @@ def test_filament_gives_the_same_answer(runs, capsys, kind):
     ]
 
 
+def test_a_whole_run_in_filament(runs, capsys, tmp_path):
+    """Every file is scored, verified and measured in the runtime that was asked for, and the result names it."""
+    pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+    model, data = runs("generate").parent / "model", runs("generate").parent / "generate.jsonl"
+    assert shrink(tmp_path / "out", model, data, "--runtime", "filament") == 0
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert {m["runtime"] for m in (record["teacher"], record["student"], *record["baselines"])} == {"filament"}
+    assert record["teacher"]["name"] == "adapted teacher, f16, filament"
+    assert record["verify"]["same_tokens"]["value"] == 1 and "lightbulb-filament" in record["versions"]
+    assert "--runtime filament" in record["use"][0]
+    parameters = {row["label"]: row["parameters"] for row in record["recipe"]}
+    assert parameters["costs"]["runtime"] == parameters["verify"]["runtime"] == "filament"
+
+
+def test_a_schema_shapes_an_answer(runs, capsys, tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"enum": [true]}')
+    question = ["ask", str(runs("generate")), "turn on the light number 3", "--schema", str(schema), "--json"]
+    capsys.readouterr()
+    assert main(question) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "true"
+    schema.write_text("{")
+    assert main(question) == 2 and "this is no JSON" in capsys.readouterr().err
+    assert main([*question[:4], str(tmp_path / "none.json")]) == 2
+
+
 def test_the_report_again_is_the_same_report(runs, capsys):
     folder = runs("choose")
     before = (folder / "README.md").read_bytes()

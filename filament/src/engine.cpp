@@ -87,7 +87,7 @@ Engine::Engine(const Model& model) : model_(model), scratch_(model.team().size()
     }
 }
 
-const float* Engine::step(std::span<const Row> rows) {
+float* Engine::step(std::span<const Row> rows) {
     check(rows);
     start(rows);
     const bool alone = rows.size() * model_.weight_bytes < kAlone;

@@ -81,6 +81,11 @@ template <class C, int part> I32 joined(const I32* sums) {
     else return add(down<C::bits * part>(sums[part]), joined<C, part - 1>(sums));
 }
 
+#ifndef FILAMENT_AHEAD
+#define FILAMENT_AHEAD 0
+#endif
+constexpr size_t kAhead = FILAMENT_AHEAD;
+
 // One tile of whole numbers with N tokens from `first` on.
 template <Layout layout, size_t N>
 void multiply_tile(const Matrix& m, const Activations& a, size_t tile, size_t first, F32 (&out)[N]) {
@@ -100,6 +105,7 @@ void multiply_tile(const Matrix& m, const Activations& a, size_t tile, size_t fi
             for (size_t w = 1; w < ways; ++w) sums[t][w] = set_i(0);
         }
         for (size_t c = 0; c < chunks; ++c, codes += 64) {
+            if constexpr (N <= 2 && kAhead > 0) __builtin_prefetch(codes + kAhead, 0, 2);
             multiply_chunk<C, split>(load_bytes(codes), x, b * block + 4 * c, step, sums);
         }
         F32 scales = set(1), mins = set(0);
@@ -119,10 +125,11 @@ template <Layout layout> F32 load_weights(const uint8_t* p) {
     else return load_bf16(reinterpret_cast<const uint16_t*>(p));
 }
 
-// One tile of floats. Four sums a token when there is one token: an addition waits for the one before.
+// One tile of floats. Two sums a token, because an addition waits for the one before; as many for any number of tokens, so
+// that the order of additions does not hang on it.
 template <Layout layout, size_t N>
 void multiply_tile_of_floats(const Matrix& m, const Activations& a, size_t tile, size_t first, F32 (&out)[N]) {
-    constexpr size_t width = layout == Layout::F32 ? 4 : 2, ways = N == 1 ? 4 : 1;
+    constexpr size_t width = layout == Layout::F32 ? 4 : 2, ways = 2;
     const uint8_t* weights = m.codes + tile * m.stride;
     F32 sums[N][ways];
     for (size_t t = 0; t < N; ++t) for (size_t w = 0; w < ways; ++w) sums[t][w] = set(0);
@@ -139,8 +146,7 @@ void multiply_tile_of_floats(const Matrix& m, const Activations& a, size_t tile,
         for (size_t t = 0; t < N; ++t) sums[t][0] = fma(column, set(x[t * a.columns + c]), sums[t][0]);
     }
     for (size_t t = 0; t < N; ++t) {
-        out[t] = sums[t][0];
-        for (size_t w = 1; w < ways; ++w) out[t] = add(out[t], sums[t][w]);
+        out[t] = add(sums[t][0], sums[t][1]);
     }
 }
 
@@ -237,11 +243,26 @@ void scale(float* x, const float* by, size_t n, float factor) {
     for (size_t i = 0; i < n; i += 16) store(x + i, mul(mul(load(x + i), load(by + i)), set(factor)));
 }
 
+// Eight sums at once, or each instruction would wait for the one before. `loads` of them read bytes of their own.
+template <size_t loads> int32_t read(const uint8_t* p, size_t n, const int8_t* by) {
+    I32 sums[kReadOften];
+    for (I32& s : sums) s = set_i(0);
+    for (const uint8_t* end = p + n; p < end; p += 64 * loads) {
+        B64 bytes[loads];
+        for (size_t i = 0; i < loads; ++i) bytes[i] = load_bytes(p + 64 * i);
+        for (size_t i = 0; i < kReadOften; ++i) sums[i] = dot_small(sums[i], bytes[i % loads], by + 4 * i);
+    }
+    I32 total = set_i(0);
+    for (const I32& s : sums) total = add(total, s);
+    return sum(total);
+}
+
 }  // namespace
 
 #define TEXT_OF(x) #x
 #define NAME(x) TEXT_OF(x)
 extern const Kernels table;
-const Kernels table = {NAME(FILAMENT_ISA), kBiased, multiply, quantize, rms_norm, gate, exponentials, scale};
+const Kernels table = {NAME(FILAMENT_ISA), kBiased, multiply, quantize, rms_norm, gate, exponentials, scale,
+                       read<kReadOften>, read<1>};
 
 }  // namespace filament::FILAMENT_ISA

@@ -12,6 +12,7 @@
 namespace filament {
 
 constexpr size_t kTile = 16;  // rows of a tile
+constexpr size_t kReadOften = 8;  // products of each byte in read_often
 // What the codes of IQ4_NL stand for.
 inline constexpr int8_t kIq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
@@ -63,6 +64,11 @@ struct Kernels {
     // x = exp(scale * x - max) and returns the sum; n is a multiple of 16, x beyond `real` becomes 0.
     float (*exponentials)(float* x, size_t real, size_t n, float scale);
     void (*scale)(float* x, const float* by, size_t n, float factor);  // x = x * by * factor
+
+    // To find out what the processor can do: every byte of n (a multiple of 512) in one product, or in kReadOften of them,
+    // each with 4 of the 32 numbers of `by`.
+    int32_t (*read_once)(const uint8_t*, size_t n, const int8_t* by);
+    int32_t (*read_often)(const uint8_t*, size_t n, const int8_t* by);
 };
 
 // The best of this processor, or the one that the environment variable FILAMENT_ISA names.

@@ -150,7 +150,10 @@ void Model::pack_all() {
     weights_ = Buffer(weight_bytes);
     std::atomic<size_t> next{0};
     team_->run([&](const Member&) {
-        for (size_t i; (i = next.fetch_add(1)) < packings_.size();) pack(packings_[i], weights_.data() + places[i], kernels_.biased);
+        for (size_t i; (i = next.fetch_add(1)) < packings_.size();) {
+            pack(packings_[i], weights_.data() + places[i], kernels_.biased);
+            file_->forget(*packings_[i].tensor);  // now: the file and what is packed need not be in memory together
+        }
     });
     const auto settle = [&](Linear& linear) {
         if (linear) linear.matrix = packings_[linear.packing].matrix;
@@ -159,7 +162,6 @@ void Model::pack_all() {
         for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.output, &layer.gate, &layer.up, &layer.down}) settle(*linear);
     }
     settle(logits);
-    for (const Packing& packing : packings_) file_->forget(*packing.tensor);
     packings_.clear();
 }
 

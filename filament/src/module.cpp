@@ -9,18 +9,22 @@
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
+#include "probe.hpp"
 #include "stream.hpp"
 
 namespace nb = nanobind;
 using namespace filament;
-using Ids = std::vector<int32_t>;
 
 namespace {
 
 constexpr size_t kMostThreads = 1024;
 
-std::shared_ptr<Runtime> open_file(const std::string& path, int threads, const std::optional<std::string>& isa) {
+void check_threads(int threads) {
     if (threads < 1 || static_cast<size_t>(threads) > kMostThreads) throw Error(std::to_string(threads) + " threads cannot work");
+}
+
+std::shared_ptr<Runtime> open_file(const std::string& path, int threads, const std::optional<std::string>& isa) {
+    check_threads(threads);
     const nb::gil_scoped_release unlocked;
     return std::make_shared<Runtime>(path, static_cast<size_t>(threads), isa ? kernels(isa->c_str()) : kernels());
 }
@@ -47,17 +51,40 @@ nb::ndarray<nb::numpy, float, nb::ndim<2>> logits(Runtime& runtime, const Ids& i
     auto owner = std::make_unique<std::vector<float>>();
     {
         const nb::gil_scoped_release unlocked;
-        Sequence sequence(runtime.model, ids.size());
-        *owner = runtime.read(sequence, ids, true);
+        *owner = runtime.logits(ids);
     }
     float* data = owner->data();
     nb::capsule kept(owner.release(), [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
     return {data, {ids.size(), runtime.model.vocabulary}, kept};
 }
 
-std::vector<double> score(Runtime& runtime, const Ids& prompt, const std::vector<Ids>& continuations) {
+// A text that was read, kept together with the model it belongs to.
+struct Prefix {
+    std::shared_ptr<Runtime> runtime;
+    std::shared_ptr<const Sequence> sequence;
+};
+
+Prefix remember(const std::shared_ptr<Runtime>& runtime, const Ids& ids) {
     const nb::gil_scoped_release unlocked;
-    return runtime.score(prompt, continuations);
+    return {runtime, runtime->remember(ids)};
+}
+
+const Sequence* of(const Runtime& runtime, const Prefix* prefix) {
+    if (!prefix) return nullptr;
+    if (prefix->runtime.get() != &runtime) throw Error("a prefix of another model");
+    return prefix->sequence.get();
+}
+
+std::vector<double> score(Runtime& runtime, const Ids& prompt, const std::vector<Ids>& continuations, const Prefix* prefix) {
+    const nb::gil_scoped_release unlocked;
+    return runtime.score(prompt, continuations, of(runtime, prefix));
+}
+
+std::pair<double, double> peak(size_t bytes, int threads) {
+    check_threads(threads);
+    const nb::gil_scoped_release unlocked;
+    const Peak found = probe(kernels(), bytes, static_cast<size_t>(threads));
+    return {found.bytes, found.operations};
 }
 
 }  // namespace
@@ -85,13 +112,26 @@ NB_MODULE(_native, m) {
         }, nb::arg("context"))
         .def("metadata", &metadata, nb::arg("key"))
         .def("logits", &logits, nb::arg("token_ids"))
-        .def("score", &score, nb::arg("prompt"), nb::arg("continuations"));
+        .def("score", &score, nb::arg("prompt"), nb::arg("continuations"), nb::arg("prefix") = nb::none());
     m.def("open", &open_file, nb::arg("path"), nb::arg("threads"), nb::arg("kernels") = nb::none());
+    m.def("probe", &peak, nb::arg("bytes"), nb::arg("threads"));
+    nb::class_<Prefix>(m, "Prefix");
+    m.def("remember", &remember, nb::arg("runtime"), nb::arg("token_ids"));
     nb::class_<Stream>(m, "Stream")
         .def("__init__", [](Stream* self, std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, double temperature,
-                            double top_p, double min_p, uint64_t seed, const Ids& stop) {
-            new (self) Stream(std::move(runtime), prompt, room, {temperature, top_p, min_p, seed}, stop);
+                            double top_p, double min_p, uint64_t seed, const Ids& stop, const Prefix* prefix) {
+            const Sequence* known = of(*runtime, prefix);
+            new (self) Stream(std::move(runtime), prompt, room, {temperature, top_p, min_p, seed}, stop, known);
         }, nb::arg("runtime"), nb::arg("prompt"), nb::arg("room"), nb::arg("temperature"), nb::arg("top_p"), nb::arg("min_p"),
-           nb::arg("seed"), nb::arg("stop"))
-        .def("next", &Stream::next, nb::arg("n"), nb::call_guard<nb::gil_scoped_release>());
+           nb::arg("seed"), nb::arg("stop"), nb::arg("prefix") = nb::none())
+        .def_prop_ro("ended", &Stream::ended)
+        .def_prop_ro("known", &Stream::known)
+        .def("allow", [](Stream& self, const nb::bytes& tokens) {
+            const auto* bits = static_cast<const uint8_t*>(tokens.data());
+            self.allow({bits, bits + tokens.size()});
+        }, nb::arg("tokens"));
+    m.def("advance", [](const std::vector<Stream*>& streams, size_t steps) {
+        const nb::gil_scoped_release unlocked;
+        return Stream::advance(streams, steps);
+    }, nb::arg("streams"), nb::arg("steps"));
 }

@@ -1,5 +1,7 @@
 #include "sequence.hpp"
 
+#include <algorithm>
+
 #include "half.hpp"
 
 namespace filament {
@@ -32,6 +34,15 @@ void HeadCache::store(const Kernels& kernels, size_t position, const float* key,
     }
 }
 
+void HeadCache::copy(const HeadCache& from, size_t positions) {
+    std::copy_n(from.key_scales_.begin(), positions, key_scales_.begin());
+    std::copy_n(from.value_scales_.begin(), positions, value_scales_.begin());
+    std::copy_n(from.keys_.begin(), whole(positions, kTile) * head_, keys_.begin());
+    for (size_t i = 0; i < head_; i += kTile) {
+        std::copy_n(&from.values_[i * from.capacity_], whole(positions, 4) * kTile, &values_[i * capacity_]);
+    }
+}
+
 Matrix HeadCache::keys(size_t positions) const {
     Matrix m;
     m.layout = Layout::Bytes;
@@ -53,6 +64,13 @@ Sequence::Sequence(const Model& model, size_t capacity) : capacity_(capacity) {
         layers_.emplace_back();
         for (size_t i = 0; i < layer.kv_heads; ++i) layers_.back().emplace_back(model.head, capacity, model.kernels().biased);
     }
+}
+
+void Sequence::copy(const Sequence& from, size_t n) {
+    for (size_t i = 0; i < layers_.size(); ++i) {
+        for (size_t j = 0; j < layers_[i].size(); ++j) layers_[i][j].copy(from.layers_[i][j], n);
+    }
+    tokens.assign(from.tokens.begin(), from.tokens.begin() + static_cast<std::ptrdiff_t>(n));
 }
 
 }  // namespace filament

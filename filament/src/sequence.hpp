@@ -19,6 +19,9 @@ class HeadCache {
     // Keys and values are whole tiles of floats, zeros beyond the head.
     void store(const Kernels& kernels, size_t position, const float* key, const float* value);
 
+    // Takes over the first positions of another.
+    void copy(const HeadCache& from, size_t positions);
+
     Matrix keys(size_t positions) const;
     // Of as many positions as whole blocks hold.
     Matrix values(size_t positions) const;
@@ -36,6 +39,8 @@ class Sequence {
   public:
     Sequence(const Model& model, size_t capacity);
 
+    // Begins as another text does. Both are of one model; there is room for `n` tokens.
+    void copy(const Sequence& from, size_t n);
     HeadCache& head(size_t layer, size_t kv_head) { return layers_[layer][kv_head]; }
     size_t capacity() const { return capacity_; }
     size_t length() const { return tokens.size(); }

@@ -1,8 +1,28 @@
 #include "stream.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace filament {
+namespace {
+
+// Tokens of a prompt that `known` has read, the last token aside.
+size_t shared(const Ids& prompt, const Sequence* known) {
+    if (!known || prompt.empty()) return 0;
+    const size_t most = std::min(prompt.size() - 1, known->length());
+    return static_cast<size_t>(std::mismatch(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(most), known->tokens.begin()).first - prompt.begin());
+}
+
+}  // namespace
+
+void Runtime::check(const Ids& tokens) const {
+    if (tokens.empty()) throw Error("no tokens");
+    for (const int32_t token : tokens) {
+        if (token < 0 || static_cast<size_t>(token) >= model.vocabulary) {
+            throw Error("there is no token " + std::to_string(token) + " in a vocabulary of " + std::to_string(model.vocabulary));
+        }
+    }
+}
 
 std::vector<float> Runtime::read(Sequence& sequence, std::span<const int32_t> tokens, bool all) {
     std::vector<float> logits;
@@ -22,18 +42,29 @@ std::vector<float> Runtime::read(Sequence& sequence, std::span<const int32_t> to
     return logits;
 }
 
-std::vector<double> Runtime::score(std::span<const int32_t> prompt, const std::vector<std::vector<int32_t>>& continuations) {
+std::shared_ptr<const Sequence> Runtime::remember(const Ids& tokens) {
+    check(tokens);
+    auto sequence = std::make_shared<Sequence>(model, tokens.size());
+    read(*sequence, tokens, false);
+    return sequence;
+}
+
+std::vector<float> Runtime::logits(const Ids& tokens) {
+    Sequence sequence(model, tokens.size());
+    return read(sequence, tokens, true);
+}
+
+std::vector<double> Runtime::score(const Ids& prompt, const std::vector<Ids>& continuations, const Sequence* known) {
+    check(prompt);
     size_t longest = 1;
-    for (const auto& c : continuations) longest = std::max(longest, c.size());
+    for (const Ids& c : continuations) check(c), longest = std::max(longest, c.size());
     Sequence sequence(model, prompt.size() + longest);
-    std::vector<float> first = read(sequence, prompt, false);
+    const size_t start = shared(prompt, known);
+    if (start > 0) sequence.copy(*known, start);
+    std::vector<float> first = read(sequence, std::span(prompt).subspan(start), false);
     log_softmax(first);
     std::vector<double> sums;
-    for (const auto& continuation : continuations) {
-        if (continuation.empty()) throw Error("an empty choice");
-        for (const int32_t token : continuation) {
-            if (token < 0 || static_cast<size_t>(token) >= model.vocabulary) throw Error("there is no token " + std::to_string(token));
-        }
+    for (const Ids& continuation : continuations) {
         double total = first[static_cast<size_t>(continuation[0])];
         if (continuation.size() > 1) {
             auto rest = read(sequence, std::span(continuation).first(continuation.size() - 1), true);
@@ -49,22 +80,58 @@ std::vector<double> Runtime::score(std::span<const int32_t> prompt, const std::v
     return sums;
 }
 
-Stream::Stream(std::shared_ptr<Runtime> runtime, const std::vector<int32_t>& prompt, size_t room, const Sampling& sampling, std::vector<int32_t> stop)
+Stream::Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, const Sampling& sampling, Ids stop, const Sequence* known)
     : runtime_(std::move(runtime)), sequence_(runtime_->model, prompt.size() + room), sampler_(sampling), stop_(std::move(stop)),
-      unread_(prompt), left_(room) {
-    if (prompt.empty()) throw Error("an empty prompt");
+      left_(room), known_(shared(prompt, known)) {
+    runtime_->check(prompt);
+    if (known_ > 0) sequence_.copy(*known, known_);
+    unread_.assign(prompt.begin() + static_cast<std::ptrdiff_t>(known_), prompt.end());
 }
 
-std::vector<int32_t> Stream::next(size_t n) {
-    std::vector<int32_t> written;
-    while (written.size() < n && left_ > 0) written.push_back(take());
+std::vector<Ids> Stream::advance(std::span<Stream* const> streams, size_t steps) {
+    std::vector<Ids> written(streams.size());
+    if (streams.size() > kMostRows) throw Error("more than " + std::to_string(kMostRows) + " streams at once");
+    for (const Stream* stream : streams) {
+        if (stream->runtime_ != streams[0]->runtime_) throw Error("streams of different models");
+        if (std::count(streams.begin(), streams.end(), stream) > 1) throw Error("a stream that is named twice");
+    }
+    for (size_t i = 0; i < steps && !streams.empty(); ++i) {
+        if (step(streams, written)) break;
+    }
     return written;
 }
 
-// Reads what is not read yet and samples a token.
-int32_t Stream::take() {
-    const std::vector<float> logits = runtime_->read(sequence_, unread_, false);
-    unread_.clear();
+// Returns whether one has ended. Prompts leave room for the streams behind them.
+bool Stream::step(std::span<Stream* const> streams, std::vector<Ids>& written) {
+    Runtime& runtime = *streams[0]->runtime_;
+    const std::scoped_lock turn(runtime.engine.mutex());
+    std::vector<Row> rows;
+    std::vector<size_t> read(streams.size());
+    bool ended = false;
+    for (size_t i = 0; i < streams.size(); ++i) {
+        Stream& s = *streams[i];
+        ended |= s.ended();
+        if (s.ended()) continue;
+        read[i] = std::min(s.unread_.size(), kMostRows - rows.size() - (streams.size() - i - 1));
+        for (size_t j = 0; j < read[i]; ++j) rows.push_back({&s.sequence_, s.unread_[j], j + 1 == s.unread_.size()});
+    }
+    if (rows.empty()) return true;
+    float* logits = runtime.engine.step(rows);
+    for (size_t i = 0; i < streams.size(); ++i) {
+        Stream& s = *streams[i];
+        if (s.ended()) continue;
+        s.unread_.erase(s.unread_.begin(), s.unread_.begin() + static_cast<std::ptrdiff_t>(read[i]));
+        if (!s.unread_.empty()) continue;
+        written[i].push_back(s.take({logits, runtime.model.vocabulary}));
+        logits += runtime.engine.logits_stride();
+        ended |= s.ended();
+    }
+    return ended;
+}
+
+int32_t Stream::take(std::span<float> logits) {
+    if (!allowed_.empty()) forbid(logits, allowed_);
+    allowed_.clear();
     const int32_t token = sampler_.sample(logits);
     unread_ = {token};
     left_ = std::find(stop_.begin(), stop_.end(), token) != stop_.end() ? 0 : left_ - 1;

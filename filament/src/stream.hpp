@@ -1,7 +1,8 @@
-// A text being written: what Python holds of the native part, beside the model.
+// Texts being written: what Python holds of the native part, beside the model.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine.hpp"
@@ -9,36 +10,56 @@
 
 namespace filament {
 
+using Ids = std::vector<int32_t>;
+
 // A model ready to work. Calls from several threads take turns, step by step.
 class Runtime {
   public:
     Runtime(const std::string& path, size_t threads, const Kernels& kernels) : model(path, threads, kernels), engine(model) {}
 
-    // Reads `tokens` after what the sequence holds. Logits after the last one, or (all) after each: [n][vocabulary].
-    std::vector<float> read(Sequence& sequence, std::span<const int32_t> tokens, bool all);
+    // What the model remembers of a text: prompts that begin with it need not read that part again.
+    std::shared_ptr<const Sequence> remember(const Ids& tokens);
+    // Logits after each token: [n][vocabulary].
+    std::vector<float> logits(const Ids& tokens);
     // The sums of log-probabilities of each continuation of `prompt`; the prompt is read once.
-    std::vector<double> score(std::span<const int32_t> prompt, const std::vector<std::vector<int32_t>>& continuations);
+    std::vector<double> score(const Ids& prompt, const std::vector<Ids>& continuations, const Sequence* known);
+    // Throws Error for a token that the model does not have.
+    void check(const Ids& tokens) const;
 
     const Model model;
     Engine engine;
+
+  private:
+    // Reads `tokens` after what the sequence holds. Logits after the last one, or (all) after each.
+    std::vector<float> read(Sequence& sequence, std::span<const int32_t> tokens, bool all);
 };
 
 class Stream {
   public:
-    Stream(std::shared_ptr<Runtime> runtime, const std::vector<int32_t>& prompt, size_t room, const Sampling& sampling, std::vector<int32_t> stop);
+    // `known` is copied as far as the prompt begins with it; the last token of a prompt is always read.
+    Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, const Sampling& sampling, Ids stop, const Sequence* known);
 
-    // At most n further tokens, a stop token being the last. Nothing when the end was reached.
-    std::vector<int32_t> next(size_t n);
+    bool ended() const { return left_ == 0; }
+    size_t known() const { return known_; }  // tokens of the prompt that need not be read
+    // The next token is one of those whose bits are set, the lowest bit of the first byte being token 0.
+    void allow(std::vector<uint8_t> tokens) { allowed_ = std::move(tokens); }
+
+    // At most `steps` steps of the model, of which each reads for all streams: those that have read all of their prompt
+    // write a token, the others go on reading. Returns what each has written, as soon as one of them ends.
+    static std::vector<Ids> advance(std::span<Stream* const> streams, size_t steps);
 
   private:
-    int32_t take();
+    static bool step(std::span<Stream* const> streams, std::vector<Ids>& written);
+    int32_t take(std::span<float> logits);
 
     std::shared_ptr<Runtime> runtime_;
     Sequence sequence_;
     Sampler sampler_;
-    std::vector<int32_t> stop_;
-    std::vector<int32_t> unread_;  // the prompt, then the token written last
-    size_t left_;                  // tokens that may still be written
+    Ids stop_;
+    Ids unread_;  // of the prompt, then the token written last
+    std::vector<uint8_t> allowed_;
+    size_t left_;  // tokens that may still be written
+    size_t known_;
 };
 
 }  // namespace filament

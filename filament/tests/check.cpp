@@ -1,5 +1,6 @@
-// Loads each file named on the command line and writes some tokens with it, in two streams at once: what sanitizers and
-// emulators watch. Prints the tokens, or the error of a file that is refused. Ends with 0 either way.
+// Loads each file named on the command line and writes some tokens with it, from two threads at once and in three streams
+// of one thread, one of which begins with what is remembered: what sanitizers and emulators watch. Prints the tokens, or
+// the error of a file that is refused. Ends with 0 either way.
 #include <cstdio>
 #include <thread>
 
@@ -9,14 +10,21 @@ using namespace filament;
 
 namespace {
 
-std::vector<int32_t> write(const std::shared_ptr<Runtime>& runtime) {
-    Stream stream(runtime, {1, 2, 3}, 16, {}, {});
-    return stream.next(16);
+Ids write(const std::shared_ptr<Runtime>& runtime) {
+    const auto known = runtime->remember({1, 2, 3, 4});
+    Stream first(runtime, {1, 2, 3}, 16, {}, {}, nullptr), second(runtime, Ids(200, 1), 16, {}, {}, nullptr), third(runtime, {1, 2, 3, 5}, 8, {}, {}, known.get());
+    std::vector<Stream*> streams = {&first, &second, &third};
+    Ids written;
+    while (!first.ended()) {
+        const Ids part = Stream::advance(streams, 4)[0];
+        written.insert(written.end(), part.begin(), part.end());
+    }
+    return written;
 }
 
 void check(const char* path) {
     const auto runtime = std::make_shared<Runtime>(path, 2, kernels());
-    const std::vector<int32_t> tokens = write(runtime);
+    const Ids tokens = write(runtime);
     std::thread another([&] { write(runtime); });
     write(runtime);
     another.join();

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from random_models import MADE_UP, WRITTEN, Shape, Type, logits_in_float64, write_model
@@ -70,8 +76,9 @@ def test_instruction_sets_agree(tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_threads_and_batches_change_nothing(tmp_path, threads):
-    path = write_model(tmp_path / "m.gguf", Type.Q4_1)
+@pytest.mark.parametrize("type", [Type.Q4_1, Type.TQ2_0, Type.F16, Type.F32], ids=lambda t: t.name)
+def test_threads_and_batches_change_nothing(tmp_path, type, threads):
+    path = write_model(tmp_path / "m.gguf", type)
     model, other = Model(path, threads=2), Model(path, threads=threads)
     tokens = TOKENS * 3  # more than one step reads
     whole = model.logits(tokens)
@@ -115,6 +122,99 @@ def test_choices_are_scored_by_their_probabilities(tmp_path):
     assert model.choose(TOKENS, choices) == int(np.argmax(scores))
 
 
+def test_texts_written_side_by_side_are_those_written_alone(tmp_path):
+    model = Model(write_model(tmp_path / "m.gguf", Type.Q4_1))
+    prompts = [TOKENS[: 1 + 9 * n] * (1 + n // 3) for n in range(7)]  # the longest takes two steps
+    alone = [model.generate(p, 20, stop=[]) for p in prompts]
+    for streams in (1, 3, 100):
+        assert model.generate_batch(prompts, 20, streams=streams, stop=[]) == alone
+    stop = [alone[2][4]]
+    assert model.generate_batch(prompts, 20, streams=3, stop=stop) == [
+        model.generate(p, 20, stop=stop) for p in prompts
+    ]
+    drawn = [model.generate(p, 9, temperature=1.5, seed=3) for p in prompts]
+    assert model.generate_batch(prompts, 9, temperature=1.5, seed=3) == drawn
+    assert model.generate_batch([], 9) == [] and model.generate_batch(prompts[:2], 0) == [[], []]
+
+
+def test_many_threads_may_ask_at_once(tmp_path):
+    model = Model(write_model(tmp_path / "m.gguf", Type.Q8_0))
+    prompts = [TOKENS[n : n + 5] for n in range(12)]
+    alone = [model.generate(p, 30) for p in prompts]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda p: model.generate(p, 30), prompts)) == alone
+
+
+@pytest.mark.parametrize("type", [Type.Q4_0, Type.F16], ids=lambda t: t.name)
+def test_what_is_remembered_changes_nothing(tmp_path, type):
+    model = Model(write_model(tmp_path / "m.gguf", type))
+    known = model.remember(TOKENS[:37])
+    for prompt in (TOKENS, TOKENS[:37], TOKENS[:38], TOKENS[:5], TOKENS[:20] + [7, 7, 7], [9]):
+        assert model.generate(prompt, 12, prefix=known) == model.generate(prompt, 12)
+        assert model.score(prompt, [[3, 4], [5]], prefix=known) == model.score(prompt, [[3, 4], [5]])
+    assert model.generate_batch([TOKENS, TOKENS[:40]], 12, prefix=known) == model.generate_batch(
+        [TOKENS, TOKENS[:40]], 12
+    )
+    assert [model._stream(p, 1, prefix=known).known for p in (TOKENS, TOKENS[:37], TOKENS[:5])] == [37, 36, 4]
+    with pytest.raises(lightbulb_filament.FilamentError, match="another model"):
+        Model(tmp_path / "m.gguf").generate(TOKENS, 1, prefix=known)
+
+
+class Ascending:
+    """Lets each token be followed by greater ones only."""
+
+    def __init__(self):
+        self.last = -1
+
+    def allowed(self) -> bytes:
+        return np.packbits(np.arange(304) > self.last, bitorder="little").tobytes()
+
+    def accept(self, token: int) -> None:
+        self.last = token
+
+
+def test_a_constraint_is_kept(tmp_path):
+    model = Model(write_model(tmp_path / "m.gguf", Type.Q8_0))
+    free = model.generate(TOKENS, 20, stop=[])
+    for written in (
+        model.generate(TOKENS, 4, stop=[], constraint=Ascending()),
+        model.generate(TOKENS * 3, 4, stop=[], constraint=Ascending()),
+        model.generate(TOKENS, 4, stop=[], constraint=Ascending(), temperature=3.0),
+    ):
+        assert len(written) == 4 and written == sorted(set(written))
+    assert model.generate(TOKENS, 1, stop=[], constraint=Ascending()) == free[:1]
+    with pytest.raises(lightbulb_filament.FilamentError, match="no token is allowed"):
+        model.generate(TOKENS, 20, stop=[303], constraint=Nothing())
+
+
+class Nothing(Ascending):
+    def allowed(self) -> bytes:
+        return bytes(38)
+
+
+def test_ctrl_c_is_heard_while_it_writes(tmp_path):
+    path = write_model(tmp_path / "m.gguf", Type.Q8_0)
+    program = (
+        "import lightbulb_filament, sys\n"
+        f"model = lightbulb_filament.Model({str(path)!r})\n"
+        "print('writing', flush=True)\n"
+        "try:\n    model.generate([1, 2, 3], 1_000_000, stop=[])\n"
+        "except KeyboardInterrupt:\n    print('heard', model.generate([1, 2, 3], 2, stop=[]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "writing\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20)[0].startswith("heard [")
+
+
+def test_what_the_processor_can_do_is_tried():
+    (one_bytes, one_operations), (two_bytes, two_operations) = (lightbulb_filament.probe(1 << 20, n) for n in (1, 2))
+    assert 1e8 < one_bytes < 1e13 and 1e8 < one_operations < 1e14
+    assert two_bytes > 0.3 * one_bytes and two_operations > 0.3 * one_operations
+    assert lightbulb_filament.probe(1, 1)[0] > 0
+
+
 def test_what_cannot_be_asked(tmp_path):
     model = Model(write_model(tmp_path / "m.gguf", Type.Q8_0))
     for wrong in (lambda: model.generate([304], 1), lambda: model.generate([-1], 1), lambda: model.generate([], 1)):
@@ -124,6 +224,8 @@ def test_what_cannot_be_asked(tmp_path):
         model.logits([304])
     with pytest.raises(lightbulb_filament.FilamentError):
         model.score(TOKENS, [[]])
+    with pytest.raises(lightbulb_filament.FilamentError, match="streams"):
+        model.generate_batch([[1]], 1, streams=0)
     with pytest.raises(lightbulb_filament.FilamentError, match="threads"):
         Model(tmp_path / "m.gguf", threads=0)
     with pytest.raises(lightbulb_filament.FilamentError, match="no kernels for mmx"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,10 +131,19 @@ class Asked:
 
 
 def ask(
-    model: Path, prompt: str, *, max_tokens: int = 256, threads: int | None = None, runtime: GgufRuntime = "llamacpp"
+    model: Path,
+    prompt: str,
+    *,
+    max_tokens: int = 256,
+    threads: int | None = None,
+    runtime: GgufRuntime = "llamacpp",
+    schema: Path | None = None,
+    stop: Sequence[str] = (),
 ) -> Asked:
-    """Asks the GGUF of a run folder (or any GGUF file) one question, by its own chat template."""
+    """Asks the GGUF of a run folder (or any GGUF file) one question, by its own chat template. schema: a file with the
+    JSON Schema that the answer follows. stop: strings before which it ends."""
     from lightbulb.runtimes import open_gguf
+    from lightbulb.runtimes.grammar import read_schema
 
     file = model / "model.gguf" if model.is_dir() else model
     if not file.exists():
@@ -143,12 +152,19 @@ def ask(
         raise UserError("the question is empty", mend=f'lightbulb ask {model} "your question"')
     threads = (os.cpu_count() or 1) if threads is None else threads
     check_threads(threads)
+    try:
+        form = None if schema is None else read_schema(schema.read_text(encoding="utf-8"), str(schema))
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"the schema cannot be read: {e}", where=str(schema)) from e
     opened = open_gguf(file, runtime, threads=threads)
     rendered = opened.render([{"role": "user", "content": prompt}])
     answers = list(opened.info.metadata.get("lightbulb.answers", []))
     meter = Meter()
     with meter.window("answer") as window:
-        said = opened.choose([rendered], answers) if answers else opened.generate([rendered], max_tokens)
+        if answers:
+            said = opened.choose([rendered], answers)
+        else:
+            said = opened.generate([rendered], max_tokens, schema=form, stop=stop)
     opened.close()
     meter.close()
     return Asked(

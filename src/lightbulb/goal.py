@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 
 from pydantic import BaseModel, ConfigDict
 
-from lightbulb.errors import GoalError
+from lightbulb.errors import GoalError, UserError
+from lightbulb.runtimes import GgufRuntime
 
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 class Goal(BaseModel):
     """keep: the least share of the adapted teacher's score that the student must hold, 0 < keep <= 1.
-    max_seconds: wall time for the whole run. zone: where it runs, for carbon."""
+    max_seconds: wall time for the whole run. zone: where it runs, for carbon. runtime: the one that the model will be
+    used in, where all files are scored and measured."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,9 +25,12 @@ class Goal(BaseModel):
     seed: int = 0
     threads: int = 2
     zone: str | None = None
+    runtime: GgufRuntime = "llamacpp"
 
     @staticmethod
-    def parse(keep: float, max_time: str, seed: int, threads: int, zone: str | None) -> Goal:
+    def parse(
+        keep: float, max_time: str, seed: int, threads: int, zone: str | None, runtime: GgufRuntime = "llamacpp"
+    ) -> Goal:
         if not 0 < keep <= 1:
             raise GoalError(
                 f"keep is a share of the teacher's score, between 0 and 1, not {keep:g}",
@@ -32,12 +38,21 @@ class Goal(BaseModel):
                 mend=f"--keep {keep / 100:g}" if 2 <= keep <= 100 else "--keep 0.97",
             )
         check_threads(threads)
-        return Goal(keep=keep, max_seconds=seconds(max_time), seed=seed, threads=threads, zone=zone)
+        check_runtime(runtime)
+        return Goal(keep=keep, max_seconds=seconds(max_time), seed=seed, threads=threads, zone=zone, runtime=runtime)
 
 
 def check_threads(threads: int) -> None:
     if threads < 1:
         raise GoalError(f"{threads} threads cannot work", where="--threads", mend="--threads 2")
+
+
+def check_runtime(runtime: GgufRuntime) -> None:
+    """Raises UserError now, rather than after an hour, when the runtime is not installed."""
+    if runtime == "filament" and find_spec("lightbulb_filament") is None:
+        raise UserError(
+            "filament is not installed", where="--runtime filament", mend="make filament, or --runtime llamacpp"
+        )
 
 
 def seconds(text: str) -> float:

@@ -188,6 +188,7 @@ def _record(
         notes.append("quality is not measured here: `lightbulb shrink` does that")
     if others is not None and others > BUSY_THREADS and thing.runtime != "endpoint":
         notes.append(f"others kept {others:.2g} threads busy meanwhile: repeat on a quiet machine")
+    figures = costs.figures(windows)
     return Measured(
         model=thing.model,
         runtime=thing.runtime,
@@ -198,7 +199,7 @@ def _record(
         trials=len(trials),
         window_seconds=protocol.WINDOW_SECONDS,
         model_bytes=thing.bytes,
-        **costs.figures(windows),  # type: ignore[arg-type]
+        **figures,  # type: ignore[arg-type]
         seconds_to_first_token=_first_token(trials, work.batch, windows),
         peak_bytes=peak,
         idle=idle,
@@ -206,6 +207,7 @@ def _record(
         date=datetime.date.today().isoformat(),
         lightbulb=__version__,
         notes=notes,
+        roofline=thing.roofline(figures["seconds_per_output_token"]) if thing.roofline else None,
     )
 
 

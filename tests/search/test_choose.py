@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lightbulb.errors import GoalError, RunFailure
 from lightbulb.figures import Figure
+from lightbulb.goal import Goal
 from lightbulb.search.choose import Chooser
 from lightbulb.search.plan import RECOVER_SHARE, Plan, Shape, Work, make_plan, student_seconds, train_seconds
 from lightbulb.search.steps import teacher_steps
@@ -54,7 +55,7 @@ def choose(
 ):
     said: list[str] = []
     execution.perform(*teacher_steps(plan))
-    return Chooser(execution, plan, keep, metric, student, time_allows, said.append).choose(), said
+    return Chooser(execution, plan, Goal(keep=keep), metric, student, time_allows, said.append).choose(), said
 
 
 def scores(**by_part):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightbulb.goal import Goal
 from lightbulb.search.clock import Clock
 from lightbulb.search.plan import FEWEST_TESTED, Work
 from lightbulb.search.proof import LATE, TWO_THREADS, items_in_time, prove, seconds_each
@@ -33,11 +34,11 @@ def test_test_items_are_cut_where_the_time_does_not_allow_all(tmp_path, spent, t
     """Four files at 1/16 s an item: 0.2 s for a round."""
     execution, said = Measured(1 / 16), []
     clock = Clock(tmp_path / "clock.json", lambda: spent, 1000.0)
-    prove(execution, "student-1", WORK, clock, 2, said.append)
+    prove(execution, "student-1", WORK, clock, Goal(), said.append)
     assert execution.limits == {tested}
     assert said == ([] if tested is None else [f"time for {tested:,} of 3,000 test items"])
     again = Measured(1.0)
-    prove(again, "student-1", WORK, Clock(tmp_path / "clock.json", lambda: 0.0, 1000.0), 2, said.append)
+    prove(again, "student-1", WORK, Clock(tmp_path / "clock.json", lambda: 0.0, 1000.0), Goal(), said.append)
     assert again.limits == {tested}, "a resumed run tests the same items"
 
 

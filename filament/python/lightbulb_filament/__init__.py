@@ -8,16 +8,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 from lightbulb_filament import _native
-from lightbulb_filament._native import FilamentError, available
+from lightbulb_filament._native import FilamentError, Prefix, available
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["FilamentError", "Model", "Sampling", "available"]
+__all__ = ["Constraint", "FilamentError", "Model", "Prefix", "Sampling", "available", "probe"]
 __version__ = "0.1.0"
 
 CHUNK = 16  # tokens written between two looks at Ctrl-C
@@ -25,13 +26,33 @@ CHUNK = 16  # tokens written between two looks at Ctrl-C
 
 class Sampling(TypedDict, total=False):
     """temperature 0, the default, takes the likeliest token; else one is drawn by `seed` among those that min_p and
-    top_p leave. stop: tokens that end the text (the file's own, if None)."""
+    top_p leave. stop: tokens that end the text (the file's own, if None). prefix: what `remember` gave for a text that
+    the prompt begins with, at least in part."""
 
     temperature: float
     top_p: float
     min_p: float
     seed: int
     stop: Sequence[int] | None
+    prefix: Prefix | None
+
+
+class Constraint(Protocol):
+    """What may be written next, token by token: a matcher of some library of grammars, for one text."""
+
+    def allowed(self) -> bytes:
+        """A bit for each token of the vocabulary, the lowest bit of the first byte being token 0."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """This one was written."""
+        ...
+
+
+def probe(bytes: int, threads: int = 2) -> tuple[float, float]:
+    """(bytes read a second, int8 operations a second) that this processor reaches with `bytes` read again and again:
+    the two lines of a roofline. A multiplication with its addition counts as two operations."""
+    return _native.probe(bytes, threads)
 
 
 class Model:
@@ -72,19 +93,50 @@ class Model:
         """The value of a key of the file, None where it has none."""
         return self._native.metadata(key)
 
-    def generate(self, token_ids: Sequence[int], max_new_tokens: int, **sampling: Unpack[Sampling]) -> list[int]:
+    def remember(self, token_ids: Sequence[int]) -> Prefix:
+        """Reads a text once; prompts that begin as it does and are given it as `prefix` skip that part."""
+        return _native.remember(self._native, list(token_ids))
+
+    def generate(
+        self,
+        token_ids: Sequence[int],
+        max_new_tokens: int,
+        *,
+        constraint: Constraint | None = None,
+        **sampling: Unpack[Sampling],
+    ) -> list[int]:
         """Tokens that follow, up to and with the first stop token."""
         stream = self._stream(token_ids, max_new_tokens, **sampling)
-        written: list[int] = []
-        while part := stream.next(CHUNK):
-            written += part
-        return written
+        return list(_written(stream, constraint, CHUNK))
 
-    def stream(self, token_ids: Sequence[int], max_new_tokens: int, **sampling: Unpack[Sampling]) -> Iterator[int]:
+    def stream(
+        self,
+        token_ids: Sequence[int],
+        max_new_tokens: int,
+        *,
+        constraint: Constraint | None = None,
+        **sampling: Unpack[Sampling],
+    ) -> Iterator[int]:
         """`generate`, one token at a time."""
-        stream = self._stream(token_ids, max_new_tokens, **sampling)
-        while part := stream.next(1):
-            yield part[0]
+        return _written(self._stream(token_ids, max_new_tokens, **sampling), constraint, 1)
+
+    def generate_batch(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, *, streams: int = 8, **sampling: Unpack[Sampling]
+    ) -> list[list[int]]:
+        """`generate` for each prompt, with the same result. `streams` of them share every reading of the weights; when
+        one ends, the next begins."""
+        if streams < 1:
+            raise FilamentError(f"{streams} streams cannot work")
+        written: list[list[int]] = [[] for _ in prompts]
+        waiting, running = iter(enumerate(prompts)), dict[int, _native.Stream]()
+        while True:
+            for i, prompt in islice(waiting, streams - len(running)):
+                running[i] = self._stream(prompt, max_new_tokens, **sampling)
+            if not running:
+                return written
+            for i, part in zip(running, _native.advance(list(running.values()), CHUNK), strict=True):
+                written[i] += part
+            running = {i: stream for i, stream in running.items() if not stream.ended}
 
     def _stream(
         self,
@@ -96,11 +148,12 @@ class Model:
         min_p: float = 0.0,
         seed: int = 0,
         stop: Sequence[int] | None = None,
+        prefix: Prefix | None = None,
     ) -> _native.Stream:
         if room < 0:
             raise FilamentError(f"cannot write {room} tokens")
         ends = self._ends() if stop is None else list(stop)
-        return _native.Stream(self._native, list(token_ids), room, temperature, top_p, min_p, seed, ends)
+        return _native.Stream(self._native, list(token_ids), room, temperature, top_p, min_p, seed, ends, prefix)
 
     def _ends(self) -> list[int]:
         known = (self.metadata(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot"))
@@ -110,14 +163,30 @@ class Model:
         """float32 [n, vocabulary]: after each token, the scores of what may follow."""
         return self._native.logits(list(token_ids))
 
-    def choose(self, token_ids: Sequence[int], choices: Sequence[Sequence[int]]) -> int:
+    def choose(
+        self, token_ids: Sequence[int], choices: Sequence[Sequence[int]], *, prefix: Prefix | None = None
+    ) -> int:
         """Index of the likeliest continuation among `choices` (each some token ids), by the sum of log-probabilities.
 
         The prompt is read once.
         """
-        scores = self.score(token_ids, choices)
+        scores = self.score(token_ids, choices, prefix=prefix)
         return max(range(len(scores)), key=scores.__getitem__)
 
-    def score(self, token_ids: Sequence[int], choices: Sequence[Sequence[int]]) -> list[float]:
+    def score(
+        self, token_ids: Sequence[int], choices: Sequence[Sequence[int]], *, prefix: Prefix | None = None
+    ) -> list[float]:
         """The sum of log-probabilities (nats) of each continuation."""
-        return self._native.score(list(token_ids), [list(c) for c in choices])
+        return self._native.score(list(token_ids), [list(c) for c in choices], prefix)
+
+
+def _written(stream: _native.Stream, constraint: Constraint | None, steps: int) -> Iterator[int]:
+    if constraint is None:
+        while not stream.ended:
+            yield from _native.advance([stream], steps)[0]
+        return
+    while not stream.ended:
+        stream.allow(constraint.allowed())
+        for token in _native.advance([stream], 1)[0]:
+            constraint.accept(token)
+            yield token

@@ -29,6 +29,7 @@ def shrink(
     zone: str | None = None,
     seed: int = 0,
     threads: int | None = None,
+    runtime: GgufRuntime = "llamacpp",
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -48,6 +49,7 @@ def shrink(
         zone: country or region whose grid feeds this machine, for carbon (default: LIGHTBULB_ZONE, or the world's)
         seed: decides everything that is random
         threads: processor threads (default: all that this process may use)
+        runtime: what the model will be used in, where every file is scored and measured; filament where it is built
         dry_run: print the recipe with predicted size, cost and time, and stop
         json: one JSON object on stdout
     """
@@ -56,7 +58,8 @@ def shrink(
     from lightbulb.report import dry_run as dry
     from lightbulb.report.text import print_summary
 
-    goal = Goal.parse(keep, max_time, seed, available_threads() if threads is None else threads, check_zone(zone))
+    threads = available_threads() if threads is None else threads
+    goal = Goal.parse(keep, max_time, seed, threads, check_zone(zone), runtime)
     loaded = api.load_task(task, test=test, kind=kind, metric=metric, prompt=prompt, completion=completion, seed=seed)
     if dry_run:
         planned = api.dry_run(model, loaded, goal)
@@ -98,6 +101,8 @@ def ask(
     max_tokens: int = 256,
     threads: int | None = None,
     runtime: GgufRuntime = "llamacpp",
+    schema: Path | None = None,
+    stop: tuple[str, ...] = (),
     json: bool = False,
 ) -> None:
     """Ask a finished run, or any GGUF file, one question; says what the answer cost.
@@ -108,12 +113,14 @@ def ask(
         max_tokens: longest answer
         threads: processor threads (default: all that this process may use)
         runtime: llama.cpp, or filament where it is built
+        schema: a file with a JSON Schema that a written answer must follow
+        stop: strings before which a written answer ends
         json: one JSON object on stdout
     """
     from lightbulb import api
 
     threads = available_threads() if threads is None else threads
-    asked = api.ask(model, question, max_tokens=max_tokens, threads=threads, runtime=runtime)
+    asked = api.ask(model, question, max_tokens=max_tokens, threads=threads, runtime=runtime, schema=schema, stop=stop)
     record = {
         "text": asked.text,
         "prompt_tokens": asked.prompt_tokens,

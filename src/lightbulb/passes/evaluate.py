@@ -12,7 +12,7 @@ from lightbulb.artifact import Artifact, ArtifactKind
 from lightbulb.figures import Figure
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Context, Pass
-from lightbulb.runtimes import open_runtime
+from lightbulb.runtimes import GgufRuntime, open_runtime
 from lightbulb.runtimes.base import Answers, Runtime, TextScore
 from lightbulb.store import read_json, write_json
 from lightbulb.tasks import metrics
@@ -23,7 +23,7 @@ CHUNK = 256
 
 
 class Evaluate(Pass):
-    """Answers a split (its first `limit` examples) and scores it. A GGUF runs in llama.cpp, a model folder in torch.
+    """Answers a split (its first `limit` examples) and scores it. A GGUF runs in `runtime`, a model folder in torch.
 
     Writes predictions.json: the answers in order (for kind "text": [nats, tokens, bytes] of each document).
     """
@@ -34,12 +34,14 @@ class Evaluate(Pass):
 
     split: SplitName = "test"
     limit: int | None = Field(default=None, ge=1)
+    runtime: GgufRuntime = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         task = context.task
         examples = task.split(self.split)[: self.limit]
         slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
-        runtime = open_runtime(source, threads=context.threads, slots=slots, context=longest_exchange(task, examples))
+        room = longest_exchange(task, examples)
+        runtime = open_runtime(source, self.runtime, threads=context.threads, slots=slots, context=room)
         label = f"evaluate on {self.split}"
         try:
             with context.progress.bar(label, len(examples)) as advance:

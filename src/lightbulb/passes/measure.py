@@ -14,7 +14,8 @@ from lightbulb.energy.protocol import Subject, Trials, measure_answers, summaris
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.evaluate import ask, longest_exchange
-from lightbulb.runtimes.llamacpp import LlamaCpp
+from lightbulb.runtimes import GgufRuntime, open_gguf
+from lightbulb.runtimes.base import Runtime
 from lightbulb.store import write_json
 from lightbulb.tasks.task import Task
 
@@ -30,11 +31,14 @@ class Measure(Pass):
 
     trials: int = Field(default=5, ge=2)
     threads: int = Field(default=1, ge=1)
+    runtime: GgufRuntime = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         files = {"student": source, **context.inputs}
         longest = longest_exchange(context.task, context.task.test)
-        runtimes = {role: LlamaCpp(a.gguf, threads=self.threads, context=longest) for role, a in files.items()}
+        runtimes = {
+            role: open_gguf(a.gguf, self.runtime, threads=self.threads, context=longest) for role, a in files.items()
+        }
         subjects = [subject(role, runtime, context.task, context.seed) for role, runtime in runtimes.items()]
         with context.progress.bar("measure", self.trials * len(subjects)) as advance:
             meter = Meter()
@@ -52,7 +56,7 @@ def per_trial(trials: Trials) -> dict[str, list[float] | None]:
     return {"cpu_seconds": trials.cpu_seconds, "joules": joules if len(joules) == len(trials.joules) else None}
 
 
-def subject(role: str, runtime: LlamaCpp, task: Task, seed: int) -> Subject:
+def subject(role: str, runtime: Runtime, task: Task, seed: int) -> Subject:
     """The same seeded sample of test prompts for every file; for kind "text", documents to read."""
     examples = random.Random(seed).sample(task.test, min(PROMPTS, len(task.test)))
     if task.kind == "text":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -14,10 +14,14 @@ from lightbulb.models.form import render, turns_of
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.evaluate import longest_exchange
-from lightbulb.runtimes.llamacpp import LlamaCpp
+from lightbulb.runtimes import GgufRuntime, open_gguf
 from lightbulb.tasks.task import Example, Task
 
-# Beyond these the export is broken, not merely rounded: llama.cpp's int8 activations move few answers, and by little
+if TYPE_CHECKING:
+    from lightbulb.runtimes.filament import Filament
+    from lightbulb.runtimes.llamacpp import LlamaCpp
+
+# Beyond these the export is broken, not merely rounded: int8 activations move few answers, and by little
 LEAST_AGREEMENT = 0.9
 MOST_DIFFERENCE = 0.25  # nats, on average
 
@@ -35,11 +39,13 @@ class Verify(Pass):
     uses: ClassVar[tuple[str, ...]] = ("model",)
 
     prompts: int = Field(default=64, ge=1)
+    runtime: GgufRuntime = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         examples = (context.task.validation or context.task.train)[: self.prompts]
         trained = Trained(context.inputs["model"], context.task)
-        shipped = LlamaCpp(source.gguf, threads=context.threads, context=longest_exchange(context.task, examples))
+        room = longest_exchange(context.task, examples)
+        shipped = open_gguf(source.gguf, self.runtime, threads=context.threads, context=room)
         rows = []
         with context.progress.bar("verify", len(examples)) as advance:
             for done, example in enumerate(examples, 1):
@@ -73,7 +79,9 @@ class Trained:
         return best, log_probs[best].item()
 
 
-def compare(trained: Trained, shipped: LlamaCpp, task: Task, example: Example, turn: int) -> dict[str, float]:
+def compare(
+    trained: Trained, shipped: LlamaCpp | Filament, task: Task, example: Example, turn: int
+) -> dict[str, float]:
     """One prompt in both. In a generated answer the likeliest token is asked for after `turn` of the reference's tokens
     (modulo their number), so that all places of an answer are seen, not only its start."""
     if task.kind == "text":

@@ -17,6 +17,7 @@ from lightbulb.passes.evaluate import predictions_of, retention_of, right_of
 from lightbulb.recipe import Execution, Recipe
 from lightbulb.report.judge import best_rival, break_even, refusal, saving, stand_ins, verdict
 from lightbulb.report.record import Candidate, Counts, Difference, LedgerRow, Making, Quantity, Ratio, Result, Scored
+from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime
 from lightbulb.search.steps import STOCK, depth
 from lightbulb.store import read_json
 from lightbulb.tasks.metrics import higher_is_better
@@ -41,8 +42,11 @@ def assemble(
 ) -> Result:
     made, task, run = execution.made, execution.run.task, execution.run
     gguf = f"{choice.student}-gguf"
-    teacher, *baselines = [scored(made, f"teacher-{q}", f"adapted teacher, {q}, llama.cpp") for q in STOCK]
-    student = scored(made, gguf, f"student, {depth(choice.layers)}, {choice.grid}")
+    teacher, *baselines = [
+        scored(made, f"teacher-{q}", f"adapted teacher, {q}, {RUNTIME_TITLES[goal.runtime]}", goal.runtime)
+        for q in STOCK
+    ]
+    student = scored(made, gguf, f"student, {depth(choice.layers)}, {choice.grid}", goal.runtime)
     rivals = stand_ins(teacher, baselines, goal.keep, task.metric)
     refused = refusal(student, rivals, lambda rival: saving(ratios(made, rival, student)))
     rival = refused[0] if refused else best_rival(teacher, baselines, task.metric)
@@ -79,11 +83,11 @@ def assemble(
             Candidate(name=t.name, layers=t.layers, score=t.score, seconds=t.seconds, chosen=t.chosen, why=t.why)
             for t in choice.tried
         ],
-        verify=verification(made["verify"]),
+        verify=verification(made["verify"], goal.runtime),
         counts=counts(task, made, gguf),
         examples=differences(task, made, gguf),
         findings=[*task.findings, *unanswered(task, made[f"{gguf}-test"])],
-        use=[f'lightbulb ask {answering(run.folder, rival if refused else None)} "{example_prompt(task)}"'],
+        use=[asking(answering(run.folder, rival if refused else None), example_prompt(task), goal.runtime)],
         versions=versions,
         machine=machine,
         command=command,
@@ -101,8 +105,8 @@ def making(spent: Cost, goal: Goal) -> Making:
     return Making(joules=spent.joules, cpu_seconds=spent.cpu_seconds, seconds=spent.seconds, grams_co2e=grams)
 
 
-def verification(verify: Artifact) -> dict[str, Figure]:
-    method = "exported file in llama.cpp against the trained model in float32"
+def verification(verify: Artifact, runtime: GgufRuntime) -> dict[str, Figure]:
+    method = f"exported file in {RUNTIME_TITLES[runtime]} against the trained model in float32"
     units = {"prompts": "prompts", "mean_log_prob_difference": "nats", "max_log_prob_difference": "nats"}
     return {
         name: Figure(value=value, unit=units.get(name, "share"), method=method)
@@ -111,7 +115,7 @@ def verification(verify: Artifact) -> dict[str, Figure]:
     }
 
 
-def scored(made: dict[str, Artifact], label: str, name: str) -> Scored:
+def scored(made: dict[str, Artifact], label: str, name: str, runtime: GgufRuntime) -> Scored:
     role = "student" if label not in {f"teacher-{q}" for q in STOCK} else label
     costs = {k: Figure(**v) for k, v in made["costs"].facts[role].items()}
     test = made[f"{label}-test"].facts
@@ -124,7 +128,7 @@ def scored(made: dict[str, Artifact], label: str, name: str) -> Scored:
     score = Figure(**test["score"])
     file = made[label].gguf
     path = str(file.relative_to(file.parents[2]))  # steps/LABEL-KEY/model.gguf
-    return Scored(name=name, runtime="llamacpp", path=path, score=score, bytes=made[label].bytes).model_copy(
+    return Scored(name=name, runtime=runtime, path=path, score=score, bytes=made[label].bytes).model_copy(
         update=costs | per_answer
     )
 
@@ -168,6 +172,10 @@ def paired(trials: list[tuple[float, float]], method: str) -> Figure:
 def answering(folder: Path, stock: Scored | None) -> str:
     """What `lightbulb ask` is given: the run folder, or the stock file that is used instead; quoted for a shell."""
     return shlex.quote(str(folder / stock.path if stock and stock.path else folder))
+
+
+def asking(model: str, prompt: str, runtime: GgufRuntime) -> str:
+    return f'lightbulb ask {model} "{prompt}"' + ("" if runtime == "llamacpp" else f" --runtime {runtime}")
 
 
 def ledger_row(execution: Execution, artifact: Artifact) -> LedgerRow:

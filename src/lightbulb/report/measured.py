@@ -9,6 +9,7 @@ from rich.text import Text
 from lightbulb.figures import Figure
 from lightbulb.report import units
 from lightbulb.report.measured_record import Measured
+from lightbulb.roofline import Roofline
 
 COSTS = {"joules": "joules", "net_joules": "joules less idling", "cpu_seconds": "CPU time", "seconds": "wall time"}
 UNITS = {"prompt_token": "prompt token", "output_token": "output token", "answer": "answer"}
@@ -84,4 +85,14 @@ def _about(measured: Measured) -> list[str]:
         f"{machine.family or 'of a family that has no row'}; others kept {units.text(machine.others_threads)} busy, "
         f"{units.text(units.percent(machine.stolen_share))} of its time was stolen by its host",
         f"joules: {measured.joules_per_answer.method or 'not measured'}",
+        *(reached(m.roofline) for m in (measured, measured.against) if m is not None and m.roofline is not None),
     ]
+
+
+def reached(roofline: Roofline) -> str:
+    """How near decoding comes to what the processor can do."""
+    return (
+        f"decoding reaches {units.text(units.percent(roofline.share))} of the roofline, bound by {roofline.bound_by}: "
+        f"{units.text(roofline.bytes)} and {units.text(roofline.operations)} a token; {roofline.place} gives "
+        f"{units.text(roofline.read_speed)}, the cores {units.text(roofline.int8_speed)}"
+    )

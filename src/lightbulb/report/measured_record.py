@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from lightbulb.figures import Figure
+from lightbulb.roofline import Roofline
 
 RuntimeName = Literal["llamacpp", "filament", "torch", "endpoint"]
 
@@ -43,8 +44,9 @@ class Measured(BaseModel):
     tokens cut from spoken commands, each answered with `output_tokens` tokens; with a task both are null, and answers
     are as long as the model makes them. batch: prompts side by side. seconds_to_first_token: of an answer with one
     token; as streamed, for an endpoint. peak_bytes: memory of this process above what it was before loading. date: the
-    day, ISO 8601. notes: what a reader must know. against: the other model, measured interleaved with this one. ratios:
-    this one / the other by name of the cost, paired; those whose interval includes 1 are in `within_noise`.
+    day, ISO 8601. notes: what a reader must know. roofline: of decoding, where the runtime counts what it does.
+    against: the other model, measured interleaved with this one. ratios: this one / the other by name of the cost,
+    paired; those whose interval includes 1 are in `within_noise`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,6 +81,7 @@ class Measured(BaseModel):
     date: str
     lightbulb: str
     notes: list[str] = []
+    roofline: Roofline | None = None
     against: Measured | None = None
     ratios: dict[str, Figure] | None = None
     within_noise: list[str] | None = None

@@ -34,6 +34,7 @@ _LADDERS: dict[str, tuple[tuple[float, str], ...]] = {
     "B": ((1, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")),
     "g": ((1e-6, "µg"), (1e-3, "mg"), (1, "g"), (1e3, "kg"), (1e6, "t"), (1e9, "kt"), (1e12, "Mt")),
     "kWh": ((1e-6, "mWh"), (1e-3, "Wh"), (1, "kWh"), (1e3, "MWh"), (1e6, "GWh"), (1e9, "TWh")),
+    "operations": ((1, "operations"), (1e6, "million operations"), (1e9, "billion operations")),
     "answers": ((1, "answers"), (1e6, "million answers"), (1e9, "billion answers"), (1e12, "trillion answers")),
 }
 _LADDERS["g CO2e"] = tuple((factor, f"{symbol} CO2e") for factor, symbol in _LADDERS["g"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 GgufRuntime = Literal["llamacpp", "filament"]
+RUNTIME_TITLES: dict[GgufRuntime, str] = {"llamacpp": "llama.cpp", "filament": "filament"}
 LocalRuntime = Literal["llamacpp", "filament", "torch"]  # what runs a model on this machine
 
 if TYPE_CHECKING:
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from lightbulb.runtimes.llamacpp import LlamaCpp
 
 
-def open_runtime(artifact: Artifact, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
-    """llama.cpp for a GGUF, transformers for a model folder. `context`: tokens of the longest prompt with its
+def open_runtime(
+    artifact: Artifact, runtime: GgufRuntime, *, threads: int = 2, slots: int = 1, context: int = 1024
+) -> Runtime:
+    """`runtime` for a GGUF, transformers for a model folder. `context`: tokens of the longest prompt with its
     answer."""
     if artifact.kind == "gguf":
-        return open_gguf(artifact.gguf, threads=threads, slots=slots, context=context)
+        return open_gguf(artifact.gguf, runtime, threads=threads, slots=slots, context=context)
     from lightbulb.runtimes.torch import Torch
 
     return Torch(artifact)
@@ -29,11 +32,11 @@ def open_runtime(artifact: Artifact, *, threads: int = 2, slots: int = 1, contex
 def open_gguf(
     path: Path, runtime: GgufRuntime = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024
 ) -> LlamaCpp | Filament:
-    """A GGUF file in one of the runtimes that take it. `slots`: prompts side by side, in llama.cpp."""
+    """A GGUF file in one of the runtimes that take it. `slots`: prompts side by side."""
     if runtime == "filament":
         from lightbulb.runtimes.filament import Filament
 
-        return Filament(path, threads=threads, context=context)
+        return Filament(path, threads=threads, slots=slots, context=context)
     from lightbulb.runtimes.llamacpp import LlamaCpp
 
     return LlamaCpp(path, threads=threads, slots=slots, context=context)

@@ -10,7 +10,8 @@ from typing import ClassVar, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Texts in the order of the prompts, and what they took together: tokens read (prefill) and written (decode)."""
+    """Texts in the order of the prompts; tokens of all prompts (some may be read once for several), and tokens
+    written."""
 
     texts: list[str]
     prompt_tokens: int

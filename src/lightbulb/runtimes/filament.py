@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,26 +17,32 @@ from lightbulb.formats.gguf_tokenizer import tokenizer_from_gguf
 from lightbulb.runtimes.base import Answers, TextScore
 
 if TYPE_CHECKING:
+    from lightbulb_filament import Prefix
     from tokenizers import Tokenizer
+
+    from lightbulb.runtimes.grammar import Grammars
+
+SHARED = 8  # tokens that prompts must have in common to be worth remembering
 
 
 class Filament:
-    """A GGUF file loaded into filament. One prompt is worked on at a time.
+    """A GGUF file loaded into filament.
 
-    context: tokens of one prompt with its answer; a longer prompt loses its beginning. Nothing is cached from one
-    prompt to the next.
+    slots: texts written side by side; answers do not depend on it. context: tokens of one prompt with its answer; a
+    longer prompt loses its beginning. The prompts of one call share the reading of what they all begin with; nothing is
+    kept from one call to the next.
     """
 
     name: ClassVar[str] = "filament"
 
-    def __init__(self, path: Path, *, threads: int = 2, context: int = 1024):
+    def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
         try:
             import lightbulb_filament
         except ImportError as e:
             raise UserError(
                 "filament is not installed", where="--runtime filament", mend="make filament, or --runtime llamacpp"
             ) from e
-        self.path, self.context = path, context
+        self.path, self.slots, self.context = path, slots, context
         self.info = read_gguf(path)
         try:
             self._model = lightbulb_filament.Model(path, threads=threads)
@@ -49,18 +56,67 @@ class Filament:
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         tokens = [[i] for i in answer_tokens(self.info, answers, self.path)]
         read = [self._prompt(prompt, 1) for prompt in prompts]
-        texts = [answers[self._model.choose(ids, tokens)] for ids in read]
+        prefix = self._shared(read)
+        texts = [answers[self._model.choose(ids, tokens, prefix=prefix)] for ids in read]
         return Answers(texts, sum(map(len, read)), len(texts))
 
-    def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
+    def generate(
+        self, prompts: Sequence[str], max_tokens: int, *, schema: str | None = None, stop: Sequence[str] = ()
+    ) -> Answers:
+        """schema: a JSON Schema that answers follow. stop: strings before which they end."""
         read = [self._prompt(prompt, max_tokens) for prompt in prompts]
-        written = [self._model.generate(ids, max_tokens) for ids in read]
-        texts = [self._tokenizer.decode(ids) for ids in written]
-        return Answers(texts, sum(map(len, read)), sum(map(len, written)))
+        prefix = self._shared(read)
+        if schema is None and not stop:
+            written = self._model.generate_batch(read, max_tokens, streams=self.slots, prefix=prefix)
+            said = [(self._tokenizer.decode(ids), len(ids)) for ids in written]
+        else:
+            matchers = [None if schema is None else self._grammars.matcher("json-schema", schema) for _ in read]
+            streams = [
+                self._model.stream(ids, max_tokens, prefix=prefix, constraint=m)
+                for ids, m in zip(read, matchers, strict=True)
+            ]
+            said = [self._until(tokens, stop) for tokens in streams]
+        return Answers([text for text, _ in said], sum(map(len, read)), sum(count for _, count in said))
+
+    def _until(self, tokens: Iterator[int], stop: Sequence[str]) -> tuple[str, int]:
+        """The text up to the first of the strings, and how many tokens were written for it."""
+        from tokenizers.decoders import DecodeStream
+
+        decoder, text, count = DecodeStream(skip_special_tokens=True), "", 0
+        for token in tokens:
+            count += 1
+            text += decoder.step(self._tokenizer, token) or ""
+            if found := [at for s in stop if (at := text.find(s)) >= 0]:
+                return text[: min(found)], count
+        return text, count
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        from lightbulb.runtimes.grammar import Grammars
+
+        end = next(e for e in (self._model.metadata(f"tokenizer.ggml.{r}_token_id") for r in ("eos", "eot")) if e)
+        return Grammars(self._tokenizer, self._model.vocabulary, end)
 
     def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
-        written = [self._model.generate(prompt, tokens, stop=[]) for prompt in prompts]
+        written = self._model.generate_batch(prompts, tokens, streams=self.slots, stop=[])
         return Answers([self._tokenizer.decode(w) for w in written], sum(map(len, prompts)), sum(map(len, written)))
+
+    def _shared(self, prompts: Sequence[list[int]]) -> Prefix | None:
+        """What several prompts begin with, read once."""
+        common = os.path.commonprefix(list(prompts)) if len(prompts) > 1 else []
+        return self._model.remember(common) if len(common) >= SHARED else None
+
+    def likeliest(self, prompt: list[int], among: Sequence[int] | None, asked: int) -> tuple[int, float]:
+        """(the likeliest next token, among the given ones if any; the log-probability of the token `asked`)."""
+        if among:
+            best = among[self._model.choose(prompt, [[i] for i in among])]
+        else:
+            best = self._model.generate(prompt, 1, stop=[])[0]
+        return best, self._model.score(prompt, [[asked]])[0]
+
+    def cost(self, context: int) -> tuple[int, int]:
+        """(bytes read, operations) of writing one token after `context` others."""
+        return self._model.cost(context)
 
     @property
     def context_length(self) -> int:

@@ -81,8 +81,16 @@ class LlamaCpp:
         ids = answer_tokens(self.info, answers, self.path)
         return self._all(prompts, {"max_tokens": 1, "logit_bias": [[i, FORCE] for i in ids]})
 
-    def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
-        return self._all(prompts, {"max_tokens": max_tokens})
+    def generate(
+        self, prompts: Sequence[str], max_tokens: int, *, schema: str | None = None, stop: Sequence[str] = ()
+    ) -> Answers:
+        """schema: a JSON Schema that answers follow. stop: strings before which they end."""
+        request: dict[str, Any] = {"max_tokens": max_tokens}
+        if schema is not None:
+            request["json_schema"] = json.loads(schema)
+        if stop:
+            request["stop"] = list(stop)
+        return self._all(prompts, request)
 
     def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
         written = self._all([list(p) for p in prompts], {"max_tokens": tokens, "ignore_eos": True})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from lightbulb.artifact import Artifact
 from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
+from lightbulb.goal import Goal
 from lightbulb.recipe import Execution
 from lightbulb.search.plan import PROBE_SHARE, RUNG, Plan, Precision
 from lightbulb.search.steps import Method, depth, quantized, trained
@@ -57,13 +58,13 @@ class Chooser:
         self,
         execution: Execution,
         plan: Plan,
-        keep: float,
+        goal: Goal,
         metric: str,
         student_seconds: Callable[[int], float],
         time_allows: Callable[[str, float], bool],
         say: Callable[[str], None],
     ):
-        self.execution, self.plan, self.keep = execution, plan, keep
+        self.execution, self.plan, self.goal = execution, plan, goal
         self.student_seconds, self.time_allows, self.say = student_seconds, time_allows, say
         self.sign = 1 if higher_is_better(metric) else -1
         self.tried: list[Tried] = []
@@ -120,7 +121,7 @@ class Chooser:
         full = self.execution.perform(*trained(layers, method, self.plan.distill_epochs, self.plan, label))
         self._try(f"{depth(layers)}, {method}", layers, label, full, "trained in full")
         for grid in self.plan.grids:
-            student, steps = quantized(label, method, grid, self.plan)
+            student, steps = quantized(label, method, grid, self.plan, self.goal.runtime)
             score = self._score(evaluation := self.execution.perform(*steps))
             tried = self._try(f"{depth(layers)}, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
             self.finished.append((self.sign * (score.value or 0), Choice(student, layers, method, grid), tried))
@@ -144,7 +145,7 @@ class Chooser:
     def _floor(self, teacher: Figure) -> float:
         """The worst score that still keeps the asked share of the teacher's."""
         value = teacher.value or 0.0
-        return value * self.keep if self.sign > 0 else value / self.keep
+        return value * self.goal.keep if self.sign > 0 else value / self.goal.keep
 
     def _margin(self, score: Figure) -> float:
         """Half a standard error: validation is a sample, and the best of several tries flatters itself."""

@@ -45,13 +45,13 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
     plan = plan_of(None, shape, work, goal)
     bold = plan.ladder[0]
     label = f"student-{bold}-distill"
-    student, exported = quantized(label, "distill", plan.grids[0], plan)
+    student, exported = quantized(label, "distill", plan.grids[0], plan, goal.runtime)
     steps = [
         *teacher_steps(plan),
         *trained(bold, "distill", plan.distill_epochs, plan, label),
         *exported,
-        *cost_steps(student, measure_trials(goal.max_seconds)),
-        *test_steps(student, None),
+        *cost_steps(student, measure_trials(goal.max_seconds), goal.runtime),
+        *test_steps(student, None, goal.runtime),
     ]
     recipe = Recipe(model=typed(source), task=task.source or task.name, seed=goal.seed, step=tuple(steps))
     seconds = predicted_seconds(shape, work, plan, goal)

