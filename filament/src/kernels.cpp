@@ -81,11 +81,6 @@ template <class C, int part> I32 joined(const I32* sums) {
     else return add(down<C::bits * part>(sums[part]), joined<C, part - 1>(sums));
 }
 
-#ifndef FILAMENT_AHEAD
-#define FILAMENT_AHEAD 0
-#endif
-constexpr size_t kAhead = FILAMENT_AHEAD;
-
 // One tile of whole numbers with N tokens from `first` on.
 template <Layout layout, size_t N>
 void multiply_tile(const Matrix& m, const Activations& a, size_t tile, size_t first, F32 (&out)[N]) {
@@ -105,7 +100,7 @@ void multiply_tile(const Matrix& m, const Activations& a, size_t tile, size_t fi
             for (size_t w = 1; w < ways; ++w) sums[t][w] = set_i(0);
         }
         for (size_t c = 0; c < chunks; ++c, codes += 64) {
-            if constexpr (N <= 2 && kAhead > 0) __builtin_prefetch(codes + kAhead, 0, 2);
+            if constexpr (N <= 2) __builtin_prefetch(codes + m.ahead, 0, 2);  // into the second cache
             multiply_chunk<C, split>(load_bytes(codes), x, b * block + 4 * c, step, sums);
         }
         F32 scales = set(1), mins = set(0);

@@ -37,6 +37,7 @@ struct Matrix {
     const uint16_t* scales = nullptr;  // [tile][block][16], halves
     const uint16_t* mins = nullptr;    // likewise
     float multiplier = 1;              // of every product
+    size_t ahead = 0;                  // codes so many bytes further on are fetched meanwhile
 
     size_t tiles() const { return (rows + kTile - 1) / kTile; }
     size_t blocks() const { return columns / block; }
