@@ -5,8 +5,9 @@ both.
 
 Perplexity: pieces of the text, read from their first token on; the ratio filament / llama.cpp with a 95% bootstrap
 interval over pieces. Greedy text: the same beginnings continued by both; at the first token that differs both
-candidates' log-odds are asked of both runtimes. A difference is explained when the odds are nearer to even than what
-the runtimes' roundings move them: each rounds activations, keys and values in its own way.
+candidates' log-odds are asked of both runtimes, and of the same weights in float32 (torch): both round activations to
+int8, filament also keys and values, so a difference is explained when the exact odds lie no farther from even than what
+roundings move them.
 """
 
 from __future__ import annotations
@@ -35,17 +36,14 @@ BEGINNING, WRITTEN = 32, 64  # tokens of a greedy text
 
 @dataclass(frozen=True)
 class Fork:
-    """Where two greedy texts part. odds: log-odds of filament's token against llama.cpp's, in each (nats)."""
+    """Where two greedy texts part. odds: log-odds of filament's token against llama.cpp's in filament, in llama.cpp and
+    in float32 (nats)."""
 
     text: int
     after: int
     ours: str
     theirs: str
-    odds: tuple[float, float]
-
-    @property
-    def moved(self) -> float:
-        return abs(self.odds[0] - self.odds[1])
+    odds: tuple[float, float, float]
 
 
 def main() -> int:
@@ -64,7 +62,8 @@ def main() -> int:
             room = BYTES + WRITTEN
             ours = Filament(path, threads=asked.threads, context=room)
             theirs = LlamaCpp(path, threads=asked.threads, context=room)
-            parts += [perplexities(name, ours, theirs, pieces), forks(name, ours, theirs, pieces)]
+            exact = Exact(path, Path(folder) / f"{path.stem}-model")
+            parts += [perplexities(name, ours, theirs, pieces), forks(name, ours, theirs, exact, pieces)]
             print("\n".join(parts[-2:]), file=sys.stderr, flush=True)
             ours.close(), theirs.close()
     print(text := "\n\n".join(parts))
@@ -78,6 +77,24 @@ def cut(text: str, count: int) -> list[str]:
     paragraphs = [p.strip() for p in text.split("\n") if len(p) > 200]
     starts = np.linspace(0, len(paragraphs) - 12, count).astype(int)
     return [" ".join(paragraphs[s : s + 12]).encode()[:BYTES].decode(errors="ignore") for s in starts]
+
+
+class Exact:
+    """The weights of a GGUF file, computed with in float32."""
+
+    def __init__(self, gguf: Path, folder: Path):
+        from lightbulb.models.loading import import_model, load_model
+        from lightbulb.models.resolve import resolve
+
+        import_model(resolve(str(gguf)), folder)
+        self.model = load_model(folder).eval()
+
+    def odds(self, prompt: list[int], token: int, other: int) -> float:
+        import torch
+
+        with torch.no_grad():
+            logits = self.model(torch.tensor([prompt])).logits[0, -1].float()
+        return float(logits[token] - logits[other])
 
 
 def perplexities(name: str, ours: Filament, theirs: LlamaCpp, pieces: list[str]) -> str:
@@ -95,23 +112,23 @@ def perplexities(name: str, ours: Filament, theirs: LlamaCpp, pieces: list[str])
     )
 
 
-def forks(name: str, ours: Filament, theirs: LlamaCpp, pieces: list[str]) -> str:
-    found = [f for n, p in enumerate(pieces) if (f := fork(n, ours, theirs, ours.tokenize(p)[:BEGINNING]))]
+def forks(name: str, ours: Filament, theirs: LlamaCpp, exact: Exact, pieces: list[str]) -> str:
+    found = [f for n, p in enumerate(pieces) if (f := fork(n, ours, theirs, exact, ours.tokenize(p)[:BEGINNING]))]
     lines = [
         f"{name}: {len(pieces) - len(found)} of {len(pieces)} greedy texts of {WRITTEN} tokens are the same. Where the "
         "others part, log-odds of filament's token against llama.cpp's (nats):",
         "",
-        "| text | after tokens | filament | llama.cpp | odds in filament | odds in llama.cpp |",
-        "|--:|--:|---|---|--:|--:|",
+        "| text | after tokens | filament | llama.cpp | odds in filament | in llama.cpp | in float32 |",
+        "|--:|--:|---|---|--:|--:|--:|",
         *(
-            f"| {f.text} | {f.after} | `{f.ours!r}` | `{f.theirs!r}` | {f.odds[0]:+.3f} | {f.odds[1]:+.3f} |"
+            f"| {f.text} | {f.after} | `{f.ours!r}` | `{f.theirs!r}` | {' | '.join(f'{odds:+.3f}' for odds in f.odds)} |"
             for f in found
         ),
     ]
     return "\n".join(lines)
 
 
-def fork(number: int, ours: Filament, theirs: LlamaCpp, ids: list[int]) -> Fork | None:
+def fork(number: int, ours: Filament, theirs: LlamaCpp, exact: Exact, ids: list[int]) -> Fork | None:
     written = ours._model.generate(ids, WRITTEN, stop=[])
     for n, token in enumerate(written):
         prefix = ids + written[:n]
@@ -120,7 +137,8 @@ def fork(number: int, ours: Filament, theirs: LlamaCpp, ids: list[int]) -> Fork 
             continue
         a, b = ours._model.score(prefix, [[token], [other]])
         texts = [ours._tokenizer.decode([t]) for t in (token, other)]
-        return Fork(number, n, texts[0], texts[1], (a - b, log_prob - theirs.likeliest(prefix, None, other)[1]))
+        odds = (a - b, log_prob - theirs.likeliest(prefix, None, other)[1], exact.odds(prefix, token, other))
+        return Fork(number, n, texts[0], texts[1], odds)
     return None
 
 

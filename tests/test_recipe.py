@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +117,9 @@ def test_a_step_that_does_not_fit_is_refused(tmp_path, change, says):
     with pytest.raises(RecipeError, match=says):
         for s in recipe.steps:
             s.build()
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")), ids=lambda f: f.stem)
+def test_the_recipes_beside_the_package_can_be_read(file):
+    recipe = Recipe.read(file)
+    assert {"verify", "costs"} <= {s.label for s in recipe.step}

@@ -221,13 +221,14 @@ void Engine::attend(const Member& me, const Layer& layer, std::span<const Row> r
     const Kernels& kernels = model_.kernels();
     Scratch& s = scratch_[me.index];
     const size_t count = last - first, head = whole(model_.head), n = positions_[row] + 1, room = whole(n, kValueBlock);
+    const size_t block = key_block(head), parts = head / block;
     const HeadCache& cache = rows[row].sequence->head(index, first / (layer.heads / layer.kv_heads));
     for (size_t h = 0; h < count; ++h) {
         turn(&q_[row * layer.q.width() + (first + h) * model_.head], s.vectors.data(), row, layer.q_norm);
-        kernels.quantize(s.vectors.data(), head, head, &s.codes[h * head], &s.scales[h], &s.sums[h]);
+        kernels.quantize(s.vectors.data(), head, block, &s.codes[h * head], &s.scales[h * parts], &s.sums[h * parts]);
     }
     const Matrix keys = cache.keys(n);
-    kernels.multiply(keys, {count, head, head, nullptr, s.codes.data(), s.scales.data(), s.sums.data()}, 0, keys.tiles(), s.scores.data(), room, false);
+    kernels.multiply(keys, {count, head, block, nullptr, s.codes.data(), s.scales.data(), s.sums.data()}, 0, keys.tiles(), s.scores.data(), room, false);
 
     const float per_root = 1.0f / std::sqrt(static_cast<float>(model_.head));
     const size_t blocks = room / kValueBlock;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <fstream>
 
+#include "sequence.hpp"
+
 namespace filament {
 namespace {
 
@@ -162,9 +164,12 @@ void Model::pack_all() {
     weights_ = Buffer(weight_bytes);
     std::atomic<size_t> next{0};
     team_->run([&](const Member&) {
+        // A tensor is forgotten when it is packed, and the head, the largest as a rule, comes first: the file and what is
+        // packed are never in memory together.
         for (size_t i; (i = next.fetch_add(1)) < packings_.size();) {
-            pack(packings_[i], weights_.data() + places[i], kernels_.biased);
-            file_->forget(*packings_[i].tensor);  // now: the file and what is packed need not be in memory together
+            Packing& packing = packings_[packings_.size() - 1 - i];
+            pack(packing, weights_.data() + places[packings_.size() - 1 - i], kernels_.biased);
+            file_->forget(*packing.tensor);
         }
     });
     const size_t ahead = fetched_ahead(weight_bytes);
@@ -183,12 +188,13 @@ void Model::embed(size_t token, float* out) const {
 }
 
 Model::Cost Model::cost(size_t context) const {
+    const size_t stored = whole_tiles(head);
     Cost cost{weight_bytes, 2 * logits.matrix.rows * logits.matrix.columns};
     for (const Layer& layer : layers) {
         for (const Linear* l : {&layer.q, &layer.k, &layer.v, &layer.output, &layer.gate, &layer.up, &layer.down}) {
             cost.operations += 2 * l->matrix.rows * l->matrix.columns;
         }
-        cost.bytes += layer.kv_heads * context * (2 * head + sizeof(float) + sizeof(uint16_t));
+        cost.bytes += layer.kv_heads * context * (2 * stored + sizeof(float) + stored / key_block(stored) * sizeof(uint16_t));
         cost.operations += 4 * layer.heads * head * context;
     }
     return cost;

@@ -12,7 +12,7 @@ struct Peak {
 };
 
 // Reading `bytes` again and again, as a token reads weights, and multiplying int8 by int8 with all operands at hand (a
-// multiplication and an addition are two operations). The best of several passes, some tenths of a second in all.
+// multiplication and an addition are two operations). The best of many passes, half a second in all.
 Peak probe(const Kernels& kernels, size_t bytes, size_t threads);
 
 }  // namespace filament

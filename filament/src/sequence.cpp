@@ -1,11 +1,16 @@
 #include "sequence.hpp"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <new>
 
 #include "half.hpp"
 
 namespace filament {
 namespace {
+
+constexpr size_t kMostPositions = size_t{1} << 26;
 
 size_t whole(size_t n, size_t step) {
     return (n + step - 1) / step * step;
@@ -13,21 +18,29 @@ size_t whole(size_t n, size_t step) {
 
 }  // namespace
 
-HeadCache::HeadCache(size_t head, size_t capacity, bool biased)
-    : head_(whole(head, kTile)), capacity_(whole(capacity, kValueBlock)), bias_(biased ? 0x80 : 0),
-      key_scales_(capacity_), value_scales_(capacity_), keys_(capacity_ * head_), values_(capacity_ * head_) {}
+HeadCache::HeadCache(size_t head, size_t capacity, bool biased, uint8_t* place)
+    : head_(whole(head, kTile)), capacity_(whole(capacity, kValueBlock)), blocks_(head_ / key_block(head_)), bias_(biased ? 0x80 : 0),
+      keys_(place), values_(keys_ + capacity_ * head_), value_scales_(reinterpret_cast<float*>(values_ + capacity_ * head_)),
+      key_scales_(reinterpret_cast<uint16_t*>(value_scales_ + capacity_)) {}
+
+size_t HeadCache::bytes(size_t head, size_t capacity) {
+    const size_t wide = whole(head, kTile), blocks = wide / key_block(wide);
+    return whole(capacity, kValueBlock) * (2 * wide + sizeof(float) + blocks * sizeof(uint16_t));  // of 64 bytes, as 32 positions are
+}
 
 void HeadCache::store(const Kernels& kernels, size_t position, const float* key, const float* value) {
     int8_t codes[1024];
-    float scale;
-    int32_t sum;
-    kernels.quantize(key, head_, head_, codes, &scale, &sum);
-    key_scales_[position] = float_to_half(scale);
+    float scales[64];
+    int32_t sums[64];
+    kernels.quantize(key, head_, key_block(head_), codes, scales, sums);
+    for (size_t b = 0; b < blocks_; ++b) {
+        key_scales_[(position / kTile * blocks_ + b) * kTile + position % kTile] = float_to_half(scales[b]);
+    }
     uint8_t* to = &keys_[position / kTile * kTile * head_ + position % kTile * 4];  // [tile][column / 4][position][4]
     for (size_t i = 0; i < head_; i += 4, to += kTile * 4) {
         for (size_t j = 0; j < 4; ++j) to[j] = static_cast<uint8_t>(codes[i + j]) ^ bias_;
     }
-    kernels.quantize(value, head_, head_, codes, &value_scales_[position], &sum);
+    kernels.quantize(value, head_, head_, codes, &value_scales_[position], sums);
     to = &values_[position / 4 * kTile * 4 + position % 4];  // [value / 16][position / 4][value][4]
     for (size_t i = 0; i < head_; i += kTile, to += kTile * capacity_) {
         for (size_t j = 0; j < kTile; ++j) to[4 * j] = static_cast<uint8_t>(codes[i + j]) ^ bias_;
@@ -35,9 +48,9 @@ void HeadCache::store(const Kernels& kernels, size_t position, const float* key,
 }
 
 void HeadCache::copy(const HeadCache& from, size_t positions) {
-    std::copy_n(from.key_scales_.begin(), positions, key_scales_.begin());
-    std::copy_n(from.value_scales_.begin(), positions, value_scales_.begin());
-    std::copy_n(from.keys_.begin(), whole(positions, kTile) * head_, keys_.begin());
+    std::copy_n(from.key_scales_, whole(positions, kTile) * blocks_, key_scales_);
+    std::copy_n(from.value_scales_, positions, value_scales_);
+    std::copy_n(from.keys_, whole(positions, kTile) * head_, keys_);
     for (size_t i = 0; i < head_; i += kTile) {
         std::copy_n(&from.values_[i * from.capacity_], whole(positions, 4) * kTile, &values_[i * capacity_]);
     }
@@ -46,8 +59,8 @@ void HeadCache::copy(const HeadCache& from, size_t positions) {
 Matrix HeadCache::keys(size_t positions) const {
     Matrix m;
     m.layout = Layout::Bytes;
-    m.rows = positions, m.columns = m.block = head_;
-    m.codes = keys_.data(), m.stride = kTile * head_, m.scales = key_scales_.data();
+    m.rows = positions, m.columns = head_, m.block = key_block(head_);
+    m.codes = keys_, m.stride = kTile * head_, m.scales = key_scales_;
     return m;
 }
 
@@ -55,15 +68,29 @@ Matrix HeadCache::values(size_t positions) const {
     Matrix m;
     m.layout = Layout::BytesUnit;
     m.rows = head_, m.columns = whole(positions, kValueBlock), m.block = kValueBlock;
-    m.codes = values_.data(), m.stride = kTile * capacity_;
+    m.codes = values_, m.stride = kTile * capacity_;
     return m;
 }
 
 Sequence::Sequence(const Model& model, size_t capacity) : capacity_(capacity) {
+    const size_t each = HeadCache::bytes(model.head, capacity);
+    size_t heads = 0;
+    for (const Layer& layer : model.layers) heads += layer.kv_heads;
+    if (capacity > kMostPositions || each * heads == 0) throw Error("there is no room for a text of " + std::to_string(capacity) + " tokens");
+    void* mapped = ::mmap(nullptr, each * heads, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapped == MAP_FAILED) throw std::bad_alloc();
+    memory_ = {static_cast<uint8_t*>(mapped), Unmap{each * heads}};
+    uint8_t* place = memory_.get();
     for (const Layer& layer : model.layers) {
         layers_.emplace_back();
-        for (size_t i = 0; i < layer.kv_heads; ++i) layers_.back().emplace_back(model.head, capacity, model.kernels().biased);
+        for (size_t i = 0; i < layer.kv_heads; ++i, place += each) {
+            layers_.back().emplace_back(model.head, capacity, model.kernels().biased, place);
+        }
     }
+}
+
+void Sequence::Unmap::operator()(uint8_t* place) const {
+    ::munmap(place, bytes);
 }
 
 void Sequence::copy(const Sequence& from, size_t n) {

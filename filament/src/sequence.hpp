@@ -1,8 +1,9 @@
-// What a model remembers of one text: keys and values of every layer, as int8 with a scale for each head and position.
+// What a model remembers of one text: keys and values of every layer, as int8. Keys have a scale for each block of a head and
+// position, values one for each head and position.
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
+#include <memory>
 #include <vector>
 
 #include "model.hpp"
@@ -10,29 +11,32 @@
 namespace filament {
 
 constexpr size_t kValueBlock = 32;  // positions that share a scale of the attention weights
+// Columns of a head that share a scale in keys and queries: few, because some columns of keys are much larger than others.
+constexpr size_t key_block(size_t head) { return head % 32 == 0 ? 32 : 16; }
 
 // One head of keys and values. Keys are a matrix whose rows are positions, values one whose columns are.
 class HeadCache {
   public:
-    HeadCache(size_t head, size_t capacity, bool biased);
+    // `place`: zeros, `bytes` of them, on a 64-byte boundary.
+    HeadCache(size_t head, size_t capacity, bool biased, uint8_t* place);
+    static size_t bytes(size_t head, size_t capacity);
 
     // Keys and values are whole tiles of floats, zeros beyond the head.
     void store(const Kernels& kernels, size_t position, const float* key, const float* value);
-
     // Takes over the first positions of another.
     void copy(const HeadCache& from, size_t positions);
 
     Matrix keys(size_t positions) const;
     // Of as many positions as whole blocks hold.
     Matrix values(size_t positions) const;
-    const float* value_scales() const { return value_scales_.data(); }
+    const float* value_scales() const { return value_scales_; }
 
   private:
-    size_t head_, capacity_;
+    size_t head_, capacity_, blocks_;  // blocks: of a key
     uint8_t bias_;
-    std::vector<uint16_t> key_scales_;   // [position]
-    std::vector<float> value_scales_;    // [position]
-    std::vector<uint8_t> keys_, values_;
+    uint8_t *keys_, *values_;
+    float* value_scales_;   // [position]
+    uint16_t* key_scales_;  // [tile of positions][block][position]
 };
 
 class Sequence {
@@ -48,7 +52,13 @@ class Sequence {
     std::vector<int32_t> tokens;  // read so far; cutting it short forgets the rest
 
   private:
+    struct Unmap {
+        size_t bytes;
+        void operator()(uint8_t* place) const;
+    };
+
     size_t capacity_;
+    std::unique_ptr<uint8_t, Unmap> memory_;  // mapped, so that room for tokens that never come takes no memory
     std::vector<std::vector<HeadCache>> layers_;
 };
 

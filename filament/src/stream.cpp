@@ -50,6 +50,7 @@ std::shared_ptr<const Sequence> Runtime::remember(const Ids& tokens) {
 }
 
 std::vector<float> Runtime::logits(const Ids& tokens) {
+    check(tokens);
     Sequence sequence(model, tokens.size());
     return read(sequence, tokens, true);
 }

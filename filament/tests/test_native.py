@@ -97,6 +97,14 @@ def test_greedy_is_the_likeliest_each_time(tmp_path):
     assert model.generate(TOKENS, 0) == []
 
 
+def test_room_for_tokens_that_never_come_takes_no_memory(tmp_path):
+    model = Model(write_model(tmp_path / "m.gguf", Type.Q8_0))
+    first = model.generate(TOKENS, 1, stop=[])
+    assert model.generate(TOKENS, 50_000_000, stop=first) == first  # 27 GB, if it were taken
+    with pytest.raises(lightbulb_filament.FilamentError, match="no room for a text"):
+        model.generate(TOKENS, 1 << 40)
+
+
 def test_sampling(tmp_path):
     model = Model(write_model(tmp_path / "m.gguf", Type.Q8_0))
     greedy = model.generate(TOKENS, 12)
