@@ -121,7 +121,9 @@ def forks(name: str, ours: Filament, theirs: LlamaCpp, exact: Exact, pieces: lis
         "| text | after tokens | filament | llama.cpp | odds in filament | in llama.cpp | in float32 |",
         "|--:|--:|---|---|--:|--:|--:|",
         *(
-            f"| {f.text} | {f.after} | `{f.ours!r}` | `{f.theirs!r}` | {' | '.join(f'{odds:+.3f}' for odds in f.odds)} |"
+            f"| {f.text} | {f.after} | `{f.ours!r}` | `{f.theirs!r}` | "
+            + " | ".join(f"{o:+.3f}" for o in f.odds)
+            + " |"
             for f in found
         ),
     ]

@@ -28,7 +28,7 @@ from filament import version, write_section
 
 SHAPE = Shape(8, 512, 1536, 8192, "Q4_0")
 HEADING = "## Start-up and memory of filament"
-PROMPT = [5, 6, 7, 8]
+PROMPT = list(range(300, 364))
 BARE = "print('0 0')"
 # Each prints: the peak of resident memory above what it was after the import, and the bytes of keys and values in it.
 OURS = """

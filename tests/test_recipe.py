@@ -122,4 +122,4 @@ def test_a_step_that_does_not_fit_is_refused(tmp_path, change, says):
 @pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")), ids=lambda f: f.stem)
 def test_the_recipes_beside_the_package_can_be_read(file):
     recipe = Recipe.read(file)
-    assert {"verify", "costs"} <= {s.label for s in recipe.step}
+    assert {"verify", "costs"} <= {s.label for s in recipe.steps}

@@ -40,12 +40,9 @@ void multiply(const Kernels& kernels, const Member& me, const Input& input, size
 
 }  // namespace
 
-void Input::reserve(size_t tokens, size_t columns) {
-    values_.resize(tokens * whole(columns));
-    for (Quantized& q : quantized_) {
-        q.codes.resize(tokens * whole(columns));
-        q.scales.resize(tokens * whole(columns) / kTile), q.sums.resize(tokens * whole(columns) / kTile);
-    }
+Input::Input(size_t tokens, size_t columns) : values_(tokens * whole(columns)) {
+    const size_t n = tokens * whole(columns);
+    for (Quantized& q : quantized_) q = {Array<int8_t>(n), Array<float>(n / kTile), Array<int32_t>(n / kTile)};
 }
 
 template <class Make>
@@ -75,14 +72,12 @@ Engine::Engine(const Model& model) : model_(model), scratch_(model.team().size()
         queries = std::max(queries, layer.heads * model.head), keys = std::max(keys, layer.kv_heads * model.head);
         hidden = std::max(hidden, layer.feed_forward);
     }
-    x_.resize(kMostRows * whole(model.width));
-    q_.resize(kMostRows * whole(queries)), attended_.resize(kMostRows * whole(queries));
-    k_.resize(kMostRows * whole(keys)), v_.resize(kMostRows * whole(keys));
-    gate_.resize(kMostRows * whole(hidden)), up_.resize(kMostRows * whole(hidden));
-    cosines_.resize(kMostRows * model.head / 2), sines_.resize(kMostRows * model.head / 2);
-    shared_.reserve(kMostRows, model.widest());
+    const auto rows = [](size_t columns) { return Array<float>(kMostRows * whole(columns)); };
+    x_ = rows(model.width), q_ = rows(queries), attended_ = rows(queries), k_ = rows(keys), v_ = rows(keys);
+    gate_ = rows(hidden), up_ = rows(hidden), cosines_ = rows(model.head / 2), sines_ = rows(model.head / 2);
+    shared_ = Input(kMostRows, model.widest());
     for (Scratch& scratch : scratch_) {
-        scratch.input.reserve(1, model.widest());
+        scratch.input = Input(1, model.widest());
         scratch.vectors.resize(2 * whole(model.head));
     }
 }

@@ -6,12 +6,13 @@
 #include <span>
 #include <vector>
 
+#include "memory.hpp"
 #include "model.hpp"
 #include "sequence.hpp"
 
 namespace filament {
 
-constexpr size_t kMostRows = 128;  // tokens of a step: enough to use what is read from memory many times
+constexpr size_t kMostRows = 64;  // tokens of a step: enough to use what is read from memory many times
 
 struct Row {
     Sequence* sequence;
@@ -22,20 +23,21 @@ struct Row {
 // Rows of numbers that matrices read: as floats, and as int8 for each size of block that one of them has.
 class Input {
   public:
-    void reserve(size_t tokens, size_t columns);
+    Input() = default;
+    Input(size_t tokens, size_t columns);
     // Gives row `t` its values: make(out) writes them. Then they are quantized for the matrices of `readers`.
     template <class Make> void fill(const Kernels& kernels, size_t t, size_t columns, std::span<const Linear* const> readers, Make make);
     Activations view(const Matrix& reader, size_t tokens) const;
 
   private:
     struct Quantized {
-        std::vector<int8_t> codes;
-        std::vector<float> scales;
-        std::vector<int32_t> sums;
+        Array<int8_t> codes;
+        Array<float> scales;
+        Array<int32_t> sums;
     };
     static size_t index(size_t block) { return block == 16 ? 0 : block == 32 ? 1 : 2; }
 
-    std::vector<float> values_;  // [token][column], rows of whole tiles
+    Array<float> values_;  // [token][column], rows of whole tiles
     Quantized quantized_[3];
 };
 
@@ -64,8 +66,9 @@ class Engine {
     const Model& model_;
     std::mutex mutex_;
     std::vector<size_t> positions_, wanted_;  // of each row; rows whose logits are wanted
-    std::vector<float> x_, q_, k_, v_, attended_, gate_, up_, logits_;
-    std::vector<float> cosines_, sines_;  // [row][pair]
+    Array<float> x_, q_, k_, v_, attended_, gate_, up_;
+    Array<float> cosines_, sines_;  // [row][pair]
+    std::vector<float> logits_;
     Input shared_;
     struct Scratch {
         Input input;

@@ -1,20 +1,14 @@
 #include "pack.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdlib>
-#include <new>
-#include <utility>
 
 #include "half.hpp"
 
 namespace filament {
 namespace {
-
-constexpr size_t kHugePage = size_t{2} << 20;
 
 struct Scheme {
     Layout layout;
@@ -203,27 +197,6 @@ size_t aligned(size_t bytes) {
 }
 
 }  // namespace
-
-Buffer::Buffer(size_t bytes) : size_(bytes) {
-    if (bytes == 0) return;
-    const size_t whole = (bytes + kHugePage - 1) & ~(kHugePage - 1);
-    void* place = bytes < kHugePage ? std::aligned_alloc(64, aligned(bytes)) : std::aligned_alloc(kHugePage, whole);
-    if (!place) throw std::bad_alloc();
-    if (bytes >= kHugePage) ::madvise(place, whole, MADV_HUGEPAGE);
-    data_ = static_cast<uint8_t*>(place);
-}
-
-Buffer::~Buffer() {
-    std::free(data_);
-}
-
-Buffer::Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-Buffer& Buffer::operator=(Buffer&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-    return *this;
-}
 
 size_t Matrix::tile_bytes() const {
     switch (layout) {

@@ -6,24 +6,9 @@
 
 #include "gguf.hpp"
 #include "kernels.hpp"
+#include "memory.hpp"
 
 namespace filament {
-
-// Bytes on a 64-byte boundary, in large pages where the system has them.
-class Buffer {
-  public:
-    Buffer() = default;
-    explicit Buffer(size_t bytes);
-    ~Buffer();
-    Buffer(Buffer&& other) noexcept;
-    Buffer& operator=(Buffer&& other) noexcept;
-    uint8_t* data() const { return data_; }
-    size_t size() const { return size_; }
-
-  private:
-    uint8_t* data_ = nullptr;
-    size_t size_ = 0;
-};
 
 // Where a packed matrix will lie, and what it was packed from. `first` and `rows` cut a fused tensor.
 struct Packing {

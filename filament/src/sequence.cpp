@@ -1,9 +1,6 @@
 #include "sequence.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <new>
 
 #include "half.hpp"
 
@@ -77,20 +74,14 @@ Sequence::Sequence(const Model& model, size_t capacity) : capacity_(capacity) {
     size_t heads = 0;
     for (const Layer& layer : model.layers) heads += layer.kv_heads;
     if (capacity > kMostPositions || each * heads == 0) throw Error("there is no room for a text of " + std::to_string(capacity) + " tokens");
-    void* mapped = ::mmap(nullptr, each * heads, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapped == MAP_FAILED) throw std::bad_alloc();
-    memory_ = {static_cast<uint8_t*>(mapped), Unmap{each * heads}};
-    uint8_t* place = memory_.get();
+    memory_ = Mapped(each * heads);
+    uint8_t* place = memory_.data();
     for (const Layer& layer : model.layers) {
         layers_.emplace_back();
         for (size_t i = 0; i < layer.kv_heads; ++i, place += each) {
             layers_.back().emplace_back(model.head, capacity, model.kernels().biased, place);
         }
     }
-}
-
-void Sequence::Unmap::operator()(uint8_t* place) const {
-    ::munmap(place, bytes);
 }
 
 void Sequence::copy(const Sequence& from, size_t n) {

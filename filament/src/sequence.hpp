@@ -52,13 +52,8 @@ class Sequence {
     std::vector<int32_t> tokens;  // read so far; cutting it short forgets the rest
 
   private:
-    struct Unmap {
-        size_t bytes;
-        void operator()(uint8_t* place) const;
-    };
-
     size_t capacity_;
-    std::unique_ptr<uint8_t, Unmap> memory_;  // mapped, so that room for tokens that never come takes no memory
+    Mapped memory_;  // so that room for tokens that never come takes nothing
     std::vector<std::vector<HeadCache>> layers_;
 };
 

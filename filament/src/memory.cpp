@@ -1,0 +1,43 @@
+#include "memory.hpp"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <new>
+
+namespace filament {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+size_t whole(size_t n, size_t step) {
+    return (n + step - 1) / step * step;
+}
+
+}  // namespace
+
+Buffer::Buffer(size_t bytes) : size_(bytes) {
+    if (bytes == 0) return;
+    const bool large = bytes >= kHugePage;
+    const size_t step = large ? kHugePage : 64;
+    data_.reset(static_cast<uint8_t*>(std::aligned_alloc(step, whole(bytes, step))));
+    if (!data_) throw std::bad_alloc();
+    if (large) ::madvise(data_.get(), bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // the rest in small pages
+}
+
+void Buffer::Free::operator()(uint8_t* place) const {
+    std::free(place);
+}
+
+Mapped::Mapped(size_t bytes) {
+    if (bytes == 0) return;
+    void* place = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (place == MAP_FAILED) throw std::bad_alloc();
+    data_ = {static_cast<uint8_t*>(place), Unmap{bytes}};
+}
+
+void Mapped::Unmap::operator()(uint8_t* place) const {
+    ::munmap(place, bytes);
+}
+
+}  // namespace filament
