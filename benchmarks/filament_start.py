@@ -37,7 +37,7 @@ START
 m = f.Model(PATH, threads=2)
 m.generate(PROMPT, 1, stop=[])
 PEAK
-n = len(PROMPT) + 1
+n = -(-(len(PROMPT) + 1) // 32) * 32  # positions come in blocks of 32
 print(peak, m.cost(n)[0] - m.weight_bytes)
 """
 THEIRS = """

@@ -255,4 +255,8 @@ void File::forget(const Tensor& tensor) const {
     if (begin < end) ::madvise(const_cast<uint8_t*>(base_) + begin, end - begin, MADV_DONTNEED);
 }
 
+void File::forget() const {
+    ::madvise(const_cast<uint8_t*>(base_), size_, MADV_DONTNEED);
+}
+
 }  // namespace filament

@@ -63,8 +63,9 @@ class File {
     const Tensor& tensor(std::string_view name) const;
     const Tensor* find(std::string_view name) const;
 
-    // Gives pages that were only needed for repacking back to the system.
+    // Gives pages of a tensor, or all, back to the system. They are read again when they are asked for.
     void forget(const Tensor& tensor) const;
+    void forget() const;
 
   private:
     const Value* value(std::string_view key) const;

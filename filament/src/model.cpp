@@ -181,6 +181,7 @@ void Model::pack_all() {
     }
     settle(logits);
     packings_.clear();
+    file_->forget();  // the header, and pages that hold the end of one tensor and the beginning of the next
 }
 
 void Model::embed(size_t token, float* out) const {
