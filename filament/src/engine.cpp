@@ -66,7 +66,7 @@ Activations Input::view(const Matrix& reader, size_t tokens) const {
     return {tokens, whole(reader.columns), reader.block, values_.data(), q.codes.data(), q.scales.data(), q.sums.data()};
 }
 
-Engine::Engine(const Model& model) : model_(model), scratch_(model.team().size()) {
+Engine::Engine(const Model& model) : model_(model), thrift_(model.team().size()), scratch_(model.team().size()) {
     size_t queries = 0, keys = 0, hidden = 0;
     for (const Layer& layer : model.layers) {
         queries = std::max(queries, layer.heads * model.head), keys = std::max(keys, layer.kv_heads * model.head);
@@ -85,8 +85,10 @@ Engine::Engine(const Model& model) : model_(model), scratch_(model.team().size()
 float* Engine::step(std::span<const Row> rows) {
     check(rows);
     start(rows);
-    const bool alone = rows.size() * model_.weight_bytes < kAlone;
-    model_.team().run([&](const Member& me) { run(me, rows); }, alone);
+    const auto work = [&](bool alone) { model_.team().run([&](const Member& me) { run(me, rows); }, alone); };
+    if (model_.team().size() == 1 || rows.size() * model_.weight_bytes < kAlone) work(true);
+    else if (rows.size() == 1) thrift_.run(work);
+    else work(false);
     return logits_.data();
 }
 

@@ -9,6 +9,7 @@
 #include "memory.hpp"
 #include "model.hpp"
 #include "sequence.hpp"
+#include "thrift.hpp"
 
 namespace filament {
 
@@ -65,6 +66,7 @@ class Engine {
 
     const Model& model_;
     std::mutex mutex_;
+    Thrift thrift_;
     std::vector<size_t> positions_, wanted_;  // of each row; rows whose logits are wanted
     Array<float> x_, q_, k_, v_, attended_, gate_, up_;
     Array<float> cosines_, sines_;  // [row][pair]

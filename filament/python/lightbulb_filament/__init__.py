@@ -58,7 +58,8 @@ def probe(bytes: int, threads: int = 2) -> tuple[float, float]:
 class Model:
     """A GGUF file ready to work. Token ids in, token ids out: text is the caller's.
 
-    threads: at most so many, the caller's own among them. kernels: one of `available()`, else the best of them. Calls
+    threads: at most so many, the caller's own among them; a text that is written alone takes one where the others would
+    cost more joules than they save. kernels: one of `available()`, else the best of them. Calls
     from several threads take turns. Raises FilamentError (a ValueError) for a file that cannot be read or run.
     """
 
