@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from conftest import choose_rows, write_rows
-from tiny import tiny_model
 
 from lightbulb.cli import main
 
@@ -309,101 +308,3 @@ def test_bad_questions(tmp_path, capsys):
 def test_a_model_without_a_tokenizer(refused, model, data):
     (model / "tokenizer.json").unlink()
     assert "tokenizer.json" in refused(model, data)
-
-
-@pytest.mark.slow
-def test_a_width_that_fits_no_blocks_is_exported_as_f16(tmp_path, data, monkeypatch):
-    from lightbulb.energy import protocol
-
-    monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
-    model = tiny_model(tmp_path / "narrow", layers=2, width=48)
-    out = tmp_path / "run"
-    assert (
-        main(
-            [
-                "shrink",
-                str(model),
-                "--task",
-                str(data),
-                "--out",
-                str(out),
-                "--max-time",
-                "10m",
-                "--keep",
-                "0.5",
-                "--threads",
-                "1",
-            ]
-        )
-        == 0
-    )
-    result = json.loads((out / "result.json").read_text())
-    assert any(c["chosen"] and c["name"].endswith("f16") for c in result["candidates"])
-    assert (out / result["student"]["path"]).stat().st_size == result["student"]["bytes"]
-
-
-@pytest.mark.slow
-def test_a_task_of_ten_examples(tmp_path, tiny_folder, monkeypatch):
-    """One validation example, one test example."""
-    from lightbulb.energy import protocol
-
-    monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
-    data = write_rows(tmp_path / "task.jsonl", choose_rows(10))
-    out = tmp_path / "run"
-    assert (
-        main(
-            [
-                "shrink",
-                str(tiny_folder),
-                "--task",
-                str(data),
-                "--kind",
-                "choose",
-                "--out",
-                str(out),
-                "--max-time",
-                "10m",
-                "--threads",
-                "1",
-            ]
-        )
-        == 0
-    )
-    result = json.loads((out / "result.json").read_text())
-    assert result["verdict"] in ("kept", "within-noise", "not-kept")
-
-
-@pytest.mark.slow
-def test_long_prompts_and_long_completions(tmp_path, tiny_folder, monkeypatch):
-    """Longer than a training sequence and than the default context."""
-    from lightbulb.energy import protocol
-
-    monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
-    rows = [
-        {"prompt": f"say {i} " + "kitchen lights please " * (150 * (i % 3)), "completion": f"{i} ÄÖÜ ☃ " * (20 + i * 3)}
-        for i in range(16)
-    ]
-    data = write_rows(tmp_path / "task.jsonl", rows)
-    out = tmp_path / "run"
-    assert (
-        main(
-            [
-                "shrink",
-                str(tiny_folder),
-                "--task",
-                str(data),
-                "--kind",
-                "generate",
-                "--metric",
-                "chrf",
-                "--out",
-                str(out),
-                "--max-time",
-                "10m",
-                "--threads",
-                "1",
-            ]
-        )
-        == 0
-    )
-    assert (out / "result.json").exists()

@@ -9,10 +9,6 @@ namespace {
 
 constexpr size_t kAlone = 1u << 20;  // a step that reads fewer bytes of weights, tokens times, is not worth waking anybody
 
-size_t whole(size_t n, size_t step = kTile) {
-    return (n + step - 1) / step * step;
-}
-
 // The products of one input with several matrices, shared out by tiles as if they were one matrix.
 struct Product {
     const Linear* linear;

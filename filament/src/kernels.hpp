@@ -13,6 +13,8 @@ namespace filament {
 
 constexpr size_t kTile = 16;  // rows of a tile
 constexpr size_t kReadOften = 8;  // products of each byte in read_often
+// n, or the next larger multiple of `step`.
+constexpr size_t whole(size_t n, size_t step = kTile) { return (n + step - 1) / step * step; }
 // What the codes of IQ4_NL stand for.
 inline constexpr int8_t kIq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 

@@ -5,16 +5,11 @@
 #include <cstdlib>
 #include <new>
 
+#include "kernels.hpp"
+
 namespace filament {
-namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
-
-size_t whole(size_t n, size_t step) {
-    return (n + step - 1) / step * step;
-}
-
-}  // namespace
 
 Buffer::Buffer(size_t bytes) : size_(bytes) {
     if (bytes == 0) return;

@@ -14,10 +14,6 @@ constexpr int64_t kMost = int64_t{1} << 24;  // of any width or count: far more 
 constexpr size_t kAhead = 16384;  // bytes; see fetched_ahead
 constexpr std::array<const char*, 5> kArchitectures = {"llama", "qwen2", "qwen3", "deci", "openelm"};
 
-size_t whole_tiles(size_t n) {
-    return (n + kTile - 1) / kTile * kTile;
-}
-
 size_t in_range(const std::string& what, int64_t value, int64_t least) {
     if (value < least || value > kMost) throw Error(what + " cannot be " + std::to_string(value));
     return static_cast<size_t>(value);
@@ -138,9 +134,9 @@ Linear Model::cut(const std::string& name, size_t first, size_t rows, size_t col
     const float scale = file_->find(name + ".scale") ? vector(name + ".scale", 1)[0] : 1;
     Linear linear;
     if (file_->find(name + ".bias")) {
-        const auto whole = vector(name + ".bias", weights.rows());
-        linear.bias.assign(whole.begin() + static_cast<std::ptrdiff_t>(first), whole.begin() + static_cast<std::ptrdiff_t>(first + rows));
-        linear.bias.resize(whole_tiles(rows));
+        const auto biases = vector(name + ".bias", weights.rows());
+        linear.bias.assign(biases.begin() + static_cast<std::ptrdiff_t>(first), biases.begin() + static_cast<std::ptrdiff_t>(first + rows));
+        linear.bias.resize(whole(rows));
     }
     packings_.push_back(plan(weights, first, rows, scale));
     linear.matrix = packings_.back().matrix;
@@ -153,7 +149,7 @@ std::vector<float> Model::vector(const std::string& name, size_t n, bool needed)
     const Tensor* tensor = needed ? &file_->tensor(name) : file_->find(name);
     if (!tensor) return {};
     if (tensor->columns() != n || tensor->rows() != 1) throw Error(name + " does not have " + std::to_string(n) + " entries");
-    std::vector<float> values(whole_tiles(n));
+    std::vector<float> values(whole(n));
     read_row(*tensor, 0, values.data());
     return values;
 }
@@ -189,7 +185,7 @@ void Model::embed(size_t token, float* out) const {
 }
 
 Model::Cost Model::cost(size_t context) const {
-    const size_t stored = whole_tiles(head);
+    const size_t stored = whole(head);
     Cost cost{weight_bytes, 2 * logits.matrix.rows * logits.matrix.columns};
     for (const Layer& layer : layers) {
         for (const Linear* l : {&layer.q, &layer.k, &layer.v, &layer.output, &layer.gate, &layer.up, &layer.down}) {
@@ -204,7 +200,7 @@ Model::Cost Model::cost(size_t context) const {
 size_t Model::widest() const {
     size_t most = std::max(width, head);
     for (const Layer& layer : layers) most = std::max({most, layer.heads * head, layer.feed_forward});
-    return whole_tiles(most);
+    return whole(most);
 }
 
 }  // namespace filament

@@ -10,6 +10,8 @@
 namespace filament {
 namespace {
 
+constexpr size_t kLine = 64;  // bytes of a cache line
+
 struct Scheme {
     Layout layout;
     size_t block;  // weights that share a scale
@@ -192,10 +194,6 @@ template <class T> void pack_floats(const Packing& packing, T* to) {
     }
 }
 
-size_t aligned(size_t bytes) {
-    return (bytes + 63) & ~size_t{63};
-}
-
 }  // namespace
 
 size_t Matrix::tile_bytes() const {
@@ -209,9 +207,9 @@ size_t Matrix::tile_bytes() const {
 }
 
 size_t Packing::bytes() const {
-    const size_t codes = aligned(matrix.tiles() * matrix.tile_bytes());
+    const size_t codes = whole(matrix.tiles() * matrix.tile_bytes(), kLine);
     if (is_float(matrix.layout)) return codes;
-    const size_t scales = aligned(matrix.tiles() * matrix.blocks() * kTile * sizeof(uint16_t));
+    const size_t scales = whole(matrix.tiles() * matrix.blocks() * kTile * sizeof(uint16_t), kLine);
     return codes + scales * (matrix.layout == Layout::NibblesMin ? 2 : 1);
 }
 
@@ -233,8 +231,8 @@ void pack(Packing& packing, uint8_t* place, bool biased) {
     m.codes = place;
     if (m.layout == Layout::F32) return pack_floats(packing, reinterpret_cast<uint32_t*>(place));
     if (is_float(m.layout)) return pack_floats(packing, reinterpret_cast<uint16_t*>(place));
-    auto* scales = reinterpret_cast<uint16_t*>(place + aligned(m.tiles() * m.tile_bytes()));
-    const size_t each = aligned(m.tiles() * m.blocks() * kTile * sizeof(uint16_t)) / sizeof(uint16_t);
+    auto* scales = reinterpret_cast<uint16_t*>(place + whole(m.tiles() * m.tile_bytes(), kLine));
+    const size_t each = whole(m.tiles() * m.blocks() * kTile * sizeof(uint16_t), kLine) / sizeof(uint16_t);
     auto* mins = m.layout == Layout::NibblesMin ? scales + each : nullptr;
     m.scales = scales, m.mins = mins;
     pack_codes(packing, place, scales, mins, biased);

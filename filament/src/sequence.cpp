@@ -9,10 +9,6 @@ namespace {
 
 constexpr size_t kMostPositions = size_t{1} << 26;
 
-size_t whole(size_t n, size_t step) {
-    return (n + step - 1) / step * step;
-}
-
 }  // namespace
 
 HeadCache::HeadCache(size_t head, size_t capacity, bool biased, uint8_t* place)

@@ -24,35 +24,37 @@ void Runtime::check(const Ids& tokens) const {
     }
 }
 
-std::vector<float> Runtime::read(Sequence& sequence, std::span<const int32_t> tokens, bool all) {
-    std::vector<float> logits;
-    logits.reserve((all ? tokens.size() : 1) * model.vocabulary);
+template <class Take>
+void Runtime::read(Sequence& sequence, std::span<const int32_t> tokens, Wanted wanted, Take take) {
     for (size_t start = 0; start < tokens.size(); start += kMostRows) {
         const auto part = tokens.subspan(start, std::min(kMostRows, tokens.size() - start));
         std::vector<Row> rows;
         for (size_t i = 0; i < part.size(); ++i) {
-            rows.push_back({&sequence, part[i], all || start + i + 1 == tokens.size()});
+            const bool last = start + i + 1 == tokens.size();
+            rows.push_back({&sequence, part[i], wanted == Wanted::All || (wanted == Wanted::Last && last)});
         }
         const std::scoped_lock turn(engine.mutex());
-        const float* out = engine.step(rows);
+        float* logits = engine.step(rows);
         for (const Row& row : rows) {
-            if (row.wanted) logits.insert(logits.end(), out, out + model.vocabulary), out += engine.logits_stride();
+            if (row.wanted) take(std::span(logits, model.vocabulary)), logits += engine.logits_stride();
         }
     }
-    return logits;
 }
 
 std::shared_ptr<const Sequence> Runtime::remember(const Ids& tokens) {
     check(tokens);
     auto sequence = std::make_shared<Sequence>(model, tokens.size());
-    read(*sequence, tokens, false);
+    read(*sequence, tokens, Wanted::None, [](std::span<float>) {});
     return sequence;
 }
 
 std::vector<float> Runtime::logits(const Ids& tokens) {
     check(tokens);
     Sequence sequence(model, tokens.size());
-    return read(sequence, tokens, true);
+    std::vector<float> all;
+    all.reserve(tokens.size() * model.vocabulary);
+    read(sequence, tokens, Wanted::All, [&](std::span<float> logits) { all.insert(all.end(), logits.begin(), logits.end()); });
+    return all;
 }
 
 std::vector<double> Runtime::score(const Ids& prompt, const std::vector<Ids>& continuations, const Sequence* known) {
@@ -62,20 +64,20 @@ std::vector<double> Runtime::score(const Ids& prompt, const std::vector<Ids>& co
     Sequence sequence(model, prompt.size() + longest);
     const size_t start = shared(prompt, known);
     if (start > 0) sequence.copy(*known, start);
-    std::vector<float> first = read(sequence, std::span(prompt).subspan(start), false);
-    log_softmax(first);
+    std::vector<float> first;
+    read(sequence, std::span(prompt).subspan(start), Wanted::Last, [&](std::span<float> logits) {
+        log_softmax(logits);
+        first.assign(logits.begin(), logits.end());
+    });
     std::vector<double> sums;
     for (const Ids& continuation : continuations) {
         double total = first[static_cast<size_t>(continuation[0])];
-        if (continuation.size() > 1) {
-            auto rest = read(sequence, std::span(continuation).first(continuation.size() - 1), true);
-            for (size_t i = 1; i < continuation.size(); ++i) {
-                const std::span<float> logits(&rest[(i - 1) * model.vocabulary], model.vocabulary);
-                log_softmax(logits);
-                total += logits[static_cast<size_t>(continuation[i])];
-            }
-            sequence.tokens.resize(prompt.size());
-        }
+        size_t next = 1;
+        read(sequence, std::span(continuation).first(continuation.size() - 1), Wanted::All, [&](std::span<float> logits) {
+            log_softmax(logits);
+            total += logits[static_cast<size_t>(continuation[next++])];
+        });
+        sequence.tokens.resize(prompt.size());
         sums.push_back(total);
     }
     return sums;

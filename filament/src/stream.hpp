@@ -30,8 +30,9 @@ class Runtime {
     Engine engine;
 
   private:
-    // Reads `tokens` after what the sequence holds. Logits after the last one, or (all) after each.
-    std::vector<float> read(Sequence& sequence, std::span<const int32_t> tokens, bool all);
+    enum class Wanted { None, Last, All };
+    // Reads `tokens` after what the sequence holds. take(logits) is called after each token, after the last, or never.
+    template <class Take> void read(Sequence& sequence, std::span<const int32_t> tokens, Wanted wanted, Take take);
 };
 
 class Stream {

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 
 from pydantic import BaseModel, ConfigDict
 
-from lightbulb.errors import GoalError, UserError
-from lightbulb.runtimes import GgufRuntime
+from lightbulb.errors import GoalError
+from lightbulb.runtimes import GgufRuntime, check_installed
 
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -38,21 +37,13 @@ class Goal(BaseModel):
                 mend=f"--keep {keep / 100:g}" if 2 <= keep <= 100 else "--keep 0.97",
             )
         check_threads(threads)
-        check_runtime(runtime)
+        check_installed(runtime)
         return Goal(keep=keep, max_seconds=seconds(max_time), seed=seed, threads=threads, zone=zone, runtime=runtime)
 
 
 def check_threads(threads: int) -> None:
     if threads < 1:
         raise GoalError(f"{threads} threads cannot work", where="--threads", mend="--threads 2")
-
-
-def check_runtime(runtime: GgufRuntime) -> None:
-    """Raises UserError now, rather than after an hour, when the runtime is not installed."""
-    if runtime == "filament" and find_spec("lightbulb_filament") is None:
-        raise UserError(
-            "filament is not installed", where="--runtime filament", mend="make filament, or --runtime llamacpp"
-        )
 
 
 def seconds(text: str) -> float:

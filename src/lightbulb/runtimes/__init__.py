@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
+
+from lightbulb.errors import UserError
 
 GgufRuntime = Literal["llamacpp", "filament"]
 RUNTIME_TITLES: dict[GgufRuntime, str] = {"llamacpp": "llama.cpp", "filament": "filament"}
@@ -15,6 +18,14 @@ if TYPE_CHECKING:
     from lightbulb.runtimes.base import Runtime
     from lightbulb.runtimes.filament import Filament
     from lightbulb.runtimes.llamacpp import LlamaCpp
+
+
+def check_installed(runtime: GgufRuntime) -> None:
+    """Raises UserError where `runtime` is not installed: now, rather than after an hour."""
+    if runtime == "filament" and find_spec("lightbulb_filament") is None:
+        raise UserError(
+            "filament is not installed", where="--runtime filament", mend="make filament, or --runtime llamacpp"
+        )
 
 
 def open_runtime(

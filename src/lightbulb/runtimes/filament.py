@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from lightbulb.errors import ModelError, UserError
+from lightbulb.errors import ModelError
 from lightbulb.formats.gguf import answer_tokens, read_fields, read_gguf
 from lightbulb.formats.gguf_tokenizer import tokenizer_from_gguf
+from lightbulb.runtimes import check_installed
 from lightbulb.runtimes.base import Answers, TextScore
 
 if TYPE_CHECKING:
@@ -36,12 +35,9 @@ class Filament:
     name: ClassVar[str] = "filament"
 
     def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
-        try:
-            import lightbulb_filament
-        except ImportError as e:
-            raise UserError(
-                "filament is not installed", where="--runtime filament", mend="make filament, or --runtime llamacpp"
-            ) from e
+        check_installed("filament")
+        import lightbulb_filament
+
         self.path, self.slots, self.context = path, slots, context
         self.info = read_gguf(path)
         try:
@@ -114,10 +110,6 @@ class Filament:
             best = self._model.generate(prompt, 1, stop=[])[0]
         return best, self._model.score(prompt, [[asked]])[0]
 
-    def cost(self, context: int) -> tuple[int, int]:
-        """(bytes read, operations) of writing one token after `context` others."""
-        return self._model.cost(context)
-
     @property
     def context_length(self) -> int:
         return self._model.context
@@ -127,10 +119,7 @@ class Filament:
 
     def _score(self, text: str) -> TextScore:
         ids = self.tokenize(text)
-        logits_TV = self._model.logits(ids[:-1]).astype(np.float64)
-        tops_T = logits_TV.max(-1)
-        totals_T = np.log(np.exp(logits_TV - tops_T[:, None]).sum(-1)) + tops_T
-        nats = float((totals_T - logits_TV[np.arange(len(ids) - 1), ids[1:]]).sum())
+        nats = -self._model.score(ids[:1], [ids[1:]])[0]
         return TextScore(nats, len(ids) - 1, len(text.encode()))
 
     def tokenize(self, text: str) -> list[int]:

@@ -1,0 +1,53 @@
+"""Input that is unusual and not wrong: the whole job works on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import choose_rows, write_rows
+from tiny import tiny_model
+
+from lightbulb.cli import main
+from lightbulb.energy import protocol
+
+pytestmark = pytest.mark.slow
+Shrunk = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def shrunk(tmp_path, monkeypatch) -> Shrunk:
+    """Shrinks a model to rows of a task; returns the result."""
+    monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
+
+    def run(model: Path, rows: list[dict], *more: str) -> dict[str, Any]:
+        data, out = write_rows(tmp_path / "task.jsonl", rows), tmp_path / "run"
+        command = ["shrink", str(model), "--task", str(data), "--out", str(out), "--max-time", "10m", "--threads", "1"]
+        assert main([*command, *more]) == 0
+        return json.loads((out / "result.json").read_text())
+
+    return run
+
+
+def test_a_width_that_fits_no_blocks_is_exported_as_f16(shrunk, tmp_path):
+    result = shrunk(tiny_model(tmp_path / "narrow", layers=2, width=48), choose_rows(60), "--keep", "0.5")
+    assert any(c["chosen"] and c["name"].endswith("f16") for c in result["candidates"])
+    assert (tmp_path / "run" / result["student"]["path"]).stat().st_size == result["student"]["bytes"]
+
+
+def test_a_task_of_ten_examples(shrunk, tiny_folder):
+    """One validation example, one test example."""
+    result = shrunk(tiny_folder, choose_rows(10), "--kind", "choose")
+    assert result["verdict"] in ("kept", "within-noise", "not-kept")
+
+
+def test_long_prompts_and_long_completions(shrunk, tiny_folder):
+    """Longer than a training sequence and than the default context."""
+    rows = [
+        {"prompt": f"say {i} " + "kitchen lights please " * (150 * (i % 3)), "completion": f"{i} ÄÖÜ ☃ " * (20 + i * 3)}
+        for i in range(16)
+    ]
+    assert shrunk(tiny_folder, rows, "--kind", "generate", "--metric", "chrf")["metric"] == "chrf"
