@@ -15,7 +15,8 @@ from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.runtimes.base import Answers, TextScore
 from lightbulb.train.forward import fast_math, placed
 
-BATCH = 256
+BATCH = 256  # texts written side by side
+READ_TOKENS = 2048  # padding included, of prompts read side by side: more only takes memory, and that takes time
 
 
 class Torch:
@@ -32,9 +33,16 @@ class Torch:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.answer_ids: list[int] | None = artifact.facts.get("answer_ids")
 
-    def _batches(self, prompts: Sequence[str]) -> list[list[int]]:
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    def _batches(self, prompts: Sequence[str], tokens: int | None = None) -> list[list[int]]:
+        """Indices by length, at most BATCH together and (padded) at most `tokens` tokens, if more than one."""
+        lengths = [len(ids) for ids in self.tokenizer(list(prompts)).input_ids] if prompts else []
+        batches: list[list[int]] = []
+        for i in sorted(range(len(prompts)), key=lambda i: lengths[i]):
+            full = not batches or len(batches[-1]) == BATCH
+            if full or (tokens is not None and (len(batches[-1]) + 1) * lengths[i] > tokens):
+                batches.append([])
+            batches[-1].append(i)
+        return batches
 
     @torch.no_grad()
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
@@ -42,7 +50,7 @@ class Torch:
             raise ModelError("this model has no answer tokens", where=str(self.path), mend="run the pass `frame` first")
         ids = self._ids_of(answers, self.answer_ids)
         texts, read = [""] * len(prompts), 0
-        for indices in self._batches(prompts):
+        for indices in self._batches(prompts, READ_TOKENS):
             inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True).to(
                 self.model.device
             )
