@@ -90,6 +90,12 @@ class Model:
         """(bytes read, operations) of writing one token after `context` others: weights, keys and values."""
         return self._native.cost(context)
 
+    @property
+    def ends(self) -> list[int]:
+        """The file's own tokens that end a text."""
+        known = (self.metadata(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot"))
+        return [end for end in known if end is not None]
+
     def metadata(self, key: str) -> Any:
         """The value of a key of the file, None where it has none."""
         return self._native.metadata(key)
@@ -153,12 +159,8 @@ class Model:
     ) -> _native.Stream:
         if room < 0:
             raise FilamentError(f"cannot write {room} tokens")
-        ends = self._ends() if stop is None else list(stop)
+        ends = self.ends if stop is None else list(stop)
         return _native.Stream(self._native, list(token_ids), room, temperature, top_p, min_p, seed, ends, prefix)
-
-    def _ends(self) -> list[int]:
-        known = (self.metadata(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot"))
-        return [end for end in known if end is not None]
 
     def logits(self, token_ids: Sequence[int]) -> np.ndarray:
         """float32 [n, vocabulary]: after each token, the scores of what may follow."""

@@ -42,10 +42,7 @@ def assemble(
 ) -> Result:
     made, task, run = execution.made, execution.run.task, execution.run
     gguf = f"{choice.student}-gguf"
-    teacher, *baselines = [
-        scored(made, f"teacher-{q}", f"adapted teacher, {q}, {RUNTIME_TITLES[goal.runtime]}", goal.runtime)
-        for q in STOCK
-    ]
+    teacher, *baselines = stock_files(made, goal.runtime)
     student = scored(made, gguf, f"student, {depth(choice.layers)}, {choice.grid}", goal.runtime)
     rivals = stand_ins(teacher, baselines, goal.keep, task.metric)
     refused = refusal(student, rivals, lambda rival: saving(ratios(made, rival, student)))
@@ -74,15 +71,9 @@ def assemble(
         ratios=[
             r for against in {m.name: m for m in (rival, teacher)}.values() for r in ratios(made, against, student)
         ],
-        recipe=[
-            {"pass": s.pass_, "label": s.label, "parameters": s.parameters, "key": made[s.label].key}
-            for s in recipe.steps
-        ],
+        recipe=performed(recipe, made),
         ledger=[*(ledger_row(execution, a) for a in run.finished_steps()), remainder(outside)],
-        candidates=[
-            Candidate(name=t.name, layers=t.layers, score=t.score, seconds=t.seconds, chosen=t.chosen, why=t.why)
-            for t in choice.tried
-        ],
+        candidates=candidates(choice),
         verify=verification(made["verify"], goal.runtime),
         counts=counts(task, made, gguf),
         examples=differences(task, made, gguf),
@@ -92,6 +83,25 @@ def assemble(
         machine=machine,
         command=command,
     )
+
+
+def stock_files(made: dict[str, Artifact], runtime: GgufRuntime) -> list[Scored]:
+    """The adapted teacher as f16, then as a user would quantize it."""
+    title = RUNTIME_TITLES[runtime]
+    return [scored(made, f"teacher-{q}", f"adapted teacher, {q}, {title}", runtime) for q in STOCK]
+
+
+def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]:
+    return [
+        {"pass": s.pass_, "label": s.label, "parameters": s.parameters, "key": made[s.label].key} for s in recipe.steps
+    ]
+
+
+def candidates(choice: Choice) -> list[Candidate]:
+    return [
+        Candidate(name=t.name, layers=t.layers, score=t.score, seconds=t.seconds, chosen=t.chosen, why=t.why)
+        for t in choice.tried
+    ]
 
 
 def unanswered(task: Task, evaluation: Artifact) -> list[str]:

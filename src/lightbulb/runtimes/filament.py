@@ -90,8 +90,9 @@ class Filament:
     def _grammars(self) -> Grammars:
         from lightbulb.runtimes.grammar import Grammars
 
-        end = next(e for e in (self._model.metadata(f"tokenizer.ggml.{r}_token_id") for r in ("eos", "eot")) if e)
-        return Grammars(self._tokenizer, self._model.vocabulary, end)
+        if not self._model.ends:
+            raise ModelError("this file names no token that ends a text, which a schema needs", where=str(self.path))
+        return Grammars(self._tokenizer, self._model.vocabulary, self._model.ends[0])
 
     def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
         written = self._model.generate_batch(prompts, tokens, streams=self.slots, stop=[])
