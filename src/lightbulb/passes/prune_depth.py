@@ -28,6 +28,7 @@ class PruneDepth(Pass):
     2024), in their old order."""
 
     name: ClassVar[str] = "prune-depth"
+    version: ClassVar[int] = 2
 
     layers: int = Field(ge=1)
 

@@ -25,6 +25,7 @@ class Quantize(Pass):
     """
 
     name: ClassVar[str] = "quantize"
+    version: ClassVar[int] = 2
 
     grid: Grid = "q4_0"
     embedding: Grid = "q8_0"

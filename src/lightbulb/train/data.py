@@ -13,7 +13,7 @@ from lightbulb.models.form import Encoded, encode
 from lightbulb.tasks.task import SplitName, Task
 
 MAX_LENGTH = 1024  # tokens of one training sequence
-MICRO_TOKENS = 8192  # padded tokens that go through the model at once: bounds memory, whatever the batch size
+MICRO_TOKENS = 2048  # padded tokens that go through the model at once: more only takes memory, and that takes time
 BUCKET = 32  # batches are cut from windows of this many batches, sorted by length: little padding, still mixed
 
 
