@@ -29,9 +29,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from shapes import ROOT, SHAPES, make
+from sections import commit, put
+from shapes import SHAPES, make
 
-PAGE = ROOT / "docs" / "benchmarks.md"
 HEADING = "## filament beside llama.cpp"
 WRITTEN = 64  # tokens written in a trial
 READ_ONLY = (32, 128)  # prompts after which nothing is written
@@ -102,7 +102,7 @@ def main() -> int:
     text = render(rows, asked)
     print(text)
     if asked.write:
-        write_section(text)
+        put("filament", text, HEADING)
     return 0
 
 
@@ -180,8 +180,9 @@ def render(rows: list[Row], asked: argparse.Namespace) -> str:
     native = f"; llama-cpp-python {version('llama-cpp-python')}, built here" if "native" in runtimes() else ""
     return "\n".join(
         [
-            f"`python benchmarks/filament.py {shlex.join(sys.argv[1:])}`, {date.today()}, {processor_name()}; kernels "
-            f"{kernels()}; xllamacpp {version('xllamacpp')}{native}. Medians of {asked.trials} trials; "
+            f"`python benchmarks/filament.py {shlex.join(sys.argv[1:])}`, {date.today()}, commit {commit()}, "
+            f"{processor_name()}; kernels {kernels()}; xllamacpp {version('xllamacpp')}{native}. Medians of "
+            f"{asked.trials} trials; "
             "times: llama.cpp / filament, trial by trial, median (least to most).",
             "",
             line(HEAD),
@@ -222,16 +223,6 @@ def version(package: str) -> str:
     import importlib.metadata
 
     return importlib.metadata.version(package)
-
-
-def write_section(text: str, marker: str = "filament", heading: str = HEADING) -> None:
-    """Puts the text between its markers, under its heading."""
-    begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
-    page = PAGE.read_text(encoding="utf-8")
-    if begin not in page:
-        page = f"{page.rstrip()}\n\n{heading}\n\n{begin}\n{end}\n"
-    before, _, rest = page.partition(begin)
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from sections import commit, put
 from shapes import make
 
-from filament import write_section
 from lightbulb.runtimes.filament import Filament
 from lightbulb.runtimes.llamacpp import LlamaCpp
 
@@ -54,7 +54,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     pieces = cut(asked.text.read_text(encoding="utf-8"), asked.chunks)
-    head = f"`python benchmarks/filament_quality.py {shlex.join(sys.argv[1:])}`, {date.today()}."
+    head = f"`python benchmarks/filament_quality.py {shlex.join(sys.argv[1:])}`, {date.today()}, commit {commit()}."
     parts = [head]
     with tempfile.TemporaryDirectory() as folder:
         for name in NAMES:
@@ -68,7 +68,7 @@ def main() -> int:
             ours.close(), theirs.close()
     print(text := "\n\n".join(parts))
     if asked.write:
-        write_section(text, "filament-quality", HEADING)
+        put("filament-quality", text, HEADING)
     return 0
 
 

@@ -22,9 +22,10 @@ import time
 from datetime import date
 from pathlib import Path
 
+from sections import commit, put
 from shapes import Shape, write_shape
 
-from filament import version, write_section
+from filament import version
 
 SHAPE = Shape(8, 512, 1536, 8192, "Q4_0")
 HEADING = "## Start-up and memory of filament"
@@ -82,8 +83,9 @@ def main() -> int:
             for name in random.sample(list(programs), len(programs)):
                 found[name].append(once(programs[name]))
     lines = [
-        f"`python benchmarks/filament_start.py {shlex.join(sys.argv[1:])}`, {date.today()}; xllamacpp "
-        f"{version('xllamacpp')}. A model of {size / 1e6:.1f} MB; medians of {asked.trials} trials (least to most).",
+        f"`python benchmarks/filament_start.py {shlex.join(sys.argv[1:])}`, {date.today()}, commit {commit()}; "
+        f"xllamacpp {version('xllamacpp')}. A model of {size / 1e6:.1f} MB; medians of {asked.trials} trials (least to "
+        "most).",
         "",
         "| | first token from a cold process, s | peak memory without keys and values, share of the file |",
         "|---|---|---|",
@@ -97,7 +99,7 @@ def main() -> int:
         )
     print(text := "\n".join(lines))
     if asked.write:
-        write_section(text, "filament-start", HEADING)
+        put("filament-start", text, HEADING)
     return 0
 
 

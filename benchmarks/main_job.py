@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -19,16 +18,16 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from sections import PAGE, ROOT, commit, put
+
 sys.path.insert(0, str(ROOT / "src"))
 
-from lightbulb.figures import Figure  # noqa: E402
-from lightbulb.recipe import Recipe  # noqa: E402
-from lightbulb.report import units  # noqa: E402
-from lightbulb.report.record import Quantity, Result, Scored  # noqa: E402
-from lightbulb.store import read_json, write_json, write_text  # noqa: E402
+from lightbulb.figures import Figure
+from lightbulb.recipe import Recipe
+from lightbulb.report import units
+from lightbulb.report.record import Quantity, Result, Scored
+from lightbulb.store import read_json, write_json
 
-PAGE = ROOT / "docs" / "benchmarks.md"
 HEADING = "## The main job"
 
 
@@ -65,7 +64,7 @@ def main() -> int:
         section = render(Result.read(folder / "result.json"), attempts, test_items(folder))
         print(f"\n{section}\n", flush=True)
         if asked.write:
-            write_section(PAGE, name, provenance(asked, task, attempts) + "\n\n" + section)
+            put(f"main_job {name}", f"### {name}\n\n{provenance(asked, task, attempts)}\n\n{section}", HEADING)
             print(f"written into {PAGE.relative_to(ROOT)}", file=sys.stderr)
     return 0
 
@@ -188,31 +187,6 @@ def provenance(asked: argparse.Namespace, task: str, attempts: Attempts) -> str:
         ]
     )
     return f"```\n{command}\n```\nRun: {attempts.finished}."
-
-
-def commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = " and changes not committed" if git("status", "--porcelain") else ""
-        return git("rev-parse", "--short", "HEAD") + changed
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def write_section(page: Path, name: str, section: str) -> None:
-    """Replaces what stands between the markers of `name`, or puts it below the heading of the main job."""
-    begin, end = f"<!-- main_job {name} -->", f"<!-- /main_job {name} -->"
-    block = f"{begin}\n### {name}\n\n{section}\n{end}"
-    text = page.read_text(encoding="utf-8")
-    if begin in text and end in text:
-        text = re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: block, text, flags=re.DOTALL)
-    else:
-        next_heading = re.search(r"^## ", text[text.index(HEADING) + len(HEADING) :], re.MULTILINE)
-        at = len(text) if next_heading is None else text.index(HEADING) + len(HEADING) + next_heading.start()
-        text = text[:at].rstrip() + "\n\n" + block + "\n\n" + text[at:]
-    write_text(page, text.rstrip() + "\n")
 
 
 if __name__ == "__main__":

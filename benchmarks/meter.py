@@ -24,7 +24,6 @@ import importlib.metadata
 import json
 import os
 import random
-import re
 import resource
 import shlex
 import statistics
@@ -39,7 +38,6 @@ from typing import Any
 
 # The tools' own interpreters run this file too: what is not of the standard library is imported where it is used.
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "benchmarks.md"
 HEADING = "## The meter beside others"
 WORKLOADS = {"asleep": 0, "one thread": 1, "two threads": 2}
 BLOCK = bytes(256 << 10)
@@ -198,7 +196,9 @@ def main() -> int:
     section = provenance(asked, *run_all(asked))
     print(f"\n{section}")
     if asked.write:
-        write_section(PAGE, section)
+        from sections import put
+
+        put("meter", section, HEADING)
     return 0
 
 
@@ -369,7 +369,7 @@ def plain(text: str) -> str:
 def provenance(asked: argparse.Namespace, rows: list[Row], others: str) -> str:
     from datetime import date
 
-    from main_job import commit
+    from sections import commit
 
     from lightbulb.energy.processor import processor_name
 
@@ -377,15 +377,6 @@ def provenance(asked: argparse.Namespace, rows: list[Row], others: str) -> str:
     text = shlex.join(["python", "benchmarks/meter.py", *command, "--write"])
     machine = f"{processor_name()}, {os.cpu_count()} threads"
     return f"```\n{text}\n```\nRun: {date.today()}, commit {commit()}. Machine: {machine}; {others}.\n\n{render(rows)}"
-
-
-def write_section(page: Path, section: str) -> None:
-    """Replaces what stands between the markers, or puts it under a heading of its own at the page's end."""
-    from lightbulb.store import write_text
-
-    block, text = f"<!-- meter -->\n{section}\n<!-- /meter -->", page.read_text(encoding="utf-8")
-    replaced, found = re.subn("<!-- meter -->.*?<!-- /meter -->", lambda _: block, text, flags=re.DOTALL)
-    write_text(page, replaced if found else f"{text.rstrip()}\n\n{HEADING}\n\n{block}\n")
 
 
 if __name__ == "__main__":

@@ -21,18 +21,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from sections import ROOT, put
+
 sys.path.insert(0, str(ROOT / "src"))
 
-from lightbulb.energy.prediction.calibration import Judged, Row, fit, leave_one_source_out  # noqa: E402
-from lightbulb.energy.prediction.coefficients import PRIORS, as_record  # noqa: E402
-from lightbulb.energy.prediction.devices import find_device  # noqa: E402
-from lightbulb.energy.prediction.roofline import RuntimeClass, Setting  # noqa: E402
-from lightbulb.energy.prediction.shapes import ModelShape, from_sizes  # noqa: E402
-from lightbulb.store import write_json, write_text  # noqa: E402
+from lightbulb.energy.prediction.calibration import Judged, Row, fit, leave_one_source_out
+from lightbulb.energy.prediction.coefficients import PRIORS, as_record
+from lightbulb.energy.prediction.devices import find_device
+from lightbulb.energy.prediction.roofline import RuntimeClass, Setting
+from lightbulb.energy.prediction.shapes import ModelShape, from_sizes
+from lightbulb.store import write_json
 
 COEFFICIENTS = ROOT / "src/lightbulb/energy/data/prediction.json"
-PAGE = ROOT / "docs/benchmarks.md"
 
 
 def shape(layers: int, width: int, heads: int, kv_heads: int, ffn: int, vocabulary: int, tied: bool) -> ModelShape:
@@ -156,10 +156,7 @@ def main() -> int:
         print(f"| {c.name} | {c.value:.3g} | {found.values[c.name]:.3g} | x/{spread:.2f} | {c.meaning} |")
     if asked.write:
         write_json(COEFFICIENTS, dict(as_record(found)))
-        begin, end = "<!-- predict -->", "<!-- /predict -->"
-        whole = PAGE.read_text(encoding="utf-8")
-        before, rest = whole.split(begin)
-        write_text(PAGE, f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
+        put("predict", text, "## Predictions")
     return 0
 
 

@@ -54,16 +54,17 @@ def test_a_shortened_test_split_is_told(tmp_path: Path) -> None:
 
 
 def test_a_section_is_put_once_and_replaced(tmp_path: Path) -> None:
-    from main_job import HEADING, write_section
+    from sections import put
 
     page = tmp_path / "page.md"
-    page.write_text(f"# Page\n\n{HEADING}\n\nText.\n\n## Next\n\nMore.\n")
-    for task, body in (("one", r"first \1"), ("two", "second"), ("one", r"third \g<0>")):
-        write_section(page, task, body)
-    text = page.read_text()
-    assert text.count("### one") == text.count("### two") == 1
-    assert "first" not in text and r"third \g<0>" in text
-    assert text.index("### one") < text.index("### two") < text.index("## Next") and text.endswith("More.\n")
+    page.write_text("# Page\n\n## Job\n\nText.\n\n## Job with more in its name\n\nMore.\n")
+    for name, section in (("one", r"first \1"), ("two", "second"), ("one", r"third \g<0>")):
+        put(name, section, "## Job", page)
+    put("three", "fourth", "## New", page)
+    assert page.read_text() == (
+        "# Page\n\n## Job\n\nText.\n\n<!-- one -->\nthird \\g<0>\n<!-- /one -->\n\n<!-- two -->\nsecond\n<!-- /two -->"
+        "\n\n## Job with more in its name\n\nMore.\n\n## New\n\n<!-- three -->\nfourth\n<!-- /three -->\n"
+    )
 
 
 @pytest.mark.parametrize("kills", [1, 2, 20])
@@ -88,7 +89,7 @@ def test_what_a_killed_run_was_doing_is_read_from_its_folder(tmp_path: Path) -> 
     assert state(folder) == "in student-1-plain" and left_over(folder) == ("steps/.student-1-plain-0123456789ab.tmp",)
 
 
-def test_the_meters_table_tells_what_each_says_costs_and_how_it_failed(tmp_path: Path) -> None:
+def test_the_meters_table_tells_what_each_says_costs_and_how_it_failed() -> None:
     import meter
 
     def run(tool: str, workload: str, repeat: int, **more: object) -> dict[str, object]:
@@ -113,13 +114,6 @@ def test_the_meters_table_tells_what_each_says_costs_and_how_it_failed(tmp_path:
     assert "crashed: X" in lines["pyjoules"] and "crashed" not in told["pyjoules"]
     assert told["codecarbon"].count("20.0% [20.0, 20.0]") == 2 and "2.00%" in told["codecarbon"]
     assert "zeus said 0 W" in meter.spread(rows) and "codecarbon said 14 times what lightbulb" in meter.spread(rows)
-    page = tmp_path / "page.md"
-    page.write_text("# Page\n\n## Other\n")
-    for section in (r"first \1", r"second \g<0>"):
-        meter.write_section(page, section)
-    assert (
-        page.read_text() == f"# Page\n\n## Other\n\n{meter.HEADING}\n\n<!-- meter -->\nsecond \\g<0>\n<!-- /meter -->\n"
-    )
 
 
 def test_a_meter_that_crashes_is_a_row(monkeypatch) -> None:
@@ -136,7 +130,7 @@ def test_a_meter_that_crashes_is_a_row(monkeypatch) -> None:
     assert row["rate"] > 0 and 0 <= row["sampler"] < 0.5
 
 
-def test_filament_s_table_puts_runtimes_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filament_s_table_puts_runtimes_side_by_side() -> None:
     import filament
 
     ours = [filament.Timed(1e-4, 1e-4, (2e-4, 1e-4, 4e-4)), filament.Timed(2e-4, 1e-4, None)]
@@ -146,14 +140,6 @@ def test_filament_s_table_puts_runtimes_side_by_side(tmp_path: Path, monkeypatch
     assert cells[3:6] == ["150", "500", "3.50 (3.00 to 4.00)"] and cells[6] == "2.50 (2.00 to 3.00)"
     assert cells[7:10] == ["-"] * 3 and cells[10:] == ["10,000", "50%", "2.0 [1.0, 4.0]"]
     assert filament.watts(theirs) == "not measured"
-    page = tmp_path / "page.md"
-    page.write_text("# Page\n")
-    monkeypatch.setattr(filament, "PAGE", page)
-    filament.write_section("one")
-    filament.write_section("two", "other", "## Other")
-    filament.write_section("three")
-    assert page.read_text().count("## filament") == 1 and "one" not in page.read_text()
-    assert "three" in page.read_text() and "two" in page.read_text()
 
 
 def test_what_filament_is_measured_with_can_be_made(tmp_path: Path) -> None:
