@@ -129,6 +129,7 @@ def test_bad_csv_and_parquet(refused, tiny_folder, tmp_path):
         (("--keep", "nan"), "keep"),
         (("--max-time", "soon"), "is not a time"),
         (("--max-time", "1s"), "too few"),
+        (("--max-time", "1h30"), "is not a time"),
         (("--metric", "acuracy"), "accuracy"),
         (("--metric", "no_such_module:f"), "no_such_module"),
         (("--zone", "atlantis"), "atlantis"),

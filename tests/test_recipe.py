@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lightbulb.errors import RecipeError
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.passes.base import Pass
-from lightbulb.recipe import Recipe, Step, step
+from lightbulb.recipe import Reading, Recipe, Step, step
 from lightbulb.search import steps as known
 from lightbulb.search.plan import Shape, Work, make_plan
 
@@ -40,7 +40,8 @@ def full_recipe() -> Recipe:
         *known.cost_steps(f"{label}-q4_0", 5, "llamacpp"),
         *known.test_steps(f"{label}-q4_0", 1000, "llamacpp"),
     ]
-    return Recipe(model='a "model"', task="path/to/täsk.jsonl", seed=3, step=tuple(steps))
+    reading = Reading(kind="choose", prompt="question")
+    return Recipe(model='a "model"', task="path/to/täsk.jsonl", seed=3, reading=reading, step=tuple(steps))
 
 
 def test_a_whole_recipe_survives_toml(tmp_path):

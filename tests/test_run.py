@@ -238,3 +238,16 @@ def test_records_are_whole_or_old(tmp_path):
     (tmp_path / "r.json").write_text("{")
     with pytest.raises(RunFailure, match="cannot read a record"):
         read_json(tmp_path / "r.json")
+
+
+def test_a_folder_of_other_things_is_left_alone(open_run, tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("README.md", ".notes.tmp"):
+        (folder / name).write_text("mine")
+    with pytest.raises(UserError, match="README.md"), open_run("project"):
+        pass
+    assert {p.name for p in folder.iterdir()} == {"README.md", ".notes.tmp"}
+    (tmp_path / "empty").mkdir()
+    with open_run("empty"):
+        pass

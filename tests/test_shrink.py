@@ -180,6 +180,22 @@ def test_ask_of_a_generate_run(runs, capsys):
     assert main(["ask", str(folder), "turn on the light number 3", "--max-tokens", "9", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert 1 <= record["output_tokens"] <= 9
+    assert main(["ask", str(folder), "turn on", "--max-tokens", "100000"]) == 2
+    assert "--max-tokens 256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("runtime", ["llamacpp", "filament"])
+def test_a_long_question_is_read_whole(runs, capsys, runtime):
+    """As far as the model knows positions: 512 here, byte by byte where the vocabulary was trimmed."""
+    if runtime == "filament":
+        pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+    read = []
+    for system in ([], ["--system", "turn on the light"]):
+        capsys.readouterr()
+        question = ["ask", str(runs("generate")), "turn on the light number 3 " * 12, "--max-tokens", "9", "--json"]
+        assert main([*question, "--runtime", runtime, *system]) == 0
+        read.append(json.loads(capsys.readouterr().out)["prompt_tokens"])
+    assert 12 * 6 <= read[0] < read[1] <= 512
 
 
 @pytest.mark.parametrize("kind", ["choose", "generate"])

@@ -67,6 +67,7 @@ Engine::Engine(const Model& model) : model_(model), thrift_(model.team().size())
     for (const Layer& layer : model.layers) {
         queries = std::max(queries, layer.heads * model.head), keys = std::max(keys, layer.kv_heads * model.head);
         hidden = std::max(hidden, layer.feed_forward);
+        if (layer.kv_heads != 0) group_ = std::max(group_, layer.heads / layer.kv_heads);
     }
     const auto rows = [](size_t columns) { return Array<float>(kMostRows * whole(columns)); };
     x_ = rows(model.width), q_ = rows(queries), attended_ = rows(queries), k_ = rows(keys), v_ = rows(keys);
@@ -74,7 +75,7 @@ Engine::Engine(const Model& model) : model_(model), thrift_(model.team().size())
     shared_ = Input(kMostRows, model.widest());
     for (Scratch& scratch : scratch_) {
         scratch.input = Input(1, model.widest());
-        scratch.vectors.resize(2 * whole(model.head));
+        scratch.vectors.resize(whole(model.head));
     }
 }
 
@@ -91,9 +92,6 @@ float* Engine::step(std::span<const Row> rows) {
 void Engine::check(std::span<const Row> rows) const {
     if (rows.size() > kMostRows) throw Error("too many tokens for one step");
     for (const Row& row : rows) {
-        if (row.token < 0 || static_cast<size_t>(row.token) >= model_.vocabulary) {
-            throw Error("there is no token " + std::to_string(row.token) + " in a vocabulary of " + std::to_string(model_.vocabulary));
-        }
         const auto same = std::count_if(rows.begin(), rows.end(), [&](const Row& r) { return r.sequence == row.sequence; });
         if (row.sequence->length() + static_cast<size_t>(same) > row.sequence->capacity()) {
             throw Error("the text is longer than the " + std::to_string(row.sequence->capacity()) + " tokens there is room for");
@@ -112,6 +110,7 @@ void Engine::start(std::span<const Row> rows) {
         longest = std::max(longest, rows[t].sequence->length());
         if (rows[t].wanted) wanted_.push_back(t);
         model_.embed(static_cast<size_t>(rows[t].token), &x_[t * width]);
+        std::fill(&x_[t * width] + model_.width, &x_[t * width] + width, 0.0f);  // damaged weights may have left no numbers
         for (size_t i = 0; i < pairs; ++i) {
             const double angle = static_cast<double>(positions_[t]) * model_.rope.frequencies[i];
             cosines_[t * pairs + i] = static_cast<float>(std::cos(angle)), sines_[t * pairs + i] = static_cast<float>(std::sin(angle));
@@ -120,11 +119,9 @@ void Engine::start(std::span<const Row> rows) {
     if (logits_.size() < wanted_.size() * logits_stride()) logits_.resize(wanted_.size() * logits_stride());
     const size_t room = whole(longest, kValueBlock), head = whole(model_.head);
     for (Scratch& scratch : scratch_) {
-        size_t group = 1;
-        for (const Layer& layer : model_.layers) group = std::max(group, layer.kv_heads ? layer.heads / layer.kv_heads : 1);
-        scratch.scores.resize(std::max(scratch.scores.size(), group * room));
-        scratch.outputs.resize(group * head);
-        const size_t most = group * std::max(room, head);
+        scratch.scores.resize(std::max(scratch.scores.size(), group_ * room));
+        scratch.outputs.resize(group_ * head);
+        const size_t most = group_ * std::max(room, head);
         if (scratch.codes.size() < most) scratch.codes.resize(most), scratch.scales.resize(most), scratch.sums.resize(most);
     }
 }

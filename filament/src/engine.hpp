@@ -67,6 +67,7 @@ class Engine {
     const Model& model_;
     std::mutex mutex_;
     Thrift thrift_;
+    size_t group_ = 1;  // the most heads that share their keys
     std::vector<size_t> positions_, wanted_;  // of each row; rows whose logits are wanted
     Array<float> x_, q_, k_, v_, attended_, gate_, up_;
     Array<float> cosines_, sines_;  // [row][pair]

@@ -52,7 +52,6 @@ class File {
     File& operator=(const File&) = delete;
 
     const std::map<std::string, Value, std::less<>>& metadata() const { return metadata_; }
-    const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
 
     // Each throws Error when the key or tensor is absent (and no default is given) or of another kind.
     int64_t integer(std::string_view key, std::optional<int64_t> absent = {}) const;

@@ -2,7 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <cstddef>
 #include <cstdlib>
+#include <limits>
 #include <new>
 
 #include "kernels.hpp"
@@ -13,11 +15,14 @@ constexpr size_t kHugePage = size_t{2} << 20;
 
 Buffer::Buffer(size_t bytes) : size_(bytes) {
     if (bytes == 0) return;
+    if (bytes > static_cast<size_t>(std::numeric_limits<std::ptrdiff_t>::max())) throw std::bad_alloc();
     const bool large = bytes >= kHugePage;
     const size_t step = large ? kHugePage : 64;
     data_.reset(static_cast<uint8_t*>(std::aligned_alloc(step, whole(bytes, step))));
     if (!data_) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
     if (large) ::madvise(data_.get(), bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // the rest in small pages
+#endif
 }
 
 void Buffer::Free::operator()(uint8_t* place) const {

@@ -67,9 +67,10 @@ void Model::read_shape() {
     if (embedding_->columns() != width) throw Error("token_embd.weight does not fit " + in + "embedding_length");
     vocabulary = in_range("the vocabulary", static_cast<int64_t>(embedding_->rows()), 1);
 
-    const auto scaling = file_->text(in + "rope.scaling.type", "none");
+    const auto scaling = file_->text(in + "rope.scaling.type", "linear");
     if (scaling != "none" && scaling != "linear") throw Error("positions scaled by " + scaling);
-    const double factor = scaling == "linear" ? file_->number(in + "rope.scaling.factor", 1) : 1;
+    double factor = file_->number(in + "rope.scaling.factor", file_->number(in + "rope.scale_linear", 1));
+    if (scaling == "none" || factor == 0) factor = 1;
     const double base = file_->number(in + "rope.freq_base", 10000);
     if (file_->integer(in + "rope.dimension_count", static_cast<int64_t>(head)) != static_cast<int64_t>(head)) {
         throw Error("positions that turn a part of a head only");
@@ -132,13 +133,13 @@ Linear Model::cut(const std::string& name, size_t first, size_t rows, size_t col
     const Tensor& weights = file_->tensor(name + ".weight");
     if (weights.columns() != columns) throw Error(name + ".weight does not have " + std::to_string(columns) + " columns");
     const float scale = file_->find(name + ".scale") ? vector(name + ".scale", 1)[0] : 1;
+    packings_.push_back(plan(weights, first, rows, scale));  // it has these rows, and so has the bias
     Linear linear;
     if (file_->find(name + ".bias")) {
         const auto biases = vector(name + ".bias", weights.rows());
         linear.bias.assign(biases.begin() + static_cast<std::ptrdiff_t>(first), biases.begin() + static_cast<std::ptrdiff_t>(first + rows));
         linear.bias.resize(whole(rows));
     }
-    packings_.push_back(plan(weights, first, rows, scale));
     linear.matrix = packings_.back().matrix;
     linear.packing = packings_.size() - 1;
     return linear;
@@ -159,15 +160,21 @@ void Model::pack_all() {
     for (const Packing& packing : packings_) places.push_back(weight_bytes), weight_bytes += packing.bytes();
     weights_ = Buffer(weight_bytes);
     std::atomic<size_t> next{0};
+    std::atomic<bool> full{false};  // a job must not throw
     team_->run([&](const Member&) {
         // A tensor is forgotten when it is packed, and the head, the largest as a rule, comes first: the file and what is
         // packed are never in memory together.
-        for (size_t i; (i = next.fetch_add(1)) < packings_.size();) {
-            Packing& packing = packings_[packings_.size() - 1 - i];
-            pack(packing, weights_.data() + places[packings_.size() - 1 - i], kernels_.biased);
-            file_->forget(*packing.tensor);
+        try {
+            for (size_t i; (i = next.fetch_add(1)) < packings_.size();) {
+                Packing& packing = packings_[packings_.size() - 1 - i];
+                pack(packing, weights_.data() + places[packings_.size() - 1 - i], kernels_.biased);
+                file_->forget(*packing.tensor);
+            }
+        } catch (const std::bad_alloc&) {
+            full = true;
         }
     });
+    if (full) throw std::bad_alloc();
     const size_t ahead = fetched_ahead(weight_bytes);
     const auto settle = [&](Linear& linear) {
         if (linear) linear.matrix = packings_[linear.packing].matrix, linear.matrix.ahead = ahead;

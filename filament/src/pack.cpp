@@ -216,7 +216,7 @@ size_t Packing::bytes() const {
 Packing plan(const Tensor& tensor, size_t first, size_t rows, float multiplier) {
     if (first > tensor.rows() || rows > tensor.rows() - first) throw Error(tensor.name + " has too few rows");
     const auto [layout, block] = scheme(tensor.type);
-    Packing packing{&tensor, first, rows, common_factor(tensor), {}};
+    Packing packing{&tensor, first, common_factor(tensor), {}};
     packing.matrix.layout = layout;
     packing.matrix.block = block;
     packing.matrix.rows = rows;

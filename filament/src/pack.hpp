@@ -13,7 +13,7 @@ namespace filament {
 // Where a packed matrix will lie, and what it was packed from. `first` and `rows` cut a fused tensor.
 struct Packing {
     const Tensor* tensor = nullptr;
-    size_t first = 0, rows = 0;
+    size_t first = 0;
     float factor = 1;  // taken out of all scales
     Matrix matrix;
     size_t bytes() const;

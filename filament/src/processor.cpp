@@ -1,4 +1,9 @@
 // Which table of kernels this processor can run.
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -31,6 +36,9 @@ std::vector<const Kernels*> usable() {
     if (avx512_here) found.push_back(&avx512::table);
     if (avx2_here && __builtin_cpu_supports("avxvnni")) found.push_back(&avx2vnni::table);
     if (avx2_here) found.push_back(&avx2::table);
+#elif defined(__aarch64__) && defined(__linux__)
+    constexpr unsigned long needed = HWCAP_ASIMDDP | HWCAP_FPHP | HWCAP_ASIMDHP;  // what CMakeLists.txt compiles for
+    if ((::getauxval(AT_HWCAP) & needed) == needed) found.push_back(&neon::table);
 #elif defined(__aarch64__)
     found.push_back(&neon::table);
 #endif

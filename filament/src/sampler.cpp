@@ -9,6 +9,8 @@
 
 namespace filament {
 
+constexpr const char* kDamaged = "the model computes no numbers: its weights are damaged";
+
 int32_t likeliest(std::span<const float> logits) {
     std::array<float, 16> most;  // of every 16th: the compiler makes vectors of them
     most.fill(-std::numeric_limits<float>::infinity());
@@ -19,7 +21,7 @@ int32_t likeliest(std::span<const float> logits) {
     float top = *std::max_element(most.begin(), most.end());
     for (; i < logits.size(); ++i) top = std::max(top, logits[i]);
     const auto best = static_cast<size_t>(std::find(logits.begin(), logits.end(), top) - logits.begin());
-    if (best == logits.size() || !std::isfinite(top)) throw Error("the model computes no numbers: its weights are damaged");
+    if (best == logits.size() || !std::isfinite(top)) throw Error(kDamaged);
     return static_cast<int32_t>(best);
 }
 
@@ -38,7 +40,15 @@ void log_softmax(std::span<float> logits) {
     double total = 0;
     for (const float x : logits) total += std::exp(static_cast<double>(x - most));
     const auto shift = static_cast<float>(most + std::log(total));
+    if (!std::isfinite(shift)) throw Error(kDamaged);  // a logit that is no number, other than the greatest
     for (float& x : logits) x -= shift;
+}
+
+Sampler::Sampler(const Sampling& sampling) : sampling_(sampling), random_(sampling.seed) {
+    if (std::isnan(sampling.temperature) || std::isnan(sampling.top_p) || !(sampling.min_p <= 1)) {
+        throw Error("cannot sample with temperature " + std::to_string(sampling.temperature) + ", top_p " +
+                    std::to_string(sampling.top_p) + ", min_p " + std::to_string(sampling.min_p));
+    }
 }
 
 int32_t Sampler::sample(std::span<const float> logits) {

@@ -18,7 +18,8 @@ struct Sampling {
 
 class Sampler {
   public:
-    explicit Sampler(const Sampling& sampling) : sampling_(sampling), random_(sampling.seed) {}
+    // Throws Error for what no probability can be cut by.
+    explicit Sampler(const Sampling& sampling);
 
     // Throws Error when the logits are no numbers: the weights are damaged.
     int32_t sample(std::span<const float> logits);

@@ -6,6 +6,11 @@
 namespace filament {
 namespace {
 
+// What no sequence has room for, rather than a sum that wraps.
+size_t sum(size_t a, size_t b) {
+    return b > std::numeric_limits<size_t>::max() - a ? std::numeric_limits<size_t>::max() : a + b;
+}
+
 // Tokens of a prompt that `known` has read, the last token aside.
 size_t shared(const Ids& prompt, const Sequence* known) {
     if (!known || prompt.empty()) return 0;
@@ -84,7 +89,7 @@ std::vector<double> Runtime::score(const Ids& prompt, const std::vector<Ids>& co
 }
 
 Stream::Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, const Sampling& sampling, Ids stop, const Sequence* known)
-    : runtime_(std::move(runtime)), sequence_(runtime_->model, prompt.size() + room), sampler_(sampling), stop_(std::move(stop)),
+    : runtime_(std::move(runtime)), sequence_(runtime_->model, sum(prompt.size(), room)), sampler_(sampling), stop_(std::move(stop)),
       left_(room), known_(shared(prompt, known)) {
     runtime_->check(prompt);
     if (known_ > 0) sequence_.copy(*known, known_);
@@ -133,8 +138,8 @@ bool Stream::step(std::span<Stream* const> streams, std::vector<Ids>& written) {
 }
 
 int32_t Stream::take(std::span<float> logits) {
-    if (!allowed_.empty()) forbid(logits, allowed_);
-    allowed_.clear();
+    if (allowed_) forbid(logits, *allowed_);
+    allowed_.reset();
     const int32_t token = sampler_.sample(logits);
     unread_ = {token};
     left_ = std::find(stop_.begin(), stop_.end(), token) != stop_.end() ? 0 : left_ - 1;

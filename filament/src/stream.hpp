@@ -58,7 +58,7 @@ class Stream {
     Sampler sampler_;
     Ids stop_;
     Ids unread_;  // of the prompt, then the token written last
-    std::vector<uint8_t> allowed_;
+    std::optional<std::vector<uint8_t>> allowed_;
     size_t left_;  // tokens that may still be written
     size_t known_;
 };

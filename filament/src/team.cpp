@@ -1,5 +1,10 @@
 #include "team.hpp"
 
+#include <string>
+#include <system_error>
+
+#include "error.hpp"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -41,10 +46,20 @@ void Member::barrier() const {
 }
 
 Team::Team(size_t threads) {
-    for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    try {
+        for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    } catch (const std::system_error& e) {
+        finish();
+        throw Error("cannot start " + std::to_string(threads) + " threads: " + e.what());
+    }
 }
 
 Team::~Team() {
+    if (::getpid() == owner_) finish();
+    else new std::vector<std::thread>(std::move(workers_));  // they are not here: neither joined nor, ever, destroyed
+}
+
+void Team::finish() {
     stop_.store(true, std::memory_order_relaxed);
     started_.fetch_add(1, std::memory_order_release);
     started_.notify_all();
@@ -52,7 +67,7 @@ Team::~Team() {
 }
 
 void Team::run(const Job& job, bool alone) {
-    if (alone || size() == 1) return job({*this, 0, 1});
+    if (alone || size() == 1 || ::getpid() != owner_) return job({*this, 0, 1});
     job_ = &job;
     started_.fetch_add(1, std::memory_order_release);
     started_.notify_all();

@@ -2,6 +2,9 @@
 // microseconds, which is as long as another thread should need, and then sleep, so that an idle model burns nothing.
 #pragma once
 
+#include <sys/types.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -29,20 +32,23 @@ class Team {
   public:
     using Job = std::function<void(const Member&)>;
 
-    explicit Team(size_t threads);
+    explicit Team(size_t threads);  // throws Error when the system gives no more threads
     ~Team();
     Team(const Team&) = delete;
     Team& operator=(const Team&) = delete;
 
     size_t size() const { return workers_.size() + 1; }
-    // Runs `job` on all threads, the caller being one of them, or on the caller alone. The job must not throw.
+    // Runs `job` on all threads, the caller being one of them, or on the caller alone. The job must not throw. After a
+    // fork the child has none of the threads, and its callers work alone.
     void run(const Job& job, bool alone = false);
 
   private:
     friend struct Member;
     void work(size_t index);
+    void finish();
 
     std::vector<std::thread> workers_;
+    const pid_t owner_ = ::getpid();
     const Job* job_ = nullptr;
     std::atomic<bool> stop_{false};
     // Each on a cache line of its own: a thread that spins on one must not slow those that write another.

@@ -28,6 +28,7 @@ class Shape:
     vocabulary: int = 304
     tied: bool = True
     base: float = 10000.0
+    slower: float = 1.0  # by which positions are divided
     epsilon: float = 1e-5
 
 
@@ -72,6 +73,8 @@ def write_model(path: Path, type: Type, shape: Shape = Shape(), seed: int = 0) -
     writer.add_value_length(shape.head)
     writer.add_layer_norm_rms_eps(shape.epsilon)
     writer.add_rope_freq_base(shape.base)
+    if shape.slower != 1:
+        writer.add_float32(f"{shape.architecture}.rope.scale_linear", shape.slower)
     writer.add_tokenizer_model("no_vocab")
 
     def matrix(name: str, rows: int, columns: int) -> None:
@@ -143,7 +146,7 @@ def logits_in_float64(path: Path, shape: Shape, tokens: list[int]) -> np.ndarray
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + shape.epsilon) * weights[name]
 
-    angles = np.arange(n)[:, None] * shape.base ** (-2.0 * np.arange(half) / shape.head)[None]
+    angles = (np.arange(n) / shape.slower)[:, None] * shape.base ** (-2.0 * np.arange(half) / shape.head)[None]
     cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
 
     def turn(x_THD: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ SHAPES = {
     "qwen2": Shape("qwen2", base=1e6),
     "qwen3": Shape("qwen3", head=32, base=1e6, epsilon=1e-6),
     "deci": Shape("deci", heads=(4, 0), kv_heads=(2, 0), feed_forward=(512, 256)),
+    "slower": Shape(slower=4.0),
     "openelm": Shape("openelm", heads=(4, 8), kv_heads=(2, 2), head=32, feed_forward=(256, 512)),
 }
 
@@ -103,6 +104,8 @@ def test_room_for_tokens_that_never_come_takes_no_memory(tmp_path):
     assert model.generate(TOKENS, 50_000_000, stop=first) == first  # 27 GB, if it were taken
     with pytest.raises(lightbulb_filament.FilamentError, match="no room for a text"):
         model.generate(TOKENS, 1 << 40)
+    with pytest.raises(lightbulb_filament.FilamentError, match="no room for a text"):  # a sum that would wrap
+        model.generate(TOKENS, 2**64 - len(TOKENS) + 1, prefix=model.remember(TOKENS))
 
 
 def test_sampling(tmp_path):
@@ -191,13 +194,34 @@ def test_a_constraint_is_kept(tmp_path):
     ):
         assert len(written) == 4 and written == sorted(set(written))
     assert model.generate(TOKENS, 1, stop=[], constraint=Ascending()) == free[:1]
-    with pytest.raises(lightbulb_filament.FilamentError, match="no token is allowed"):
-        model.generate(TOKENS, 20, stop=[303], constraint=Nothing())
+    for nothing in (bytes(38), b""):
+        with pytest.raises(lightbulb_filament.FilamentError, match="no token is allowed"):
+            model.generate(TOKENS, 20, stop=[303], constraint=Only(nothing))
 
 
-class Nothing(Ascending):
+class Only(Ascending):
+    def __init__(self, tokens: bytes):
+        self.tokens = tokens
+
     def allowed(self) -> bytes:
-        return bytes(38)
+        return self.tokens
+
+
+def test_a_child_of_a_fork_works_alone(tmp_path):
+    """It has none of the threads; servers that fork after loading would wait for them for ever."""
+    path = write_model(
+        tmp_path / "m.gguf", Type.F32, Shape(layers=4, heads=(4,) * 4, kv_heads=(2,) * 4, feed_forward=(512,) * 4)
+    )
+    program = (
+        "import lightbulb_filament, os, sys\n"
+        f"model = lightbulb_filament.Model({str(path)!r}, threads=2)\n"
+        "print(model.generate([1, 2, 3], 4), flush=True)\n"
+        "if child := os.fork():\n    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "print(model.generate([1, 2, 3], 4), flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    first, second = done.stdout.splitlines()
+    assert first == second and done.returncode == 0, done.stderr
 
 
 def test_ctrl_c_is_heard_while_it_writes(tmp_path):
@@ -240,5 +264,10 @@ def test_what_cannot_be_asked(tmp_path):
         model.generate_batch([[1]], 1, streams=0)
     with pytest.raises(lightbulb_filament.FilamentError, match="threads"):
         Model(tmp_path / "m.gguf", threads=0)
+    for sampling in ({"min_p": 1.5}, {"temperature": float("nan")}, {"temperature": 1.0, "top_p": float("nan")}):
+        with pytest.raises(lightbulb_filament.FilamentError, match="cannot sample"):
+            model.generate(TOKENS, 1, **sampling)
+    with pytest.raises(MemoryError):
+        lightbulb_filament.probe(2**64 - 1, 1)
     with pytest.raises(lightbulb_filament.FilamentError, match="no kernels for mmx"):
         Model(tmp_path / "m.gguf", kernels="mmx")

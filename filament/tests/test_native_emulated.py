@@ -68,3 +68,7 @@ def test_arm_with_dot_products(files):
     used, tokens = written(["qemu-aarch64", "-cpu", "max", program], files)
     assert used == {"neon"}
     assert tokens == written(["qemu-aarch64", "-cpu", "max", program], files, FILAMENT_ISA="portable")[1]
+    older, same = written(
+        ["qemu-aarch64", "-cpu", "cortex-a72", program], files
+    )  # of a Raspberry Pi 4: no dot products
+    assert older == {"portable"} and same == tokens

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lightbulb.search.predict import DryRun
 
 DONE = "result.json"
+TEMPLATE_TOKENS = 256  # that a chat template may add to what is said
 
 
 def progress_for(meter: Meter, quiet: bool) -> Progress:
@@ -48,10 +49,10 @@ def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
         meter.close()
 
 
-def usable(model: str) -> ModelSource:
-    """The model's files, of a family that works: known before a run folder is opened for it."""
+def usable(model: str, runtime: GgufRuntime = "llamacpp") -> ModelSource:
+    """The model's files, of a family that works in `runtime`: known before a run folder is opened for it."""
     source = resolve(model)
-    check_family(source)
+    check_family(source, runtime)
     return source
 
 
@@ -63,7 +64,7 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     """Makes (or resumes, or finds done) the smallest student that keeps what `goal` asks, in the folder `out`."""
     from lightbulb.shrinking import claim, shrink
 
-    source = usable(model)
+    source = usable(model, goal.runtime)
     say = say_to(quiet)
     for finding in task.findings:
         say(f"task: {finding}")
@@ -79,7 +80,7 @@ def dry_run(model: str, task: Task, goal: Goal) -> DryRun:
     """Chooses the plan and predicts its size, cost and time; reads the model, writes nothing that stays."""
     from lightbulb.search.predict import predict_run
 
-    return predict_run(usable(model), task, goal)
+    return predict_run(usable(model, goal.runtime), task, goal)
 
 
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
@@ -90,7 +91,8 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
 
     check_threads(threads)
     read = Recipe.read(recipe)
-    source = usable(read.model)
+    in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
+    source = usable(read.model, "filament" if in_filament else "llamacpp")
     with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
         run.claim(
             {
@@ -139,9 +141,10 @@ def ask(
     runtime: GgufRuntime = "llamacpp",
     schema: Path | None = None,
     stop: Sequence[str] = (),
+    system: str | None = None,
 ) -> Asked:
     """Asks the GGUF of a run folder (or any GGUF file) one question, by its own chat template. schema: a file with the
-    JSON Schema that the answer follows. stop: strings before which it ends."""
+    JSON Schema that the answer follows. stop: strings before which it ends. system: the system message."""
     from lightbulb.runtimes import open_gguf
     from lightbulb.runtimes.grammar import read_schema
 
@@ -156,10 +159,20 @@ def ask(
         form = None if schema is None else read_schema(schema.read_text(encoding="utf-8"), str(schema))
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"the schema cannot be read: {e}", where=str(schema)) from e
-    opened = open_gguf(file, runtime, threads=threads)
-    rendered = opened.render([{"role": "user", "content": prompt}])
+    turns = [{"role": "user", "content": prompt}]
+    if system is not None:
+        turns.insert(0, {"role": "system", "content": system})
+    room = sum(len(turn["content"].encode()) for turn in turns) + max_tokens + TEMPLATE_TOKENS
+    opened = open_gguf(file, runtime, threads=threads, context=room)
+    if not 0 < max_tokens < opened.context_length:
+        raise UserError(
+            f"no room for {max_tokens:,} tokens: this model knows {opened.context_length:,}, with the question",
+            where="--max-tokens",
+            mend="--max-tokens 256",
+        )
+    rendered = opened.render(turns)
     answers = list(opened.info.metadata.get("lightbulb.answers", []))
-    meter = Meter()
+    meter = Meter(gpus=False)
     with meter.window("answer") as window:
         if answers:
             said = opened.choose([rendered], answers)

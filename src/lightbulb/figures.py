@@ -57,6 +57,15 @@ class Figure(BaseModel):
             method=method or self.method,
         )
 
+    def inverse(self) -> Figure:
+        """1 / this, which must be above 0; an end that is not has none."""
+
+        def over(x: float | None) -> float | None:
+            return 1 / x if x else None
+
+        ends = {"value": over(self.value), "low": over(self.high), "high": over(self.low)}
+        return self.model_copy(update=ends)
+
     def __str__(self) -> str:
         if self.value is None:
             return "not measured"

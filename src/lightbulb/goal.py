@@ -48,10 +48,11 @@ def check_threads(threads: int) -> None:
 
 def seconds(text: str) -> float:
     """Seconds of "90", "45s", "30m", "1h", "1h30m"."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", text.strip())
+    part = r"(\d+(?:\.\d+)?)\s*(min|[smhd])\s*"
+    parts = re.findall(part, text)
     if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
         parts = [(text.strip(), "s")]
-    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*(min|[smhd])\s*", "", text.strip()).strip("0123456789. "):
+    elif not parts or re.sub(part, "", text).strip():
         raise GoalError(f"{text!r} is not a time", where="--max-time", mend="--max-time 45m (or 90s, 1h, 1h30m)")
     total = sum(float(n) * UNITS[unit] for n, unit in parts)
     if total < 10:

@@ -46,8 +46,7 @@ def total_cost(costs: Sequence[Cost]) -> Cost:
 
 
 def less(whole: Cost, parts: Sequence[Cost]) -> Cost:
-    """What is left of `whole` beside its parts: never below 0, whatever clocks and counters rounded. All costs here are
-    linear in what was spent, so the ends of their intervals subtract like their values."""
+    """What is left of `whole` beside its parts: never below 0, whatever clocks and counters rounded."""
     inside = total_cost(parts)
     return Cost(
         seconds=max(0.0, whole.seconds - inside.seconds),
@@ -57,12 +56,16 @@ def less(whole: Cost, parts: Sequence[Cost]) -> Cost:
 
 
 def _less(whole: Figure, part: Figure) -> Figure:
+    """Estimates are linear in what was spent, with the same unknown watts, so their ends subtract like their values;
+    the ends of counters that step are off by themselves."""
+
     def left(a: float | None, b: float | None) -> float | None:
         return None if a is None or b is None else max(0.0, a - b)
 
     value = left(whole.value, part.value)
-    low, high = (None, None) if value is None else (left(whole.low, part.low), left(whole.high, part.high))
     source: Source = "estimated" if whole.source == "estimated" else "derived"
+    ends = (part.low, part.high) if source == "estimated" else (part.high, part.low)
+    low, high = (None, None) if value is None else (left(whole.low, ends[0]), left(whole.high, ends[1]))
     return Figure(
         value=value,
         low=low,

@@ -13,7 +13,9 @@ from lightbulb.errors import RecipeError
 from lightbulb.passes import pass_class
 from lightbulb.passes.base import Pass
 from lightbulb.run import Run
+from lightbulb.runtimes import check_installed
 from lightbulb.store import write_text
+from lightbulb.tasks.task import Kind
 
 START = "model"  # the imported model: what a step reads when nothing came before
 
@@ -49,12 +51,27 @@ def step(label: str, pass_: Pass, source: str | None = None, **inputs: str) -> S
     return Step.model_validate(fields)
 
 
+class Reading(BaseModel):
+    """How a task was read, as far as it was said: the options of `load_task`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    test: str | None = None
+    kind: Kind | None = None
+    metric: str | None = None
+    prompt: str | None = None
+    completion: str | None = None
+
+
 class Recipe(BaseModel):
+    """task: what `load_task` reads, with `reading` for its options (kind, metric, columns ...) and `seed`."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     model: str
     task: str
     seed: int = 0
+    reading: Reading = Reading()
     steps: tuple[Step, ...] = Field(alias="step", min_length=1)
 
     @model_validator(mode="after")
@@ -88,7 +105,7 @@ class Recipe(BaseModel):
     def as_toml(self) -> str:
         import tomli_w
 
-        return tomli_w.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        return tomli_w.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True))
 
     def write(self, path: Path) -> None:
         write_text(path, self.as_toml())
@@ -128,7 +145,9 @@ class Execution:
 def execute(recipe: Recipe, run: Run, start: Artifact) -> Execution:
     """Runs (or finds) every step of a recipe in order."""
     for s in recipe.steps:
-        s.build()  # before any work: a typing error must not cost an hour
+        built = s.build()  # before any work: a typing error must not cost an hour
+        if runtime := getattr(built, "runtime", None):
+            check_installed(runtime)
     execution = Execution(run, start)
     execution.perform(*recipe.steps)
     return execution

@@ -49,14 +49,10 @@ def assembled(
     each = step_bytes / batch
     least = max(each / reading, operations / multiplying)
     method = "least time of a token (the longer of its bytes and its operations at their peaks) / measured time"
-    share = Figure(
-        value=None if seconds.value is None else least / seconds.value,
-        low=None if seconds.high is None else least / seconds.high,
-        high=None if seconds.low is None else least / seconds.low,
-        unit="ratio",
-        source="derived",
-        method=method,
-    )
+    share = Figure(value=None, unit="ratio", source="derived", method=f"{method}, which vanishes in the noise")
+    if seconds.value is not None and min(b for b in (seconds.value, seconds.low) if b is not None) > 0:
+        times = seconds.inverse()
+        share = times.scaled(least, "ratio", method)
     counted, tried = "counted by the runtime", "fastest of several passes"
     return Roofline(
         bytes=Figure(value=each, unit="B", source="derived", method=counted),

@@ -48,6 +48,7 @@ class Run:
 
     def __enter__(self) -> Run:
         with plain_os_errors(self.folder):
+            self._refuse_strangers()
             (self.folder / "steps").mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / ".lock").open("w")
         try:
@@ -62,6 +63,17 @@ class Run:
         self._earlier = [Cost.read(place)] if (place := self.folder / OUTSIDE).exists() else []
         self._window = self.meter.window("run").__enter__()
         return self
+
+    def _refuse_strangers(self) -> None:
+        """Raises UserError for a folder of other things: a run would write over its README.md, and sweep."""
+        if not self.folder.is_dir() or (self.folder / "steps").is_dir():
+            return
+        if strangers := sorted(p.name for p in self.folder.iterdir() if p.name != ".lock"):
+            raise UserError(
+                f"this folder holds other things ({', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''})",
+                where=str(self.folder),
+                mend="--out a new folder, such as runs/NAME",
+            )
 
     def _sweep(self) -> None:
         """Removes what a kill left half-written."""

@@ -15,7 +15,7 @@ from lightbulb.errors import GoalError
 from lightbulb.goal import Goal
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint, is_packaged
-from lightbulb.recipe import START, Execution, Recipe, Step
+from lightbulb.recipe import START, Execution, Reading, Recipe, Step
 from lightbulb.report.assemble import assemble
 from lightbulb.report.record import Result
 from lightbulb.run import Run
@@ -148,6 +148,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         model=typed(source),
         task=task.source or task.name,
         seed=goal.seed,
+        reading=Reading.model_validate(task.reading),
         step=tuple(needed(execution.steps, ["costs", "verify", *tests(execution.steps)])),
     )
     result = assemble(

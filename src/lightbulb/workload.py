@@ -107,6 +107,7 @@ def _torch(name: str, source: ModelSource, work: Work, folder: Path) -> Thing:
     import torch
 
     from lightbulb.runtimes.torch import Torch
+    from lightbulb.train.forward import best_device
 
     if source.gguf is not None:
         from lightbulb.models.loading import import_model
@@ -120,6 +121,8 @@ def _torch(name: str, source: ModelSource, work: Work, folder: Path) -> Thing:
     else:
         artifact = Artifact(path=folder, kind="model", key="", made_by="")
     notes = ["torch computes what the processor multiplies natively in bfloat16, the rest in float32"]
+    if (device := best_device()).type != "cpu":
+        notes = [f"torch computes on the GPU ({device}) in bfloat16; its memory is not in the peak"]
     return Thing(name, "torch", artifact.bytes, partial(_open, partial(Torch, artifact), work), {}, notes)
 
 

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightbulb.energy import meter as meter_module
+from lightbulb.energy.estimate import estimate_joules
 from lightbulb.energy.meter import Meter, child_runs, cpu_seconds_so_far, to_sum
 from lightbulb.energy.processor import CpuTimes, Machine, read_cpu_times
-from lightbulb.energy.sensors.base import Sensor, contains
+from lightbulb.energy.sensors.base import Discovery, Sensor, contains
 from lightbulb.energy.sensors.replay import ReplaySensor
 
 
@@ -70,10 +72,24 @@ def test_chips_are_summed_and_the_method_says_what_is_left_out():
     assert {name: f.value for name, f in window.reading.by_sensor.items()} == {"package-0": 30.0, "gpu-0": 400.0}
 
 
-def test_a_gpu_alone_says_that_the_cpu_is_left_out():
-    with Meter([Dial("gpu-0")]).window("work") as window:
+def test_beside_a_gpu_alone_the_cpu_is_estimated():
+    clock, cpu, gpu = Hand(), Hand(), Dial("gpu-0")
+    with Meter([gpu], clock=clock, cpu_clock=cpu, threads=2).window("work") as window:
+        clock.now, cpu.now, gpu.raw = 10.0, 5.0, 700.0
+    joules = window.reading.joules
+    assert joules.source == "estimated" and "the CPU's part is added as an estimate" in joules.method
+    cpu_alone = estimate_joules(5.0, 10.0, 2)
+    assert joules.value == 700 + cpu_alone.value and joules.low == 700 + cpu_alone.low
+    with Meter([gpu, Dial("package-0")]).window("work") as window:
         pass
-    assert "leaves out CPU, memory" in window.reading.joules.method
+    assert window.reading.joules.source == "measured"
+
+
+def test_work_on_the_cpu_is_not_charged_for_idle_gpus(monkeypatch):
+    found = Discovery((Dial("package-0"), Dial("gpu-0"), Dial("amdgpu-1")))
+    monkeypatch.setattr(meter_module, "discover", lambda: found)
+    assert [s.name for s in Meter(gpus=False).sensors] == ["package-0"]
+    assert len(Meter().sensors) == 3
 
 
 def test_psys_is_never_added_to_what_it_contains():

@@ -289,6 +289,17 @@ def test_a_slow_command_does_not_hold_a_window_up():
     assert asked == [0.0, 2.0]
 
 
+def test_a_command_that_tells_joules_is_not_charged_for_what_came_before(tmp_path):
+    clock, told = Hand(), {"joules": 100.0}
+    sensor = command.CommandSensor("power-command", "joules", lambda: str(told["joules"]), clock)
+    clock.now, told["joules"] = 600.0, 9100.0  # nothing was open for ten minutes
+    before = sensor.joules()
+    sensor.poll()
+    for clock.now, told["joules"] in ((602.0, 9130.0), (604.0, 9170.0)):
+        sensor.poll()
+    assert sensor.joules() - before == 70.0 and sensor.resolution_joules == 40.0
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [

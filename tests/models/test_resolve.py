@@ -154,6 +154,11 @@ def test_only_known_families_pass(model, gguf, tmp_path):
         with pytest.raises(UnsupportedModel, match="mamba") as e:
             check_family(source)
         assert "qwen3" in e.value.mend
+    check_family(resolve(str(gguf)), "filament")
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "gemma3_text"}))
+    check_family(resolve(str(folder)))
+    with pytest.raises(UnsupportedModel, match="filament does not run .*gemma3"):
+        check_family(resolve(str(folder)), "filament")
 
 
 def test_the_fingerprint_is_of_contents(model, tmp_path):

@@ -186,3 +186,9 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, mag
         time_allows=lambda what, more: execution.spent + more + plan.proof_seconds <= max_seconds,
     )
     assert execution.spent + plan.proof_seconds <= 1.1 * max_seconds
+
+
+def test_a_teacher_that_has_learned_nothing_is_no_yardstick():
+    with pytest.raises(RunFailure, match="learned nothing") as e:
+        choose(Pretended(lambda label: 0.0))  # of so many items that it is at most 0.01
+    assert "--metric" in e.value.mend

@@ -12,6 +12,7 @@ import pytest
 
 from lightbulb.errors import TaskError, UserError
 from lightbulb.tasks.load import load_task
+from lightbulb.tasks.task import Example, Task
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 SORTS = ("billing", "delivery", "login")
@@ -369,3 +370,19 @@ def test_fast_enough(tmp_path):
     task = load_task(source)
     assert time.process_time() - began < 10
     assert len(task.validation) == 1000 and abs(len(task.test) - 10_000) < 400
+
+
+def test_a_part_of_a_split_is_spread_over_it():
+    """Files are often sorted by answer."""
+    examples = tuple(Example(f"question {i}", "a" if i < 50 else "b") for i in range(100))
+    task = Task("sorted", "choose", "accuracy", examples, (), examples, ("a", "b"))
+    assert [e.prompt for e in task.split("train", 4)] == ["question 0", "question 25", "question 50", "question 75"]
+    assert task.split("test") == task.split("test", 100) == task.split("test", 1000) == examples
+    assert task.split("validation", 5) == ()
+
+
+def test_a_task_tells_how_it_was_read(tmp_path):
+    data = jsonl(tmp_path / "t.jsonl", [{"q": f"question {i}", "a": f"answer {i}"} for i in range(40)])
+    task = load_task(data, prompt="q", completion="a", metric="chrf", seed=3)
+    assert task.reading == {"prompt": "q", "completion": "a", "metric": "chrf"}
+    assert load_task(task.source, seed=3, **task.reading).fingerprint == task.fingerprint

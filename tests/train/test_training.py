@@ -10,6 +10,7 @@ import torch
 from conftest import tiny_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import tiny_model
 
 from lightbulb.errors import RecipeError, RunFailure
 from lightbulb.models.anatomy import embedding_of, layers_of
@@ -96,6 +97,16 @@ def test_freezing_cuts_the_gradient(model, keep_head):
         assert rows is None
     with pytest.raises(RecipeError, match="3 layers"):
         freeze(model, 4, keep_head=True)
+
+
+def test_a_head_of_its_own_needs_no_embedding_to_learn(tmp_path):
+    """A parameter that never gets a gradient has no moments, which a checkpoint would look for."""
+    model = load_model(tiny_model(tmp_path, tied=False))
+    freeze(model, 1, keep_head=True)
+    batch = collate(sequences(4), [0, 1, 2, 3])
+    plain_loss(target_logits(model, batch, [5, 9]), batch).backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    assert model.lm_head.weight.requires_grad and not embedding_of(model).weight.requires_grad
 
 
 @pytest.mark.parametrize("grid", ["q8_0", "q4_0"])

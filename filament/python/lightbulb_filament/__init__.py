@@ -94,7 +94,7 @@ class Model:
     def ends(self) -> list[int]:
         """The file's own tokens that end a text."""
         known = (self.metadata(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot"))
-        return [end for end in known if end is not None]
+        return [end for end in known if isinstance(end, int) and 0 <= end < self.vocabulary]
 
     def metadata(self, key: str) -> Any:
         """The value of a key of the file, None where it has none."""

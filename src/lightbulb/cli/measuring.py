@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tyro import conf
 
-from lightbulb.cli.output import available_threads, show
+from lightbulb.cli.output import show
+from lightbulb.energy.processor import threads_held
 from lightbulb.runtimes import LocalRuntime
 
 
@@ -53,7 +54,7 @@ def measure(
         context=context,
         against=against,
         trials=trials,
-        threads=available_threads() if threads is None else threads,
+        threads=threads_held() if threads is None else threads,
         model_name=model_name,
         serve_metrics=serve_metrics,
         quiet=json,

@@ -1,19 +1,14 @@
-"""What every verb needs: one JSON object or a readable page, and how many threads there are."""
+"""What every verb needs: one JSON object or a readable page."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-def available_threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def show(record: Any, as_json: bool, render: Callable[[Console], Any]) -> None:

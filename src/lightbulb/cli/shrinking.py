@@ -9,7 +9,8 @@ from typing import Literal
 
 from tyro import conf
 
-from lightbulb.cli.output import available_threads, show
+from lightbulb.cli.output import show
+from lightbulb.energy.processor import threads_held
 from lightbulb.runtimes import GgufRuntime
 
 Kind = Literal["choose", "generate", "text"]
@@ -58,7 +59,7 @@ def shrink(
     from lightbulb.report import dry_run as dry
     from lightbulb.report.text import print_summary
 
-    threads = available_threads() if threads is None else threads
+    threads = threads_held() if threads is None else threads
     goal = Goal.parse(keep, max_time, seed, threads, check_zone(zone), runtime)
     loaded = api.load_task(task, test=test, kind=kind, metric=metric, prompt=prompt, completion=completion, seed=seed)
     if dry_run:
@@ -89,8 +90,9 @@ def run(
     from lightbulb import api
     from lightbulb.recipe import Recipe
 
-    loaded = api.load_task(task or Recipe.read(recipe).task)
-    facts = api.run_recipe(recipe, loaded, out, threads=available_threads() if threads is None else threads, quiet=json)
+    read = Recipe.read(recipe)
+    loaded = api.load_task(task or read.task, seed=read.seed, **({} if task else read.reading.model_dump()))
+    facts = api.run_recipe(recipe, loaded, out, threads=threads_held() if threads is None else threads, quiet=json)
     places = "\n".join(f"{label}: {made['path']}" for label, made in facts.items())
     show(facts, json, lambda console: console.print(places))
 
@@ -103,6 +105,7 @@ def ask(
     runtime: GgufRuntime = "llamacpp",
     schema: Path | None = None,
     stop: tuple[str, ...] = (),
+    system: str | None = None,
     json: bool = False,
 ) -> None:
     """Ask a finished run, or any GGUF file, one question; says what the answer cost.
@@ -115,12 +118,22 @@ def ask(
         runtime: llama.cpp, or filament where it is built
         schema: a file with a JSON Schema that a written answer must follow
         stop: strings before which a written answer ends
+        system: system message, for a model that was taught with one
         json: one JSON object on stdout
     """
     from lightbulb import api
 
-    threads = available_threads() if threads is None else threads
-    asked = api.ask(model, question, max_tokens=max_tokens, threads=threads, runtime=runtime, schema=schema, stop=stop)
+    threads = threads_held() if threads is None else threads
+    asked = api.ask(
+        model,
+        question,
+        max_tokens=max_tokens,
+        threads=threads,
+        runtime=runtime,
+        schema=schema,
+        stop=stop,
+        system=system,
+    )
     record = {
         "text": asked.text,
         "prompt_tokens": asked.prompt_tokens,

@@ -6,8 +6,10 @@ import platform
 from pathlib import Path
 
 from lightbulb.doctor.record import Machine
+from lightbulb.energy.cgroups import limits, quota_threads
 from lightbulb.energy.processor import cpu_family, read_processor, threads_held
 from lightbulb.figures import Figure
+from lightbulb.store import text_of
 
 # Words in DMI's sys_vendor and product_name of virtual machines; the list of systemd-detect-virt(1), shortened.
 _HYPERVISORS = (
@@ -26,7 +28,7 @@ def look(root: Path, load: float | None, steal: Figure) -> Machine:
         watts_row=cpu_family(root / "proc/cpuinfo"),
         threads_held=threads_held(root),
         threads_present=_threads_present(root),
-        quota_threads=_quota_threads(root),
+        quota_threads=quota_threads(root),
         memory=memory(root, "MemTotal"),
         memory_available=memory(root, "MemAvailable"),
         memory_limit=memory_limit(root),
@@ -37,14 +39,6 @@ def look(root: Path, load: float | None, steal: Figure) -> Machine:
         system=_system(root),
         python=f"{platform.python_implementation()} {platform.python_version()}",
     )
-
-
-def text_of(path: Path) -> str | None:
-    """What a small file holds, stripped; None where it cannot be read or is empty."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n\t") or None
-    except OSError:
-        return None
 
 
 def cpuinfo(root: Path) -> dict[str, str]:
@@ -126,36 +120,10 @@ def _virtual(root: Path) -> tuple[bool | None, str]:
     return None, "neither a hypervisor flag nor DMI can be read"
 
 
-def _in_cgroups(root: Path, controller: str, file_v2: str, file_v1: str) -> list[tuple[Path, str]]:
-    """(file, text) of this process's cgroup and of all above it, for v2 and v1 trees (cgroups(7))."""
-    found = []
-    for line in (text_of(root / "proc/self/cgroup") or "").splitlines():
-        _, controllers, own = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        top = root / "sys/fs/cgroup" / controllers
-        folder = top / own.lstrip("/")
-        for place in (folder, *(p for p in folder.parents if p.is_relative_to(top))):
-            file = place / (file_v1 if controllers else file_v2)
-            if text := text_of(file):
-                found.append((file, text))
-    return found
-
-
-def _quota_threads(root: Path) -> float | None:
-    quotas = []
-    for file, text in _in_cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us"):
-        period = text_of(file.with_name("cpu.cfs_period_us"))
-        quota, _, period = text.partition(" ") if file.name == "cpu.max" else (text, "", period or "")
-        if quota.isdigit() and period.isdigit():  # else "max" or -1: no limit
-            quotas.append(int(quota) / int(period))
-    return min(quotas, default=None)
-
-
 def memory_limit(root: Path) -> Figure:
-    texts = _in_cgroups(root, "memory", "memory.max", "memory.limit_in_bytes")
-    limits = [float(text) for _, text in texts if text.isdigit()]
-    lowest, total = min(limits, default=None), memory(root, "MemTotal").value
+    texts = limits(root, "memory", "memory.max", "memory.limit_in_bytes")
+    allowed = [float(text) for _, text in texts if text.isdigit()]
+    lowest, total = min(allowed, default=None), memory(root, "MemTotal").value
     if lowest is None or (total is not None and lowest >= total):
         return Figure(value=None, unit="B", scope="process", method="no cgroup limits memory below the machine's")
     return Figure(value=lowest, unit="B", scope="process", method="the lowest limit of this process's cgroups")

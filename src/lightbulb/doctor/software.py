@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lightbulb.doctor.machine import cpuinfo, text_of
+from lightbulb.doctor.machine import cpuinfo
 from lightbulb.doctor.record import Disk, Gpu, Runtime, ShortModel, Software
 from lightbulb.errors import LightbulbError
 from lightbulb.figures import Figure
+from lightbulb.store import text_of
 
 _RUNTIMES = (  # name, package, what for, what to type to get it
     ("torch", "torch", "trains; runs model folders", "pip install torch"),
@@ -84,8 +85,11 @@ def _nvidia(library: Any) -> tuple[Gpu, ...]:
         found = []
         for index in range(library.nvmlDeviceGetCount()):
             device = library.nvmlDeviceGetHandleByIndex(index)
-            name, total = library.nvmlDeviceGetName(device), library.nvmlDeviceGetMemoryInfo(device).total
-            memory = _bytes(float(total), "NVML")
+            name = library.nvmlDeviceGetName(device)
+            try:
+                memory = _bytes(float(library.nvmlDeviceGetMemoryInfo(device).total), "NVML")
+            except library.NVMLError as e:  # a GPU that shares the machine's memory
+                memory = _bytes(None, f"NVML: {e}")
             found.append(Gpu(vendor="NVIDIA", name=str(name), memory=memory, driver=True))
         return tuple(found)
     except library.NVMLError:

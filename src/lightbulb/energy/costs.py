@@ -52,8 +52,8 @@ class Costs:
         missing = dict(unseen)
         for cost in (c for c in COSTS if c not in unseen):
             found = [_per_unit(trial, cost, idle) for trial in trials]
-            if any(row is None for row in found):
-                missing[cost] = trials[0].read.reading.joules.method
+            if None in found:
+                missing[cost] = _why_missing(trials, idle)
                 continue
             for unit in PER:
                 column = [row[unit] for row in found if row is not None and unit in row]
@@ -119,6 +119,12 @@ def _per_unit(trial: Trial, cost: Cost, idle: Figure | None) -> dict[str, np.nda
         if further > 0:
             found["output_token"] = (found["answer"] - per_answer) / further
     return found
+
+
+def _why_missing(trials: Sequence[Trial], idle: Figure | None) -> str:
+    """What the first window without joules says of itself, else the idling."""
+    windows = [sample.reading.joules for trial in trials for sample in (trial.read, trial.write) if sample is not None]
+    return next((f.method for f in (*windows, *([idle] if idle else [])) if f.value is None), "idling was not measured")
 
 
 def _of_window(sample: Sample, cost: Cost, idle: Figure | None) -> np.ndarray | None:

@@ -7,8 +7,9 @@
 
 Whose joules: with counters, they are what the chips read between the window's edges, whoever used them, and the method
 says which part of the machine's busy CPU time was ours. Without counters, they are the estimate of `energy.estimate`
-for the CPU seconds of this process alone. CPU seconds are those of this process, its threads and its ended children.
-All of it adds up: the joules of two neighbouring windows are those of the window around both.
+for the CPU seconds of this process alone; to counters of GPUs only this estimate is added. CPU seconds are those of
+this process, its threads and its ended children. All of it adds up: the joules of two neighbouring windows are those
+of the window around both.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from typing import NamedTuple
 from lightbulb.energy.estimate import estimate_joules
 from lightbulb.energy.processor import CpuTimes, Machine, machine_between, read_cpu_times, seconds_asleep, threads_held
 from lightbulb.energy.sensors import Discovery, Sensor, discover
-from lightbulb.energy.sensors.summing import sum_up, to_sum
-from lightbulb.figures import Figure
+from lightbulb.energy.sensors.summing import covers_cpu, is_gpu, sum_up, to_sum
+from lightbulb.figures import Figure, total
 
 __all__ = ["Meter", "Reading", "Window", "cpu_seconds_so_far", "to_sum"]
 
@@ -112,9 +113,10 @@ class _Edge(NamedTuple):
 class Meter:
     """Opens windows. Only the run loop and the measure protocol should.
 
-    sensors: None discovers them; an empty sequence means the estimate. threads: hardware threads held, for the
-    estimate; None asks the system. clock, cpu_clock and asleep: seconds; machine_clock: CPU seconds of everyone.
-    `remarks` says what cannot be read and why. Windows may be opened in any thread.
+    sensors: None discovers them; an empty sequence means the estimate. gpus: False for work that uses none, and should
+    not be charged for those that idle beside it. threads: hardware threads held, for the estimate; None asks the
+    system. clock, cpu_clock and asleep: seconds; machine_clock: CPU seconds of everyone. `remarks` says what cannot be
+    read and why. Windows may be opened in any thread.
     """
 
     def __init__(
@@ -126,8 +128,11 @@ class Meter:
         machine_clock: Callable[[], CpuTimes | None] = read_cpu_times,
         asleep: Callable[[], float] = seconds_asleep,
         threads: int | None = None,
+        gpus: bool = True,
     ):
         found = discover() if sensors is None else Discovery(tuple(sensors))
+        if not gpus:
+            found = Discovery(tuple(s for s in found.sensors if not is_gpu(s)), found.remarks)
         self.sensors, self.remarks = found.sensors, found.remarks
         if len({s.name for s in self.sensors}) < len(self.sensors):
             raise ValueError("two sensors of one name")
@@ -268,6 +273,11 @@ def _joules(
         for climb, first, last in zip(meter._climbs, start.counts, end.counts, strict=True)
     }
     joules = sum_up(meter.sensors, by_sensor)
+    if not covers_cpu(meter.sensors):
+        cpu = estimate_joules(cpu_seconds, seconds, meter.threads)
+        joules = total(
+            [joules, cpu], "J", f"{joules.method}; to it the CPU's part is added as an estimate, {cpu.method}"
+        )
     if notes := _whose(machine):
         joules = joules.model_copy(update={"method": "; ".join([joules.method, *notes])})
     return joules, by_sensor

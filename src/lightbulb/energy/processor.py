@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightbulb.energy.cgroups import quota_threads
+
 # /proc/cpuinfo's (family, model) of the parts in SPECpower results -> row of cpu_watts_per_thread.csv.
 # Numbers as in Linux: arch/x86/include/asm/intel-family.h, arch/x86/kernel/cpu/amd.c.
 _INTEL_FAMILY_6 = {
@@ -94,32 +96,13 @@ def cpu_family(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def threads_held(root: Path = Path("/")) -> int:
-    """Hardware threads that this process may use: affinity, cut by the CPU quotas of its cgroups (v2)."""
+    """Hardware threads that this process may use: affinity, cut by the CPU quotas of its cgroups."""
     try:
         threads = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
         threads = os.cpu_count() or 1
-    return max(1, min([threads, *_quotas(root)]))
-
-
-def _quotas(root: Path) -> list[int]:
-    """CPU quotas of this process's cgroup and of all above it, in threads, rounded up."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    top = root / "sys/fs/cgroup"
-    own = next((top / line[3:].lstrip("/") for line in lines if line.startswith("0::")), top)
-    quotas = []
-    for folder in (own, *own.parents):
-        try:
-            quota, period = (folder / "cpu.max").read_text().split()
-            quotas.append(math.ceil(int(quota) / int(period)))
-        except (OSError, ValueError):
-            pass  # no limit here ("max"), or no such controller
-        if folder == top:
-            break
-    return quotas
+    quota = quota_threads(root)
+    return threads if quota is None else max(1, min(threads, math.ceil(quota)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +115,14 @@ class CpuTimes:
 
 def read_cpu_times(stat: Path = Path("/proc/stat")) -> CpuTimes | None:
     """First line of /proc/stat (proc(5)): user, nice, system, idle, iowait, irq, softirq, steal, in ticks; guests are
-    counted in user. None where there is no such file. In a container it tells the whole host."""
+    counted in user. None where there is no such file, or only zeros in it (gVisor). In a container it tells the whole
+    host."""
     try:
         with stat.open("rb") as lines:
-            user, nice, system, _, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
+            user, nice, system, idle, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
     except (OSError, ValueError):
+        return None
+    if not user + system + idle:
         return None
     return CpuTimes((user + nice + system + irq + softirq) / _TICKS, steal / _TICKS)
 

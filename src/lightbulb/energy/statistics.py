@@ -49,7 +49,10 @@ def median_figure(
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], method: str) -> Figure:
-    """Median of the ratios trial by trial, with its bootstrap interval over trials."""
+    """Median of the ratios trial by trial, with its bootstrap interval over trials. Without a value where a denominator
+    is not above 0, as a gauge in coarse steps may read."""
+    if not all(b > 0 for b in denominator):
+        return Figure(value=None, unit="ratio", source="derived", method=f"{method}; a cost that vanishes in the noise")
     pairs = [a / b for a, b in zip(numerator, denominator, strict=True)]
     return median_figure(pairs, "ratio", method, source="derived")
 

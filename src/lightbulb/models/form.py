@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}"
+TEXT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"  # a document is written on
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,16 @@ def turns_of(example: Example) -> list[dict[str, str]]:
 
 def render(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, str]]) -> str:
     """The prompt as text, ready for tokenization that adds the model's own BOS (so a BOS from the template goes)."""
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    from jinja2.exceptions import TemplateError
+
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except (TemplateError, ValueError, TypeError) as e:  # no template, or one that refuses these roles
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise ModelError(
+            f"the model's chat template cannot render a conversation of {roles}: {str(e).strip().splitlines()[0]}",
+            mend="use a model with a chat template that takes these roles, or columns prompt and completion",
+        ) from e
     if not isinstance(text, str):
         raise ModelError("the chat template did not give text")
     bos = tokenizer.bos_token

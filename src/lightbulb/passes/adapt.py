@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.artifact import Artifact
 from lightbulb.errors import RecipeError
-from lightbulb.models.anatomy import anatomy_of, embedding_of, layers_of
+from lightbulb.models.anatomy import anatomy_of, embedding_of, is_tied, layers_of
 from lightbulb.models.loading import copy_tokenizer, load_model, save_model
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.fit import fit, plain_loss
@@ -72,6 +72,6 @@ def freeze(model: PreTrainedModel, layers: int, *, keep_head: bool) -> None:
     for layer in stack[:layers]:
         layer.requires_grad_(False)
     embedding = embedding_of(model)
-    if not keep_head:
+    if not (keep_head and is_tied(model)):
         embedding.weight.requires_grad_(False)
     embedding.register_forward_hook(lambda module, inputs, h: h.detach())

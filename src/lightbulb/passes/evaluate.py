@@ -23,7 +23,7 @@ CHUNK = 256
 
 
 class Evaluate(Pass):
-    """Answers a split (its first `limit` examples) and scores it. A GGUF runs in `runtime`, a model folder in torch.
+    """Answers a split (or `limit` of its examples) and scores it. A GGUF runs in `runtime`, a model folder in torch.
 
     Writes predictions.json: the answers in order (for kind "text": [nats, tokens, bytes] of each document).
     """
@@ -38,7 +38,7 @@ class Evaluate(Pass):
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         task = context.task
-        examples = task.split(self.split)[: self.limit]
+        examples = task.split(self.split, self.limit)
         slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
         room = longest_exchange(task, examples)
         runtime = open_runtime(source, self.runtime, threads=context.threads, slots=slots, context=room)
@@ -81,10 +81,15 @@ def ask(runtime: Runtime, task: Task, prompts: Sequence[str]) -> Answers:
 
 def longest_answer(task: Task) -> int:
     """A bound on the tokens of an answer that all but one in a thousand of the train split keep: a model that never
-    ends its answers costs this much for each. Two bytes a token is dense even for code."""
-    lengths = sorted(len(e.completion.encode()) for e in task.train)
-    typical_longest = lengths[(len(lengths) * 999 - 1) // 1000]
-    return min(512, typical_longest // 2 + 16)
+    ends its answers costs this much for each."""
+    lengths = sorted(most_tokens(e.completion) for e in task.train)
+    return min(512, lengths[(len(lengths) * 999 - 1) // 1000] + 16)
+
+
+def most_tokens(text: str) -> int:
+    """Two ASCII characters a token is dense even for code; digits, and bytes of other scripts, may be one each."""
+    dense = sum(1 for byte in text.encode() if byte > 127 or 48 <= byte <= 57)
+    return dense + (len(text.encode()) - dense) // 2
 
 
 def longest_exchange(task: Task, examples: Sequence[Example]) -> int:
@@ -114,12 +119,12 @@ def predictions_of(artifact: Artifact) -> list[Any]:
 def retention_of(task: Task, student: Artifact, teacher: Artifact) -> Figure:
     """Student score / teacher score on the same items, with a paired interval."""
     ours, theirs = (scored(task, predictions_of(a)) for a in (student, teacher))
-    return metrics.retention(task.metric, ours, theirs, [e.completion for e in task.test[: len(ours)]])
+    return metrics.retention(task.metric, ours, theirs, [e.completion for e in task.split("test", len(ours))])
 
 
 def right_of(task: Task, evaluation: Artifact) -> list[bool]:
     """Whether each item was answered rightly: fully, for metrics between 0 and 1."""
     answers = predictions_of(evaluation)
-    metric = "accuracy" if task.kind == "choose" else task.metric
-    scores = metrics.item_scores(metric, answers, [e.completion for e in task.test[: len(answers)]])
+    metric = "accuracy" if task.kind == "choose" or task.metric == metrics.MACRO_F1 else task.metric
+    scores = metrics.item_scores(metric, answers, [e.completion for e in task.split("test", len(answers))])
     return [score >= 1 for score in scores]

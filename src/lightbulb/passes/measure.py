@@ -41,7 +41,7 @@ class Measure(Pass):
         }
         subjects = [subject(role, runtime, context.task, context.seed) for role, runtime in runtimes.items()]
         with context.progress.bar("measure", self.trials * len(subjects)) as advance:
-            meter = Meter()
+            meter = Meter(gpus=False)  # both runtimes compute on the CPU
             trials = measure_answers(subjects, meter, trials=self.trials, seed=context.seed, advance=advance)
             meter.close()
         for runtime in runtimes.values():

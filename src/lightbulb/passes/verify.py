@@ -34,7 +34,7 @@ class Verify(Pass):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     makes: ClassVar[ArtifactKind] = "figures"
     uses: ClassVar[tuple[str, ...]] = ("model",)
 
@@ -42,14 +42,15 @@ class Verify(Pass):
     runtime: GgufRuntime = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        examples = (context.task.validation or context.task.train)[: self.prompts]
-        trained = Trained(context.inputs["model"], context.task)
-        room = longest_exchange(context.task, examples)
+        task = context.task
+        examples = task.split("validation" if task.validation else "train", self.prompts)
+        trained = Trained(context.inputs["model"], task)
+        room = longest_exchange(task, examples)
         shipped = open_gguf(source.gguf, self.runtime, threads=context.threads, context=room)
         rows = []
         with context.progress.bar("verify", len(examples)) as advance:
             for done, example in enumerate(examples, 1):
-                rows.append(compare(trained, shipped, context.task, example, done))
+                rows.append(compare(trained, shipped, task, example, done))
                 advance(done, "")
         shipped.close()
         facts = summary(rows)

@@ -21,7 +21,7 @@ from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime
 from lightbulb.search.steps import STOCK, depth
 from lightbulb.store import read_json
 from lightbulb.tasks.metrics import higher_is_better
-from lightbulb.tasks.task import Task
+from lightbulb.tasks.task import Example, Task
 
 if TYPE_CHECKING:
     from lightbulb.search.choose import Choice
@@ -78,7 +78,7 @@ def assemble(
         counts=counts(task, made, gguf),
         examples=differences(task, made, gguf),
         findings=[*task.findings, *unanswered(task, made[f"{gguf}-test"])],
-        use=[asking(answering(run.folder, rival if refused else None), example_prompt(task), goal.runtime)],
+        use=[asking(answering(run.folder, rival if refused else None), example_question(task), goal.runtime)],
         versions=versions,
         machine=machine,
         command=command,
@@ -184,8 +184,12 @@ def answering(folder: Path, stock: Scored | None) -> str:
     return shlex.quote(str(folder / stock.path if stock and stock.path else folder))
 
 
-def asking(model: str, prompt: str, runtime: GgufRuntime) -> str:
-    return f'lightbulb ask {model} "{prompt}"' + ("" if runtime == "llamacpp" else f" --runtime {runtime}")
+def asking(model: str, question: Example | None, runtime: GgufRuntime) -> str:
+    """The command that asks `model` in the form in which it was taught."""
+    words = f'lightbulb ask {model} "{question.prompt if question else "..."}"'
+    if question and question.messages and question.messages[0].role == "system":
+        words += f" --system {shlex.quote(question.messages[0].content)}"
+    return words + ("" if runtime == "llamacpp" else f" --runtime {runtime}")
 
 
 def ledger_row(execution: Execution, artifact: Artifact) -> LedgerRow:
@@ -230,12 +234,13 @@ def differences(task: Task, made: dict[str, Artifact], gguf: str) -> list[Differ
     if task.kind == "text":
         return []
     teacher, student = (predictions_of(made[label]) for label in ("teacher-f16-test", f"{gguf}-test"))
-    rows: list[tuple[Any, ...]] = [(e, t, s) for e, t, s in zip(task.test, teacher, student, strict=False) if t != s]
+    items = zip(task.split("test", len(teacher)), teacher, student, strict=True)
+    rows: list[tuple[Any, ...]] = [(e, t, s) for e, t, s in items if t != s]
     rows.sort(key=lambda row: row[0].completion not in row[1:])  # stable: test order within each group
     return [Difference(prompt=e.prompt, reference=e.completion, teacher=t, student=s) for e, t, s in rows[:SHOWN]]
 
 
-def example_prompt(task: Task) -> str:
-    """A short, harmless prompt of the task to show how the result is asked."""
-    plain = [e.prompt for e in task.test if e.prompt and not set(e.prompt) & set('"\\$`!\n')]
-    return min(plain, key=lambda p: abs(len(p) - 40), default="...")
+def example_question(task: Task) -> Example | None:
+    """A short, harmless question of the task to show how the result is asked; of chats one of few turns."""
+    plain = [e for e in task.test if e.prompt and not set(e.prompt) & set('"\\$`!\n')]
+    return min(plain, key=lambda e: (len(e.messages), abs(len(e.prompt) - 40)), default=None)

@@ -47,7 +47,8 @@ def saving(ratios: Sequence[Ratio]) -> Ratio:
     them, else that of CPU seconds, which are measured and in which joules are estimated."""
     found = {r.quantity: r for r in ratios}
     joules = found.get("joules_per_answer")
-    return joules if joules and joules.value.source != "estimated" else found["cpu_seconds_per_answer"]
+    counted = joules is not None and joules.value.value is not None and joules.value.source != "estimated"
+    return joules if joules and counted else found["cpu_seconds_per_answer"]
 
 
 def refusal(

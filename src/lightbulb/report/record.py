@@ -171,7 +171,7 @@ class Result(Record):
             raise RunFailure(
                 f"not a result of a run: {key}: {first['msg']}",
                 where=str(path),
-                mend="run the same `lightbulb shrink` again: it writes the file anew",
+                mend="delete it and run the same `lightbulb shrink` again: it writes the file anew",
             ) from e
 
     def write(self, path: Path) -> None:

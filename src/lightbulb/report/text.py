@@ -62,7 +62,10 @@ def _before_after(result: Result, quantity: Quantity) -> str:
     before, after = (units.text(words.figure_of(m, quantity)) for m in (rival, result.student))
     figure = words.figure_of(result.student, quantity)
     times = words.ratio(result, quantity)
-    gain = f", {units.text(times, '')} times {'less' if times.value >= 1 else 'as much'}" if times.value else ""
+    gain = ""
+    if times.value:
+        more = times.value < 1
+        gain = f", {units.text(times.inverse() if more else times, '')} times {'as much' if more else 'less'}"
     estimated = ", estimated" if figure is not None and figure.source == "estimated" else ""
     return f"{before} -> {after}{gain}{estimated}"
 

@@ -127,6 +127,9 @@ def floor_text(result: Result) -> str:
 
 def verdict(result: Result) -> str:
     """The page's first sentence, without its heading."""
+    if result.retention.value is None:
+        why = f"the adapted teacher has no {name_of_metric(result)} on these items"
+        return f"What the student keeps cannot be said: {why}."
     kept = units.text(units.percent(result.retention))
     floor = floor_text(result)
     if result.verdict == "kept":

@@ -27,9 +27,9 @@ SHARED = 8  # tokens that prompts must have in common to be worth remembering
 class Filament:
     """A GGUF file loaded into filament.
 
-    slots: texts written side by side; answers do not depend on it. context: tokens of one prompt with its answer; a
-    longer prompt loses its beginning. The prompts of one call share the reading of what they all begin with; nothing is
-    kept from one call to the next.
+    slots: texts written side by side; answers do not depend on it. context: tokens of one prompt with its answer, at
+    most what the model knows; a longer prompt loses its beginning. The prompts of one call share the reading of what
+    they all begin with; nothing is kept from one call to the next.
     """
 
     name: ClassVar[str] = "filament"
@@ -38,8 +38,8 @@ class Filament:
         check_installed("filament")
         import lightbulb_filament
 
-        self.path, self.slots, self.context = path, slots, context
         self.info = read_gguf(path)
+        self.path, self.slots, self.context = path, slots, min(context, self.info.context_length)
         try:
             self._model = lightbulb_filament.Model(path, threads=threads)
         except lightbulb_filament.FilamentError as e:

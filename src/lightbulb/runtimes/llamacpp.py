@@ -21,8 +21,8 @@ class LlamaCpp:
     """A GGUF file loaded into llama.cpp.
 
     slots: prompts worked on side by side; 1 is how a single user meets the model and what costs are measured with.
-    context: tokens of one prompt with its answer; a longer prompt loses its beginning. Nothing is cached from
-    one prompt to the next.
+    context: tokens of one prompt with its answer, at most what the model knows; a longer prompt loses its beginning.
+    Nothing is cached from one prompt to the next.
     """
 
     name: ClassVar[str] = "llamacpp"
@@ -34,7 +34,7 @@ class LlamaCpp:
         self.info = read_gguf(path)  # a clear error for a file that llama.cpp would abort on
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
-        params.n_parallel, params.n_ctx = slots, context * slots
+        params.n_parallel, params.n_ctx = slots, min(context, self.info.context_length) * slots
         params.n_batch = params.n_ubatch = 512
         params.n_gpu_layers = 0
         for cpu in (params.cpuparams, params.cpuparams_batch):
@@ -55,7 +55,7 @@ class LlamaCpp:
             return reply
         error = reply.get("error", reply)
         if error.get("type") == "exceed_context_size_error" and isinstance(request["prompt"], str):
-            room = error["n_ctx"] - request["max_tokens"] - 1
+            room = max(1, error["n_ctx"] - request["max_tokens"] - 1)
             return self._complete({**request, "prompt": self.tokenize(request["prompt"])[-room:]})  # as in training
         raise RunFailure(f"llama.cpp refused a prompt: {error}", where=str(self.path))
 

@@ -16,6 +16,7 @@ from lightbulb.runtimes.base import Answers, TextScore
 from lightbulb.train.forward import fast_math, placed
 
 BATCH = 256  # texts written side by side
+WRITE_TOKENS = 16384  # padding included, of prompts answered side by side: their keys and values are kept
 READ_TOKENS = 2048  # padding included, of prompts read side by side: more only takes memory, and that takes time
 
 
@@ -33,13 +34,12 @@ class Torch:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.answer_ids: list[int] | None = artifact.facts.get("answer_ids")
 
-    def _batches(self, prompts: Sequence[str], tokens: int | None = None) -> list[list[int]]:
+    def _batches(self, prompts: Sequence[str], tokens: int) -> list[list[int]]:
         """Indices by length, at most BATCH together and (padded) at most `tokens` tokens, if more than one."""
         lengths = [len(ids) for ids in self.tokenizer(list(prompts)).input_ids] if prompts else []
         batches: list[list[int]] = []
         for i in sorted(range(len(prompts)), key=lambda i: lengths[i]):
-            full = not batches or len(batches[-1]) == BATCH
-            if full or (tokens is not None and (len(batches[-1]) + 1) * lengths[i] > tokens):
+            if not batches or len(batches[-1]) == BATCH or (len(batches[-1]) + 1) * lengths[i] > tokens:
                 batches.append([])
             batches[-1].append(i)
         return batches
@@ -76,7 +76,7 @@ class Torch:
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
         texts, read, written = [""] * len(prompts), 0, 0
-        for indices in self._batches(prompts):
+        for indices in self._batches(prompts, WRITE_TOKENS):
             inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True)
             with fast_math(self.model.device):
                 rows = self._greedy(inputs["input_ids"], inputs["attention_mask"], max_tokens)

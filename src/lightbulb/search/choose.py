@@ -22,6 +22,7 @@ from lightbulb.tasks.metrics import higher_is_better
 GAP_CLOSED = (
     0.8  # the most of a probe's distance to the teacher that the rest of the training closes (docs/lab-notes.md)
 )
+LEAST_TEACHER = 0.05  # a teacher that got nothing right on validation, and surely less than this, is no yardstick
 
 
 @dataclass
@@ -66,12 +67,17 @@ class Chooser:
     ):
         self.execution, self.plan, self.goal = execution, plan, goal
         self.student_seconds, self.time_allows, self.say = student_seconds, time_allows, say
-        self.sign = 1 if higher_is_better(metric) else -1
+        self.metric, self.sign = metric, 1 if higher_is_better(metric) else -1
         self.tried: list[Tried] = []
         self.finished: list[tuple[float, Choice, Tried]] = []
 
     def choose(self) -> Choice:
         teacher = self._score(self.execution.made["teacher-validation"])
+        if self.sign > 0 and not teacher.value and (teacher.high or 0.0) < LEAST_TEACHER:
+            raise RunFailure(
+                f"the adapted teacher has learned nothing: its {self.metric} is {teacher} on validation",
+                mend="give more examples or time, or a milder --metric such as chrf, and another --out",
+            )
         floor = self._floor(teacher)
         self.say(f"teacher: {teacher} on validation; the student must hold {floor:.4g}")
         method: Method | None = None

@@ -44,6 +44,8 @@ def load_task(
         raise TaskError(f"unknown kind {kind!r}", where="--kind", mend=f"one of {', '.join(get_args(Kind))}")
     if metric is not None:
         check_metric(metric)
+    said = {"test": test, "kind": kind, "metric": metric, "prompt": prompt, "completion": completion}
+    reading = {option: value for option, value in said.items() if value is not None}
     if source == "home":
         return _built_in(test, kind, metric, prompt, completion, seed)
     found = open_source(source)
@@ -73,6 +75,7 @@ def load_task(
         answers=answers,
         findings=(*findings, *splits.findings),
         source=source,
+        reading=reading,
     )
 
 
@@ -116,7 +119,8 @@ def _built_in(
             where="home",
             mend="leave out --test, --prompt, --completion and --kind",
         )
-    return dataclasses.replace(task, metric=_metric(metric, task.kind, task.train), _fingerprint=[])
+    reading = {} if metric is None else {"metric": metric}
+    return dataclasses.replace(task, metric=_metric(metric, task.kind, task.train), reading=reading, _fingerprint=[])
 
 
 def _examples(

@@ -100,7 +100,8 @@ def retention(
     seed: int = 0,
 ) -> Figure:
     """Student's score / teacher's score on the same items (for bits-per-byte teacher's / student's, so that 1 is
-    "nothing lost" in every metric), with a paired bootstrap interval. None where the teacher's score is 0."""
+    "nothing lost" in every metric), with a paired bootstrap interval, at least as wide as Wilson's of as many items
+    that all agree. None where the teacher's score is 0."""
     student, teacher, statistic = _paired(metric, student_predictions, teacher_predictions, references)
     columns = [*student, *teacher]
     if len({len(c) for c in columns}) != 1:
@@ -110,6 +111,9 @@ def retention(
     if not math.isfinite(value):
         return Figure(value=None, unit="ratio", source="derived", method=f"{method}; the teacher's score is 0")
     low, high = _interval(columns, _defined(statistic, value), seed)
+    if metric != BITS_PER_BYTE:  # resamples of items that all agree cannot show the one that would not
+        agreeing, _ = wilson(len(columns[0]), len(columns[0]))
+        low, high = min(low, value * agreeing), max(high, value / agreeing)
     return _figure(value, low, high, "ratio", method, derived=True)
 
 

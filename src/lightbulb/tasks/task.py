@@ -40,7 +40,7 @@ class Example:
 class Task:
     """`answers` is the closed set of a "choose" task, sorted, else empty. `findings` are sentences about what loading
     noticed and removed (duplicates, leakage, bad lines). `metric` is a name that `metrics.score` knows, or
-    module:function."""
+    module:function. `source` and `reading` (the options that were given) load it again."""
 
     name: str
     kind: Kind
@@ -51,10 +51,14 @@ class Task:
     answers: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     source: str = ""
+    reading: dict[str, str] = field(default_factory=dict, compare=False)
     _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
 
-    def split(self, name: SplitName) -> tuple[Example, ...]:
-        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+    def split(self, name: SplitName, limit: int | None = None) -> tuple[Example, ...]:
+        """Its examples; at most `limit`, evenly spread, because files are often sorted by answer."""
+        examples = {"train": self.train, "validation": self.validation, "test": self.test}[name]
+        count = len(examples) if limit is None else min(limit, len(examples))
+        return tuple(examples[i * len(examples) // count] for i in range(count))
 
     @property
     def fingerprint(self) -> str:

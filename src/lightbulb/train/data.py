@@ -38,10 +38,10 @@ def encode_split(
     context_length: int,
     limit: int | None = None,
 ) -> list[Encoded]:
-    """The first `limit` examples (None: all). context_length: positions that the model knows; longer sequences are cut
+    """`limit` of the examples (None: all). context_length: positions that the model knows; longer sequences are cut
     to it, and to MAX_LENGTH."""
     max_length = min(MAX_LENGTH, context_length)
-    return [encode(tokenizer, task, example, answer_ids, max_length) for example in task.split(split)[:limit]]
+    return [encode(tokenizer, task, example, answer_ids, max_length) for example in task.split(split, limit)]
 
 
 def collate(data: Sequence[Encoded], examples: list[int]) -> Batch:

@@ -103,6 +103,7 @@ def test_filament_needs_a_cpu():
 
 
 def benchmark():
+    sys.path.insert(0, str(ROOT / "benchmarks"))  # it imports its neighbours
     spec = importlib.util.spec_from_file_location("benchmark_predict", ROOT / "benchmarks/predict.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

@@ -162,7 +162,7 @@ def slopes_of(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.nda
 
 
 def check(setting: Setting, device: Device) -> None:
-    for option, value in (("batch", setting.batch), ("context", setting.context), ("devices", setting.devices)):
+    for option, value in (("batch", setting.batch), ("context", setting.context), ("count", setting.devices)):
         if value < 1:
             raise UserError(f"{option} {value}", where=f"--{option}", mend="a whole number, 1 or more")
     if setting.runtime not in RUNTIMES:

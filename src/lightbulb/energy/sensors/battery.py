@@ -10,6 +10,7 @@ slept. Left out with it is the work between the last reading and the sleep, at m
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ _JOULES_PER_UWH = 3.6e-3
 _JOULES_PER_UAH_UV = 3.6e-9
 _LEAST_STEP_JOULES = 36.0  # 10 mWh, the step of most ACPI batteries
 _SLEPT_SECONDS = 1.0
+_POLLED_SECONDS = 3.0  # readings no further apart were polled in a window
 
 
 class _Level(NamedTuple):
@@ -54,10 +56,15 @@ class BatterySensor(Sensor):
         "What a battery loses inside itself as heat is not seen.",
     )
 
-    def __init__(self, folders: tuple[Path, ...], asleep: Callable[[], float] = seconds_asleep):
-        self._folders, self._asleep = folders, asleep
+    def __init__(
+        self,
+        folders: tuple[Path, ...],
+        asleep: Callable[[], float] = seconds_asleep,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._folders, self._asleep, self._clock = folders, asleep, clock
         self._joules = 0.0
-        self._last: tuple[list[_Level], float] | None = None
+        self._last: tuple[list[_Level], float, float] | None = None
         self.resolution_joules = _LEAST_STEP_JOULES
         self.joules()
 
@@ -65,12 +72,13 @@ class BatterySensor(Sensor):
         if not _discharging(self._folders):
             self._joules, self._last = 0.0, None
             raise RunFailure("the battery is not discharging: on mains it does not tell what the machine takes")
-        levels, slept = [_level(folder) for folder in self._folders], self._asleep()
+        levels, slept, now = [_level(folder) for folder in self._folders], self._asleep(), self._clock()
         if self._last is not None and slept - self._last[1] < _SLEPT_SECONDS:
-            step = sum(now.drained(before) for now, before in zip(levels, self._last[0], strict=True))
+            step = sum(level.drained(before) for level, before in zip(levels, self._last[0], strict=True))
             self._joules += step
-            self.resolution_joules = max(self.resolution_joules, step)
-        self._last = levels, slept
+            if now - self._last[2] <= _POLLED_SECONDS:  # not what drained while no window was open
+                self.resolution_joules = max(self.resolution_joules, step)
+        self._last = levels, slept, now
         return self._joules
 
 

@@ -22,6 +22,16 @@ def to_sum(sensors: Sequence[Sensor]) -> list[Sensor]:
     return _outermost([s for s in sensors if s.scope == narrowest])
 
 
+def is_gpu(sensor: Sensor) -> bool:
+    return _KINDS.get(sensor.name.split("-")[0]) == "any GPU"
+
+
+def covers_cpu(sensors: Sequence[Sensor]) -> bool:
+    """Whether what `to_sum` adds up has the processor in it: not where there are only counters of GPUs."""
+    kinds = (_KINDS.get(s.name.split("-")[0], "CPU") for s in to_sum(sensors))
+    return any(kind == "CPU" for kind in kinds)
+
+
 def sum_up(sensors: Sequence[Sensor], by_sensor: Mapping[str, Figure]) -> Figure:
     """Joules of all of `sensors` together; without a value when one that is needed has none."""
     used = to_sum(sensors)
