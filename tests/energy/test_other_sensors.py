@@ -293,11 +293,10 @@ def test_a_command_that_tells_joules_is_not_charged_for_what_came_before(tmp_pat
     clock, told = Hand(), {"joules": 100.0}
     sensor = command.CommandSensor("power-command", "joules", lambda: str(told["joules"]), clock)
     clock.now, told["joules"] = 600.0, 9100.0  # nothing was open for ten minutes
-    before = sensor.joules()
-    sensor.poll()
-    for clock.now, told["joules"] in ((602.0, 9130.0), (604.0, 9170.0)):
-        sensor.poll()
-    assert sensor.joules() - before == 70.0 and sensor.resolution_joules == 40.0
+    with Meter([sensor], clock=clock).window("work") as window:
+        for clock.now, told["joules"] in ((602.0, 9130.0), (604.0, 9170.0)):
+            sensor.poll()
+    assert window.reading.joules.value == 70.0 and sensor.resolution_joules == 40.0
 
 
 @pytest.mark.parametrize(

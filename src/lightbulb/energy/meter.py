@@ -166,6 +166,9 @@ class Meter:
             return _Edge(self._clock(), self._cpu_clock(), counts, self._machine_clock(), self._asleep())
 
     def _enter(self, window: Window) -> _Edge:
+        if not self._open:
+            for sensor in self.sensors:
+                sensor.poll()  # a slow source that nobody has asked meanwhile would charge what came before
         with self._lock:
             if not self._open:
                 self._start_polling()

@@ -32,7 +32,8 @@ class Sensor(Protocol):
         ...
 
     def poll(self) -> None:
-        """For a source too slow for `joules`: asks it, in the meter's own thread. Never raises."""
+        """For a source too slow for `joules`: asks it. Before the first window opens, then in the meter's own thread.
+        Never raises."""
         return None
 
     def close(self) -> None:

@@ -59,7 +59,7 @@ class CommandSensor(Sensor):
         self._area = Trapezoids() if _is_power(unit) else None
         self._asking = threading.Lock()
         self._trouble: Exception | None = None
-        self._number, self._outside = first_number(source()) * self._factor, 0.0
+        self._number = first_number(source()) * self._factor
         self._asked = self._answered = clock()
         self.joules()
 
@@ -69,9 +69,8 @@ class CommandSensor(Sensor):
         try:
             self._asked = self._clock()
             number, self._trouble = first_number(self._source()) * self._factor, None
-            if self._asked - self._answered > 2 * POLL_SECONDS:  # nobody has asked meanwhile: no window was open
-                self._outside += number - self._number
-            elif self._area is None:  # what an edge of a window may lag behind
+            polled = self._asked - self._answered <= 2 * POLL_SECONDS  # else no window was open
+            if self._area is None and polled:  # what an edge of a window may lag behind
                 self.resolution_joules = max(self.resolution_joules, number - self._number)
             self._number, self._answered = number, self._clock()
         except Exception as e:
@@ -82,7 +81,7 @@ class CommandSensor(Sensor):
     def joules(self) -> float:
         if self._trouble is not None:
             raise RunFailure(f"{self.name}: {self._trouble}")
-        return self._number - self._outside if self._area is None else self._area.add(self._clock(), self._number)
+        return self._number if self._area is None else self._area.add(self._clock(), self._number)
 
 
 def first_number(text: str) -> float:
