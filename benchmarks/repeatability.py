@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
 
 def files(model: str, out: Path) -> tuple[Path, Path]:
     """The model as q8_0 and as q4_0 (its embedding q8_0, as llama.cpp keeps it wider too)."""
-    places = out / "q8_0.gguf", out / "q4_0.gguf"
+    places = out / f"{Path(model).stem}-q8_0.gguf", out / f"{Path(model).stem}-q4_0.gguf"
     if not all(p.exists() for p in places):
         from lightbulb.formats.gguf import write_gguf
         from lightbulb.models.loading import import_model
@@ -67,8 +67,9 @@ def files(model: str, out: Path) -> tuple[Path, Path]:
 
 
 def invocation(number: int, ours: Path, theirs: Path, asked: argparse.Namespace) -> dict:
-    """The record of one process; of an earlier one, if it is there."""
-    record = asked.out / f"{number}.json"
+    """The record of one process; of an earlier one that was asked the same, if it is there."""
+    asked_for = f"{Path(asked.model).stem}-{asked.context}-{asked.trials}-{asked.threads}"
+    record = asked.out / f"{asked_for}-{number}.json"
     if not record.exists():
         options = {"--trials": asked.trials, "--context": asked.context, "--threads": asked.threads, "--out": record}
         words = [str(word) for option in options.items() for word in option]

@@ -1,6 +1,6 @@
 """The meter on an NVIDIA GPU: counter against polled power, and joules a token against what `predict` says.
 
-    python benchmarks/gpu/meter_check.py [--seconds 5] [--out meter_check.json]
+    python benchmarks/gpu/meter_check.py [--seconds 5]
 
 Takes five to eight minutes and reads the card only: no clock, limit or MIG setting is touched. First the total-energy
 counter beside polled power when the card idles, works as hard as it can, and works in short bursts. Then SmolLM2-135M

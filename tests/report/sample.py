@@ -170,6 +170,7 @@ def sample_record() -> dict[str, Any]:
             "llama-completion -m runs/tickets/model.gguf --jinja --single-turn --special --temp 0 -n 1 "
             '-p "I still have not got my card"',
         ],
+        "compare_with": Q4,
         "versions": {"lightbulb": "0.1.0", "torch": "2.13.0", "llama.cpp": "b11549"},
         "machine": {"cpu": "AMD EPYC 9R14, 2 threads", "memory": "16 GB"},
         "command": "lightbulb shrink smollm2-135m --task banking77 --keep 0.97 --max-time 1h --out runs/tickets",

@@ -48,9 +48,10 @@ def test_the_command_can_be_copied_from_a_narrow_terminal() -> None:
 
 def test_markup_in_names_is_text() -> None:
     record = sample_record()
-    record["baselines"][1]["name"] = "[bold]q4[/bold] [/nothing]"
-    text = printed(sample_result(baselines=record["baselines"], ratios=[], use=["echo [red]x[/red]"]))
-    assert "[bold]q4[/bold] [/nothing]" in text and "[red]x[/red]" in text
+    name = record["baselines"][1]["name"] = "[bold]q4[/bold] [/nothing]"
+    more = {"baselines": record["baselines"], "compare_with": name, "ratios": [], "use": ["echo [red]x[/red]"]}
+    text = printed(sample_result(**more))
+    assert name in text and "[red]x[/red]" in text
 
 
 def test_nulls_are_not_measured() -> None:

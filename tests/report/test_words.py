@@ -7,28 +7,11 @@ from lightbulb.figures import Figure
 from lightbulb.report import words
 
 
-def test_before_is_the_cheapest_baseline_as_good_as_the_teacher() -> None:
+def test_the_run_names_what_before_is() -> None:
     assert words.compared(sample_result()).name == "adapted teacher, q4_0, llama.cpp"
-
-
-def test_a_baseline_that_lost_a_point_is_no_rival() -> None:
-    record = sample_record()
-    record["baselines"][1]["score"] = Figure(value=0.80, unit="")
-    assert words.compared(sample_result(baselines=record["baselines"])).name == "adapted teacher, q8_0, llama.cpp"
-
-
-def test_lower_may_be_better() -> None:
-    record = sample_record()
-    record["teacher"]["score"] = Figure(value=0.90, unit="bits")
-    record["baselines"][0]["score"] = Figure(value=0.90, unit="bits")
-    record["baselines"][1]["score"] = Figure(value=0.95, unit="bits")
-    result = sample_result(**{**record, "higher_is_better": False})
-    assert words.compared(result).name == "adapted teacher, q8_0, llama.cpp"
-
-
-def test_the_run_may_name_what_before_is() -> None:
-    name = "adapted teacher, f16, llama.cpp"
+    name = "adapted teacher, q8_0, llama.cpp"
     assert words.compared(sample_result(compare_with=name)).name == name
+    assert words.compared(sample_result(compare_with=None)).name == "adapted teacher, f16, llama.cpp"
 
 
 def test_the_recorded_ratio_goes_before_the_quotient() -> None:

@@ -60,6 +60,6 @@ def measure(
         quiet=json,
     )
     record = measured.model_dump(mode="json")
-    if out is not None:
-        write_json(out, record)
     show(record, json, lambda console: console.print(render_measured(measured)))
+    if out is not None:
+        write_json(out, record)  # last: what was measured has been said, wherever it cannot be written

@@ -5,15 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Literal
 
 from tyro import conf
 
 from lightbulb.cli.output import show
 from lightbulb.energy.processor import threads_held
 from lightbulb.runtimes import GgufRuntime
-
-Kind = Literal["choose", "generate", "text"]
+from lightbulb.tasks.task import Kind
 
 
 def shrink(

@@ -108,7 +108,7 @@ class Result(Record):
     no less energy than a stock file that would do; None when it may be used. base: the model that it was made from.
     retention: student score / adapted teacher score on the same test items (inverted where lower is better).
     keep: the floor that was asked for. break_even_answers: its value is null when the making is never paid back.
-    compare_with: name of the baseline that before / after speaks of; without it `compared` chooses.
+    compare_with: name of the baseline that before / after speaks of; without it the teacher.
     recipe: {"pass", "parameters", "key"} a step. use: exact commands that use the result.
     """
 

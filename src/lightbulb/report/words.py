@@ -44,27 +44,8 @@ def in_a_sentence(model: Scored) -> str:
 
 
 def compared(result: Result) -> Scored:
-    """The model that before / after speaks of: `compare_with`, else the cheapest baseline within a hundredth of the
-    teacher's score (what a user would reach for first), else the teacher."""
-    named = [m for m in (result.teacher, *result.baselines) if m.name == result.compare_with]
-    if named:
-        return named[0]
-    best = result.teacher.score.value
-    sign = 1 if result.higher_is_better else -1
-
-    def as_good(m: Scored) -> bool:
-        return best is not None and m.score.value is not None and sign * (m.score.value - best) >= -0.01 * abs(best)
-
-    rivals = [m for m in (result.teacher, *result.baselines) if as_good(m) and cost(m) is not None]
-    return min(rivals, key=lambda m: cost(m) or 0.0, default=result.teacher)
-
-
-def cost(model: Scored) -> float | None:
-    """CPU seconds per answer, or joules where those were not measured: only for ranking."""
-    for figure in (model.cpu_seconds_per_answer, model.joules_per_answer):
-        if figure is not None and figure.value is not None:
-            return figure.value
-    return None
+    """The model that before / after speaks of: `compare_with`, else the teacher."""
+    return next((m for m in result.baselines if m.name == result.compare_with), result.teacher)
 
 
 def figure_of(model: Scored, quantity: Quantity) -> Figure | None:

@@ -75,14 +75,14 @@ def score(metric: str, predictions: Sequence[Any], references: Sequence[str], se
     if metric in PROPORTIONS:
         low, high = wilson(round(sum(scores)), n)
         return _figure(value, low, high, "share", f"{metric} of {n:,} items, Wilson interval")
-    low, high = _interval([scores], lambda s: s.mean(axis=1), seed)
+    low, high = bootstrap([scores], lambda s: s.mean(axis=1), seed=seed)
     return _figure(value, low, high, "score", f"mean {metric} of {n:,} items, bootstrap over items")
 
 
 def bits_per_byte(scores: Sequence[ScoredText], seed: int = 0) -> Figure:
     """Total nats / (ln 2 x total bytes), bootstrap over documents."""
     nats, size = _text_columns(scores)
-    low, high = _interval([nats, size], _bits, seed)
+    low, high = bootstrap([nats, size], _bits, seed=seed)
     return _figure(
         float(_bits(nats, size)),
         low,
@@ -110,7 +110,7 @@ def retention(
     method = f"{metric} of student / teacher, paired bootstrap over {len(columns[0]):,} items"
     if not math.isfinite(value):
         return Figure(value=None, unit="ratio", source="derived", method=f"{method}; the teacher's score is 0")
-    low, high = _interval(columns, _defined(statistic, value), seed)
+    low, high = bootstrap(columns, _defined(statistic, value), seed=seed)
     if metric != BITS_PER_BYTE:  # resamples of items that all agree cannot show the one that would not
         agreeing, _ = wilson(len(columns[0]), len(columns[0]))
         low, high = min(low, value * agreeing), max(high, value / agreeing)
@@ -176,10 +176,6 @@ def _figure(value: float, low: float, high: float, unit: str, method: str, deriv
     )
 
 
-def _interval(columns: Sequence[Any], statistic: Callable[..., np.ndarray], seed: int) -> tuple[float, float]:
-    return bootstrap(columns, statistic, seed=seed)
-
-
 def _check_lengths(predictions: Sequence[Any], references: Sequence[Any]) -> None:
     if len(predictions) != len(references) or not references:
         raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
@@ -203,7 +199,7 @@ def _macro_f1(predictions: Sequence[str], references: Sequence[str], seed: int) 
     truth, said = _codes(predictions, references)
     classes = int(truth.max()) + 1
     value = float(f1_score(truth, said, labels=range(classes), average="macro", zero_division=0))
-    low, high = _interval([truth, said], lambda r, p: _f1(r, p, classes), seed)
+    low, high = bootstrap([truth, said], lambda r, p: _f1(r, p, classes), seed=seed)
     return _figure(value, low, high, "score", f"macro-F1 over {classes} answers, {len(truth):,} items, bootstrap")
 
 

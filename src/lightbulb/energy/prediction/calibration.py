@@ -1,4 +1,4 @@
-"""Calibrating the coefficients of `energy.predict` on published rows, and judging them on sources that were left out.
+"""Calibrating the coefficients of `predict` on published rows, and judging them on sources that were left out.
 
 Maximum a posteriori in logarithms: each row's error over its scatter and each coefficient's move over its spread, least
 squares with a soft loss for rows that are far off (Huber). The covariance is that of Gauss and Newton, (J^T J)^-1.

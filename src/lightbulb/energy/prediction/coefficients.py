@@ -1,5 +1,5 @@
-"""The few numbers that `energy.predict` does not take from a data sheet: each has a meaning, and a width in which
-people who measured it agree. Calibration (`energy.calibration`) moves them within that width by published rows.
+"""The few numbers that `predict` does not take from a data sheet: each has a meaning, and a width in which
+people who measured it agree. Calibration (`calibration`) moves them within that width by published rows.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ NAMES = tuple(c.name for c in PRIORS)
 @dataclass(frozen=True)
 class Calibrated:
     """log_mean [coefficients] and covariance [coefficients, coefficients] of the coefficients' logarithms; the scatter
-    (standard deviation of the logarithm) that rows of a source that was left out showed beyond it, for joules and for
-    seconds; rows: how many were used; kinds: of devices among them."""
+    (standard deviation of the logarithm) that a row of another source is expected to show beyond it, for joules and for
+    seconds (docs/decisions.md); rows: how many were used; kinds: of devices among them."""
 
     log_mean: np.ndarray
     covariance: np.ndarray

@@ -1,4 +1,4 @@
-"""Joules and seconds a token on a device that is not here: the arithmetic of `energy.roofline`, with the interval that
+"""Joules and seconds a token on a device that is not here: the arithmetic of `roofline`, with the interval that
 the calibration's uncertainty and the scatter of rows it had not seen give.
 
     log value ~ Normal(log f(mean), J covariance J^T + scatter^2)        J by finite differences

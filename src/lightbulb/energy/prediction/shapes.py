@@ -1,4 +1,4 @@
-"""The shape of a model: what the arithmetic of `energy.predict` needs to know of it, and where to read it."""
+"""The shape of a model: what the arithmetic of `predict` needs to know of it, and where to read it."""
 
 from __future__ import annotations
 
