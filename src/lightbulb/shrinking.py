@@ -25,7 +25,7 @@ from lightbulb.store import new_file, read_json, sha256_of, write_json
 from lightbulb.tasks.task import Task
 
 Say = Callable[[str], None]
-IMPORT_VERSION = 1
+IMPORT_VERSION = 2
 PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "lightbulb-filament", "gguf")
 
 

@@ -101,3 +101,15 @@ def test_code_beside_a_tokenizer_is_not_named_in_the_copy(tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_map": {"AutoTokenizer": "evil.py"}}))
     import_model(resolve(str(folder)), tmp_path / "out")
     assert "auto_map" not in json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+
+
+def test_text_is_taught_as_gguf_runtimes_read_it(tmp_path):
+    """Qwen's tokenizers compose characters first (NFC); llama.cpp does not."""
+    folder = tiny_model(tmp_path / "m", "qwen2")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"normalizer": {"type": "NFC"}}))
+    import_model(resolve(str(folder)), tmp_path / "out")
+    before, after = load_tokenizer(folder), load_tokenizer(tmp_path / "out")
+    assert before(TEXT).input_ids == after(TEXT).input_ids  # which is composed
+    decomposed = "cafe\u0301"
+    assert after.decode(after(decomposed).input_ids) == decomposed != before.decode(before(decomposed).input_ids)

@@ -55,7 +55,8 @@ def tokenizer_fields(folder: Path, rows: int) -> dict[str, Any]:
 
 
 def _check_normalizer(tokenizer: Json, path: Path) -> None:
-    """llama.cpp changes no text before it cuts it. NFC (Qwen) is let through: ordinary text is NFC already."""
+    """llama.cpp changes no text before it cuts it. NFC (Qwen) is let through: `import_model` takes it out, and ordinary
+    text is NFC already."""
     kind = (tokenizer.get("normalizer") or {"type": "NFC"})["type"]
     if kind != "NFC":
         raise UnsupportedModel(f"llama.cpp cannot change text as this tokenizer does ({kind})", where=str(path))

@@ -14,7 +14,7 @@ import torch
 from lightbulb.errors import LightbulbError, ModelError, UnsupportedModel
 from lightbulb.models.anatomy import anatomy_of, is_tied
 from lightbulb.models.resolve import ModelSource, check_family, local_folder
-from lightbulb.store import plain_os_errors, write_json, write_text
+from lightbulb.store import plain_os_errors, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -44,6 +44,7 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
             _write_gguf_tokenizer(source.gguf, out)
         else:
             copy_tokenizer(folder, out)
+            _leave_text_as_it_is(out)
         _adopt_special_ids(model, out, override=source.gguf is not None)
         save_model(model, out)
         step(2, "written")
@@ -191,6 +192,14 @@ def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
     _write_weights(tensors, out)
     _write_config(config.to_dict(), out)
     return load_model(out)
+
+
+def _leave_text_as_it_is(folder: Path) -> None:
+    """Takes NFC (Qwen) out of the tokenizer: what runs GGUF files changes no text before it cuts it, so the model must
+    learn without it. Text that is NFC already, as most is, gives the same tokens."""
+    tokenizer = read_json(folder / "tokenizer.json")
+    if (tokenizer.get("normalizer") or {}).get("type") == "NFC":
+        write_text(folder / "tokenizer.json", json.dumps(tokenizer | {"normalizer": None}, ensure_ascii=False))
 
 
 def _write_gguf_tokenizer(file: Path, out: Path) -> None:
