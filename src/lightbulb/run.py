@@ -66,7 +66,7 @@ class Run:
 
     def _refuse_strangers(self) -> None:
         """Raises UserError for a folder of other things: a run would write over its README.md, and sweep."""
-        if not self.folder.is_dir() or (self.folder / "steps").is_dir():
+        if not self.folder.is_dir() or any((self.folder / own).exists() for own in ("steps", "goal.json")):
             return
         if strangers := sorted(p.name for p in self.folder.iterdir() if p.name != ".lock"):
             raise UserError(

@@ -39,6 +39,22 @@ def test_the_template_renders_alike(both):
         assert runtime.render(turns) == render(tokenizer, turns)
 
 
+def test_what_the_template_refuses_is_one_clear_error(tmp_path):
+    """And transformers' own tags print nothing."""
+    folder = tiny_model(tmp_path / "m")
+    (folder / "chat_template.jinja").write_text(
+        "{%- for m in messages %}{%- if m.role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+        "{%- generation -%} {{ m.content }} {%- endgeneration %}{% endfor %}"
+    )
+    write_gguf(folder, tmp_path / "m.gguf", "q8_0")
+    runtime, tokenizer = Filament(tmp_path / "m.gguf"), load_tokenizer(folder)
+    turns = [{"role": "user", "content": "Is it on?"}]
+    assert runtime.render(turns) == render(tokenizer, turns) == "Is it on?"
+    for renders in (runtime.render, lambda turns: render(tokenizer, turns)):
+        with pytest.raises(ModelError, match="no system here"):
+            renders([{"role": "system", "content": "Be brief."}])
+
+
 @settings(max_examples=200)
 @given(text=st.text(max_size=60) | st.text(alphabet="aé 1\n'st<|>im_end", max_size=40))
 def test_text_is_cut_as_transformers_cuts_it(both, text):

@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"error: {e}", file=sys.stderr)
         return e.exit_code
     except KeyboardInterrupt:
-        print("stopped; the same command resumes", file=sys.stderr)
+        resumes = arguments[:1] in (["shrink"], ["run"])
+        print("stopped" + ("; the same command resumes" if resumes else ""), file=sys.stderr)
         return 130
     return 0

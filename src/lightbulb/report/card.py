@@ -134,10 +134,10 @@ def _how_to_use(result: Result) -> str:
     file = (words.compared(result) if result.refused else result.student).path or "model.gguf"
     tokens = 1 if result.kind == "choose" else 256
     commands = list(result.use) or [f'lightbulb ask {_shell(file)} "..."']
-    if not any("llama-" in command for command in commands):
+    if not any("llama-" in command or " --system " in command for command in commands):
         options = f"--jinja --single-turn --special --temp 0 -n {tokens}"
         commands.append(f'llama-completion -m {_shell(file)} {options} -p "..."')
-    lines = "\n".join(" ".join(command.split("\n")) for command in commands)
+    lines = "\n".join(commands)
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`{3,}", lines)), default=2))
     note = "\n\nAn answer is one token: `-n 1` is all it takes." if result.kind == "choose" else ""
     title = "What to use instead" if result.refused else "How to use it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from lightbulb.runtimes.grammar import Grammars
 
+# transformers' own tags around what an assistant says: they mark it for training, and print nothing
+GENERATION = re.compile(r"({%-?\s*)((?:end)?generation)(\s*-?%})")
+GENERATION_AS = {"generation": "if true", "endgeneration": "endif"}
 SHARED = 8  # tokens that prompts must have in common to be worth remembering
 
 
@@ -134,8 +138,13 @@ class Filament:
         return _compiled(template)
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
+        from jinja2.exceptions import TemplateError
+
         tokens = {f"{role}_token": self._config.get(f"{role}_token", "") for role in ("bos", "eos", "unk", "pad")}
-        text = self._template.render(messages=list(messages), add_generation_prompt=True, **tokens)
+        try:
+            text = self._template.render(messages=list(messages), add_generation_prompt=True, **tokens)
+        except (TemplateError, TypeError, ValueError) as e:
+            raise ModelError(f"the chat template cannot render this conversation: {e}", where=str(self.path)) from e
         return text.removeprefix(self.info.added_bos)
 
     def close(self) -> None:
@@ -165,4 +174,4 @@ def _compiled(template: str) -> Any:
     environment.filters["tojson"] = lambda x, **more: json.dumps(x, **{"ensure_ascii": False, **more})
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment.from_string(template)
+    return environment.from_string(GENERATION.sub(lambda tag: tag[1] + GENERATION_AS[tag[2]] + tag[3], template))

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 Notation = Literal["json-schema", "regex", "lark"]
 
 
+def parses(text: str) -> bool:
+    """Whether `text` is whole JSON."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 class Grammars:
     """Makes matchers for the tokens of one model. vocabulary: rows of its logits. end: the token that ends a text."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +16,15 @@ from lightbulb.formats.gguf import answer_tokens, read_gguf
 from lightbulb.runtimes.base import Answers, TextScore
 
 FORCE = 10_000.0  # a logit bias that no model outvotes
+LEAST_CONTEXT = 4096  # documents of a text task are scored whole, also where they are longer than a small model knows
 
 
 class LlamaCpp:
     """A GGUF file loaded into llama.cpp.
 
     slots: prompts worked on side by side; 1 is how a single user meets the model and what costs are measured with.
-    context: tokens of one prompt with its answer, at most what the model knows; a longer prompt loses its beginning.
-    Nothing is cached from one prompt to the next.
+    context: tokens of one prompt with its answer, at most what the model knows or LEAST_CONTEXT; a longer prompt
+    loses its beginning. Nothing is cached from one prompt to the next.
     """
 
     name: ClassVar[str] = "llamacpp"
@@ -34,7 +36,7 @@ class LlamaCpp:
         self.info = read_gguf(path)  # a clear error for a file that llama.cpp would abort on
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
-        params.n_parallel, params.n_ctx = slots, min(context, self.info.context_length) * slots
+        params.n_parallel, params.n_ctx = slots, min(context, max(self.info.context_length, LEAST_CONTEXT)) * slots
         params.n_batch = params.n_ubatch = 512
         params.n_gpu_layers = 0
         for cpu in (params.cpuparams, params.cpuparams_batch):
@@ -151,7 +153,12 @@ class LlamaCpp:
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
         """The file's own chat template, applied by llama.cpp, without the BOS that tokenizing adds."""
-        return self._post("/apply-template", {"messages": list(messages)})["prompt"].removeprefix(self.info.added_bos)
+        try:
+            reply = self._post("/apply-template", {"messages": list(messages)})
+        except urllib.error.HTTPError as e:
+            said = e.read().decode(errors="replace")[:200]
+            raise ModelError(f"the chat template cannot render this conversation: {said}", where=str(self.path)) from e
+        return reply["prompt"].removeprefix(self.info.added_bos)
 
     def _post(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(
