@@ -35,7 +35,7 @@ def full_recipe() -> Recipe:
     label = "student-4-distill"
     steps = [
         *known.teacher_steps(plan),
-        *known.trained(4, "distill", 5, plan, label),
+        *known.trained(4, "distill", plan, label),
         *known.quantized(label, "distill", "q4_0", plan, "llamacpp")[1],
         *known.cost_steps(f"{label}-q4_0", 5, "llamacpp"),
         *known.test_steps(f"{label}-q4_0", 1000, "llamacpp"),

@@ -196,6 +196,8 @@ def test_a_long_question_is_read_whole(runs, capsys, runtime):
         assert main([*question, "--runtime", runtime, *system]) == 0
         read.append(json.loads(capsys.readouterr().out)["prompt_tokens"])
     assert 12 * 6 <= read[0] < read[1] <= 512
+    question[2] *= 10
+    assert main([*question, "--runtime", runtime]) == 2 and "a shorter question" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["choose", "generate"])

@@ -171,13 +171,14 @@ def ask(
     answers = list(opened.info.metadata.get("lightbulb.answers", []))
     if answers and (form is not None or stop):
         raise UserError("this model chooses one of its answers", where="--schema, --stop", mend="leave them out")
-    if not answers and not 0 < max_tokens < opened.context_length:
-        raise UserError(
-            f"no room for {max_tokens:,} tokens: this model knows {opened.context_length:,}, with the question",
-            where="--max-tokens",
-            mend=f"--max-tokens {min(256, opened.context_length // 2)}",
-        )
     rendered = opened.render(turns)
+    left = opened.context_length - len(opened.tokenize(rendered))
+    if not answers and not 0 < max_tokens <= left:
+        raise UserError(
+            f"no room for an answer of {max_tokens:,} tokens: beside this question the model has {max(0, left):,}",
+            where="--max-tokens",
+            mend=f"--max-tokens {min(256, left)}" if left > 0 else "a shorter question",
+        )
     meter = Meter(gpus=False)
     with meter.window("answer") as window:
         if answers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -142,7 +142,7 @@ def product(factors: Sequence[Figure], unit: str, method: str) -> Figure:
 
 
 def bootstrap(
-    per_item: Sequence[Sequence[float]],
+    per_item: Sequence[Any],
     statistic: Callable[..., np.ndarray],
     *,
     seed: int = 0,

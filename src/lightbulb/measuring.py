@@ -24,7 +24,7 @@ from lightbulb.figures import Figure
 from lightbulb.goal import check_threads
 from lightbulb.report.measured_record import Idle, Machine, Measured
 from lightbulb.runtimes import LocalRuntime
-from lightbulb.workload import Thing, Work, thing
+from lightbulb.workload import Thing, Work, on_cpu, thing
 
 if TYPE_CHECKING:
     from lightbulb.tasks.task import Task
@@ -61,11 +61,11 @@ def measure(
 
     check(batch, context, trials, threads)
     work = Work(task, batch, context, output_tokens, threads, seed)
-    meter = Meter()
+    names = [model] if against is None else [model, against]
+    meter = Meter(gpus=not all(on_cpu(name, runtime) for name in names))
     try:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="lightbulb-")))
-            names = [model] if against is None else [model, against]
             if serve_metrics is not None:
                 stack.enter_context(_served(meter, serve_metrics))
             things = [thing(name, runtime, model_name, work, meter, folder / str(n)) for n, name in enumerate(names)]

@@ -20,7 +20,7 @@ from lightbulb.report.assemble import assemble
 from lightbulb.report.record import Result
 from lightbulb.run import Run
 from lightbulb.search.clock import Clock
-from lightbulb.search.plan import Plan, Shape, Work, make_plan, shortened, student_seconds
+from lightbulb.search.plan import Plan, Shape, Work, for_layers, make_plan, shortened, student_seconds
 from lightbulb.store import new_file, read_json, sha256_of, write_json
 from lightbulb.tasks.task import Task
 
@@ -135,14 +135,17 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     clock = Clock(run.folder / "clock.json", lambda: run.spent().seconds, goal.max_seconds)
     plan, pace = after_teacher(execution, plan, shape, work, clock, say)
 
+    def plan_for(layers: int) -> Plan:
+        return for_layers(plan, shape, work, pace, layers)
+
     def seconds_for(layers: int) -> float:
-        speed = plan.train_flops / pace
-        return student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, layers)
+        epochs, speed = plan_for(layers).distill_epochs, plan.train_flops / pace
+        return student_seconds(shape, work, speed, epochs, plan.batch_size, layers)
 
     def time_allows(what: str, seconds: float) -> bool:
-        return clock.allows(what, seconds + plan.proof_at(pace))
+        return clock.once(what, lambda: seconds + plan.reserve(pace, clock.left) <= clock.left)
 
-    choice = Chooser(execution, plan, goal, task.metric, seconds_for, time_allows, say).choose()
+    choice = Chooser(execution, plan, goal, task.metric, plan_for, seconds_for, time_allows, say).choose()
     prove(execution, choice.student, work, clock, goal, say)
     recipe = Recipe(
         model=typed(source),
@@ -178,7 +181,7 @@ def after_teacher(
         return plan.pace(sum(execution.run.cost(execution.made[s.label]).seconds for s in steps))
 
     def affordable() -> float:
-        return shortened(plan, shape, work, pace, clock.left - plan.proof_at(pace))
+        return shortened(plan, shape, work, pace, clock.left - plan.reserve(pace, clock.left))
 
     pace = clock.once("pace", seen)
     epochs = clock.once("epochs of distillation", affordable)

@@ -69,6 +69,11 @@ class Thing:
     roofline: Callable[[Figure], Roofline] | None = None
 
 
+def on_cpu(name: str, runtime: LocalRuntime | None) -> bool:
+    """Whether `name` will be measured in a runtime that computes on the CPU alone."""
+    return not is_url(name) and runtime != "torch" and resolve(name).gguf is not None
+
+
 def thing(
     name: str, runtime: LocalRuntime | None, model_name: str | None, work: Work, meter: Meter, folder: Path
 ) -> Thing:

@@ -113,3 +113,23 @@ def test_text_is_taught_as_gguf_runtimes_read_it(tmp_path):
     assert before(TEXT).input_ids == after(TEXT).input_ids  # which is composed
     decomposed = "cafe\u0301"
     assert after.decode(after(decomposed).input_ids) == decomposed != before.decode(before(decomposed).input_ids)
+
+
+def test_what_no_gguf_can_hold_is_refused_before_any_training(tmp_path):
+    folder = tiny_model(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    stretched = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0}
+    (folder / "config.json").write_text(json.dumps(config | {"rope_scaling": stretched, "rope_parameters": stretched}))
+    with pytest.raises(UnsupportedModel):
+        import_model(resolve(str(folder)), tmp_path / "out")
+
+
+def test_saved_padding_and_truncation_are_left_behind(tmp_path):
+    folder = tiny_model(tmp_path / "m")
+    tokenizer = load_tokenizer(folder).backend_tokenizer
+    tokenizer.enable_padding(length=64)
+    tokenizer.enable_truncation(8)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    import_model(resolve(str(folder)), tmp_path / "out")
+    saved = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
+    assert saved["padding"] is saved["truncation"] is None

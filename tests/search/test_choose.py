@@ -12,7 +12,16 @@ from lightbulb.errors import GoalError, RunFailure
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.search.choose import Chooser
-from lightbulb.search.plan import RECOVER_SHARE, Plan, Shape, Work, make_plan, student_seconds, train_seconds
+from lightbulb.search.plan import (
+    RECOVER_SHARE,
+    Plan,
+    Shape,
+    Work,
+    for_layers,
+    make_plan,
+    student_seconds,
+    train_seconds,
+)
 from lightbulb.search.steps import teacher_steps
 
 PLAN = Plan(
@@ -31,8 +40,8 @@ PLAN = Plan(
 class Pretended:
     """An Execution whose scores come from `score(label)` and whose seconds from `seconds(step)`."""
 
-    def __init__(self, score, seconds=lambda step: 0.0):
-        self.score, self.seconds = score, seconds
+    def __init__(self, score, seconds=lambda step: 0.0, items=1000):
+        self.score, self.seconds, self.items = score, seconds, items
         self.made, self.performed, self.spent = {}, [], 0.0
         self.run = SimpleNamespace(cost=lambda artifact: SimpleNamespace(seconds=1.0))
 
@@ -41,7 +50,7 @@ class Pretended:
             if s.label not in self.made:
                 self.performed.append(s.label)
                 self.spent += self.seconds(s)
-                self.made[s.label] = SimpleNamespace(facts={})
+                self.made[s.label] = SimpleNamespace(facts={"items": self.items})
                 if s.pass_ == "evaluate":
                     value = self.score(s.label.removesuffix("-validation"))
                     self.made[s.label].facts["score"] = Figure(
@@ -51,11 +60,20 @@ class Pretended:
 
 
 def choose(
-    execution, plan=PLAN, keep=0.95, metric="accuracy", time_allows=lambda what, seconds: True, student=lambda n: 1.0
+    execution,
+    plan=PLAN,
+    keep=0.95,
+    metric="accuracy",
+    time_allows=lambda what, seconds: True,
+    student=lambda n: 1.0,
+    plan_for=None,
 ):
     said: list[str] = []
     execution.perform(*teacher_steps(plan))
-    return Chooser(execution, plan, Goal(keep=keep), metric, student, time_allows, said.append).choose(), said
+    chooser = Chooser(
+        execution, plan, Goal(keep=keep), metric, plan_for or (lambda n: plan), student, time_allows, said.append
+    )
+    return chooser.choose(), said
 
 
 def scores(**by_part):
@@ -162,8 +180,11 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, mag
     except GoalError:
         return
 
+    def plan_for(n: int) -> Plan:
+        return for_layers(plan, shape, work, 1.0, n)
+
     def student(n: int) -> float:
-        return student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, n)
+        return student_seconds(shape, work, speed, plan_for(n).distill_epochs, plan.batch_size, n)
 
     def seconds(s) -> float:
         if s.label == "teacher":
@@ -173,7 +194,7 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, mag
         if s.pass_ in ("adapt", "distill", "quantize"):
             n = int(s.label.split("-")[1])
             more = 1.5 * RECOVER_SHARE if s.pass_ == "quantize" else 1.0
-            share = (plan.probe_epochs / plan.distill_epochs) if s.label.startswith("probe") else more
+            share = (plan_for(n).probe_epochs / plan_for(n).distill_epochs) if s.label.startswith("probe") else more
             whole = student(n) - student_seconds(shape, work, speed, 0, plan.batch_size, n)
             return whole / (1 + 1.5 * RECOVER_SHARE) * share
         return 1.0 if s.pass_ == "evaluate" else 0.0
@@ -183,6 +204,7 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, mag
         execution,
         plan,
         student=student,
+        plan_for=plan_for,
         time_allows=lambda what, more: execution.spent + more + plan.proof_seconds <= max_seconds,
     )
     assert execution.spent + plan.proof_seconds <= 1.1 * max_seconds
@@ -190,5 +212,30 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, mag
 
 def test_a_teacher_that_has_learned_nothing_is_no_yardstick():
     with pytest.raises(RunFailure, match="learned nothing") as e:
-        choose(Pretended(lambda label: 0.0))  # of so many items that it is at most 0.01
+        choose(Pretended(lambda label: 0.0))
     assert "--metric" in e.value.mend
+    choose(Pretended(lambda label: 0.0, items=4))  # too few to be sure of it
+
+
+def test_the_last_rung_is_trained_without_a_probe_that_would_change_nothing():
+    execution = Pretended(scores(plain=0.05, probe=0.1, student=0.2))
+    choose(execution)
+    assert "student-4-distill" in execution.made and "probe-4-distill" not in execution.made
+
+
+def test_without_logits_there_is_one_method_and_no_comparison():
+    execution = Pretended(scores())
+    choice, _ = choose(execution, PLAN.model_copy(update={"methods": ("plain",)}))
+    assert choice.method == "plain" and not any("distill" in label or label == "logits" for label in execution.made)
+
+
+def test_bolder_rungs_train_by_their_own_plan():
+    execution = Pretended(scores(plain=0.1, student_1=0.1))
+    longer = PLAN.model_copy(update={"distill_epochs": 8.0})
+    kept = {}
+    perform = execution.perform
+    execution.perform = lambda *steps: (kept.update({s.label: s for s in steps}), perform(*steps))[1]
+    choose(execution, plan_for=lambda n: longer if n == 1 else PLAN)
+    epochs = {label: s.parameters["schedule"]["epochs"] for label, s in kept.items() if "schedule" in s.parameters}
+    assert (epochs["student-1-distill"], epochs["student-2-distill"]) == (8.0, 4.0)
+    assert epochs["probe-1-distill"] == 2 * epochs["probe-2-distill"]

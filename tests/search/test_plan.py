@@ -20,6 +20,7 @@ from lightbulb.search.plan import (
     Shape,
     Work,
     answer_seconds,
+    for_layers,
     likely_layers,
     make_plan,
     shortened,
@@ -61,6 +62,7 @@ def planned(shape, work, speed, seconds) -> Plan | None:
 
 def teacher_seconds(shape, work, plan: Plan) -> float:
     logits = 2 * shape.layer_parameters * shape.layers * work.train_tokens / plan.train_flops
+    logits *= "distill" in plan.methods
     return logits + train_seconds(
         shape, work, plan.train_flops, plan.teacher_epochs, plan.batch_size, shape.layers, plan.freeze_layers
     )
@@ -104,7 +106,7 @@ def test_more_time_never_gives_a_worse_teacher(shape, work, speed, seconds, time
     short, long = planned(shape, work, speed, seconds), planned(shape, work, speed, seconds * times)
     if short and long:
         assert rank(long) <= rank(short)
-        assert long.ladder == short.ladder
+        assert set(short.ladder) <= set(long.ladder)  # of few steps the boldest rung is not tried
 
 
 @given(SHAPES, WORKS, SPEEDS)
@@ -140,6 +142,33 @@ def test_a_slow_teacher_shortens_the_students_only_where_they_would_not_be_done(
     else:
         assert epochs <= plan.distill_epochs
         assert takes(epochs) <= left * 1.000001 or epochs == STUDENT_MENU[-1]
+
+
+@given(SHAPES, WORKS, SPEEDS, TIMES, st.integers(1, 80))
+def test_a_bolder_student_trains_as_long_as_the_likely_one(shape, work, speed, seconds, layers):
+    plan = planned(shape, work, speed, seconds)
+    if plan is None:
+        return
+    likely, own = likely_layers(work.kind, plan.ladder), for_layers(plan, shape, work, 1.0, layers)
+    assert own.distill_epochs >= plan.distill_epochs and (layers < likely or own == plan)
+
+    def takes(n: int, epochs: float) -> float:
+        return student_seconds(shape, work, plan.train_flops, epochs, plan.batch_size, n)
+
+    if own.distill_epochs > plan.distill_epochs:
+        assert takes(layers, own.distill_epochs) <= takes(likely, plan.distill_epochs)
+
+
+def test_logits_that_cost_more_than_a_student_are_not_made():
+    hour, quarter = (make_plan(SMOLLM2, BANKING, 1.5e11, seconds) for seconds in (3600, 900))
+    assert hour.methods == ("distill", "plain") and quarter.methods == ("plain",)
+
+
+def test_the_proof_gives_way_to_the_students_only_where_the_machine_is_slow():
+    plan = make_plan(SMOLLM2, BANKING, 1.5e11, 3600)
+    assert plan.reserve(1.0, 4 * plan.proof_seconds) == plan.proof_seconds
+    assert plan.reserve(2.0, 2 * plan.proof_seconds) == plan.proof_seconds
+    assert plan.reserve(3.0, 0.0) == plan.proof_seconds - plan.answering_seconds > 0
 
 
 def test_the_pace_of_a_teacher_of_seconds_tells_little():

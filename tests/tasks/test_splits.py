@@ -18,7 +18,7 @@ texts = st.lists(st.text("abcdefgh ", min_size=1, max_size=12).filter(str.strip)
 
 def row(prompt: str, completion: str = "yes", place: str = "a.jsonl:1") -> Row:
     example = Example(prompt, completion)
-    return Row(example, example.key(), place)
+    return Row(example, example.key(), place, example.key())
 
 
 def distinct(prompts: list[str]) -> list[Row]:

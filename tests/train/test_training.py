@@ -14,7 +14,7 @@ from tiny import tiny_model
 
 from lightbulb.errors import RecipeError, RunFailure
 from lightbulb.models.anatomy import embedding_of, layers_of
-from lightbulb.models.form import Encoded
+from lightbulb.models.form import Encoded, shortened
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.passes.adapt import freeze
 from lightbulb.passes.base import Silent
@@ -80,6 +80,11 @@ def test_in_a_choose_task_only_the_answers_learn_from_the_head(model):
     torch.nn.functional.cross_entropy(target_logits(model, batch, [400, 401]), batch.targets).backward()
     moved = embedding_of(model).weight.grad.abs().sum(-1).nonzero().flatten().tolist()
     assert set(moved) == {1, 2, 3, 400, 401}  # read as words, or an answer
+
+
+def test_a_prompt_that_is_cut_keeps_its_first_token():
+    assert shortened([1, 5, 6, 7, 8], 3, bos=1) == [1, 7, 8] and shortened([5, 6, 7, 8], 3, bos=1) == [6, 7, 8]
+    assert shortened([1, 5], 2, bos=1) == [1, 5] and shortened([1, 5], 1, bos=1) == [5]
 
 
 @pytest.mark.parametrize("keep_head", [True, False])

@@ -89,7 +89,8 @@ def run(
     from lightbulb.recipe import Recipe
 
     read = Recipe.read(recipe)
-    loaded = api.load_task(task or read.task, seed=read.seed, **({} if task else read.reading.model_dump()))
+    reading = read.reading.model_dump(exclude={"test"} if task else None)  # the same data at another place
+    loaded = api.load_task(task or read.task, seed=read.seed, **reading)
     facts = api.run_recipe(recipe, loaded, out, threads=threads_held() if threads is None else threads, quiet=json)
     places = "\n".join(f"{label}: {made['path']}" for label, made in facts.items())
     show(facts, json, lambda console: console.print(places))

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from lightbulb.energy.meter import Reading
 from lightbulb.energy.protocol import BLOCK, Sample
 from lightbulb.energy.statistics import cases, median_figure, paired_ratio
 from lightbulb.figures import Figure, Scope, Source
@@ -44,6 +45,7 @@ class Costs:
     series: dict[str, np.ndarray]
     missing: dict[str, str]
     joules: Figure
+    modelled: bool  # no counter read any part of them
 
     @staticmethod
     def of(trials: Sequence[Trial], idle: Figure | None, unseen: Mapping[str, str]) -> Costs:
@@ -61,7 +63,8 @@ class Costs:
                     series[f"{cost}_per_{unit}"] = np.array(column)
                 else:
                     missing[f"{cost}_per_{unit}"] = "an answer is one token, which comes with the reading"
-        return Costs(series, missing, trials[0].read.reading.joules)
+        reading = trials[0].read.reading
+        return Costs(series, missing, reading.joules, modelled=_modelled(reading))
 
     def figures(self, windows: str) -> dict[str, Figure]:
         """Medians over trials of every name in NAMES and SPEEDS, with bootstrap intervals."""
@@ -127,6 +130,11 @@ def _why_missing(trials: Sequence[Trial], idle: Figure | None) -> str:
     return next((f.method for f in (*windows, *([idle] if idle else [])) if f.value is None), "idling was not measured")
 
 
+def _modelled(reading: Reading) -> bool:
+    """Whether no counter read any part of the joules."""
+    return reading.joules.source == "estimated" and not reading.by_sensor
+
+
 def _of_window(sample: Sample, cost: Cost, idle: Figure | None) -> np.ndarray | None:
     reading = sample.reading
     if cost == "cpu_seconds":
@@ -139,7 +147,7 @@ def _of_window(sample: Sample, cost: Cost, idle: Figure | None) -> np.ndarray | 
     watts = None if idle is None else cases(idle)
     if watts is None:
         return None
-    if reading.joules.source != "estimated":
+    if not _modelled(reading):
         watts = watts[[0, 2, 1]]  # a counter's joules are exact: the more of them idling took, the fewer are ours
     return gross - watts * reading.wall_seconds  # an estimate's ends share their watts with those of the idling
 
@@ -155,7 +163,7 @@ def ratios(ours: Costs, theirs: Costs) -> dict[str, Figure]:
     for name in (n for n in NAMES if n in ours.series and n in theirs.series):
         ratio = paired_ratio(ours.series[name][:, 0], theirs.series[name][:, 0], "paired trial by trial", block=BLOCK)
         cost, _, unit = name.partition("_per_")
-        if "joules" in cost and "estimated" in (ours.joules.source, theirs.joules.source):
+        if "joules" in cost and (ours.modelled or theirs.modelled):
             parts = ("cpu_seconds",) if cost == "net_joules" else ("cpu_seconds", "seconds")
             ratio = _spanning(ratio, [found[f"{part}_per_{unit}"] for part in parts])
         found[name] = ratio

@@ -43,7 +43,8 @@ EMBEDDING, HEAD = "token_embd.weight", "output.weight"
 @dataclass(frozen=True, slots=True)
 class GgufInfo:
     """What a GGUF holds. quantization: type -> number of tensors. metadata: the `lightbulb.*` keys, prefix included.
-    added_bos: the text of the BOS token when the tokenizer puts one before every prompt by itself, else ""."""
+    added_bos: the text of the BOS token when the tokenizer puts one before every prompt by itself, else "". bos: the id
+    of the BOS token, where the file names one."""
 
     architecture: str
     layers: int
@@ -57,6 +58,7 @@ class GgufInfo:
     chat_template: str | None
     has_rope_factors: bool
     added_bos: str
+    bos: int | None
 
 
 def write_gguf(
@@ -286,6 +288,7 @@ def read_gguf(path: Path) -> GgufInfo:
         chat_template=fields.get("tokenizer.chat_template"),
         has_rope_factors=any(t.name == "rope_freqs.weight" for t in header.tensors),
         added_bos=_added_bos(fields, tokens),
+        bos=fields.get("tokenizer.ggml.bos_token_id"),
     )
 
 

@@ -132,7 +132,9 @@ def _scores(tokenizer: Json, texts: Sequence[str]) -> list[float]:
 def _adds_space(tokenizer: Json) -> bool:
     """True when a space is put before the text (Llama 2, Mistral v0.1; not Gemma)."""
     text = json.dumps([tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")])
-    return '"Prepend"' in text or ('"Metaspace"' in text and '"prepend_scheme": "never"' not in text)
+    never = '"prepend_scheme": "never"' in text
+    never |= '"prepend_scheme"' not in text and '"add_prefix_space": false' in text  # as older files say it
+    return '"Prepend"' in text or ('"Metaspace"' in text and not never)
 
 
 def _special_fields(folder: Path, tokenizer: Json) -> dict[str, Any]:

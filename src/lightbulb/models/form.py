@@ -48,8 +48,9 @@ def render(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, str]]) -> s
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     except (TemplateError, ValueError, TypeError) as e:  # no template, or one that refuses these roles
         roles = ", ".join(turn["role"] for turn in turns)
+        said = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise ModelError(
-            f"the model's chat template cannot render a conversation of {roles}: {str(e).strip().splitlines()[0]}",
+            f"the model's chat template cannot render a conversation of {roles}: {said}",
             mend="use a model with a chat template that takes these roles, or columns prompt and completion",
         ) from e
     if not isinstance(text, str):
@@ -74,7 +75,7 @@ def encode(
 ) -> Encoded:
     """Token ids of one example. `answer_ids` holds one token for each of task.answers ("choose" only).
 
-    A sequence longer than `max_length` loses the beginning of its prompt: the answer must stay.
+    A sequence longer than `max_length` loses the beginning of its prompt (not its BOS): the answer must stay.
     """
     if task.kind == "text":
         ids = tokenizer(example.completion).input_ids + [tokenizer.eos_token_id]
@@ -87,5 +88,13 @@ def encode(
     else:
         answer = tokenizer(example.completion, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
         answer = answer[: max_length // 2]
-    prompt = prompt[-(max_length - len(answer)) :]
+    prompt = shortened(prompt, max_length - len(answer), tokenizer.bos_token_id)
     return Encoded(prompt + answer, len(prompt))
+
+
+def shortened(prompt: list[int], room: int, bos: int | None) -> list[int]:
+    """A prompt of at most `room` tokens: a longer one loses its beginning, but not the BOS that it begins with."""
+    if len(prompt) <= room:
+        return prompt
+    head = prompt[:1] if prompt[0] == bos and room > 1 else []
+    return head + prompt[len(prompt) - room + len(head) :]

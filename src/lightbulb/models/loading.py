@@ -47,6 +47,7 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
             _leave_text_as_it_is(out)
         _adopt_special_ids(model, out, override=source.gguf is not None)
         save_model(model, out)
+        _check_exportable(out)
         step(2, "written")
     config = model.config
     return {
@@ -196,10 +197,24 @@ def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
 
 def _leave_text_as_it_is(folder: Path) -> None:
     """Takes NFC (Qwen) out of the tokenizer: what runs GGUF files changes no text before it cuts it, so the model must
-    learn without it. Text that is NFC already, as most is, gives the same tokens."""
+    learn without it. Text that is NFC already, as most is, gives the same tokens. Out go padding and truncation, too,
+    which are saved where the tokenizer last worked with them."""
     tokenizer = read_json(folder / "tokenizer.json")
+    plain = {"padding": None, "truncation": None}
     if (tokenizer.get("normalizer") or {}).get("type") == "NFC":
-        write_text(folder / "tokenizer.json", json.dumps(tokenizer | {"normalizer": None}, ensure_ascii=False))
+        plain["normalizer"] = None
+    if any(tokenizer.get(part) is not None for part in plain):
+        write_text(folder / "tokenizer.json", json.dumps(tokenizer | plain, ensure_ascii=False))
+
+
+def _check_exportable(folder: Path) -> None:
+    """Raises UnsupportedModel for positions or a tokenizer that no GGUF can hold: now, not after the training."""
+    from lightbulb.formats.gguf_shape import shape_fields
+    from lightbulb.formats.gguf_tokenizer import tokenizer_fields
+
+    config = _config(folder)
+    shape_fields(config, anatomy_of(config))
+    tokenizer_fields(folder, config["vocab_size"])
 
 
 def _write_gguf_tokenizer(file: Path, out: Path) -> None:

@@ -93,7 +93,8 @@ def compare(
     answer = (
         trained.tokenizer(example.completion, add_special_tokens=False).input_ids if task.kind == "generate" else []
     )
-    place = (ids + answer[: turn % (len(answer) + 1)])[-trained.positions :]
+    room = min(trained.positions, shipped.context_length - 1)
+    place = (ids + answer[: turn % (len(answer) + 1)])[-room:]
     best, log_prob = trained.likeliest(place)
     shipped_best, shipped_log_prob = shipped.likeliest(place, trained.candidates, best)
     return {

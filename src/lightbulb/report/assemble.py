@@ -20,7 +20,7 @@ from lightbulb.report.record import Candidate, Counts, Difference, LedgerRow, Ma
 from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime
 from lightbulb.search.steps import STOCK, depth
 from lightbulb.store import read_json
-from lightbulb.tasks.metrics import higher_is_better
+from lightbulb.tasks.metrics import higher_is_better, wilson
 from lightbulb.tasks.task import Example, Task
 
 if TYPE_CHECKING:
@@ -77,7 +77,11 @@ def assemble(
         verify=verification(made["verify"], goal.runtime),
         counts=counts(task, made, gguf),
         examples=differences(task, made, gguf),
-        findings=[*task.findings, *unanswered(task, made[f"{gguf}-test"])],
+        findings=[
+            *task.findings,
+            *unanswered(task, made[f"{gguf}-test"]),
+            *undecided(task, made[f"{gguf}-test"], goal.keep),
+        ],
         use=[asking(answering(run.folder, rival if refused else None), example_question(task), goal.runtime)],
         versions=versions,
         machine=machine,
@@ -108,6 +112,14 @@ def unanswered(task: Task, evaluation: Artifact) -> list[str]:
     if (answered := evaluation.facts["items"]) == len(task.test):
         return []
     return [f"{answered:,} of {len(task.test):,} test items were answered: there was no time for all"]
+
+
+def undecided(task: Task, evaluation: Artifact, keep: float) -> list[str]:
+    """Where there are too few items for the verdict "kept", however well the student does (Wilson's interval)."""
+    items = evaluation.facts["items"]
+    if task.kind == "text" or (most := wilson(items, items)[0]) >= keep:
+        return []
+    return [f"{items:,} test items can show at most that {most:.1%} was kept"]
 
 
 def making(spent: Cost, goal: Goal) -> Making:

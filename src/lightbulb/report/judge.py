@@ -57,7 +57,7 @@ def refusal(
     """The stock file to use instead of the student, and why; None when the student earns its place: the whole interval
     of before / after against the cheapest of `rivals` is above 1. The proof is the student's to give."""
     savings = [(rival, saving_over(rival)) for rival in rivals]
-    rival, times = min(savings, key=lambda pair: pair[1].value.value or float("inf"))
+    rival, times = min(savings, key=lambda pair: pair[1].value.value or 0.0)  # not measured is not shown
     low, high = times.value.low, times.value.high
     if low is not None and low > 1:
         return None

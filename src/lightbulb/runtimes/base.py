@@ -27,6 +27,12 @@ class TextScore:
     bytes: int
 
 
+def windows(ids: Sequence[int], context: int) -> list[list[int]]:
+    """A document as pieces of at most `context` tokens. Each begins with the last token of the one before, so that
+    every token but the first of all is predicted once."""
+    return [list(ids[start : start + context]) for start in range(0, max(1, len(ids) - 1), max(1, context - 1))]
+
+
 class Runtime(Protocol):
     """Prompts are rendered text (see `render`): special tokens stand in it as text, save the BOS that is added."""
 

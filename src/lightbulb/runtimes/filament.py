@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lightbulb.errors import ModelError
 from lightbulb.formats.gguf import answer_tokens, read_fields, read_gguf
 from lightbulb.formats.gguf_tokenizer import tokenizer_from_gguf
+from lightbulb.models.form import shortened
 from lightbulb.runtimes import check_installed
-from lightbulb.runtimes.base import Answers, TextScore
+from lightbulb.runtimes.base import Answers, TextScore, windows
 
 if TYPE_CHECKING:
     from lightbulb_filament import Prefix
@@ -51,7 +52,7 @@ class Filament:
         self._tokenizer, self._config = _tokenizer(path)
 
     def _prompt(self, prompt: str, room: int) -> list[int]:
-        return self.tokenize(prompt)[-max(1, self.context - room) :]
+        return shortened(self.tokenize(prompt), max(1, self.context - room), self.info.bos)
 
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         tokens = [[i] for i in answer_tokens(self.info, answers, self.path)]
@@ -124,7 +125,7 @@ class Filament:
 
     def _score(self, text: str) -> TextScore:
         ids = self.tokenize(text)
-        nats = -self._model.score(ids[:1], [ids[1:]])[0]
+        nats = -sum(self._model.score(w[:1], [w[1:]])[0] for w in windows(ids, self.context_length) if len(w) > 1)
         return TextScore(nats, len(ids) - 1, len(text.encode()))
 
     def tokenize(self, text: str) -> list[int]:

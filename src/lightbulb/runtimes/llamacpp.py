@@ -13,18 +13,18 @@ from typing import Any, ClassVar
 
 from lightbulb.errors import ModelError, RunFailure
 from lightbulb.formats.gguf import answer_tokens, read_gguf
-from lightbulb.runtimes.base import Answers, TextScore
+from lightbulb.models.form import shortened
+from lightbulb.runtimes.base import Answers, TextScore, windows
 
 FORCE = 10_000.0  # a logit bias that no model outvotes
-LEAST_CONTEXT = 4096  # documents of a text task are scored whole, also where they are longer than a small model knows
 
 
 class LlamaCpp:
     """A GGUF file loaded into llama.cpp.
 
     slots: prompts worked on side by side; 1 is how a single user meets the model and what costs are measured with.
-    context: tokens of one prompt with its answer, at most what the model knows or LEAST_CONTEXT; a longer prompt
-    loses its beginning. Nothing is cached from one prompt to the next.
+    context: tokens of one prompt with its answer, at most what the model knows; a longer prompt loses its beginning.
+    Nothing is cached from one prompt to the next.
     """
 
     name: ClassVar[str] = "llamacpp"
@@ -36,7 +36,8 @@ class LlamaCpp:
         self.info = read_gguf(path)  # a clear error for a file that llama.cpp would abort on
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
-        params.n_parallel, params.n_ctx = slots, min(context, max(self.info.context_length, LEAST_CONTEXT)) * slots
+        self.context = min(context, self.info.context_length)
+        params.n_parallel, params.n_ctx = slots, self.context * slots
         params.n_batch = params.n_ubatch = 512
         params.n_gpu_layers = 0
         for cpu in (params.cpuparams, params.cpuparams_batch):
@@ -58,7 +59,8 @@ class LlamaCpp:
         error = reply.get("error", reply)
         if error.get("type") == "exceed_context_size_error" and isinstance(request["prompt"], str):
             room = max(1, error["n_ctx"] - request["max_tokens"] - 1)
-            return self._complete({**request, "prompt": self.tokenize(request["prompt"])[-room:]})  # as in training
+            cut = shortened(self.tokenize(request["prompt"]), room, self.info.bos)  # as in training
+            return self._complete({**request, "prompt": cut})
         raise RunFailure(f"llama.cpp refused a prompt: {error}", where=str(self.path))
 
     def _all(self, prompts: Sequence[str] | Sequence[list[int]], request: dict[str, Any]) -> Answers:
@@ -111,7 +113,7 @@ class LlamaCpp:
     def _score(self, text: str) -> TextScore:
         """One decode a token: the next token is forced by a bias; the prefix stays in the cache."""
         ids = self.tokenize(text)
-        nats = -sum(self._log_prob(ids[:n], ids[n]) for n in range(1, len(ids)))
+        nats = -sum(self._log_prob(w[:n], w[n]) for w in windows(ids, self.context) for n in range(1, len(w)))
         return TextScore(nats, len(ids) - 1, len(text.encode()))
 
     def likeliest(self, prompt: str | list[int], among: Sequence[int] | None, asked: int) -> tuple[int, float]:

@@ -12,7 +12,7 @@ from lightbulb.artifact import Artifact
 from lightbulb.errors import ModelError
 from lightbulb.models.form import render
 from lightbulb.models.loading import load_model, load_tokenizer
-from lightbulb.runtimes.base import Answers, TextScore
+from lightbulb.runtimes.base import Answers, TextScore, windows
 from lightbulb.train.forward import fast_math, placed
 
 BATCH = 256  # texts written side by side
@@ -140,10 +140,12 @@ class Torch:
     def score_texts(self, texts: Sequence[str]) -> list[TextScore]:
         scores = []
         for text in texts:
-            ids = self.tokenizer(text, return_tensors="pt").input_ids.to(self.model.device)
-            logits = self.model(ids, use_cache=False).logits[0, :-1].float()
-            nats = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum").item()
-            scores.append(TextScore(nats, ids.shape[1] - 1, len(text.encode())))
+            ids, nats = self.tokenize(text), 0.0
+            for window in windows(ids, self.context_length):
+                ids_1T = torch.tensor([window], device=self.model.device)
+                logits_TV = self.model(ids_1T, use_cache=False).logits[0, :-1].float()
+                nats += torch.nn.functional.cross_entropy(logits_TV, ids_1T[0, 1:], reduction="sum").item()
+            scores.append(TextScore(nats, len(ids) - 1, len(text.encode())))
         return scores
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:

@@ -15,9 +15,9 @@ from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.recipe import Execution
-from lightbulb.search.plan import PROBE_SHARE, RUNG, Plan, Precision
-from lightbulb.search.steps import Method, depth, quantized, trained
-from lightbulb.tasks.metrics import higher_is_better
+from lightbulb.search.plan import METHODS, PROBE_SHARE, RUNG, Method, Plan, Precision
+from lightbulb.search.steps import depth, quantized, trained
+from lightbulb.tasks.metrics import higher_is_better, wilson
 
 GAP_CLOSED = (
     0.8  # the most of a probe's distance to the teacher that the rest of the training closes (docs/lab-notes.md)
@@ -51,6 +51,7 @@ class Choice:
 class Chooser:
     """Walks down the ladder of a plan, the teacher's steps being done.
 
+    `plan_for(layers)` is the plan of a student of so many layers, and `student_seconds(layers)` what it takes.
     `time_allows(what, seconds)` says whether there is that much time left beside the proof, and the same for the same
     `what` in a resumed run.
     """
@@ -61,35 +62,38 @@ class Chooser:
         plan: Plan,
         goal: Goal,
         metric: str,
+        plan_for: Callable[[int], Plan],
         student_seconds: Callable[[int], float],
         time_allows: Callable[[str, float], bool],
         say: Callable[[str], None],
     ):
         self.execution, self.plan, self.goal = execution, plan, goal
-        self.student_seconds, self.time_allows, self.say = student_seconds, time_allows, say
+        self.plan_for, self.student_seconds, self.time_allows, self.say = plan_for, student_seconds, time_allows, say
         self.metric, self.sign = metric, 1 if higher_is_better(metric) else -1
         self.tried: list[Tried] = []
         self.finished: list[tuple[float, Choice, Tried]] = []
 
     def choose(self) -> Choice:
         teacher = self._score(self.execution.made["teacher-validation"])
-        if self.sign > 0 and not teacher.value and (teacher.high or 0.0) < LEAST_TEACHER:
+        items = self.execution.made["teacher-validation"].facts["items"]
+        if self.sign > 0 and not teacher.value and wilson(0, items)[1] < LEAST_TEACHER:
             raise RunFailure(
-                f"the adapted teacher has learned nothing: its {self.metric} is {teacher} on validation",
+                f"the adapted teacher has learned nothing: its {self.metric} is 0 on {items:,} validation items",
                 mend="give more examples or time, or a milder --metric such as chrf, and another --out",
             )
         floor = self._floor(teacher)
         self.say(f"teacher: {teacher} on validation; the student must hold {floor:.4g}")
-        method: Method | None = None
+        method = self.plan.methods[0] if len(self.plan.methods) == 1 else None
         held = False
         for rung, layers in enumerate(self.plan.ladder):
             if self.finished and not self.time_allows(f"{layers} layers", self._rung_seconds(layers)):
                 break
             last = not self.finished and not self._time_for_a_wider_one(rung, method)
-            probe, method = self._probe(layers, method)
-            if not last and not self._promises(self._score(probe), teacher, floor):
-                self._note(f"back off: too far below {floor:.4g} for a probe")
-                continue
+            if method is None or not last:
+                probe, method = self._probe(layers, method)
+                if not last and not self._promises(self._score(probe), teacher, floor):
+                    self._note(f"back off: too far below {floor:.4g} for a probe")
+                    continue
             if held := self._finish(layers, method, floor):
                 break
         return self._best(held)
@@ -108,9 +112,9 @@ class Chooser:
     def _probe(self, layers: int, method: Method | None) -> tuple[Artifact, Method]:
         """A short training of `layers` layers; the first time also without the teacher, to see whether it is needed."""
         scores: dict[Method, Artifact] = {}
-        for m in (method,) if method else ("distill", "plain"):
+        for m in (method,) if method else METHODS:
             label = f"probe-{layers}-{m}"
-            scores[m] = self.execution.perform(*trained(layers, m, self.plan.probe_epochs, self.plan, label))
+            scores[m] = self.execution.perform(*trained(layers, m, self.plan_for(layers), label, probe=True))
             self._try(f"{depth(layers)}, {m}, probe", layers, label, scores[m], "probe")
         if method is None:
             distilled, plain = (self._score(scores[m]) for m in ("distill", "plain"))
@@ -124,10 +128,11 @@ class Chooser:
     def _finish(self, layers: int, method: Method, floor: float) -> bool:
         """Trains in full and puts on the grid, boldest first; True when the exported file holds the floor."""
         label = f"student-{layers}-{method}"
-        full = self.execution.perform(*trained(layers, method, self.plan.distill_epochs, self.plan, label))
+        plan = self.plan_for(layers)
+        full = self.execution.perform(*trained(layers, method, plan, label))
         self._try(f"{depth(layers)}, {method}", layers, label, full, "trained in full")
         for grid in self.plan.grids:
-            student, steps = quantized(label, method, grid, self.plan, self.goal.runtime)
+            student, steps = quantized(label, method, grid, plan, self.goal.runtime)
             score = self._score(evaluation := self.execution.perform(*steps))
             tried = self._try(f"{depth(layers)}, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
             self.finished.append((self.sign * (score.value or 0), Choice(student, layers, method, grid), tried))

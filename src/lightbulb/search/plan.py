@@ -15,6 +15,8 @@ from lightbulb.errors import GoalError
 from lightbulb.tasks.task import Kind
 
 Precision = Literal["q4_0", "q8_0", "f16"]  # of the layers of an exported student
+Method = Literal["distill", "plain"]
+METHODS: tuple[Method, ...] = ("distill", "plain")
 
 # (epochs, share of layers frozen) for the teacher, best first
 TEACHER_MENU = (
@@ -44,7 +46,7 @@ STUDENT_SHARE = 0.45  # of the time left after the teacher, for one full student
 # Of answering, seen in the ledgers of four finished runs (docs/lab-notes.md): prefill reaches this share of the
 # training speed; a decoded token takes as long as so many of prefill, eight prompts side by side or (kind "text")
 # alone; the three stock files together take so many times the float16 one
-PREFILL_SPEED = 0.3
+PREFILL_SPEED = 0.375
 DECODE_TOKENS = 4
 ALONE_TOKENS = 12
 STOCK_FILES = 2.4
@@ -99,8 +101,10 @@ class Plan(BaseModel):
     freeze_layers: int
     ladder: tuple[int, ...]
     grids: tuple[Precision, ...] = ("q4_0", "q8_0")  # to try, bold first
+    methods: tuple[Method, ...] = ("distill", "plain")  # of training a student, to be compared
     distill_epochs: float
     validation_limit: int | None = None  # validation items answered, when the time does not allow all
+    probe_limit: int | None = None  # likewise, by a probe
     teacher_seconds: float
     proof_seconds: float
     answering_seconds: float
@@ -113,6 +117,11 @@ class Plan(BaseModel):
     def proof_at(self, pace: float) -> float:
         """Seconds of the proof at this pace; windows of measuring last as long on any machine."""
         return self.proof_seconds + (pace - 1) * self.answering_seconds
+
+    def reserve(self, pace: float, left: float) -> float:
+        """Seconds kept for the proof when `left` are left: less of it than planned where the machine is so slow that
+        students would get less than half, because test items can be cut, and a student without training is none."""
+        return min(self.proof_at(pace), max(self.proof_seconds - self.answering_seconds, left / 2))
 
     @property
     def probe_epochs(self) -> float:
@@ -180,8 +189,13 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
         if teacher <= TEACHER_SHARE * (available - whole):
             break
     left = available - proof - teacher - check - logits
-    typical = likely_layers(work.kind, ladder)
+    typical, methods = likely_layers(work.kind, ladder), METHODS
     distill_epochs, student = longest_student(shape, work, speed, batch, typical, STUDENT_SHARE * left)
+    if logits > student:  # the teacher would read longer than a student trains: more epochs do more (docs/lab-notes.md)
+        methods, left, logits = ("plain",), left + logits, 0.0
+        distill_epochs, student = longest_student(shape, work, speed, batch, typical, STUDENT_SHARE * left)
+    if work.kind == "generate" and distill_epochs < 1:
+        ladder = ladder[1:] or ladder  # writing needs steps: the boldest rung has never been near in so few
     if (least := teacher + check + logits + proof + student) > max_seconds:
         raise GoalError(
             f"this takes longer than {max_seconds:,.0f} s on this machine: with the shortest training "
@@ -196,8 +210,10 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
         freeze_layers=frozen,
         ladder=ladder,
         grids=("q4_0", "q8_0") if shape.fits_blocks else ("f16",),
+        methods=methods,
         distill_epochs=distill_epochs,
-        validation_limit=None if work.validation_examples == everything else work.validation_examples,
+        validation_limit=(limit_ := None if work.validation_examples == everything else work.validation_examples),
+        probe_limit=FEWEST_CHECKED if work.kind == "generate" else limit_,
         teacher_seconds=teacher + check + logits,
         proof_seconds=proof,
         answering_seconds=STOCK_FILES * answer_seconds(shape, work, speed, shape.layers, limit),
@@ -222,6 +238,17 @@ def shortened(plan: Plan, shape: Shape, work: Work, pace: float, seconds: float)
     if RUNG * planned <= seconds:
         return plan.distill_epochs
     return longest_student(shape, work, speed, plan.batch_size, layers, seconds / RUNG)[0]
+
+
+def for_layers(plan: Plan, shape: Shape, work: Work, pace: float, layers: int) -> Plan:
+    """The plan of a student of so many layers: one bolder than the likely rung trains for as long, so for more
+    epochs."""
+    likely, speed = likely_layers(work.kind, plan.ladder), plan.train_flops / pace
+    if layers >= likely:
+        return plan
+    seconds = student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, likely)
+    epochs, _ = longest_student(shape, work, speed, plan.batch_size, layers, seconds)
+    return plan.model_copy(update={"distill_epochs": max(epochs, plan.distill_epochs)})
 
 
 def likely_layers(kind: Kind, ladder: tuple[int, ...]) -> int:

@@ -10,8 +10,8 @@ from lightbulb.energy.estimate import estimate_joules
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.models.resolve import ModelSource
-from lightbulb.recipe import Recipe
-from lightbulb.search.plan import Plan, Shape, Work, measure_trials, student_seconds
+from lightbulb.recipe import Reading, Recipe
+from lightbulb.search.plan import Plan, Shape, Work, for_layers, measure_trials, student_seconds
 from lightbulb.search.steps import cost_steps, quantized, teacher_steps, test_steps, trained
 from lightbulb.tasks.task import Task
 
@@ -44,16 +44,23 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
         shape, work = shape_of(model), work_of(task, model)
     plan = plan_of(None, shape, work, goal)
     bold = plan.ladder[0]
-    label = f"student-{bold}-distill"
-    student, exported = quantized(label, "distill", plan.grids[0], plan, goal.runtime)
+    method, bold_plan = plan.methods[0], for_layers(plan, shape, work, 1.0, bold)
+    label = f"student-{bold}-{method}"
+    student, exported = quantized(label, method, plan.grids[0], bold_plan, goal.runtime)
     steps = [
         *teacher_steps(plan),
-        *trained(bold, "distill", plan.distill_epochs, plan, label),
+        *trained(bold, method, bold_plan, label),
         *exported,
         *cost_steps(student, measure_trials(goal.max_seconds), goal.runtime),
         *test_steps(student, None, goal.runtime),
     ]
-    recipe = Recipe(model=typed(source), task=task.source or task.name, seed=goal.seed, step=tuple(steps))
+    recipe = Recipe(
+        model=typed(source),
+        task=task.source or task.name,
+        seed=goal.seed,
+        reading=Reading.model_validate(task.reading),
+        step=tuple(steps),
+    )
     seconds = predicted_seconds(shape, work, plan, goal)
     return DryRun(
         recipe=recipe.as_toml(),
@@ -67,8 +74,10 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
 
 def predicted_seconds(shape: Shape, work: Work, plan: Plan, goal: Goal) -> Figure:
     base = plan.teacher_seconds + plan.proof_seconds
+    plans = [for_layers(plan, shape, work, 1.0, n) for n in plan.ladder]
     each = [
-        student_seconds(shape, work, plan.train_flops, plan.distill_epochs, plan.batch_size, n) for n in plan.ladder
+        student_seconds(shape, work, p.train_flops, p.distill_epochs, p.batch_size, n)
+        for p, n in zip(plans, plan.ladder, strict=True)
     ]
     least, most = base + 1.5 * each[0], base + 1.5 * sum(each)
     likely = min(goal.max_seconds, base + 1.5 * sum(each[:2]))

@@ -10,7 +10,9 @@ import torch
 from lightbulb.train.forward import best_device, fast_math
 
 PROBE_SECONDS = 1.5
-REACHED = 0.75  # share of the bare products' speed that training reaches (attention, norms, activations)
+# Share of the bare products' speed that training reaches: attention, norms, activations, padding. With 0.75 teachers
+# took 1.16 to 1.35 times what was planned in quiet runs (docs/lab-notes.md).
+REACHED = 0.6
 
 
 def train_flops(width: int, feed_forward: int, threads: int) -> float:

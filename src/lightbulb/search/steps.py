@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from lightbulb.ops.grids import Grid
 from lightbulb.passes.adapt import Adapt
 from lightbulb.passes.distill import Distill
@@ -18,10 +16,9 @@ from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
 from lightbulb.recipe import Step, step
 from lightbulb.runtimes import GgufRuntime
-from lightbulb.search.plan import Plan, Precision
+from lightbulb.search.plan import Method, Plan, Precision
 from lightbulb.train.loop import Schedule
 
-Method = Literal["distill", "plain"]
 TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
 STOCK: tuple[Precision, ...] = ("f16", "q8_0", "q4_0")  # what a user would try first
@@ -33,14 +30,15 @@ def depth(layers: int) -> str:
 
 
 def teacher_steps(plan: Plan) -> list[Step]:
-    """The adapted teacher, its score on validation, its trimmed twin and the cached logits."""
+    """The adapted teacher, its score on validation, its trimmed twin and, where students may learn from them, its
+    logits."""
     schedule = Schedule(epochs=plan.teacher_epochs, learning_rate=TEACHER_RATE, batch_size=plan.batch_size)
     return [
         step("framed", Frame(), "model"),
         step("teacher", Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), "framed"),
         step("teacher-validation", on_validation(plan), "teacher"),
         step("trimmed", TrimVocab(), "teacher"),
-        step("logits", CacheLogits(), "trimmed"),
+        *([step("logits", CacheLogits(), "trimmed")] if "distill" in plan.methods else []),
     ]
 
 
@@ -49,9 +47,11 @@ def on_validation(plan: Plan, runtime: GgufRuntime = "llamacpp") -> Evaluate:
     return Evaluate(split="validation", limit=plan.validation_limit, runtime=runtime)
 
 
-def trained(layers: int, method: Method, epochs: float, plan: Plan, label: str) -> list[Step]:
-    """A student of `layers` layers, trained, and its score on validation in torch."""
+def trained(layers: int, method: Method, plan: Plan, label: str, *, probe: bool = False) -> list[Step]:
+    """A student of `layers` layers, trained (or probed), and its score on validation in torch."""
+    epochs = plan.probe_epochs if probe else plan.distill_epochs
     schedule = Schedule(epochs=epochs, learning_rate=STUDENT_RATE, batch_size=plan.batch_size)
+    limit = plan.probe_limit if probe else plan.validation_limit
     pruned = f"pruned-{layers}"
     train = (
         step(label, Distill(schedule=schedule), pruned, logits="logits")
@@ -61,7 +61,7 @@ def trained(layers: int, method: Method, epochs: float, plan: Plan, label: str) 
     return [
         step(pruned, PruneDepth(layers=layers), "trimmed"),
         train,
-        step(f"{label}-validation", on_validation(plan), label),
+        step(f"{label}-validation", Evaluate(split="validation", limit=limit), label),
     ]
 
 
@@ -94,6 +94,6 @@ def cost_steps(student: str, trials: int, runtime: GgufRuntime) -> list[Step]:
 
 
 def test_steps(student: str, limit: int | None, runtime: GgufRuntime) -> list[Step]:
-    """Scores of the student and of the stock files on test, or on its first `limit` items."""
+    """Scores of the student and of the stock files on test, or on `limit` of its items."""
     labels = (f"{student}-gguf", *(f"teacher-{q}" for q in STOCK))
     return [step(f"{label}-test", Evaluate(split="test", limit=limit, runtime=runtime), label) for label in labels]

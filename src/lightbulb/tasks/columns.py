@@ -49,11 +49,13 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An example, its key (computed once) and the place it came from (file:line)."""
+    """An example, its key (computed once) and the place it came from (file:line). group: what must stay on one side of
+    a split, as the pieces of one document must."""
 
     example: Example
     key: str
     place: str
+    group: str
 
 
 def find_columns(
@@ -113,7 +115,8 @@ def rows_of(table: Table, columns: Columns) -> tuple[list[Row], list[str]]:
             prompt = "\n\n".join(filter(None, (_cell(cells.get(name), place, name) for name in columns.prompt)))
             answer = _cell(cells.get(columns.completion or ""), place, columns.completion or "", nested=True)
             examples = [Example(prompt, answer)] if prompt and answer else []
-        rows += [Row(example, example.key(), place) for example in examples]
+        keys = [example.key() for example in examples]
+        rows += [Row(example, key, place, group=keys[0]) for example, key in zip(examples, keys, strict=True)]
         if not examples:
             dropped.append(place)
     return rows, dropped

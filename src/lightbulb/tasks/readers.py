@@ -147,6 +147,7 @@ def _not_json(error: Exception, line: str, path: Path, number: int) -> TaskError
 
 
 def _read_delimited(path: Path) -> Table:
+    csv.field_size_limit(MAX_LINE_BYTES)
     lines = (line for _, line in lines_of(path))
     first = next(lines, "")
     delimiter = max(",;\t", key=first.count)

@@ -156,16 +156,27 @@ def _from_hub(spec: str) -> Source:
             mend="check the name and the network; a configuration is named as hf:owner/name:config",
         ) from e
     tables: dict[SplitName, list[Table]] = {}
+    findings: list[str] = []
     for split, rows in loaded.items():
         if word := SPLIT_WORDS.get(str(split).lower()):
-            tables.setdefault(word, []).append(_hub_table(f"hf:{spec}/{split}", rows))
+            table = _hub_table(f"hf:{spec}/{split}", rows)
+            if word != "train" and (column := _unlabelled(table, rows)):
+                findings.append(f"{split}: left out, because no row has a {column}")
+            else:
+                tables.setdefault(word, []).append(table)
     if not tables:
         raise TaskError(
             f"no train, validation or test split, only {', '.join(map(str, loaded))}",
             where=f"hf:{spec}",
             mend="save the split you mean as Parquet and give that file",
         )
-    return _with_train(Source(name.rpartition("/")[2], tables), f"hf:{spec}")
+    return _with_train(Source(name.rpartition("/")[2], tables, findings), f"hf:{spec}")
+
+
+def _unlabelled(table: Table, rows: Any) -> str | None:
+    """A column of classes that no row of the table has: the answers of a contest's test split are kept back."""
+    classes = [column for column, feature in rows.features.items() if hasattr(feature, "names")]
+    return next((c for c in classes if table.rows and all(row[c] is None for _, row in table.rows)), None)
 
 
 def _hub_table(where: str, rows: Any) -> Table:

@@ -115,12 +115,12 @@ def without_duplicates(
 
 def cut(rows: Sequence[Row], start: float, seed: int, most: int | None = None) -> list[Row]:
     """The rows that fall in [start, start + 0.1), or the one nearest after `start` where none does; of more than
-    `most` those nearest to `start`. One row a question, the first."""
-    offsets = {row.key: (share(row.key, seed) - start) % 1.0 for row in rows}
+    `most` those nearest to `start`. One row a question, the first; groups stay whole."""
+    offsets = {row.group: (share(row.group, seed) - start) % 1.0 for row in rows}
     chosen = sorted((key for key, offset in offsets.items() if offset < 0.1), key=offsets.__getitem__)
     chosen = chosen[:most] or [min(offsets, key=offsets.__getitem__)]
     inside = set(chosen)
-    return list({row.key: row for row in reversed(rows) if row.key in inside}.values())[::-1]
+    return list({row.key: row for row in reversed(rows) if row.group in inside}.values())[::-1]
 
 
 def enough(distinct: int, given: int, rows: Sequence[Row]) -> None:
@@ -143,8 +143,8 @@ def counted(n: int, noun: str) -> str:
 
 
 def _apart(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
-    keys = {row.key for row in others}
-    return [row for row in rows if row.key not in keys]
+    keys, groups = {row.key for row in others}, {row.group for row in others}
+    return [row for row in rows if row.key not in keys and row.group not in groups]
 
 
 def _some_left(rows: Sequence[Row], split: SplitName, given: Sequence[Row]) -> None:

@@ -147,7 +147,7 @@ class Checkpoint:
                     for name, p in self.parameters.items():
                         p.copy_(f.get_tensor(f"p/{name}"))
                         self.optimizer.state[p] = {
-                            "step": torch.tensor(float(step)),
+                            "step": torch.tensor(float(step), device=p.device),
                             "exp_avg": f.get_tensor(f"m/{name}").to(p.device),
                             "exp_avg_sq": f.get_tensor(f"v/{name}").to(p.device),
                         }
