@@ -30,7 +30,7 @@ parameters = { quantization = "f16" }
 
 def full_recipe() -> Recipe:
     plan = make_plan(
-        Shape(30, 3_500_000, 49_152, 576), Work("choose", 9000, 200_000, 3000, 60_000, 900, 1.0), 1e11, 3600
+        Shape(30, 3_500_000, 49_152, 576), Work("choose", 9000, 200_000, 3000, 60_000, 900, 1.0), 1e12, 3600
     )
     label = "student-4-distill"
     steps = [

@@ -86,6 +86,9 @@ def test_interrupt_exits_130(capsys, tmp_path, monkeypatch):
 
     monkeypatch.setattr(api, "render_report", stops)
     assert main(["report", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+    monkeypatch.setattr(api, "load_task", lambda *source, **options: stops(source))
+    assert main(["shrink", "smollm2-135m", "--task", "home"]) == 130
     assert "the same command resumes" in capsys.readouterr().err
 
 
