@@ -42,11 +42,13 @@ MOST = 128
 
 @dataclass(frozen=True)
 class Timed:
-    """Of one token. joules: value, low, high; None where they were not found."""
+    """Of one token. joules: value, low, high; None where they were not found. least: seconds at the roofline, tried
+    right after it; None where it was not."""
 
     cpu: float
     wall: float
     joules: tuple[float, float, float] | None
+    least: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,6 @@ class Row:
     name: str
     threads: int
     work: str
-    share: float | None  # of the roofline
     found: dict[str, list[Timed]]  # by runtime, trial by trial
 
     def cells(self) -> list[str]:
@@ -64,7 +65,7 @@ class Row:
             theirs = self.found.get(runtime)
             cells += [micro(theirs), ratio(theirs, ours, "cpu"), ratio(theirs, ours, "wall")] if theirs else ["-"] * 3
         speed = 1 / statistics.median(t.wall for t in ours)
-        return [*cells, f"{speed:,.0f}", "" if self.share is None else f"{100 * self.share:.0f}%", watts(ours)]
+        return [*cells, f"{speed:,.0f}", share(ours), watts(ours)]
 
 
 HEAD = (
@@ -155,8 +156,7 @@ def measure(name: str, path: Path, asked: argparse.Namespace) -> list[Row]:
             for what in ("read", "write") if write else ("read",):
                 found = {r: [t[r][what] for t in trials] for r in workers}
                 work = f"read {read}" if what == "read" else f"write after {read}"
-                share = reached(path, threads, read + write // 2, found["filament"]) if what == "write" else None
-                rows.append(Row(name, threads, work, share, found))
+                rows.append(Row(name, threads, work, found))
         for worker in workers.values():
             worker.close()
     return rows
@@ -166,12 +166,10 @@ def trial(workers: dict[str, Worker], read: int, write: int) -> dict[str, dict[s
     return {r: workers[r].ask(read, write) for r in random.sample(list(workers), len(workers))}
 
 
-def reached(path: Path, threads: int, context: int, ours: list[Timed]) -> float | None:
-    from lightbulb.figures import Figure
-    from lightbulb.roofline import roofline
-
-    seconds = Figure(value=statistics.median(t.wall for t in ours), unit="s")
-    return roofline(path, threads, 1, context, seconds).share.value
+def share(ours: list[Timed]) -> str:
+    """Of the roofline, trial by trial."""
+    shares = sorted(t.least / t.wall for t in ours if t.least is not None)
+    return f"{statistics.median(shares):.0%} ({shares[0]:.0%} to {shares[-1]:.0%})" if shares else ""
 
 
 def render(rows: list[Row], asked: argparse.Namespace) -> str:
