@@ -58,6 +58,7 @@ def answer(
     """Predictions in order and the tokens they took."""
     predictions: list[Any] = []
     tokens = {"prompt_tokens": 0, "output_tokens": 0}
+    longest = longest_answer(task)
     for start in range(0, len(examples), CHUNK):
         chunk = examples[start : start + CHUNK]
         if task.kind == "text":
@@ -65,7 +66,7 @@ def answer(
             predictions += [[s.nats, s.tokens, s.bytes] for s in scores]
             tokens["prompt_tokens"] += sum(s.tokens for s in scores)
         else:
-            answers = ask(runtime, task, [runtime.render(turns_of(e)) for e in chunk])
+            answers = ask(runtime, task, [runtime.render(turns_of(e)) for e in chunk], longest)
             predictions += [text.strip() for text in answers.texts]
             tokens["prompt_tokens"] += answers.prompt_tokens
             tokens["output_tokens"] += answers.output_tokens
@@ -73,10 +74,11 @@ def answer(
     return predictions, tokens
 
 
-def ask(runtime: Runtime, task: Task, prompts: Sequence[str]) -> Answers:
+def ask(runtime: Runtime, task: Task, prompts: Sequence[str], longest: int) -> Answers:
+    """longest: `longest_answer(task)`, which reads the whole train split: not for every prompt of a measurement."""
     if task.kind == "choose":
         return runtime.choose(prompts, task.answers)
-    return runtime.generate(prompts, longest_answer(task))
+    return runtime.generate(prompts, longest)
 
 
 def longest_answer(task: Task) -> int:

@@ -13,7 +13,7 @@ from lightbulb.energy.meter import Meter
 from lightbulb.energy.protocol import Subject, Trials, measure_answers, summarise
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Context, Pass
-from lightbulb.passes.evaluate import ask, longest_exchange
+from lightbulb.passes.evaluate import ask, longest_answer, longest_exchange
 from lightbulb.runtimes import GgufRuntime, open_gguf
 from lightbulb.runtimes.base import Runtime
 from lightbulb.store import write_json
@@ -66,8 +66,10 @@ def subject(role: str, runtime: Runtime, task: Task, seed: int) -> Subject:
 
         return Subject(role, [e.completion[:500] for e in examples], read)
 
+    longest = longest_answer(task)
+
     def answer(prompt: str) -> tuple[int, int]:
-        answers = ask(runtime, task, [prompt])
+        answers = ask(runtime, task, [prompt], longest)
         return answers.prompt_tokens, answers.output_tokens
 
     return Subject(role, [runtime.render(turns_of(e)) for e in examples], answer)
