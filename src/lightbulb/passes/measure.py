@@ -27,6 +27,7 @@ class Measure(Pass):
     source). One prompt at a time, `threads` threads each: how a single user meets the model."""
 
     name: ClassVar[str] = "measure"
+    version: ClassVar[int] = 2
     makes: ClassVar[ArtifactKind] = "figures"
 
     trials: int = Field(default=5, ge=2)
