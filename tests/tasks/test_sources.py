@@ -1,0 +1,37 @@
+"""What sources hold: documents in pieces, long cells, splits without answers."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import write_rows
+
+from lightbulb.tasks.load import load_task
+
+
+def test_pieces_of_a_document_stay_on_one_side(tmp_path):
+    documents = [
+        {"text": "\n".join(f"{name} says line {i} of it." for i in range(300))} for name in "abcdefghijklmnopqrst"
+    ]
+    task = load_task(str(write_rows(tmp_path / "t.jsonl", documents)))
+    sides = [{e.completion[0] for e in split} for split in (task.train, task.validation, task.test)]
+    assert len(task.train) > 20 and sum(map(len, sides)) == len(set.union(*sides)) == 20
+
+
+def test_a_long_cell_of_a_csv_is_read(tmp_path):
+    rows = "".join(f'"question {i}","{"word " * 40_000}{i}"\n' for i in range(20))  # 200 kB each
+    (tmp_path / "t.csv").write_text("prompt,completion\n" + rows)
+    assert len(load_task(str(tmp_path / "t.csv"), kind="generate").train) > 10
+
+
+def test_a_test_split_without_labels_is_left_out(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    )
+    texts = [f"remark {i}" for i in range(60)]
+    train = datasets.Dataset.from_dict({"text": texts, "label": [i % 2 for i in range(60)]}, features=features)
+    kept_back = datasets.Dataset.from_dict({"text": ["remark"], "label": [-1]}, features=features)
+    loaded = datasets.DatasetDict({"train": train, "test": kept_back})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: loaded)
+    task = load_task("hf:owner/contest", prompt="text", completion="label")
+    assert len(task.test) > 1 and any("no row has a label" in finding for finding in task.findings)
