@@ -143,7 +143,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         return student_seconds(shape, work, speed, epochs, plan.batch_size, layers)
 
     def time_allows(what: str, seconds: float) -> bool:
-        return clock.once(what, lambda: seconds + plan.reserve(pace, clock.left) <= clock.left)
+        return clock.allows(what, seconds + plan.reserve(pace, clock.left))
 
     choice = Chooser(execution, plan, goal, task.metric, plan_for, seconds_for, time_allows, say).choose()
     prove(execution, choice.student, work, clock, goal, say)
