@@ -89,14 +89,15 @@ def work_of(task: Task, model: Artifact) -> Work:
     def prompts(examples: Any) -> list[str]:
         return [" ".join(m.content for m in e.messages) or e.prompt or e.completion for e in examples]
 
+    asked = prompts(task.test) if task.kind == "text" else list(dict.fromkeys(prompts(task.test)))
     answers = [] if task.kind != "generate" else [e.completion for e in task.train]
     written = count(answers)
     return Work(
         kind=task.kind,
         train_examples=len(task.train),
         train_tokens=count(prompts(task.train)) + len(task.train) + written,
-        test_examples=len(task.test),
-        test_tokens=count(prompts(task.test)) + len(task.test),
+        test_examples=len(asked),
+        test_tokens=count(asked) + len(asked),
         validation_examples=len(task.validation),
         output_tokens=written / max(1, len(answers)) if answers else 1,
     )

@@ -36,7 +36,7 @@ def test_test_items_are_cut_where_the_time_does_not_allow_all(tmp_path, spent, t
     clock = Clock(tmp_path / "clock.json", lambda: spent, 1000.0)
     prove(execution, "student-1", WORK, clock, Goal(), said.append)
     assert execution.limits == {tested}
-    assert said == ([] if tested is None else [f"time for {tested:,} of 3,000 test items"])
+    assert said == ([] if tested is None else [f"time for {tested:,} test items, of 3,000 different ones"])
     again = Measured(1.0)
     prove(again, "student-1", WORK, Clock(tmp_path / "clock.json", lambda: 0.0, 1000.0), Goal(), said.append)
     assert again.limits == {tested}, "a resumed run tests the same items"

@@ -29,7 +29,7 @@ class Evaluate(Pass):
     """
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     makes: ClassVar[ArtifactKind] = "figures"
 
     split: SplitName = "test"
@@ -55,8 +55,9 @@ class Evaluate(Pass):
 def answer(
     runtime: Runtime, task: Task, examples: Sequence[Example], advance: Callable[[float, str], None]
 ) -> tuple[list[Any], dict[str, int]]:
-    """Predictions in order and the tokens they took."""
+    """Predictions in order and the tokens they took. A question that comes again is not asked again."""
     predictions: list[Any] = []
+    known: dict[str, str] = {}
     tokens = {"prompt_tokens": 0, "output_tokens": 0}
     longest = longest_answer(task)
     for start in range(0, len(examples), CHUNK):
@@ -66,10 +67,13 @@ def answer(
             predictions += [[s.nats, s.tokens, s.bytes] for s in scores]
             tokens["prompt_tokens"] += sum(s.tokens for s in scores)
         else:
-            answers = ask(runtime, task, [runtime.render(turns_of(e)) for e in chunk], longest)
-            predictions += [text.strip() for text in answers.texts]
-            tokens["prompt_tokens"] += answers.prompt_tokens
-            tokens["output_tokens"] += answers.output_tokens
+            prompts = [runtime.render(turns_of(e)) for e in chunk]
+            if new := [p for p in dict.fromkeys(prompts) if p not in known]:
+                answers = ask(runtime, task, new, longest)
+                known.update(zip(new, (text.strip() for text in answers.texts), strict=True))
+                tokens["prompt_tokens"] += answers.prompt_tokens
+                tokens["output_tokens"] += answers.output_tokens
+            predictions += [known[p] for p in prompts]
         advance(start + len(chunk), "")
     return predictions, tokens
 

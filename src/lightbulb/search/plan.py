@@ -43,10 +43,10 @@ FEWEST_TESTED = 50
 CHECK_SHARE = 0.08  # of the time for the teacher's score on validation: beyond it fewer items are answered
 FEWEST_CHECKED = 200
 STUDENT_SHARE = 0.45  # of the time left after the teacher, for one full student
-# Of answering, seen in the ledgers of four finished runs (docs/lab-notes.md): prefill reaches this share of the
+# Of answering, seen in the ledgers of five finished runs (docs/lab-notes.md): prefill reaches this share of the
 # training speed; a decoded token takes as long as so many of prefill, eight prompts side by side or (kind "text")
 # alone; the three stock files together take so many times the float16 one
-PREFILL_SPEED = 0.375
+PREFILL_SPEED = 0.3
 DECODE_TOKENS = 4
 ALONE_TOKENS = 12
 STOCK_FILES = 2.4
@@ -75,7 +75,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class Work:
-    """Tokens of one reading of each split (train: with answers), examples, and tokens written in an answer."""
+    """Tokens of one reading of each split (train: with answers; test: each question once), examples likewise, and
+    tokens written in an answer."""
 
     kind: Kind
     train_examples: int

@@ -29,7 +29,7 @@ def prove(execution: Execution, student: str, work: Work, clock: Clock, goal: Go
 
     tested = clock.once("test items", items)
     if tested < work.test_examples:
-        say(f"time for {tested:,} of {work.test_examples:,} test items")
+        say(f"time for {tested:,} test items, of {work.test_examples:,} different ones")
     limit = None if tested == work.test_examples else tested
     execution.perform(*test_steps(student, limit, goal.runtime))
 

@@ -1,0 +1,39 @@
+"""What is asked when a split is answered."""
+
+from typing import Any
+
+from lightbulb.passes.evaluate import CHUNK, answer
+from lightbulb.runtimes.base import Answers
+from lightbulb.tasks.task import Example, Task
+
+
+class Recorder:
+    """Answers each prompt with its number, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def render(self, turns: list[dict[str, str]]) -> str:
+        return turns[0]["content"]
+
+    def generate(self, prompts: list[str], longest: int) -> Answers:
+        self.asked += prompts
+        return Answers([f" {len(self.asked) - len(prompts) + i} " for i in range(len(prompts))], len(prompts), 2)
+
+
+def test_a_question_that_comes_again_is_not_asked_again() -> None:
+    test = tuple(Example(q, "x") for q in ["a", "b", "a", *(str(i) for i in range(CHUNK)), "b", "c"])
+    runtime: Any = Recorder()
+    task = Task("repeated", "generate", "exact", (Example("q", "x"),), (), test)
+    predictions, tokens = answer(runtime, task, test, lambda done, note: None)
+    assert runtime.asked == ["a", "b", *(str(i) for i in range(CHUNK)), "c"]
+    assert predictions[:3] == ["0", "1", "0"] and predictions[-2:] == ["1", str(CHUNK + 2)]
+    assert tokens["prompt_tokens"] == CHUNK + 3
+
+
+def test_a_chunk_of_known_questions_asks_nothing() -> None:
+    test = tuple(Example("again", "x") for _ in range(2 * CHUNK + 1))
+    runtime: Any = Recorder()
+    task = Task("repeated", "generate", "exact", (Example("q", "x"),), (), test)
+    predictions, _ = answer(runtime, task, test, lambda done, note: None)
+    assert runtime.asked == ["again"] and predictions == ["0"] * len(test)
