@@ -61,6 +61,7 @@ class Reading(BaseModel):
     metric: str | None = None
     prompt: str | None = None
     completion: str | None = None
+    group: str | None = None
 
 
 class Recipe(BaseModel):

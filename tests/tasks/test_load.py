@@ -144,6 +144,21 @@ def test_named_and_missing_columns(tmp_path):
         load_task(source, prompt="nope", completion="sort")
 
 
+def test_rows_are_kept_together_by_a_column(tmp_path):
+    items = [{**r, "patient": i % 12 or None} for i, r in enumerate(rows(240))]
+    task = load_task(jsonl(tmp_path / "a.jsonl", items), group="patient")
+    patients = {r["prompt"]: r["patient"] for r in items}
+    seen = [{patients[e.prompt] for e in split} - {None} for split in (task.train, task.validation, task.test)]
+    assert sum(map(len, seen)) == 11 and task.reading == {"group": "patient"}
+    assert any("kept together by patient" in f for f in task.findings)
+    apart = jsonl(tmp_path / "b.jsonl", [{"prompt": "new", "completion": items[0]["completion"]}])
+    assert len(load_task(jsonl(tmp_path / "a.jsonl", items), test=apart, group="patient").test) == 1
+    with pytest.raises(TaskError, match="no column 'doctor'"):
+        load_task(jsonl(tmp_path / "a.jsonl", items), group="doctor")
+    with pytest.raises(TaskError, match="the built-in task"):
+        load_task("home", group="patient")
+
+
 def test_cells_of_every_type(tmp_path):
     items = [{"prompt": i, "completion": {"n": i}} for i in range(30)] + [{"prompt": None, "completion": "x"}]
     task = load_task(jsonl(tmp_path / "a.jsonl", items))

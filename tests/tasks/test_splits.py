@@ -16,9 +16,9 @@ from lightbulb.tasks.task import Example
 texts = st.lists(st.text("abcdefgh ", min_size=1, max_size=12).filter(str.strip), min_size=1, max_size=200)
 
 
-def row(prompt: str, completion: str = "yes", place: str = "a.jsonl:1") -> Row:
+def row(prompt: str, completion: str = "yes", place: str = "a.jsonl:1", group: str | None = None) -> Row:
     example = Example(prompt, completion)
-    return Row(example, example.key(), place, example.key())
+    return Row(example, example.key(), place, group or example.key())
 
 
 def distinct(prompts: list[str]) -> list[Row]:
@@ -81,6 +81,44 @@ def test_given_test_stays_whole_and_cleans_the_others():
 def test_validation_is_capped():
     splits = make_splits([row(f"q {i}") for i in range(12_000)], None, [row("other")])
     assert len(splits.validation) == 1000 and len(splits.train) == 11_000
+
+
+def grouped(count: int, each: int) -> list[Row]:
+    return [row(f"question {g} {i}", group=f"contract {g}") for g in range(count) for i in range(each)]
+
+
+def groups(rows: list[Row]) -> set[str]:
+    return {r.group for r in rows}
+
+
+@given(st.integers(3, 40), st.integers(3, 30), st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_a_group_is_in_one_split_only(count: int, each: int, seed: int):
+    splits = make_splits(grouped(count, each), None, None, seed)
+    parts = [splits.train, splits.validation, splits.test]
+    assert sum(len(groups(p)) for p in parts) == count and all(parts)
+    assert sum(map(len, parts)) == count * each
+
+
+def test_groups_of_a_given_test_leave_the_others():
+    test = [row("new 1", group="contract 1"), row("question 2 0")]
+    splits = make_splits(grouped(10, 5), None, test)
+    assert not groups(splits.test) & groups(splits.train) and "contract 1" not in groups(splits.validation)
+    assert splits.findings[:2] == [
+        "1 train example also in test: removed from train",
+        "5 train examples of a group that is in test: removed from train",
+    ]
+
+
+def test_validation_of_groups_is_capped_by_examples():
+    splits = make_splits(grouped(200, 200), None, [row("other")])
+    assert 800 < len(splits.validation) <= 1000 and len(groups(splits.validation)) == len(splits.validation) // 200
+
+
+def test_too_few_groups():
+    with pytest.raises(TaskError, match="2 groups, which cannot be cut into 3 splits"):
+        make_splits(grouped(2, 20), None, None)
+    assert groups(make_splits(grouped(2, 20), None, [row("other")]).train)
 
 
 def test_ties_by_first_sight():

@@ -25,6 +25,7 @@ def shrink(
     metric: str | None = None,
     prompt: str | None = None,
     completion: str | None = None,
+    group: str | None = None,
     zone: str | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -45,6 +46,7 @@ def shrink(
         metric: accuracy, macro-f1, exact-match, json-match, chrf, rouge-l, bits-per-byte or your own module:function
         prompt: column with the question
         completion: column with the answer
+        group: column of what must not be in two splits, like a patient or a contract
         zone: country or region whose grid feeds this machine, for carbon (default: LIGHTBULB_ZONE, or the world's)
         seed: decides everything that is random
         threads: processor threads (default: all that this process may use)
@@ -59,7 +61,8 @@ def shrink(
 
     threads = threads_held() if threads is None else threads
     goal = Goal.parse(keep, max_time, seed, threads, check_zone(zone), runtime)
-    loaded = api.load_task(task, test=test, kind=kind, metric=metric, prompt=prompt, completion=completion, seed=seed)
+    columns = {"prompt": prompt, "completion": completion, "group": group}
+    loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
     if dry_run:
         planned = api.dry_run(model, loaded, goal)
         show(dry.as_dict(planned), json, lambda console: console.print(dry.as_text(planned), markup=False))

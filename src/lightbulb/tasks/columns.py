@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightbulb.errors import TaskError
@@ -34,23 +34,25 @@ ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assi
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Column names. Exactly one of these holds: `chat`, `text`, or both `prompt` and `completion`. Several prompt
-    columns (instruction and input) are joined by a blank line."""
+    columns (instruction and input) are joined by a blank line. group: names what a row belongs to, where asked."""
 
     prompt: tuple[str, ...] = ()
     completion: str | None = None
     chat: str | None = None
     text: str | None = None
+    group: str | None = None
 
     def __str__(self) -> str:
+        grouped = f", kept together by {self.group}" if self.group else ""
         if self.chat or self.text:
-            return f"column {self.chat or self.text}"
-        return f"prompt = {' + '.join(self.prompt)}, completion = {self.completion}"
+            return f"column {self.chat or self.text}{grouped}"
+        return f"prompt = {' + '.join(self.prompt)}, completion = {self.completion}{grouped}"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """An example, its key (computed once) and the place it came from (file:line). group: what must stay on one side of
-    a split, as the pieces of one document must."""
+    a split, as the pieces of one document must, or what the user says by a column."""
 
     example: Example
     key: str
@@ -59,16 +61,24 @@ class Row:
 
 
 def find_columns(
-    table: Table, kind: Kind | None = None, prompt: str | None = None, completion: str | None = None
+    table: Table,
+    kind: Kind | None = None,
+    prompt: str | None = None,
+    completion: str | None = None,
+    group: str | None = None,
 ) -> Columns:
     """Finds the columns by name, or checks the named ones. Raises TaskError that lists what is there."""
-    for option, name in (("--prompt", prompt), ("--completion", completion)):
+    for option, name in (("--prompt", prompt), ("--completion", completion), ("--group", group)):
         if name is not None and name not in table.columns:
             raise TaskError(
                 f"no column {name!r}; columns here: {_listed(table.columns)}",
                 where=table.where,
                 mend=f"{option} with one of these",
             )
+    return replace(_work_columns(table, kind, prompt, completion), group=group)
+
+
+def _work_columns(table: Table, kind: Kind | None, prompt: str | None, completion: str | None) -> Columns:
     folded = {name.casefold(): name for name in reversed(table.columns)}
 
     def known(names: Sequence[str], taken: Sequence[str | None] = ()) -> str | None:
@@ -116,7 +126,8 @@ def rows_of(table: Table, columns: Columns) -> tuple[list[Row], list[str]]:
             answer = _cell(cells.get(columns.completion or ""), place, columns.completion or "", nested=True)
             examples = [Example(prompt, answer)] if prompt and answer else []
         keys = [example.key() for example in examples]
-        rows += [Row(example, key, place, group=keys[0]) for example, key in zip(examples, keys, strict=True)]
+        group = _cell(cells.get(columns.group), place, columns.group) if columns.group else ""
+        rows += [Row(example, key, place, group or keys[0]) for example, key in zip(examples, keys, strict=True)]
         if not examples:
             dropped.append(place)
     return rows, dropped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from lightbulb.errors import TaskError
@@ -31,29 +31,32 @@ def load_task(
     metric: str | None = None,
     prompt: str | None = None,
     completion: str | None = None,
+    group: str | None = None,
     seed: int = 0,
 ) -> Task:
     """Loads `source`: "home" (the built-in demo), a JSONL, CSV, Parquet or text file, a folder of splits or of text, or
     a Hugging Face `datasets` id.
 
     test: a file with the test split. kind, metric: inferred when None. prompt, completion: column names, found when
-    None (for kind "text", `completion` names the column of text). seed: decides splits made by hash, and the demo.
+    None (for kind "text", `completion` names the column of text). group: a column of what must not be on two sides of
+    a split (a patient, a contract). seed: decides splits made by hash, and the demo.
     Raises TaskError, naming file and line, for data that cannot be used as asked; UserError for an unknown metric.
     """
     if kind is not None and kind not in get_args(Kind):
         raise TaskError(f"unknown kind {kind!r}", where="--kind", mend=f"one of {', '.join(get_args(Kind))}")
     if metric is not None:
         check_metric(metric)
-    said = {"test": test, "kind": kind, "metric": metric, "prompt": prompt, "completion": completion}
+    columns = {"prompt": prompt, "completion": completion, "group": group}
+    said = {"test": test, "kind": kind, "metric": metric, **columns}
     reading = {option: value for option, value in said.items() if value is not None}
     if source == "home":
-        return _built_in(test, kind, metric, prompt, completion, seed)
+        return _built_in(test, kind, metric, columns, seed)
     found = open_source(source)
     if test is not None:
         held = open_source(test).tables
         found.tables["test"] = held.get("test") or [table for tables in held.values() for table in tables]
     findings = list(found.findings)
-    rows = _examples(found, kind, prompt, completion, findings)
+    rows = _examples(found, kind, columns, findings)
     enough(len(rows["train"]), len(rows["train"]), rows["train"])
     kind = kind or infer_kind([row.example for row in rows["train"]])
     if kind == "choose":
@@ -110,30 +113,31 @@ def infer_metric(kind: Kind, train: Sequence[Example]) -> str:
 
 
 def _built_in(
-    test: str | None, kind: Kind | None, metric: str | None, prompt: str | None, completion: str | None, seed: int
+    test: str | None, kind: Kind | None, metric: str | None, columns: Mapping[str, str | None], seed: int
 ) -> Task:
     task = home_task(seed)
-    if test or prompt or completion or kind not in (None, task.kind):
+    if test or any(columns.values()) or kind not in (None, task.kind):
         raise TaskError(
             "the built-in task has its own splits, columns and kind",
             where="home",
-            mend="leave out --test, --prompt, --completion and --kind",
+            mend=f"leave out --test, --kind, {' and '.join('--' + name for name in columns)}",
         )
     reading = {} if metric is None else {"metric": metric}
     return dataclasses.replace(task, metric=_metric(metric, task.kind, task.train), reading=reading, _fingerprint=[])
 
 
 def _examples(
-    found: Source, kind: Kind | None, prompt: str | None, completion: str | None, findings: list[str]
+    found: Source, kind: Kind | None, named: Mapping[str, str | None], findings: list[str]
 ) -> dict[SplitName, list[Row]]:
     """Rows by split; train decides whether all tables are text."""
     rows: dict[SplitName, list[Row]] = {}
     used: dict[str, None] = {}
-    first = find_columns(found.tables["train"][0], kind, prompt, completion)
+    first = find_columns(found.tables["train"][0], kind, **named)
     asked: Kind | None = "text" if first.text else kind
     for split in ("train", "validation", "test"):
         for table in found.tables.get(split, []):
-            columns = find_columns(table, asked, prompt, completion)
+            group = named["group"] if split == "train" or named["group"] in table.columns else None
+            columns = find_columns(table, asked, **{**named, "group": group})
             if not first.text and columns.text:
                 raise TaskError(
                     f"only text here, but train has {first}", where=table.where, mend="give all splits the same columns"

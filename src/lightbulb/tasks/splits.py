@@ -43,23 +43,22 @@ def make_splits(
     """Cleans given splits and cuts the missing ones out of train: 1 in 10 for test, 1 in 10 (at most 1,000) for
     validation, and at least one each.
 
-    A given test split is kept whole, duplicates included, so that its figures compare with published ones; what it
-    shares with validation and train is removed from these. several_answers: a question may have more than one right
-    answer ("generate"), and all of them stay in train. Raises TaskError when fewer than FEWEST distinct examples
-    are left in train.
+    A given test split is kept whole, duplicates included, so that its figures compare with published ones; questions
+    and groups that it shares with validation and train are removed from these. several_answers: a question may have
+    more than one right answer ("generate"), and all of them stay in train. Raises TaskError when fewer than FEWEST
+    distinct examples are left in train.
     """
     findings: list[str] = []
     kept = without_duplicates(train, "train", findings, several_answers)
     enough(len(kept), len(train), train)
+    _enough_groups(len({row.group for row in kept}), 1 + (test is None) + (validation is None), train)
     if test is None:
         test = cut(kept, 0.0, seed)
         findings.append(f"no test split was given: {len(test):,} of {len(kept):,} examples were set apart by hash")
         kept = _apart(kept, test)
     elif repeated := len(test) - len({row.key for row in test}):
         findings.append(f"test: {counted(repeated, 'repeated question')} kept, because a given test set stays whole")
-    before = len(kept)
-    kept = _apart(kept, test)
-    _report_leak(before - len(kept), "train", "test", findings)
+    kept = _unleaked(kept, test, "train", "test", findings)
     _some_left(kept, "train", train)
     if validation is None:
         validation = cut(kept, 0.1, seed, most=MOST_VALIDATION)
@@ -70,11 +69,8 @@ def make_splits(
         kept = _apart(kept, validation)
     else:
         unique = without_duplicates(validation, "validation", findings)
-        validation = _apart(unique, test)
-        _report_leak(len(unique) - len(validation), "validation", "test", findings)
-        before = len(kept)
-        kept = _apart(kept, validation)
-        _report_leak(before - len(kept), "train", "validation", findings)
+        validation = _unleaked(unique, test, "validation", "test", findings)
+        kept = _unleaked(kept, validation, "train", "validation", findings)
         _some_left(validation, "validation", unique)
     _some_left(kept, "train", train)
     return Splits(kept, list(validation), list(test), findings)
@@ -114,13 +110,18 @@ def without_duplicates(
 
 
 def cut(rows: Sequence[Row], start: float, seed: int, most: int | None = None) -> list[Row]:
-    """The rows that fall in [start, start + 0.1), or the one nearest after `start` where none does; of more than
-    `most` those nearest to `start`. One row a question, the first; groups stay whole."""
+    """The rows whose groups fall in [start, start + 0.1), or the group nearest after `start` where none does; of more
+    than `most` rows those nearest to `start`. One row a question, the first; groups stay whole."""
     offsets = {row.group: (share(row.group, seed) - start) % 1.0 for row in rows}
-    chosen = sorted((key for key, offset in offsets.items() if offset < 0.1), key=offsets.__getitem__)
-    chosen = chosen[:most] or [min(offsets, key=offsets.__getitem__)]
-    inside = set(chosen)
-    return list({row.key: row for row in reversed(rows) if row.group in inside}.values())[::-1]
+    first = list({row.key: row for row in reversed(rows)}.values())[::-1]
+    sizes = Counter(row.group for row in first)
+    near = sorted((group for group in sizes if offsets[group] < 0.1), key=offsets.__getitem__)
+    inside, held = set[str](), 0
+    for group in near or [min(sizes, key=offsets.__getitem__)]:
+        if most is None or not inside or held + sizes[group] <= most:
+            inside.add(group)
+            held += sizes[group]
+    return [row for row in first if row.group in inside]
 
 
 def enough(distinct: int, given: int, rows: Sequence[Row]) -> None:
@@ -136,6 +137,15 @@ def enough(distinct: int, given: int, rows: Sequence[Row]) -> None:
         where=rows[0].place.rpartition(":")[0] if rows else None,
         mend="add examples",
     )
+
+
+def _enough_groups(groups: int, splits: int, rows: Sequence[Row]) -> None:
+    if groups < splits:
+        raise TaskError(
+            f"the examples belong to {counted(groups, 'group')}, which cannot be cut into {splits} splits",
+            where=rows[0].place.rpartition(":")[0],
+            mend="--group with a column of more values, or leave it out",
+        )
 
 
 def counted(n: int, noun: str) -> str:
@@ -156,6 +166,11 @@ def _some_left(rows: Sequence[Row], split: SplitName, given: Sequence[Row]) -> N
         )
 
 
-def _report_leak(count: int, split: str, other: str, findings: list[str]) -> None:
-    if count:
-        findings.append(f"{counted(count, f'{split} example')} also in {other}: removed from {split}")
+def _unleaked(rows: Sequence[Row], others: Sequence[Row], split: str, other: str, findings: list[str]) -> list[Row]:
+    kept, questions = _apart(rows, others), {row.key for row in others}
+    same = sum(row.key in questions for row in rows)
+    if same:
+        findings.append(f"{counted(same, f'{split} example')} also in {other}: removed from {split}")
+    if grouped := len(rows) - len(kept) - same:
+        findings.append(f"{counted(grouped, f'{split} example')} of a group that is in {other}: removed from {split}")
+    return kept
