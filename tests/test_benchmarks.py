@@ -133,12 +133,14 @@ def test_a_meter_that_crashes_is_a_row(monkeypatch) -> None:
 def test_filament_s_table_puts_runtimes_side_by_side() -> None:
     import filament
 
-    ours = [filament.Timed(1e-4, 1e-4, (2e-4, 1e-4, 4e-4), 4e-5), filament.Timed(2e-4, 1e-4, None, 6e-5)]
+    ours = [filament.Timed(1e-4, 1e-4, (2e-4, 1e-4, 4e-4), 4e-5, 5e-5)]
+    ours += [filament.Timed(2e-4, 1e-4, None, 6e-5, 6e-5)]
     theirs = [filament.Timed(4e-4, 2e-4, None), filament.Timed(6e-4, 3e-4, None)]
     cells = filament.Row("m", 1, "write after 64", {"filament": ours, "xllamacpp": theirs}).cells()
     assert len(cells) == len(filament.HEAD)
     assert cells[3:6] == ["150", "500", "3.50 (3.00 to 4.00)"] and cells[6] == "2.50 (2.00 to 3.00)"
-    assert cells[7:10] == ["-"] * 3 and cells[10:] == ["10,000", "50% (40% to 60%)", "2.0 [1.0, 4.0]"]
+    assert cells[7:10] == ["-"] * 3 and cells[10:12] == ["10,000", "50% (40% to 60%)"]
+    assert cells[12:] == ["90% (80% to 100%)", "2.0 [1.0, 4.0]"]
     assert filament.watts(theirs) == "not measured"
 
 
