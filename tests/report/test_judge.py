@@ -43,6 +43,10 @@ def test_the_rival_is_within_a_point_of_the_teacher() -> None:
     assert judge.best_rival(F16, [Q4_FILE], "accuracy") == F16
 
 
+def test_a_quantization_that_costs_more_than_the_teacher_flatters_nobody() -> None:
+    assert judge.best_rival(F16, [model("q8_0", 0.921, 0.06)], "accuracy") == F16
+
+
 def test_a_stock_file_that_keeps_what_was_asked_would_do() -> None:
     """q4_0 keeps 97.8% of the teacher."""
     assert judge.stand_ins(F16, [Q8, Q4_FILE], 0.97, "accuracy") == [F16, Q8, Q4_FILE]

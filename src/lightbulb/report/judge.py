@@ -22,8 +22,8 @@ def verdict(retention: Figure, keep: float) -> Verdict:
 
 
 def best_rival(teacher: Scored, baselines: Sequence[Scored], metric: str) -> Scored:
-    """The stock file with the fewest CPU seconds among those within one point of the teacher; else the teacher."""
-    rivals = [m for m in baselines if _loss(teacher, m, metric) <= WITHIN] or [teacher]
+    """The file with the fewest CPU seconds among the teacher's own and those within one point of it."""
+    rivals = [teacher, *(m for m in baselines if _loss(teacher, m, metric) <= WITHIN)]
     return min(rivals, key=lambda m: m.cpu_seconds_per_answer.value)  # type: ignore[union-attr, arg-type, return-value]
 
 
