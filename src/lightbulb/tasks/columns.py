@@ -126,7 +126,7 @@ def rows_of(table: Table, columns: Columns) -> tuple[list[Row], list[str]]:
             answer = _cell(cells.get(columns.completion or ""), place, columns.completion or "", nested=True)
             examples = [Example(prompt, answer)] if prompt and answer else []
         keys = [example.key() for example in examples]
-        group = _cell(cells.get(columns.group), place, columns.group) if columns.group else ""
+        group = _cell(cells.get(columns.group), place, columns.group, nested=True) if columns.group else ""
         rows += [Row(example, key, place, group or keys[0]) for example, key in zip(examples, keys, strict=True)]
         if not examples:
             dropped.append(place)

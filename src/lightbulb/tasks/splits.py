@@ -144,7 +144,7 @@ def _enough_groups(groups: int, splits: int, rows: Sequence[Row]) -> None:
         raise TaskError(
             f"the examples belong to {counted(groups, 'group')}, which cannot be cut into {splits} splits",
             where=rows[0].place.rpartition(":")[0],
-            mend="--group with a column of more values, or leave it out",
+            mend="give more documents, or --group with a column of more values",
         )
 
 
