@@ -159,10 +159,11 @@ void Engine::attention(const Member& me, std::span<const Row> rows, size_t index
     const Input& input = prepare(me, tokens, model_.width, {&layer.q, &layer.k, &layer.v}, [&](size_t t, float* out) {
         kernels.rms_norm(&x_[t * width], layer.attention_norm.data(), model_.width, model_.epsilon, out);
     });
+    const auto [first_key, last_key] = me.share(tokens * layer.kv_heads);
+    if (tokens == 1) for (size_t i = first_key; i < last_key; ++i) rows[0].sequence->head(index, i).fetch(positions_[0]);
     multiply(kernels, me, input, tokens, {{&layer.q, q_.data()}, {&layer.k, k_.data()}, {&layer.v, v_.data()}}, false);
     me.barrier();
 
-    const auto [first_key, last_key] = me.share(tokens * layer.kv_heads);
     for (size_t i = first_key; i < last_key; ++i) store_keys(layer, rows, index, i / layer.kv_heads, i % layer.kv_heads);
     me.barrier();
 
@@ -200,9 +201,10 @@ void Engine::turn(const float* from, float* out, size_t row, const std::vector<f
 }
 
 void Engine::store_keys(const Layer& layer, std::span<const Row> rows, size_t index, size_t row, size_t kv_head) {
-    float key[1024], value[1024] = {};
+    float key[1024], value[1024];
     turn(&k_[row * layer.k.width() + kv_head * model_.head], key, row, layer.k_norm);
     std::copy_n(&v_[row * layer.v.width() + kv_head * model_.head], model_.head, value);
+    std::fill(value + model_.head, value + whole(model_.head), 0.0f);
     rows[row].sequence->head(index, kv_head).store(model_.kernels(), positions_[row], key, value);
 }
 

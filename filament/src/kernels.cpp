@@ -19,7 +19,7 @@ template <Layout layout> struct Codes;
 
 template <int width> struct FieldCodes {
     static constexpr int bits = width, parts = 8 / width, mask = (1 << width) - 1;
-    static constexpr size_t block = width == 2 ? 256 : 32;  // known here, so that loops over it are unrolled
+    static constexpr size_t block = width == 2 ? 256 : 32;
     static constexpr bool scaled = true, wide = false, fields = true;
     template <int part, bool split> static B64 unpack(B64 raw) {
         return split ? field<0, (mask << bits * part)>(raw) : field<bits * part, mask>(raw);
@@ -39,7 +39,7 @@ template <> struct Codes<Layout::Ternary> : FieldCodes<2> {
 };
 struct WideCodes {
     static constexpr int bits = 8, parts = 1;
-    static constexpr size_t block = 0;  // as the matrix says
+    static constexpr size_t block = 32;  // 16 in some Bytes
     static constexpr bool wide = true, has_min = false, fields = false;
     static constexpr int32_t zero = kBiased ? 128 : 0;
     template <int part, bool split> static B64 unpack(B64 raw) { return raw; }
@@ -81,13 +81,13 @@ template <class C, int part> I32 joined(const I32* sums) {
     else return add(down<C::bits * part>(sums[part]), joined<C, part - 1>(sums));
 }
 
-// One tile of whole numbers with N tokens from `first` on.
-template <Layout layout, size_t N>
+// One tile of whole numbers with N tokens from `first` on. The block is known here, so that loops over it are unrolled.
+template <Layout layout, size_t N, size_t block>
 void multiply_tile(const Matrix& m, const Activations& a, size_t tile, size_t first, F32 (&out)[N]) {
     using C = Codes<layout>;
     constexpr bool split = kUnshifted && C::fields && N <= 2;  // registers for a sum of each part
     constexpr size_t ways = split ? C::parts : 1;
-    const size_t block = C::block ? C::block : m.block, chunks = block / 4 / C::parts, step = 4 * chunks;
+    constexpr size_t chunks = block / 4 / C::parts, step = 4 * chunks;
     const size_t blocks = m.columns / block;
     const uint8_t* codes = m.codes + tile * m.stride;
     const size_t scale_at = tile * blocks * kTile;
@@ -100,7 +100,8 @@ void multiply_tile(const Matrix& m, const Activations& a, size_t tile, size_t fi
             for (size_t w = 1; w < ways; ++w) sums[t][w] = set_i(0);
         }
         for (size_t c = 0; c < chunks; ++c, codes += 64) {
-            if constexpr (N <= 2) __builtin_prefetch(codes + m.ahead, 0, 2);  // into the second cache
+            const bool fetches = N <= 2 && (!C::wide || m.ahead != 0);  // keys and values are fetched before
+            if (fetches) __builtin_prefetch(codes + m.ahead, 0, 2);  // into the second cache
             multiply_chunk<C, split>(load_bytes(codes), x, b * block + 4 * c, step, sums);
         }
         F32 scales = set(1), mins = set(0);
@@ -150,8 +151,11 @@ void multiply_tokens(const Matrix& m, const Activations& a, size_t tile, size_t 
     F32 products[N];
     if constexpr (layout == Layout::F32 || layout == Layout::F16 || layout == Layout::BF16) {
         multiply_tile_of_floats<layout, N>(m, a, tile, first, products);
+    } else if constexpr (layout == Layout::Bytes) {
+        if (m.block == 16) multiply_tile<layout, N, 16>(m, a, tile, first, products);
+        else multiply_tile<layout, N, 32>(m, a, tile, first, products);
     } else {
-        multiply_tile<layout, N>(m, a, tile, first, products);
+        multiply_tile<layout, N, Codes<layout>::block>(m, a, tile, first, products);
     }
     for (size_t t = 0; t < N; ++t) {
         float* place = out + (first + t) * stride + tile * kTile;

@@ -8,6 +8,11 @@ namespace filament {
 namespace {
 
 constexpr size_t kMostPositions = size_t{1} << 26;
+constexpr size_t kFetched = 128;  // positions that are asked for early: a longer row of lines is seen coming by the processor
+
+template <int writes> void fetch_lines(const void* from, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const uint8_t*>(from) + i, writes, 2);
+}
 
 }  // namespace
 
@@ -29,14 +34,27 @@ void HeadCache::store(const Kernels& kernels, size_t position, const float* key,
     for (size_t b = 0; b < blocks_; ++b) {
         key_scales_[(position / kTile * blocks_ + b) * kTile + position % kTile] = float_to_half(scales[b]);
     }
+    const uint8_t bias = bias_;  // of our own, or every byte written might have changed it
     uint8_t* to = &keys_[position / kTile * kTile * head_ + position % kTile * 4];  // [tile][column / 4][position][4]
     for (size_t i = 0; i < head_; i += 4, to += kTile * 4) {
-        for (size_t j = 0; j < 4; ++j) to[j] = static_cast<uint8_t>(codes[i + j]) ^ bias_;
+        for (size_t j = 0; j < 4; ++j) to[j] = static_cast<uint8_t>(codes[i + j]) ^ bias;
     }
     kernels.quantize(value, head_, head_, codes, &value_scales_[position], sums);
     to = &values_[position / 4 * kTile * 4 + position % 4];  // [value / 16][position / 4][value][4]
     for (size_t i = 0; i < head_; i += kTile, to += kTile * capacity_) {
-        for (size_t j = 0; j < kTile; ++j) to[4 * j] = static_cast<uint8_t>(codes[i + j]) ^ bias_;
+        for (size_t j = 0; j < kTile; ++j) to[4 * j] = static_cast<uint8_t>(codes[i + j]) ^ bias;
+    }
+}
+
+void HeadCache::fetch(size_t position) const {
+    const size_t n = std::min(whole(position + 1), kFetched), tile = position / kTile, quad = position / 4 * 4;
+    fetch_lines<0>(keys_, n * head_);
+    fetch_lines<1>(&keys_[tile * kTile * head_], kTile * head_);
+    fetch_lines<1>(&key_scales_[tile * blocks_ * kTile], blocks_ * kTile * sizeof(uint16_t));
+    fetch_lines<1>(&value_scales_[position], 1);
+    for (const uint8_t* values = values_; values < values_ + head_ * capacity_; values += kTile * capacity_) {
+        fetch_lines<0>(values, n * kTile);
+        fetch_lines<1>(&values[quad * kTile], 1);
     }
 }
 

@@ -45,7 +45,11 @@ inline int32_t sum(I32 a) { return _mm512_reduce_add_epi32(a.v); }
 inline I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 template <int n> I32 down(I32 a) { return {_mm512_srai_epi32(a.v, n)}; }
 inline void store_i8(int8_t* p, I32 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a.v)); }
-inline B64 load_bytes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+inline B64 load_bytes(const uint8_t* p) {
+    __m512i bytes = _mm512_loadu_si512(p);
+    asm("" : "+v"(bytes));  // in a register, or the compiler loads them again for each field
+    return {bytes};
+}
 template <int shift, int mask> B64 field(B64 a) {
     return {_mm512_and_si512(shift ? _mm512_srli_epi16(a.v, shift) : a.v, _mm512_set1_epi8(mask))};
 }
