@@ -118,12 +118,19 @@ def test_a_finer_grid_when_only_rounding_hurts():
     assert choice.grid == "q8_0" and choice.layers == 1
 
 
-def test_plain_training_is_always_a_candidate_and_wins_when_it_is_no_worse():
-    execution = Pretended(scores())
+def test_plain_training_is_always_a_candidate_and_wins_when_it_is_surely_better():
+    execution = Pretended(scores(distill=0.88))
     choice, said = choose(execution)
     assert {"probe-1-distill", "probe-1-plain"} <= set(execution.performed)
     assert choice.method == "plain" and any("do not help" in line for line in said)
     assert sum(label.startswith("probe") and label.endswith("plain") for label in execution.performed) == 1
+
+
+@pytest.mark.parametrize("gain, method", [(0.01, "distill"), (-0.004, "distill"), (-0.006, "plain")])
+def test_plain_training_must_win_by_a_standard_error(gain, method):
+    """The interval of these scores is 0.02 wide, which is 3.92 standard errors."""
+    choice, _ = choose(Pretended(scores(distill=0.9 + gain)))
+    assert choice.method == method
 
 
 def test_nothing_holds_so_the_best_is_taken():

@@ -110,7 +110,11 @@ class Chooser:
         return self.time_allows(f"{wider} layers after a probe of {layers}", probes + self._rung_seconds(wider))
 
     def _probe(self, layers: int, method: Method | None) -> tuple[Artifact, Method]:
-        """A short training of `layers` layers; the first time also without the teacher, to see whether it is needed."""
+        """A short training of `layers` layers; the first time also without the teacher, to see whether it is needed.
+
+        Plain training must be better by a standard error: the logits are there by now, and what they add shows late, when
+        plain training has long learned its examples by heart (docs/lab-notes.md, banking77 of 2026-11-22).
+        """
         scores: dict[Method, Artifact] = {}
         for m in (method,) if method else METHODS:
             label = f"probe-{layers}-{m}"
@@ -119,10 +123,9 @@ class Chooser:
         if method is None:
             distilled, plain = (self._score(scores[m]) for m in ("distill", "plain"))
             gain = self.sign * ((distilled.value or 0) - (plain.value or 0))
-            method = "distill" if gain > 0 else "plain"
-            self._note(
-                f"the teacher's logits {'help' if gain > 0 else 'do not help'} ({gain:+.3g}): go on with {method}"
-            )
+            method = "distill" if gain > -self._standard_error(plain) else "plain"
+            help_ = "help" if gain > 0 else "may help yet" if method == "distill" else "do not help"
+            self._note(f"the teacher's logits {help_} ({gain:+.3g}): go on with {method}")
         return scores[method], method
 
     def _finish(self, layers: int, method: Method, floor: float) -> bool:
@@ -160,16 +163,19 @@ class Chooser:
 
     def _margin(self, score: Figure) -> float:
         """Half a standard error: validation is a sample, and the best of several tries flatters itself."""
+        return 0.5 * self._standard_error(score)
+
+    def _standard_error(self, score: Figure) -> float:
         if score.low is None or score.high is None:
             return 0.0
-        return 0.5 * (score.high - score.low) / (2 * 1.96)
+        return (score.high - score.low) / (2 * 1.96)
 
     def _promises(self, probe: Figure, teacher: Figure, floor: float) -> bool:
         """Whether the full training could bring a probe's score to the floor, a standard error aside."""
         if probe.value is None or teacher.value is None:
             return False
         hoped = probe.value + GAP_CLOSED * (teacher.value - probe.value)
-        return self.sign * (hoped - floor) + 2 * self._margin(probe) >= 0
+        return self.sign * (hoped - floor) + self._standard_error(probe) >= 0
 
     def _holds(self, score: Figure, floor: float, slack: float) -> bool:
         return self.sign * ((score.value if score.value is not None else -math.inf) - floor) + slack >= 0
