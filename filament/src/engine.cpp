@@ -160,7 +160,7 @@ void Engine::attention(const Member& me, std::span<const Row> rows, size_t index
         kernels.rms_norm(&x_[t * width], layer.attention_norm.data(), model_.width, model_.epsilon, out);
     });
     const auto [first_key, last_key] = me.share(tokens * layer.kv_heads);
-    if (tokens == 1) for (size_t i = first_key; i < last_key; ++i) rows[0].sequence->head(index, i).fetch(positions_[0]);
+    if (tokens == 1) for (size_t i = first_key; i < last_key; ++i) rows[0].sequence->head(index, i).fetch(positions_[0] + 1);
     multiply(kernels, me, input, tokens, {{&layer.q, q_.data()}, {&layer.k, k_.data()}, {&layer.v, v_.data()}}, false);
     me.barrier();
 

@@ -10,8 +10,8 @@ namespace {
 constexpr size_t kMostPositions = size_t{1} << 26;
 constexpr size_t kFetched = 128;  // positions that are asked for early: a longer row of lines is seen coming by the processor
 
-template <int writes> void fetch_lines(const void* from, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const uint8_t*>(from) + i, writes, 2);
+void fetch_lines(const uint8_t* from, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
 
 }  // namespace
@@ -46,16 +46,10 @@ void HeadCache::store(const Kernels& kernels, size_t position, const float* key,
     }
 }
 
-void HeadCache::fetch(size_t position) const {
-    const size_t n = std::min(whole(position + 1), kFetched), tile = position / kTile, quad = position / 4 * 4;
-    fetch_lines<0>(keys_, n * head_);
-    fetch_lines<1>(&keys_[tile * kTile * head_], kTile * head_);
-    fetch_lines<1>(&key_scales_[tile * blocks_ * kTile], blocks_ * kTile * sizeof(uint16_t));
-    fetch_lines<1>(&value_scales_[position], 1);
-    for (const uint8_t* values = values_; values < values_ + head_ * capacity_; values += kTile * capacity_) {
-        fetch_lines<0>(values, n * kTile);
-        fetch_lines<1>(&values[quad * kTile], 1);
-    }
+void HeadCache::fetch(size_t positions) const {
+    const size_t n = std::min(whole(positions), kFetched);
+    fetch_lines(keys_, n * head_);
+    for (size_t i = 0; i < head_; i += kTile) fetch_lines(&values_[i * capacity_], n * kTile);
 }
 
 void HeadCache::copy(const HeadCache& from, size_t positions) {

@@ -23,8 +23,8 @@ class HeadCache {
 
     // Keys and values are whole tiles of floats, zeros beyond the head.
     void store(const Kernels& kernels, size_t position, const float* key, const float* value);
-    // Asks for what storing and reading the keys and values of a position will need first, while there is other work.
-    void fetch(size_t position) const;
+    // Asks for the first keys and values, of as many positions, while there is other work.
+    void fetch(size_t positions) const;
     // Takes over the first positions of another.
     void copy(const HeadCache& from, size_t positions);
 
