@@ -36,6 +36,15 @@ def test_named_and_missing_columns(tmp_path):
         load_task(source, prompt="nope", completion="sort")
 
 
+def test_text_beside_other_columns_is_not_taken_for_all_there_is(tmp_path):
+    source = jsonl(tmp_path / "a.jsonl", [{"text": r["prompt"], "sentiment": r["completion"]} for r in rows()])
+    with pytest.raises(TaskError, match="columns here: text, sentiment") as e:
+        load_task(source)
+    assert "--kind text" in e.value.mend
+    assert load_task(source, kind="text").kind == "text"
+    assert load_task(source, completion="sentiment").answers == SORTS
+
+
 def test_rows_are_kept_together_by_a_column(tmp_path):
     items = [{**r, "patient": i % 12 or None} for i, r in enumerate(rows(240))]
     task = load_task(jsonl(tmp_path / "a.jsonl", items), group="patient")

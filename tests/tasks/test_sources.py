@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import write_rows
 
+from lightbulb.errors import TaskError
 from lightbulb.tasks.load import load_task
 
 
@@ -15,6 +16,33 @@ def test_pieces_of_a_document_stay_on_one_side(tmp_path):
     task = load_task(str(write_rows(tmp_path / "t.jsonl", documents)))
     sides = [{e.completion[0] for e in split} for split in (task.train, task.validation, task.test)]
     assert len(task.train) > 20 and sum(map(len, sides)) == len(set.union(*sides)) == 20
+
+
+def test_pieces_of_a_file_stay_on_one_side_where_there_are_files_enough(tmp_path):
+    for name in "abcdefghijklmnopqrst":
+        (tmp_path / f"page-{name}.txt").write_text("\n".join(f"{name} says line {i} of it." for i in range(300)))
+    task = load_task(str(tmp_path))
+    sides = [{e.completion[0] for e in split} for split in (task.train, task.validation, task.test)]
+    assert len(task.train) > 20 and sum(map(len, sides)) == len(set.union(*sides)) == 20
+    (tmp_path / "page-t.txt").unlink()
+    assert any("fewer than 20 files" in f for f in load_task(str(tmp_path)).findings)
+
+
+def test_what_is_left_out_of_a_folder_of_text_is_told(tmp_path):
+    for name in ("Notice to tenants.txt", "source-of-truth.md", "README.md", "LICENSE.de.txt", "empty.txt"):
+        (tmp_path / name).write_text("" if name == "empty.txt" else "\n\n".join(f"{name} {i} " * 80 for i in range(9)))
+    task = load_task(str(tmp_path))
+    found = {e.completion[:6] for e in (*task.train, *task.validation, *task.test)}
+    assert found == {"Notice", "source"}
+    left = [f for f in task.findings if "left out" in f]
+    assert [f.split(" was ")[0] for f in left] == ["LICENSE.de.txt", "README.md", "empty.txt"]
+
+
+def test_a_link_to_nowhere_and_a_stranger_s_home(tmp_path):
+    (tmp_path / "page.txt").symlink_to(tmp_path / "gone")
+    for source in (str(tmp_path), "~nobody-of-that-name/t.jsonl"):
+        with pytest.raises(TaskError):
+            load_task(source)
 
 
 def test_a_long_cell_of_a_csv_is_read(tmp_path):

@@ -102,13 +102,14 @@ def _work_columns(table: Table, kind: Kind | None, prompt: str | None, completio
         if prompt is None and question.casefold() == both[0] and both[1] in folded and folded[both[1]] != answer:
             return Columns(prompt=(question, folded[both[1]]), completion=answer)
         return Columns(prompt=(question,), completion=answer)
-    if kind is None and prompt is None and completion is None and "text" in folded:
+    if kind is None and prompt is None and completion is None and [*folded] == ["text"]:
         return Columns(text=folded["text"])
     missing = "prompt and completion" if not (question or answer) else "completion" if question else "prompt"
     raise TaskError(
         f"no column for the {missing}; columns here: {_listed(table.columns)}",
         where=table.where,
-        mend="--prompt COLUMN --completion COLUMN",
+        mend="--prompt COLUMN --completion COLUMN"
+        + ("; or --kind text, to learn the text" if "text" in folded else ""),
     )
 
 
@@ -127,6 +128,8 @@ def rows_of(table: Table, columns: Columns) -> tuple[list[Row], list[str]]:
             examples = [Example(prompt, answer)] if prompt and answer else []
         keys = [example.key() for example in examples]
         group = _cell(cells.get(columns.group), place, columns.group, nested=True) if columns.group else ""
+        if table.whole:
+            group = table.where
         rows += [Row(example, key, place, group or keys[0]) for example, key in zip(examples, keys, strict=True)]
         if not examples:
             dropped.append(place)

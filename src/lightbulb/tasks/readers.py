@@ -25,11 +25,13 @@ DATA_SUFFIXES = LINES + DELIMITED + PARQUET
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of one source: `columns` in order of first sight, `rows` as (line or row number from 1, cells by column)."""
+    """Rows of one source: `columns` in order of first sight, `rows` as (line or row number from 1, cells by column).
+    whole: they are pieces of one document, which stay on one side of a split."""
 
     where: str
     columns: tuple[str, ...]
     rows: list[tuple[int, dict[str, Any]]]
+    whole: bool = False
 
     def place(self, line: int) -> str:
         return f"{self.where}:{line}"

@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ SPLIT_WORDS: dict[str, SplitName] = {
     "dev": "validation",
     "test": "test",
 }
-ABOUT = re.compile(r"(readme|source|license|licence|notice|citation|changelog)\b", re.IGNORECASE)
+ABOUT = re.compile(r"(readme|source|license|licence|notice|citation|changelog)(\.[\w-]+)?\.\w+", re.IGNORECASE)
 MOST_FILES = 100_000
+ENOUGH_FILES = 20  # of text, for every split to get some: pieces of one file then stay on one side
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 
 
@@ -39,7 +40,7 @@ class Source:
 
 def open_source(source: str) -> Source:
     """Reads all tables of a source. Only `hf:owner/name`, or an `owner/name` that is no path, uses the network."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # unlike Path.expanduser, leaves the name of a stranger as it is
     if source.startswith("hf:"):
         return _from_hub(source[3:])
     if not os.path.exists(path):  # unlike Path.exists, False for names too long or with a NUL
@@ -77,20 +78,33 @@ def _from_folder(folder: Path) -> Source:
             where=str(folder),
             mend=f"give one of them, for example {data[0].parent}",
         )
-    texts = [f for f in files if f.suffix.lower() in TEXT and not ABOUT.match(f.name)]
+    written = [f for f in files if f.suffix.lower() in TEXT]
+    about = [f for f in written if ABOUT.fullmatch(f.name)]
+    texts = [f for f in written if f not in about]
     if not texts:
         raise TaskError(
             "the folder holds nothing that can be read as a task",
             where=str(folder),
             mend="put train.jsonl and test.jsonl into it (or CSV, Parquet), or .txt and .md files",
         )
+    empty = [f for f in texts if len(texts) > 1 and os.path.exists(f) and not f.stat().st_size]
+    left = ((about, "it is about the data"), (empty, "it is empty"))
+    findings = [f"{f.relative_to(folder)} was left out: {why}" for files_, why in left for f in files_]
+    return _from_texts(Source(name, {}, findings), folder, [f for f in texts if f not in empty])
+
+
+def _from_texts(source: Source, folder: Path, texts: Sequence[Path]) -> Source:
     splits = [_split_word(f, last_only=True) for f in texts]
     named = all(splits)  # a loose `test.md` among other pages is a page, not a split
-    tables: dict[SplitName, list[Table]] = {}
+    whole = not named and len(texts) >= ENOUGH_FILES
     for file, split in zip(texts, splits, strict=True):
-        if file.stat().st_size or len(texts) == 1:
-            tables.setdefault(split if named and split else "train", []).append(read_table(file))
-    return _with_train(Source(name, tables), str(folder))
+        table = replace(read_table(file), whole=whole)
+        source.tables.setdefault(split if named and split else "train", []).append(table)
+    if not named and not whole:
+        source.findings.append(
+            f"fewer than {ENOUGH_FILES} files: pieces of one file may be on two sides of a split, which flatters"
+        )
+    return _with_train(source, str(folder))
 
 
 def _files_below(folder: Path) -> list[Path]:

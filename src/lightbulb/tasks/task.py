@@ -61,6 +61,17 @@ class Task:
         return tuple(examples[i * len(examples) // count] for i in range(count))
 
     @property
+    def summary(self) -> str:
+        """What was understood, in a line: to be seen before the work starts."""
+        what = {
+            "choose": f"choose one of {len(self.answers):,} answers",
+            "generate": "write answers",
+            "text": "model text",
+        }
+        sizes = f"{len(self.train):,} train, {len(self.validation):,} validation, {len(self.test):,} test examples"
+        return f"{what[self.kind]}, scored by {self.metric}; {sizes}"
+
+    @property
     def fingerprint(self) -> str:
         """sha256 of everything that can change a result: kind, metric and every example in order."""
         if not self._fingerprint:
