@@ -80,7 +80,7 @@ def _less(whole: Figure, part: Figure) -> Figure:
 class Heartbeat:
     """Progress that also keeps a running account on disk, so that the cost of a killed attempt is not forgotten.
 
-    At most HEARTBEAT_SECONDS of work before a kill go uncounted.
+    It beats where work tells how far it is: at most HEARTBEAT_SECONDS and one such piece of work go uncounted.
     """
 
     def __init__(self, inner: Progress, window: Window, account: Path):

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from lightbulb.passes.evaluate import CHUNK, answer
+from lightbulb.passes.evaluate import answer
 from lightbulb.runtimes.base import Answers
 from lightbulb.tasks.task import Example, Task
+
+CHUNK = 64
 
 
 class Recorder:
@@ -25,15 +27,15 @@ def test_a_question_that_comes_again_is_not_asked_again() -> None:
     test = tuple(Example(q, "x") for q in ["a", "b", "a", *(str(i) for i in range(CHUNK)), "b", "c"])
     runtime: Any = Recorder()
     task = Task("repeated", "generate", "exact", (Example("q", "x"),), (), test)
-    predictions, tokens = answer(runtime, task, test, lambda done, note: None)
+    predictions, tokens = answer(runtime, task, test, lambda done, note: None, CHUNK)
     assert runtime.asked == ["a", "b", *(str(i) for i in range(CHUNK)), "c"]
     assert predictions[:3] == ["0", "1", "0"] and predictions[-2:] == ["1", str(CHUNK + 2)]
-    assert tokens["prompt_tokens"] == CHUNK + 3
+    assert tokens["prompt_tokens"] == tokens["asked"] == CHUNK + 3
 
 
 def test_a_chunk_of_known_questions_asks_nothing() -> None:
     test = tuple(Example("again", "x") for _ in range(2 * CHUNK + 1))
     runtime: Any = Recorder()
     task = Task("repeated", "generate", "exact", (Example("q", "x"),), (), test)
-    predictions, _ = answer(runtime, task, test, lambda done, note: None)
+    predictions, _ = answer(runtime, task, test, lambda done, note: None, CHUNK)
     assert runtime.asked == ["again"] and predictions == ["0"] * len(test)

@@ -23,7 +23,6 @@ def test_the_file_says_what_it_answers(tmp_path):
     gguf, facts = exported(source, tmp_path, CHOOSE, quantization="q4_0", embedding="q8_0")
     assert read_gguf(gguf).metadata == {
         "lightbulb.kind": "choose",
-        "lightbulb.task": "tiny",
         "lightbulb.answers": list(ANSWERS),
         "lightbulb.answer_ids": source.facts["answer_ids"],
     }
@@ -39,5 +38,5 @@ def test_the_file_says_what_it_answers(tmp_path):
 
 def test_a_generate_task_has_no_answers(tmp_path):
     gguf, facts = exported(framed(tmp_path, GENERATE), tmp_path, GENERATE, quantization="f16")
-    assert read_gguf(gguf).metadata == {"lightbulb.kind": "generate", "lightbulb.task": "tiny"}
+    assert read_gguf(gguf).metadata == {"lightbulb.kind": "generate"}
     assert "answer_ids" not in facts

@@ -19,7 +19,7 @@ from lightbulb.tasks import metrics
 from lightbulb.tasks.task import Example, SplitName, Task
 
 SLOTS = 8
-CHUNK = 256
+TOGETHER = {"model": 256, "gguf": 64}  # questions between two reports of progress: torch sorts these by length
 
 
 class Evaluate(Pass):
@@ -29,7 +29,8 @@ class Evaluate(Pass):
     """
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
+    reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "gguf")
     makes: ClassVar[ArtifactKind] = "figures"
 
     split: SplitName = "test"
@@ -45,7 +46,7 @@ class Evaluate(Pass):
         label = f"evaluate on {self.split}"
         try:
             with context.progress.bar(label, len(examples)) as advance:
-                predictions, tokens = answer(runtime, task, examples, advance)
+                predictions, tokens = answer(runtime, task, examples, advance, TOGETHER[source.kind])
         finally:
             runtime.close()
         write_json(out / "predictions.json", predictions)
@@ -53,24 +54,31 @@ class Evaluate(Pass):
 
 
 def answer(
-    runtime: Runtime, task: Task, examples: Sequence[Example], advance: Callable[[float, str], None]
+    runtime: Runtime,
+    task: Task,
+    examples: Sequence[Example],
+    advance: Callable[[float, str], None],
+    together: int = TOGETHER["gguf"],
 ) -> tuple[list[Any], dict[str, int]]:
-    """Predictions in order and the tokens they took. A question that comes again is not asked again."""
+    """Predictions in order, how many questions were asked and the tokens they took. A question that comes again is not
+    asked again."""
     predictions: list[Any] = []
     known: dict[str, str] = {}
-    tokens = {"prompt_tokens": 0, "output_tokens": 0}
+    tokens = {"asked": 0, "prompt_tokens": 0, "output_tokens": 0}
     longest = longest_answer(task)
-    for start in range(0, len(examples), CHUNK):
-        chunk = examples[start : start + CHUNK]
+    for start in range(0, len(examples), together):
+        chunk = examples[start : start + together]
         if task.kind == "text":
             scores = runtime.score_texts([e.completion for e in chunk])
             predictions += [[s.nats, s.tokens, s.bytes] for s in scores]
+            tokens["asked"] += len(scores)
             tokens["prompt_tokens"] += sum(s.tokens for s in scores)
         else:
             prompts = [runtime.render(turns_of(e)) for e in chunk]
             if new := [p for p in dict.fromkeys(prompts) if p not in known]:
                 answers = ask(runtime, task, new, longest)
                 known.update(zip(new, (text.strip() for text in answers.texts), strict=True))
+                tokens["asked"] += len(new)
                 tokens["prompt_tokens"] += answers.prompt_tokens
                 tokens["output_tokens"] += answers.output_tokens
             predictions += [known[p] for p in prompts]

@@ -19,6 +19,7 @@ class Export(Pass):
     """
 
     name: ClassVar[str] = "export"
+    version: ClassVar[int] = 2
     makes: ClassVar[ArtifactKind] = "gguf"
 
     quantization: Quantization
@@ -28,7 +29,7 @@ class Export(Pass):
         from lightbulb.formats.gguf import write_gguf
 
         task, answer_ids = context.task, source.facts.get("answer_ids")
-        metadata: dict[str, str | list[str] | list[int]] = {"lightbulb.kind": task.kind, "lightbulb.task": task.name}
+        metadata: dict[str, str | list[str] | list[int]] = {"lightbulb.kind": task.kind}
         if task.kind == "choose" and answer_ids is not None:
             metadata |= {"lightbulb.answers": list(task.answers), "lightbulb.answer_ids": list(answer_ids)}
         with context.progress.bar("export", 1) as step:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,8 +40,9 @@ class PruneDepth(Pass):
         tokenizer, answer_ids = load_tokenizer(source.path), source.facts.get("answer_ids")
         positions = model.config.max_position_embeddings
         data = encode_split(context.task, "train", tokenizer, answer_ids, positions, CALIBRATION_EXAMPLES)
-        with deterministic(context.seed, context.threads):
-            influence = layer_influence(model, data)
+        bar = context.progress.bar("block influence", len(data))
+        with deterministic(context.seed, context.threads), bar as advance:
+            influence = layer_influence(model, data, advance)
         kept = sorted(sorted(range(depth), key=lambda i: -influence[i])[: self.layers])
         keep_layers(model, kept)
         copy_tokenizer(source.path, out)
@@ -54,9 +55,11 @@ class PruneDepth(Pass):
 
 
 @torch.no_grad()
-def layer_influence(model: PreTrainedModel, data: Sequence[Encoded]) -> list[float]:
+def layer_influence(
+    model: PreTrainedModel, data: Sequence[Encoded], advance: Callable[[float, str], None]
+) -> list[float]:
     """Block influence of every layer, averaged over the real (unpadded) positions of `data`."""
-    sums, positions = [0.0] * len(layers_of(model)), 0
+    sums, positions, done = [0.0] * len(layers_of(model)), 0, 0
     state: dict[str, torch.Tensor] = {}
     device = device_of(model)
 
@@ -77,6 +80,7 @@ def layer_influence(model: PreTrainedModel, data: Sequence[Encoded]) -> list[flo
                 positions += int(state["real"].sum())
                 with fast_math(device):
                     model.base_model(input_ids=batch.ids.to(device), use_cache=False)
+            advance(done := done + len(examples), "")
     finally:
         for hook in hooks:
             hook.remove()

@@ -143,7 +143,7 @@ def scored(made: dict[str, Artifact], label: str, name: str, runtime: GgufRuntim
     test = made[f"{label}-test"].facts
     per_answer = {
         f"{side}_tokens_per_answer": Figure(
-            value=test[f"{side}_tokens"] / test["items"], unit="tokens", method="mean over the test items"
+            value=test[f"{side}_tokens"] / test["asked"], unit="tokens", method="mean over the different test items"
         )
         for side in ("prompt", "output")
     }
