@@ -112,8 +112,8 @@ class Chooser:
     def _probe(self, layers: int, method: Method | None) -> tuple[Artifact, Method]:
         """A short training of `layers` layers; the first time also without the teacher, to see whether it is needed.
 
-        Plain training must be better by a standard error: the logits are there by now, and what they add shows late, when
-        plain training has long learned its examples by heart (docs/lab-notes.md, banking77 of 2026-11-22).
+        Plain training must be better by a standard error: the logits are there by now, and what they add shows late,
+        when plain training has long learned its examples by heart (docs/lab-notes.md, banking77 of 2026-11-22).
         """
         scores: dict[Method, Artifact] = {}
         for m in (method,) if method else METHODS:

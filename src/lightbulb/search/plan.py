@@ -163,48 +163,68 @@ def answer_seconds(shape: Shape, work: Work, speed: float, layers: int, items: i
     return items * per_item * 2 * weights / (PREFILL_SPEED * speed)
 
 
-def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Plan:
+def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float, answer_speed: float | None = None) -> Plan:
     """The best teacher that fits its share of the time, then the longest distillation that leaves room to back off.
+    speed, answer_speed: of training, and of the CPU (None: the same), in floating-point operations a second.
 
     More time never gives a worse teacher. Raises GoalError when even the smallest work takes longer than `max_seconds`.
     """
-    available = SAFETY * max_seconds
-    everything = work.validation_examples
+
+    def drafted(seconds: float) -> tuple[Plan, float]:
+        return draft(shape, work, speed, seconds, answer_speed or speed)
+
+    plan, least = drafted(max_seconds)
+    if least <= max_seconds:
+        return plan
+    enough = 60 * math.ceil(2 * least / 60)
+    while drafted(enough)[1] > enough:  # of more time teacher and proof get more, too
+        enough *= 2
+    raise GoalError(
+        f"this takes longer than {max_seconds:,.0f} s on this machine: with the shortest training "
+        f"at least {least:,.0f} s",
+        where="--max-time",
+        mend=f"--max-time {enough // 60}m",
+    )
+
+
+def draft(shape: Shape, work: Work, speed: float, max_seconds: float, answer_speed: float) -> tuple[Plan, float]:
+    """How the time would be shared out, and the seconds that this takes with one student: more than `max_seconds` where
+    even the smallest work does."""
+    available, everything = SAFETY * max_seconds, work.validation_examples
     while (
         check := answer_seconds(shape, work, speed, shape.layers, work.validation_examples)  # the teacher's, in torch
     ) > CHECK_SHARE * available and work.validation_examples > FEWEST_CHECKED:
         work = replace(work, validation_examples=max(FEWEST_CHECKED, work.validation_examples // 2))
     limit = work.test_examples
     while (
-        proof := proof_seconds(shape, work, speed, limit, measure_trials(max_seconds))
+        proof := proof_seconds(shape, work, answer_speed, limit, measure_trials(max_seconds))
     ) > PROOF_SHARE * available and limit > FEWEST_TESTED:
         limit = max(FEWEST_TESTED, limit // 2)
     batch = next(size for size, examples in BATCH_SIZES if work.train_examples >= examples)
     logits = shape.layer_parameters * shape.layers * 2 * work.train_tokens / speed
     ladder = tuple(sorted({max(1, round(shape.layers * share)) for share in LADDER[work.kind]}))
     # of the time beside the proof of all test items, so that a shorter test does not make a better teacher
-    whole = min(PROOF_SHARE * available, proof_seconds(shape, work, speed, work.test_examples, MOST_TRIALS))
+    whole = min(PROOF_SHARE * available, proof_seconds(shape, work, answer_speed, work.test_examples, MOST_TRIALS))
     for epochs, share in TEACHER_MENU:
         frozen = round(shape.layers * share)
         teacher = train_seconds(shape, work, speed, epochs, batch, shape.layers, frozen)
         if teacher <= TEACHER_SHARE * (available - whole):
             break
     left = available - proof - teacher - check - logits
-    typical, methods = likely_layers(work.kind, ladder), METHODS
-    distill_epochs, student = longest_student(shape, work, speed, batch, typical, STUDENT_SHARE * left)
+    methods = METHODS
+
+    def longest(ladder: tuple[int, ...]) -> tuple[float, float]:
+        return longest_student(shape, work, speed, batch, likely_layers(work.kind, ladder), STUDENT_SHARE * left)
+
+    distill_epochs, student = longest(ladder)
     if logits > student:  # the teacher would read longer than a student trains: more epochs do more (docs/lab-notes.md)
         methods, left, logits = ("plain",), left + logits, 0.0
-        distill_epochs, student = longest_student(shape, work, speed, batch, typical, STUDENT_SHARE * left)
-    if work.kind == "generate" and distill_epochs < 1:
-        ladder = ladder[1:] or ladder  # writing needs steps: the boldest rung has never been near in so few
-    if (least := teacher + check + logits + proof + student) > max_seconds:
-        raise GoalError(
-            f"this takes longer than {max_seconds:,.0f} s on this machine: with the shortest training "
-            f"at least {least:,.0f} s",
-            where="--max-time",
-            mend=f"--max-time {math.ceil(2 * least / 60)}m",
-        )
-    return Plan(
+        distill_epochs, student = longest(ladder)
+    if work.kind == "generate" and distill_epochs < 1 and (milder := ladder[1:]):
+        epochs_, longer = longest(milder)  # writing needs steps: the boldest rung has never been near in so few
+        if teacher + check + logits + proof + longer <= max_seconds:
+            ladder, distill_epochs, student = milder, epochs_, longer
+    plan = Plan(
         train_flops=speed,
         batch_size=batch,
         teacher_epochs=epochs,
@@ -217,8 +237,9 @@ def make_plan(shape: Shape, work: Work, speed: float, max_seconds: float) -> Pla
         probe_limit=FEWEST_CHECKED if work.kind == "generate" else limit_,
         teacher_seconds=teacher + check + logits,
         proof_seconds=proof,
-        answering_seconds=STOCK_FILES * answer_seconds(shape, work, speed, shape.layers, limit),
+        answering_seconds=STOCK_FILES * answer_seconds(shape, work, answer_speed, shape.layers, limit),
     )
+    return plan, teacher + check + logits + proof + student
 
 
 def longest_student(

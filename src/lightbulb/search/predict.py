@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightbulb.energy.estimate import estimate_joules
+from lightbulb.energy.processor import threads_held
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.models.resolve import ModelSource
@@ -93,9 +94,9 @@ def predicted_seconds(shape: Shape, work: Work, plan: Plan, goal: Goal) -> Figur
 
 def predicted_joules(seconds: Figure, goal: Goal) -> Figure:
     """The no-counter estimate at full load over the predicted time."""
+    held = threads_held()
     ends = [
-        estimate_joules(s * goal.threads, s, goal.threads)
-        for s in (seconds.low or 0, seconds.value or 0, seconds.high or 0)
+        estimate_joules(s * goal.threads, s, held) for s in (seconds.low or 0, seconds.value or 0, seconds.high or 0)
     ]
     return Figure(
         value=ends[1].value,

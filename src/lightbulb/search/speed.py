@@ -15,12 +15,20 @@ PROBE_SECONDS = 1.5
 REACHED = 0.6
 
 
-def train_flops(width: int, feed_forward: int, threads: int) -> float:
+def speeds(width: int, feed_forward: int, threads: int) -> tuple[float, float]:
+    """`train_flops` where training will be, and of the CPU, where exported files answer."""
+    training = train_flops(width, feed_forward, threads)
+    if best_device().type == "cpu":
+        return training, training
+    return training, train_flops(width, feed_forward, threads, torch.device("cpu"))
+
+
+def train_flops(width: int, feed_forward: int, threads: int, device: torch.device | None = None) -> float:
     """Floating-point operations a second, rounded to one step of 1.25 so that a plan does not hang on noise: the best
-    of many short products, since other work on the machine only ever slows them down."""
+    of many short products, since other work on the machine only ever slows them down. device: None for the best."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    device = best_device()
+    device = device or best_device()
     x_TD, w_DF = torch.randn(480, width, device=device), torch.randn(feed_forward, width, device=device)
     best, begin = 0.0, time.perf_counter()
     with fast_math(device), torch.no_grad():

@@ -97,7 +97,8 @@ def train(
                 raise RunFailure(
                     f"training diverged at step {step}: the loss is {loss}",
                     where=label,
-                    mend="lower the learning rate of this pass in recipe.toml and use `lightbulb run`",
+                    mend="lower the learning rate of this pass in the recipe that `lightbulb shrink ... --dry-run` "
+                    "prints, and perform it with `lightbulb run`",
                 )
             losses.append(loss)
             tokens += sum(batch.tokens for batch in batches)

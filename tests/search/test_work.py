@@ -1,0 +1,34 @@
+"""The work that a plan counts on is the work that is done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from conftest import tiny_task
+
+from lightbulb.artifact import Artifact
+from lightbulb.models.loading import load_tokenizer
+from lightbulb.passes.base import Context, Silent
+from lightbulb.passes.frame import Frame
+from lightbulb.shrinking import work_of
+from lightbulb.tasks.task import Example, Message
+from lightbulb.train.data import encode_split
+
+
+def chat(example: Example) -> Example:
+    turns = (Message("system", "Be short."), Message("user", example.prompt))
+    return replace(example, messages=turns)
+
+
+@pytest.mark.parametrize("kind", ["generate", "chat", "text"])
+def test_tokens_are_counted_in_the_form_that_is_taught(kind, tiny_folder, tmp_path):
+    """A chat template brings marks of roles and often a system message: a short turn may be the least of its tokens."""
+    task = tiny_task("generate" if kind == "chat" else kind)
+    if kind == "chat":
+        task = replace(task, **{s: tuple(map(chat, task.split(s))) for s in ("train", "validation", "test")})
+    model = Artifact(path=tiny_folder, kind="model", key="m", made_by="test")
+    (framed := tmp_path / "framed").mkdir()
+    Frame().apply(model, framed, Context(task, 0, Silent(), tmp_path))
+    taught = encode_split(task, "train", load_tokenizer(framed), None, 512)
+    assert work_of(task, model).train_tokens == pytest.approx(sum(len(e.ids) for e in taught), rel=0.03)
