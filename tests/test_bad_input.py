@@ -198,6 +198,41 @@ def test_corrupt_safetensors(spoil, refused, model, data, tmp_path):
     assert "model" in error and "mend:" in error
 
 
+def test_weights_that_are_not_there_any_more(refused, model, data, tmp_path):
+    """As in a cache of which a part was deleted."""
+    (model / "model.safetensors").rename(tmp_path / "blob")
+    (model / "model.safetensors").symlink_to(tmp_path / "gone")
+    assert "cannot read model.safetensors" in refused(model, data)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_truncated_tokenizer(file, refused, model, data, tmp_path):
+    (model / file).write_text((model / file).read_text()[:200])
+    assert str(model / file) in refused(model, data)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_that_ends_no_text_leaves_the_folder_free_for_the_mend(refused, model, data, tmp_path):
+    file = model / "tokenizer_config.json"
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in whole.items() if k != "eos_token"}))
+    assert "eos_token" in refused(model, data)
+    file.write_text(json.dumps(whole))
+    assert "takes longer" in refused(model, data, "--max-time", "20s")  # and not: this folder holds another run
+
+
+@pytest.mark.parametrize("key", ["tokenizer.ggml.merges", "llama.block_count", "tokenizer.ggml.eos_token_id"])
+def test_a_gguf_without_what_it_needs(key, refused, model, data, tmp_path):
+    from lightbulb.formats.gguf import write_gguf
+
+    file = tmp_path / "m.gguf"
+    write_gguf(model, file, "f16")
+    whole = file.read_bytes()
+    assert whole.count(key.encode()) == 1
+    file.write_bytes(whole.replace(key.encode(), key.encode()[:-1] + b"X"))
+    assert "m.gguf" in refused(file, data)
+
+
 @pytest.mark.parametrize("spoil", ["cut", "magic", "empty", "header"])
 def test_corrupt_gguf(spoil, refused, model, data, tmp_path):
     from lightbulb.formats.gguf import write_gguf
@@ -291,6 +326,12 @@ def test_bad_recipes(tiny_folder, data, tmp_path, capsys):
     for step, says in (
         ('label = "a"\npass = "explode"', "no pass 'explode'"),
         ('label = "a"\npass = "distill"', "needs an input 'logits'"),
+        (
+            'label = "a"\npass = "evaluate"\n[[step]]\nlabel = "b"\npass = "export"\n'
+            'parameters = { quantization = "f16" }',
+            "the pass export reads model, and 'a' is of the kind figures",
+        ),
+        ('label = "a"\npass = "distill"\ninputs = { logits = "model" }', "'model' is of the kind model"),
         ('label = "a"\npass = "prune-depth"\nparameters = { layers = 99 }', "99 layers"),
     ):
         recipe.write_text(f'model = "{tiny_folder}"\ntask = "{data}"\n[[step]]\n{step}\n')

@@ -121,6 +121,24 @@ def test_a_killed_step_is_swept_away_and_made_again(open_run, tmp_path):
     assert not half.exists() and not (made.path / "rubbish").exists()
 
 
+def test_a_kill_after_a_step_leaves_no_checkpoint_for_ever(open_run, tmp_path):
+    with open_run() as run:
+        key = run.step("note", Note(), source(tmp_path)).key
+    scratch = tmp_path / "run" / "scratch"
+    for name in (key[:12], "unfinished"):
+        (scratch / name).mkdir(parents=True)
+        (scratch / name / "checkpoint.safetensors").write_text("x")
+    with open_run():
+        assert [p.name for p in scratch.iterdir()] == ["unfinished"]
+
+
+def test_another_recipe_is_refused_in_a_word(open_run):
+    with open_run() as run, pytest.raises(UserError) as e:
+        run.claim({"recipe": {"seed": 0}})
+        run.claim({"recipe": {"seed": 1}})
+    assert "(another recipe)" in e.value.what
+
+
 def test_another_goal_is_refused_and_the_same_is_welcome(open_run):
     goal = {"model": "m", "keep": 0.9}
     with open_run() as run:

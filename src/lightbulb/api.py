@@ -14,7 +14,7 @@ from lightbulb.energy.meter import Meter
 from lightbulb.errors import ModelError, RunFailure, UserError
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal, check_threads
-from lightbulb.models.resolve import ModelSource, check_family, resolve
+from lightbulb.models.resolve import ModelSource, check_family, check_tokenizer, resolve
 from lightbulb.passes.base import Progress, Silent
 from lightbulb.progress import Bars, Lines
 from lightbulb.report.record import Result
@@ -40,7 +40,7 @@ def progress_for(meter: Meter, quiet: bool) -> Progress:
 @contextmanager
 def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
     """A run folder, locked, with its meter."""
-    meter = Meter(threads=goal.threads)
+    meter = Meter()
     try:
         with Run(
             out, task, seed=goal.seed, progress=progress_for(meter, quiet), meter=meter, threads=goal.threads
@@ -54,6 +54,7 @@ def usable(model: str, runtime: GgufRuntime = "llamacpp") -> ModelSource:
     """The model's files, of a family that works in `runtime`: known before a run folder is opened for it."""
     source = resolve(model)
     check_family(source, runtime)
+    check_tokenizer(source)
     return source
 
 
@@ -61,14 +62,17 @@ def say_to(quiet: bool) -> Any:
     return (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
 
 
+def introduce(task: Task, say: Any) -> None:
+    for told in (*task.findings, task.summary):
+        say(f"task: {told}")
+
+
 def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", quiet: bool = False) -> Result:
     """Makes (or resumes, or finds done) the smallest student that keeps what `goal` asks, in the folder `out`."""
     from lightbulb.shrinking import claim, shrink
 
     source = usable(model, goal.runtime)
-    say = say_to(quiet)
-    for finding in task.findings:
-        say(f"task: {finding}")
+    introduce(task, say := say_to(quiet))
     with opened(out, task, goal, quiet) as run:
         claim(run, source, goal)
         if (out / DONE).exists():
@@ -77,21 +81,23 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
         return shrink(run, source, goal, command=command, say=say)
 
 
-def dry_run(model: str, task: Task, goal: Goal) -> DryRun:
+def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRun:
     """Chooses the plan and predicts its size, cost and time; reads the model, writes nothing that stays."""
     from lightbulb.search.predict import predict_run
 
-    return predict_run(usable(model, goal.runtime), task, goal)
+    source = usable(model, goal.runtime)
+    introduce(task, say_to(quiet))
+    return predict_run(source, task, goal)
 
 
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
     """Performs a recipe written by hand (or by `shrink`); returns each step's facts by label."""
     from lightbulb.models.resolve import fingerprint
-    from lightbulb.recipe import Recipe, execute
+    from lightbulb.recipe import Recipe, check, execute
     from lightbulb.shrinking import start
 
     check_threads(threads)
-    read = Recipe.read(recipe)
+    check(read := Recipe.read(recipe))
     in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
     source = usable(read.model, "filament" if in_filament else "llamacpp")
     with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
@@ -103,7 +109,9 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
                 "threads": threads,
             }
         )
-        made = execute(read, run, start(run, source)).made
+        with run.undecided():
+            model = start(run, source)
+        made = execute(read, run, model).made
     return {label: {"path": str(a.path), "kind": a.kind, **a.facts} for label, a in made.items()}
 
 

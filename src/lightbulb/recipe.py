@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lightbulb.artifact import Artifact
+from lightbulb.artifact import Artifact, ArtifactKind
 from lightbulb.errors import RecipeError
 from lightbulb.passes import pass_class
 from lightbulb.passes.base import Pass
@@ -133,22 +134,46 @@ class Execution:
     def _one(self, s: Step) -> Artifact:
         pass_ = s.build()
         inputs = {role: self.made[label] for role, label in s.inputs.items()}
-        missing = [role for role in pass_.uses if role not in inputs]
-        if missing:
-            raise RecipeError(
-                f"the pass {s.pass_} needs an input {missing[0]!r}",
-                where=f"step {s.label!r}",
-                mend=f'add inputs = {{ {missing[0]} = "LABEL" }}',
-            )
         return self.run.step(s.label, pass_, self.made[s.source or self._last], **inputs)
+
+
+def check(recipe: Recipe) -> None:
+    """Raises RecipeError or MissingExtra for what `execute` would meet on its way: a typing error must not cost an
+    hour."""
+    kinds: dict[str, ArtifactKind] = {START: "model"}
+    last = START
+    for s in recipe.steps:
+        built = s.build()
+        if runtime := getattr(built, "runtime", None):
+            check_installed(runtime)
+        _check_source(s, built, s.source or last, kinds)
+        kinds[s.label], last = built.makes, s.label
+
+
+def _check_source(s: Step, built: Pass, source: str, kinds: Mapping[str, ArtifactKind]) -> None:
+    """Raises RecipeError unless the step reads artifacts that its pass can read."""
+
+    def wrong(what: str, wanted: Sequence[str], mend: str) -> RecipeError:
+        fitting = [label for label, kind in kinds.items() if kind in wanted]
+        those = f"; such are: {', '.join(fitting)}" if fitting else "; no step before makes such an artifact"
+        return RecipeError(what, where=f"step {s.label!r}", mend=mend + those)
+
+    if kinds[source] not in built.reads:
+        told = f"the pass {s.pass_} reads {' or '.join(built.reads)}, and {source!r} is of the kind {kinds[source]}"
+        raise wrong(told, built.reads, 'add from = "LABEL"')
+    for used in built.uses:
+        if used not in s.inputs:
+            raise wrong(f"the pass {s.pass_} needs an input {used!r}", [used], f'add inputs = {{ {used} = "LABEL" }}')
+    wanted: Sequence[str]
+    for role, label in s.inputs.items():
+        wanted = [role] if role in get_args(ArtifactKind) else built.reads
+        if kinds[label] not in wanted:
+            told = f"the input {role!r} must be of the kind {wanted[0]}, and {label!r} is of the kind {kinds[label]}"
+            raise wrong(told, wanted, f'{role} = "LABEL"')
 
 
 def execute(recipe: Recipe, run: Run, start: Artifact) -> Execution:
     """Runs (or finds) every step of a recipe in order."""
-    for s in recipe.steps:
-        built = s.build()  # before any work: a typing error must not cost an hour
-        if runtime := getattr(built, "runtime", None):
-            check_installed(runtime)
     execution = Execution(run, start)
     execution.perform(*recipe.steps)
     return execution

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,10 @@ class Run:
         """Removes what a kill left half-written."""
         for left in [*self.folder.glob(".*.tmp"), *(self.folder / "steps").glob(".*.tmp")]:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
+        done = {step.name.rpartition("-")[2] for step in (self.folder / "steps").iterdir()}
+        for left in (self.folder / "scratch").glob("*"):
+            if left.name in done:  # killed between the step and the end of its checkpoint
+                shutil.rmtree(left)
 
     def __exit__(self, *_: object) -> None:
         self._window.__exit__(None, None, None)
@@ -90,17 +95,25 @@ class Run:
         if not path.exists():
             write_json(path, dict(goal))
         known = read_json(path)
-        differing = [f"{k}: {known.get(k)!r} here, {v!r} asked" for k, v in goal.items() if known.get(k) != v]
-        if differing:
+        if differing := [k for k, v in goal.items() if known.get(k) != v]:
+            told = (
+                f"{k}: {known.get(k)!r} here, {goal[k]!r} asked" if not isinstance(goal[k], dict) else f"another {k}"
+                for k in differing
+            )
             raise UserError(
-                "this folder holds another run (" + "; ".join(differing) + ")",
+                "this folder holds another run (" + "; ".join(told) + ")",
                 where=str(self.folder),
                 mend="choose another --out, or repeat the earlier command to resume it",
             )
 
-    def release(self) -> None:
-        """Unties the folder from its goal: nothing has been decided in it yet."""
-        (self.folder / "goal.json").unlink(missing_ok=True)
+    @contextmanager
+    def undecided(self) -> Iterator[None]:
+        """What a user did wrong, if it shows in here, unties the folder from its goal: the mend works in it."""
+        try:
+            yield
+        except UserError:
+            (self.folder / "goal.json").unlink(missing_ok=True)
+            raise
 
     def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:
         return sha256_of(

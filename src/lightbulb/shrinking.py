@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from lightbulb.artifact import Artifact
-from lightbulb.errors import GoalError
 from lightbulb.goal import Goal
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint, is_packaged
@@ -22,7 +20,7 @@ from lightbulb.run import Run
 from lightbulb.search.clock import Clock
 from lightbulb.search.plan import Plan, Shape, Work, for_layers, make_plan, shortened, student_seconds
 from lightbulb.store import new_file, read_json, sha256_of, write_json
-from lightbulb.tasks.task import Task
+from lightbulb.tasks.task import Example, Task
 
 Say = Callable[[str], None]
 IMPORT_VERSION = 2
@@ -79,6 +77,7 @@ def shape_of(model: Artifact) -> Shape:
 
 def work_of(task: Task, model: Artifact) -> Work:
     """Token counts from the model's own tokenizer, in the form that `frame` will give it."""
+    from lightbulb.models.form import render, turns_of
     from lightbulb.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(model.path)
@@ -86,8 +85,8 @@ def work_of(task: Task, model: Artifact) -> Work:
     def count(texts: list[str]) -> int:
         return sum(len(ids) for ids in tokenizer(texts).input_ids) if texts else 0
 
-    def prompts(examples: Any) -> list[str]:
-        return [" ".join(m.content for m in e.messages) or e.prompt or e.completion for e in examples]
+    def prompts(examples: Sequence[Example]) -> list[str]:
+        return [render(tokenizer, turns_of(e)) if e.messages else e.prompt or e.completion for e in examples]
 
     asked = prompts(task.test) if task.kind == "text" else list(dict.fromkeys(prompts(task.test)))
     answers = [] if task.kind != "generate" else [e.completion for e in task.train]
@@ -108,10 +107,10 @@ def plan_of(run_folder: Path | None, shape: Shape, work: Work, goal: Goal) -> Pl
     place = run_folder / "plan.json" if run_folder else None
     if place and place.exists():
         return Plan(**read_json(place))
-    from lightbulb.search.speed import train_flops
+    from lightbulb.search.speed import speeds
 
-    speed = train_flops(shape.width, shape.layer_parameters // (3 * shape.width), goal.threads)
-    plan = make_plan(shape, work, speed, goal.max_seconds)
+    training, answering = speeds(shape.width, shape.layer_parameters // (3 * shape.width), goal.threads)
+    plan = make_plan(shape, work, training, goal.max_seconds, answering)
     if place:
         write_json(place, plan.model_dump(mode="json"))
     return plan
@@ -124,13 +123,10 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     from lightbulb.search.proof import prove
 
     task = run.task
-    model = start(run, source)
-    shape, work = shape_of(model), work_of(task, model)
-    try:
+    with run.undecided():
+        model = start(run, source)
+        shape, work = shape_of(model), work_of(task, model)
         plan = plan_of(run.folder, shape, work, goal)
-    except GoalError:
-        run.release()  # so that the mend works in the same folder
-        raise
     work = replace(work, validation_examples=plan.validation_limit or work.validation_examples)
     execution = Execution(run, model)
     clock = Clock(run.folder / "clock.json", lambda: run.spent().seconds, goal.max_seconds)

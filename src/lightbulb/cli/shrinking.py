@@ -64,7 +64,7 @@ def shrink(
     columns = {"prompt": prompt, "completion": completion, "group": group}
     loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
     if dry_run:
-        planned = api.dry_run(model, loaded, goal)
+        planned = api.dry_run(model, loaded, goal, quiet=json)
         show(dry.as_dict(planned), json, lambda console: console.print(dry.as_text(planned), markup=False))
         return
     folder = out or Path("runs") / loaded.name

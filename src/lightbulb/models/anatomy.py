@@ -89,12 +89,14 @@ FAMILIES: dict[str, Anatomy] = {
 }
 
 
-def anatomy_of(config: Any) -> Anatomy:
-    """The anatomy for a transformers config (or its dict). Raises UnsupportedModel that lists what works."""
+def anatomy_of(config: Any, where: str | None = None) -> Anatomy:
+    """The anatomy for a transformers config (or its dict). Raises UnsupportedModel that lists what works. where: the
+    file that the config was read from."""
     family = config.get("model_type") if isinstance(config, Mapping) else getattr(config, "model_type", None)
     if family not in FAMILIES:
         raise UnsupportedModel(
             f"models of the family {family!r} are not supported",
+            where=where,
             mend=f"use a model of one of these families: {', '.join(FAMILIES)}",
         )
     return FAMILIES[family]

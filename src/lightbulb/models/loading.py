@@ -13,7 +13,14 @@ import torch
 
 from lightbulb.errors import LightbulbError, ModelError, UnsupportedModel
 from lightbulb.models.anatomy import anatomy_of, is_tied
-from lightbulb.models.resolve import ModelSource, check_family, local_folder
+from lightbulb.models.resolve import (
+    ModelSource,
+    check_family,
+    check_tokenizer,
+    json_object,
+    local_folder,
+    tokenizer_mend,
+)
 from lightbulb.store import plain_os_errors, read_json, write_json, write_text
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
         if source.gguf is not None:
             model = _read_gguf_model(source.gguf, out)
         else:
+            check_tokenizer(source)
             folder = local_folder(source)
             model = load_model(folder)
         step(1, "weights")
@@ -45,7 +53,7 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
         else:
             copy_tokenizer(folder, out)
             _leave_text_as_it_is(out)
-        _adopt_special_ids(model, out, override=source.gguf is not None)
+        _adopt_special_ids(model, out, source)
         save_model(model, out)
         _check_exportable(out)
         step(2, "written")
@@ -72,7 +80,7 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMo
     """
     from transformers import AutoModelForCausalLM
 
-    anatomy_of(_config(folder))
+    anatomy_of(json_object(folder / "config.json"), where=str(folder / "config.json"))
     with _quiet(), _plain_model_errors(folder):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -99,7 +107,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     if not (folder / "tokenizer.json").is_file():
-        raise ModelError("this folder has no tokenizer.json", where=str(folder), mend=_TOKENIZER_MEND)
+        raise ModelError("this folder has no tokenizer.json", where=str(folder), mend=tokenizer_mend(folder))
     with _quiet(), _plain_model_errors(folder):
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
@@ -143,28 +151,13 @@ def _write_config(config: dict[str, Any], folder: Path) -> None:
 
 def copy_tokenizer(source: Path, out: Path) -> None:
     """Copies the tokenizer files; the class is set to the one that reads tokenizer.json as it is."""
-    if not (source / "tokenizer.json").is_file():
-        raise ModelError("this folder has no tokenizer.json", where=str(source), mend=_TOKENIZER_MEND)
     for name in TOKENIZER_FILES:
         if (source / name).is_file() and name != "tokenizer_config.json":
             shutil.copyfile(source / name, out / name)
     file = source / "tokenizer_config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    config = json_object(file) if file.is_file() else {}
     config.pop("auto_map", None)
     write_json(out / "tokenizer_config.json", config | {"tokenizer_class": "PreTrainedTokenizerFast"})
-
-
-_TOKENIZER_MEND = (
-    'write one: python -c "from transformers import AutoTokenizer as T; '
-    "T.from_pretrained('FOLDER').save_pretrained('FOLDER')\""
-)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise ModelError(f"cannot read config.json: {e}", where=str(folder)) from e
 
 
 def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
@@ -182,9 +175,9 @@ def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
             where=str(file),
             mend="start from the transformers folder of the model",
         )
-    values = config_values(read_fields(file))
-    anatomy = anatomy_of(values)
     with _plain_model_errors(file):
+        values = config_values(read_fields(file))
+        anatomy = anatomy_of(values, where=str(file))
         tensors = {k: torch.from_numpy(v) for k, v in read_weights(file, values, anatomy).items()}
         values["tie_word_embeddings"] = f"{anatomy.head}.weight" not in tensors
         if f"{anatomy.layers}.0.{anatomy.linears['q']}.bias" in tensors:
@@ -212,7 +205,7 @@ def _check_exportable(folder: Path) -> None:
     from lightbulb.formats.gguf_shape import shape_fields
     from lightbulb.formats.gguf_tokenizer import tokenizer_fields
 
-    config = _config(folder)
+    config = json_object(folder / "config.json")
     shape_fields(config, anatomy_of(config))
     tokenizer_fields(folder, config["vocab_size"])
 
@@ -221,17 +214,25 @@ def _write_gguf_tokenizer(file: Path, out: Path) -> None:
     from lightbulb.formats.gguf import read_fields
     from lightbulb.formats.gguf_tokenizer import tokenizer_from_gguf
 
-    tokenizer, config = tokenizer_from_gguf(read_fields(file), file)
+    with _plain_model_errors(file):
+        tokenizer, config = tokenizer_from_gguf(read_fields(file), file)
     write_text(out / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False))
     write_json(out / "tokenizer_config.json", config)
 
 
-def _adopt_special_ids(model: PreTrainedModel, folder: Path, override: bool) -> None:
-    """Special ids from the tokenizer where the config has none, so that generation knows where to stop.
+def _adopt_special_ids(model: PreTrainedModel, folder: Path, source: ModelSource) -> None:
+    """Special ids from the tokenizer where the config has none, so that generation knows where to stop; from a GGUF's
+    also where it has some, because a config made from a GGUF holds its family's defaults.
 
-    override: also where it has some; a config made from a GGUF holds its family's defaults.
+    Raises ModelError when no token ends a text.
     """
-    tokenizer = load_tokenizer(folder)
+    tokenizer, override = load_tokenizer(folder), source.gguf is not None
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "the tokenizer names no token that ends a text (eos_token)",
+            where=str(source.gguf or source.path or source.name),
+            mend='name it in tokenizer_config.json of the transformers folder, as "eos_token"',
+        )
     for role in ("bos", "eos", "pad"):
         index = getattr(tokenizer, f"{role}_token_id")
         for config in (model.config, model.generation_config):
@@ -261,14 +262,15 @@ def _quiet() -> Iterator[None]:
 def _plain_model_errors(where: Path) -> Iterator[None]:
     try:
         yield
-    except LightbulbError:
+    except LightbulbError as e:
+        e.where = e.where or str(where)
         raise
     except MemoryError:
         raise
     except Exception as e:  # whatever a broken file leads transformers to raise is one thing to the user
         first = str(e).strip().splitlines()[0] if str(e).strip() else ""
         raise ModelError(
-            f"transformers cannot read this model: {type(e).__name__}: {first}",
+            f"this model cannot be read: {type(e).__name__}: {first}",
             where=str(where),
             mend="download the model again, or save it anew with save_pretrained",
         ) from e

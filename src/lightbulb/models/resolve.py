@@ -6,14 +6,16 @@ import difflib
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lightbulb.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.formats.gguf_header import read_header
+from lightbulb.formats.gguf_tokenizer import read_tokenizer_json
 from lightbulb.models.anatomy import FAMILIES, anatomy_of
 from lightbulb.runtimes import FILAMENT_ARCHITECTURES, GgufRuntime
 from lightbulb.store import sha256_of_file
@@ -58,7 +60,7 @@ def resolve(name: str) -> ModelSource:
     Local files are checked before they are trusted. Raises ModelError (unreadable or unsafe files, unknown name) and
     MissingExtra (the short name's package is not installed). Never touches the network.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves the name of a stranger as it is
     if path.is_dir():
         inside = sorted(path.glob("*.gguf"))
         if len(inside) == 1 and not (path / "config.json").exists():  # what `export` leaves
@@ -119,7 +121,7 @@ def check_folder(folder: Path) -> None:
             where=str(folder),
             mend="name the folder that holds config.json and model.safetensors",
         )
-    config = _json_object(config_file)
+    config = json_object(config_file)
     if "auto_map" in config:
         raise ModelError(
             "this model wants to run its own code (auto_map), which lightbulb never does",
@@ -136,7 +138,11 @@ def check_folder(folder: Path) -> None:
                 mend="convert it where you trust it: transformers' from_pretrained(folder) then "
                 "save_pretrained(folder, safe_serialization=True)",
             )
-        raise ModelError("this folder has no *.safetensors", where=str(folder))
+        raise ModelError(
+            "this folder has no *.safetensors",
+            where=str(folder),
+            mend="name the folder that holds config.json and model.safetensors",
+        )
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         _check_index(index)
@@ -145,7 +151,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _check_index(index: Path) -> None:
-    names = _json_object(index).get("weight_map")
+    names = json_object(index).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise ModelError("the index has no weight_map", where=str(index), mend="download the model again")
     for file in sorted({str(v) for v in names.values()}):
@@ -155,7 +161,7 @@ def _check_index(index: Path) -> None:
             )
 
 
-def _json_object(file: Path) -> dict[str, Any]:
+def json_object(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
@@ -171,8 +177,8 @@ def check_safetensors(file: Path) -> None:
     def bad(what: str) -> ModelError:
         return ModelError(f"{file.name} is damaged: {what}", where=str(file), mend="download the model again")
 
-    size = file.stat().st_size
-    with file.open("rb") as f:
+    with _opened(file) as f:
+        size = os.fstat(f.fileno()).st_size
         start = f.read(8)
         if len(start) < 8:
             raise bad("too short for a header")
@@ -203,6 +209,36 @@ def check_safetensors(file: Path) -> None:
         raise bad(f"its tensors need {max(ends, default=0)} bytes, the file has {size - 8 - length}")
 
 
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return file.open("rb")
+    except OSError as e:  # another user's, or a link into a cache that was cleared
+        raise ModelError(
+            f"cannot read {file.name}: {e.strerror}",
+            where=str(file),
+            mend=f"chmod u+r {file}, or download the model again",
+        ) from e
+
+
+def check_tokenizer(source: ModelSource) -> None:
+    """Raises ModelError or UnsupportedModel unless the tokenizer of a folder can be read; a GGUF's is read with it."""
+    if source.gguf is not None:
+        return
+    folder = local_folder(source)
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError("this folder has no tokenizer.json", where=str(folder), mend=tokenizer_mend(folder))
+    read_tokenizer_json(folder / "tokenizer.json")
+    if (config := folder / "tokenizer_config.json").is_file():
+        json_object(config)
+
+
+def tokenizer_mend(folder: Path) -> str:
+    return (
+        'write one: python -c "from transformers import AutoTokenizer as T; '
+        f"T.from_pretrained('{folder}').save_pretrained('{folder}')\""
+    )
+
+
 def check_gguf(file: Path) -> None:
     """Raises ModelError unless `file` is a whole GGUF of version 2 or 3."""
     read_header(file)
@@ -212,7 +248,8 @@ def check_family(source: ModelSource, runtime: GgufRuntime = "llamacpp") -> None
     """Raises UnsupportedModel, which lists what works, unless `source` is of a family that can be imported and that
     `runtime` runs. A hub id is downloaded."""
     if source.gguf is None:
-        architecture: Any = anatomy_of(_json_object(local_folder(source) / "config.json")).gguf
+        config = local_folder(source) / "config.json"
+        architecture: Any = anatomy_of(json_object(config), where=str(config)).gguf
     else:
         architecture = read_header(source.gguf).fields.get("general.architecture")
     known = sorted({a.gguf for a in FAMILIES.values()})
@@ -263,5 +300,6 @@ def fingerprint(source: ModelSource) -> str:
     digest = hashlib.sha256()
     for file in sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".json", ".jinja")):
         if file.name != "lightbulb.json":
+            _opened(file).close()
             digest.update(f"{file.name}\0{sha256_of_file(file)}\n".encode())
     return digest.hexdigest()

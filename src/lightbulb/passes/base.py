@@ -41,15 +41,17 @@ class Pass(BaseModel):
     """A step of a recipe. The fields of a subclass are its parameters; they, `name`, `version`, the source's key, the
     inputs' keys, the task's fingerprint and the seed decide the output, byte for byte.
 
-    uses: roles of the other artifacts that `apply` needs in `Context.inputs`.
+    reads: kinds of artifact that can be the source, and an input whose role is not called as its kind. uses: roles of
+    the other artifacts that `apply` needs in `Context.inputs`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    reads: ClassVar[tuple[ArtifactKind, ...]] = ("model",)
     makes: ClassVar[ArtifactKind] = "model"
-    uses: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[ArtifactKind, ...]] = ()
 
     @abstractmethod
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from lightbulb.artifact import Artifact
+from lightbulb.artifact import Artifact, ArtifactKind
 from lightbulb.models.loading import copy_tokenizer, load_model, save_model
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.fit import fit, teacher_loss
@@ -20,7 +20,7 @@ class Distill(Pass):
 
     name: ClassVar[str] = "distill"
     version: ClassVar[int] = 2
-    uses: ClassVar[tuple[str, ...]] = ("logits",)
+    uses: ClassVar[tuple[ArtifactKind, ...]] = ("logits",)
 
     schedule: Schedule = Schedule(epochs=6, learning_rate=6e-4)
     weight: float = Field(default=0.8, gt=0, le=1)

@@ -28,6 +28,7 @@ class Measure(Pass):
 
     name: ClassVar[str] = "measure"
     version: ClassVar[int] = 2
+    reads: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
     makes: ClassVar[ArtifactKind] = "figures"
 
     trials: int = Field(default=5, ge=2)

@@ -35,8 +35,9 @@ class Verify(Pass):
 
     name: ClassVar[str] = "verify"
     version: ClassVar[int] = 3
+    reads: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
     makes: ClassVar[ArtifactKind] = "figures"
-    uses: ClassVar[tuple[str, ...]] = ("model",)
+    uses: ClassVar[tuple[ArtifactKind, ...]] = ("model",)
 
     prompts: int = Field(default=64, ge=1)
     runtime: GgufRuntime = "llamacpp"

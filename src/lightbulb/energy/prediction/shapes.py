@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,7 @@ def from_model(name: str) -> ModelShape:
     from the local cache or else the hub, because the user named it)."""
     from lightbulb.models.resolve import resolve
 
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.name == "config.json" and path.is_file():
         return from_config(read_json(path), str(path))
     source = resolve(name)
