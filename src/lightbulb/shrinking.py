@@ -23,7 +23,7 @@ from lightbulb.store import new_file, read_json, sha256_of, write_json
 from lightbulb.tasks.task import Example, Task
 
 Say = Callable[[str], None]
-IMPORT_VERSION = 2
+IMPORT_VERSION = 3
 PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "lightbulb-filament", "gguf")
 
 

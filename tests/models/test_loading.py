@@ -9,6 +9,7 @@ from tiny import FAMILIES, TEXT, tiny_model
 
 from lightbulb.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf import write_gguf
+from lightbulb.formats.gguf_tokenizer import tokenizer_fields
 from lightbulb.models.loading import import_model, load_model, load_tokenizer, save_model
 from lightbulb.models.resolve import resolve
 
@@ -101,6 +102,19 @@ def test_code_beside_a_tokenizer_is_not_named_in_the_copy(tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_map": {"AutoTokenizer": "evil.py"}}))
     import_model(resolve(str(folder)), tmp_path / "out")
     assert "auto_map" not in json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+
+
+def test_special_tokens_named_beside_the_config_are_exported(tmp_path):
+    """As older folders have them: an exported file would not know where an answer ends."""
+    folder = tiny_model(tmp_path / "m")
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    special = {role: config.pop(role) for role in ("bos_token", "eos_token", "pad_token")}
+    file.write_text(json.dumps(config))
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    import_model(resolve(str(folder)), tmp_path / "out")
+    fields = tokenizer_fields(tmp_path / "out", 512)
+    assert [fields[f"tokenizer.ggml.{role}_token_id"] for role in ("bos", "eos", "padding")] == [0, 2, 0]
 
 
 def test_text_is_taught_as_gguf_runtimes_read_it(tmp_path):

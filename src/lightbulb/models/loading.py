@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lightbulb.errors import LightbulbError, ModelError, UnsupportedModel
+from lightbulb.formats.gguf_tokenizer import ROLES
 from lightbulb.models.anatomy import anatomy_of, is_tied
 from lightbulb.models.resolve import (
     ModelSource,
@@ -53,7 +54,8 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
         else:
             copy_tokenizer(folder, out)
             _leave_text_as_it_is(out)
-        _adopt_special_ids(model, out, source)
+        _name_special_tokens(out, source)
+        _adopt_special_ids(model, out, override=source.gguf is not None)
         save_model(model, out)
         _check_exportable(out)
         step(2, "written")
@@ -220,19 +222,28 @@ def _write_gguf_tokenizer(file: Path, out: Path) -> None:
     write_json(out / "tokenizer_config.json", config)
 
 
-def _adopt_special_ids(model: PreTrainedModel, folder: Path, source: ModelSource) -> None:
-    """Special ids from the tokenizer where the config has none, so that generation knows where to stop; from a GGUF's
-    also where it has some, because a config made from a GGUF holds its family's defaults.
-
-    Raises ModelError when no token ends a text.
-    """
-    tokenizer, override = load_tokenizer(folder), source.gguf is not None
+def _name_special_tokens(folder: Path, source: ModelSource) -> None:
+    """Raises ModelError when no token ends a text. Special tokens that only special_tokens_map.json names, as older
+    folders do, are named in tokenizer_config.json, too, which is what an export reads."""
+    tokenizer = load_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             "the tokenizer names no token that ends a text (eos_token)",
             where=str(source.gguf or source.path or source.name),
             mend='name it in tokenizer_config.json of the transformers folder, as "eos_token"',
         )
+    config = json_object(folder / "tokenizer_config.json")
+    roles = [f"{role}_token" for role in ROLES]
+    if lacking := {r: token for r in roles if (token := getattr(tokenizer, r)) and not config.get(r)}:
+        write_json(folder / "tokenizer_config.json", config | lacking)
+
+
+def _adopt_special_ids(model: PreTrainedModel, folder: Path, override: bool) -> None:
+    """Special ids from the tokenizer where the config has none, so that generation knows where to stop.
+
+    override: also where it has some; a config made from a GGUF holds its family's defaults.
+    """
+    tokenizer = load_tokenizer(folder)
     for role in ("bos", "eos", "pad"):
         index = getattr(tokenizer, f"{role}_token_id")
         for config in (model.config, model.generation_config):
