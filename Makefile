@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 FILAMENT := $(VENV)/.filament
 
 DEMO_OUT ?= runs/demo
-DEMO_TIME ?= 12m
+DEMO_TIME ?= 11m
 DEMO_QUESTION ?= could you switch the kitchen lamp on please
 
 .PHONY: help install filament wheel demo test lint clean

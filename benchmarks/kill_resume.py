@@ -223,7 +223,7 @@ def kill_moments(kills: int, duration: float, share: float, seed: int) -> list[f
 
 def check_plans(folders: Sequence[Path]) -> None:
     """Fresh folders may measure different speeds; what their plans decide must be equal, or nothing can be compared."""
-    free = ("train_flops", "teacher_seconds", "proof_seconds", "answering_seconds")
+    free = ("train_flops", "answer_flops", "teacher_seconds", "proof_seconds", "answering_seconds")
     plans = [{k: v for k, v in read_json(f / "plan.json").items() if k not in free} for f in folders]
     speeds = sorted({read_json(f / "plan.json")["train_flops"] for f in folders})
     print(

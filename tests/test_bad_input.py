@@ -338,7 +338,7 @@ def test_bad_recipes(tiny_folder, data, tmp_path, capsys):
         assert main(["run", str(recipe), "--out", str(tmp_path / "out"), "--threads", "1"]) == 2
         err = capsys.readouterr().err
         assert says in err and "Traceback" not in err
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        assert not (tmp_path / "out" / "goal.json").exists()  # the mended recipe may use this folder
 
 
 def test_bad_questions(tmp_path, capsys):

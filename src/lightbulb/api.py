@@ -100,6 +100,7 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     check(read := Recipe.read(recipe))
     in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
     source = usable(read.model, "filament" if in_filament else "llamacpp")
+    introduce(task, say_to(quiet))
     with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
         run.claim(
             {
@@ -110,8 +111,7 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
             }
         )
         with run.undecided():
-            model = start(run, source)
-        made = execute(read, run, model).made
+            made = execute(read, run, start(run, source)).made
     return {label: {"path": str(a.path), "kind": a.kind, **a.facts} for label, a in made.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -166,7 +166,7 @@ def _check_source(s: Step, built: Pass, source: str, kinds: Mapping[str, Artifac
             raise wrong(f"the pass {s.pass_} needs an input {used!r}", [used], f'add inputs = {{ {used} = "LABEL" }}')
     wanted: Sequence[str]
     for role, label in s.inputs.items():
-        wanted = [role] if role in get_args(ArtifactKind) else built.reads
+        wanted = [role] if role in (*built.uses, *built.may_use) else built.reads
         if kinds[label] not in wanted:
             told = f"the input {role!r} must be of the kind {wanted[0]}, and {label!r} is of the kind {kinds[label]}"
             raise wrong(told, wanted, f'{role} = "LABEL"')

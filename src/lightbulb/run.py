@@ -2,6 +2,7 @@
 
     runs/tickets/
       goal.json            what was asked; the same command finds it and resumes
+      plan.json            how `shrink` shares out the time for it
       steps/<label>-<key>/ one artifact a step, with cost.json
       scratch/<key>/       checkpoints of the step in progress
       outside.json         what was spent beside the steps
@@ -31,6 +32,7 @@ from lightbulb.tasks.task import Task
 
 COST = "cost.json"
 OUTSIDE = "outside.json"
+PLAN = "plan.json"
 CARRIED = ("answer_ids",)  # facts that stay true of the output when a pass says nothing of them
 
 
@@ -108,11 +110,13 @@ class Run:
 
     @contextmanager
     def undecided(self) -> Iterator[None]:
-        """What a user did wrong, if it shows in here, unties the folder from its goal: the mend works in it."""
+        """What a user did wrong, if it shows in here, unties the folder from its goal, so that the mend works in it.
+        Not where a plan was made for that goal."""
         try:
             yield
         except UserError:
-            (self.folder / "goal.json").unlink(missing_ok=True)
+            if not (self.folder / PLAN).exists():
+                (self.folder / "goal.json").unlink(missing_ok=True)
             raise
 
     def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:

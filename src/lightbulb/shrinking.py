@@ -16,7 +16,7 @@ from lightbulb.models.resolve import ModelSource, fingerprint, is_packaged
 from lightbulb.recipe import START, Execution, Reading, Recipe, Step
 from lightbulb.report.assemble import assemble
 from lightbulb.report.record import Result
-from lightbulb.run import Run
+from lightbulb.run import PLAN, Run
 from lightbulb.search.clock import Clock
 from lightbulb.search.plan import Plan, Shape, Work, for_layers, make_plan, shortened, student_seconds
 from lightbulb.store import new_file, read_json, sha256_of, write_json
@@ -85,8 +85,10 @@ def work_of(task: Task, model: Artifact) -> Work:
     def count(texts: list[str]) -> int:
         return sum(len(ids) for ids in tokenizer(texts).input_ids) if texts else 0
 
+    chat = any(e.messages for e in task.train)  # else `frame` gives it a template without marks of roles
+
     def prompts(examples: Sequence[Example]) -> list[str]:
-        return [render(tokenizer, turns_of(e)) if e.messages else e.prompt or e.completion for e in examples]
+        return [render(tokenizer, turns_of(e)) if chat else e.prompt or e.completion for e in examples]
 
     asked = prompts(task.test) if task.kind == "text" else list(dict.fromkeys(prompts(task.test)))
     answers = [] if task.kind != "generate" else [e.completion for e in task.train]
@@ -104,7 +106,7 @@ def work_of(task: Task, model: Artifact) -> Work:
 
 def plan_of(run_folder: Path | None, shape: Shape, work: Work, goal: Goal) -> Plan:
     """The plan of this run: read back when it was made before, so that a resumed run decides alike."""
-    place = run_folder / "plan.json" if run_folder else None
+    place = run_folder / PLAN if run_folder else None
     if place and place.exists():
         return Plan(**read_json(place))
     from lightbulb.search.speed import speeds

@@ -42,6 +42,8 @@ def test_text_beside_other_columns_is_not_taken_for_all_there_is(tmp_path):
         load_task(source)
     assert "--kind text" in e.value.mend
     assert load_task(source, kind="text").kind == "text"
+    numbered = jsonl(tmp_path / "b.jsonl", [{"": i, "text": r["prompt"], "doc": i % 20} for i, r in enumerate(rows())])
+    assert load_task(numbered, group="doc").kind == "text"
     assert load_task(source, completion="sentiment").answers == SORTS
 
 

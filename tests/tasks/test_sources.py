@@ -24,18 +24,20 @@ def test_pieces_of_a_file_stay_on_one_side_where_there_are_files_enough(tmp_path
     task = load_task(str(tmp_path))
     sides = [{e.completion[0] for e in split} for split in (task.train, task.validation, task.test)]
     assert len(task.train) > 20 and sum(map(len, sides)) == len(set.union(*sides)) == 20
+    (tmp_path / "page-t.txt").write_text("\n".join(f"t says line {i} of it." for i in range(3000)))
+    assert any("a tenth of all" in f for f in load_task(str(tmp_path)).findings)
     (tmp_path / "page-t.txt").unlink()
     assert any("fewer than 20 files" in f for f in load_task(str(tmp_path)).findings)
 
 
 def test_what_is_left_out_of_a_folder_of_text_is_told(tmp_path):
-    for name in ("Notice to tenants.txt", "source-of-truth.md", "README.md", "LICENSE.de.txt", "empty.txt"):
+    for name in ("Notice to tenants.txt", "source-of-truth.md", "README-de.md", "LICENSE.txt", "empty.txt"):
         (tmp_path / name).write_text("" if name == "empty.txt" else "\n\n".join(f"{name} {i} " * 80 for i in range(9)))
     task = load_task(str(tmp_path))
     found = {e.completion[:6] for e in (*task.train, *task.validation, *task.test)}
     assert found == {"Notice", "source"}
     left = [f for f in task.findings if "left out" in f]
-    assert [f.split(" was ")[0] for f in left] == ["LICENSE.de.txt", "README.md", "empty.txt"]
+    assert left == ["LICENSE.txt and 1 more left out: about the data", "empty.txt left out: empty"]
 
 
 def test_a_link_to_nowhere_and_a_stranger_s_home(tmp_path):

@@ -72,7 +72,7 @@ def write_gguf(
 
     quantization: of all matrices; embedding: of the token embedding and the head (default: as the rest). Vectors stay
     f32. A matrix whose rows are not a whole number of blocks (32 values) is kept at f16 and named in the result.
-    metadata: extra keys, e.g. "lightbulb.task".
+    metadata: extra keys, e.g. "lightbulb.kind".
 
     Returns architecture, bytes, parameters, bits_per_weight, quantization (type -> tensors), fallbacks (names),
     unchanged (True when every quantized matrix already lay on its grid: what is in the file is what was in the folder),

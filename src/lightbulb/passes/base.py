@@ -41,8 +41,8 @@ class Pass(BaseModel):
     """A step of a recipe. The fields of a subclass are its parameters; they, `name`, `version`, the source's key, the
     inputs' keys, the task's fingerprint and the seed decide the output, byte for byte.
 
-    reads: kinds of artifact that can be the source, and an input whose role is not called as its kind. uses: roles of
-    the other artifacts that `apply` needs in `Context.inputs`.
+    reads: kinds of artifact that can be the source. uses, may_use: roles of the other artifacts that `apply` needs, or
+    takes, in `Context.inputs`, called as their kinds; an artifact in any other role is of a kind that it reads.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +52,7 @@ class Pass(BaseModel):
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("model",)
     makes: ClassVar[ArtifactKind] = "model"
     uses: ClassVar[tuple[ArtifactKind, ...]] = ()
+    may_use: ClassVar[tuple[ArtifactKind, ...]] = ()
 
     @abstractmethod
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:

@@ -54,11 +54,7 @@ class Evaluate(Pass):
 
 
 def answer(
-    runtime: Runtime,
-    task: Task,
-    examples: Sequence[Example],
-    advance: Callable[[float, str], None],
-    together: int = TOGETHER["gguf"],
+    runtime: Runtime, task: Task, examples: Sequence[Example], advance: Callable[[float, str], None], together: int
 ) -> tuple[list[Any], dict[str, int]]:
     """Predictions in order, how many questions were asked and the tokens they took. A question that comes again is not
     asked again."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from lightbulb.artifact import Artifact
+from lightbulb.artifact import Artifact, ArtifactKind
 from lightbulb.errors import RecipeError
 from lightbulb.models.loading import copy_tokenizer, load_model, save_model
 from lightbulb.ops.grids import BLOCK, Grid
@@ -26,6 +26,7 @@ class Quantize(Pass):
 
     name: ClassVar[str] = "quantize"
     version: ClassVar[int] = 2
+    may_use: ClassVar[tuple[ArtifactKind, ...]] = ("logits",)
 
     grid: Grid = "q4_0"
     embedding: Grid = "q8_0"

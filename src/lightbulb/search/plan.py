@@ -97,6 +97,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     train_flops: float  # floating-point operations a second that training reaches on this machine
+    answer_flops: float | None = None  # of the CPU, where that is not what trains
     batch_size: int
     teacher_epochs: float
     freeze_layers: int
@@ -116,8 +117,9 @@ class Plan(BaseModel):
         return (seconds + BELIEVED_SECONDS) / (self.teacher_seconds + BELIEVED_SECONDS)
 
     def proof_at(self, pace: float) -> float:
-        """Seconds of the proof at this pace; windows of measuring last as long on any machine."""
-        return self.proof_seconds + (pace - 1) * self.answering_seconds
+        """Seconds of the proof at this pace; windows of measuring last as long on any machine, and what another
+        processor answers hangs on no pace of training."""
+        return self.proof_seconds + (0 if self.answer_flops else (pace - 1) * self.answering_seconds)
 
     def reserve(self, pace: float, left: float) -> float:
         """Seconds kept for the proof when `left` are left: less of it than planned where the machine is so slow that
@@ -211,21 +213,19 @@ def draft(shape: Shape, work: Work, speed: float, max_seconds: float, answer_spe
         if teacher <= TEACHER_SHARE * (available - whole):
             break
     left = available - proof - teacher - check - logits
-    methods = METHODS
-
-    def longest(ladder: tuple[int, ...]) -> tuple[float, float]:
-        return longest_student(shape, work, speed, batch, likely_layers(work.kind, ladder), STUDENT_SHARE * left)
-
-    distill_epochs, student = longest(ladder)
+    typical, methods = likely_layers(work.kind, ladder), METHODS
+    distill_epochs, student = longest_student(shape, work, speed, batch, typical, STUDENT_SHARE * left)
     if logits > student:  # the teacher would read longer than a student trains: more epochs do more (docs/lab-notes.md)
         methods, left, logits = ("plain",), left + logits, 0.0
-        distill_epochs, student = longest(ladder)
-    if work.kind == "generate" and distill_epochs < 1 and (milder := ladder[1:]):
-        epochs_, longer = longest(milder)  # writing needs steps: the boldest rung has never been near in so few
-        if teacher + check + logits + proof + longer <= max_seconds:
-            ladder, distill_epochs, student = milder, epochs_, longer
+        distill_epochs, student = longest_student(shape, work, speed, batch, typical, STUDENT_SHARE * left)
+    if work.kind == "generate" and distill_epochs < 1:
+        ladder = ladder[1:] or ladder  # writing needs steps: the boldest rung has never been near in so few
+        typical, room = likely_layers(work.kind, ladder), max_seconds - proof - teacher - check - logits
+        if (student := student_seconds(shape, work, speed, distill_epochs, batch, typical)) > room:
+            distill_epochs, student = longest_student(shape, work, speed, batch, typical, room)
     plan = Plan(
         train_flops=speed,
+        answer_flops=None if answer_speed == speed else answer_speed,
         batch_size=batch,
         teacher_epochs=epochs,
         freeze_layers=frozen,

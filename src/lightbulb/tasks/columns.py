@@ -28,6 +28,7 @@ COMPLETION_NAMES = (
 )
 CHAT_NAMES = ("messages", "conversations")
 TEXT_NAMES = ("text", "document", "content", "completion")
+NUMBERING = ("", "Unnamed: 0", "__index_level_0__")  # what pandas writes beside the columns
 ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 
 
@@ -75,10 +76,12 @@ def find_columns(
                 where=table.where,
                 mend=f"{option} with one of these",
             )
-    return replace(_work_columns(table, kind, prompt, completion), group=group)
+    return replace(_work_columns(table, kind, prompt, completion, group), group=group)
 
 
-def _work_columns(table: Table, kind: Kind | None, prompt: str | None, completion: str | None) -> Columns:
+def _work_columns(
+    table: Table, kind: Kind | None, prompt: str | None, completion: str | None, group: str | None
+) -> Columns:
     folded = {name.casefold(): name for name in reversed(table.columns)}
 
     def known(names: Sequence[str], taken: Sequence[str | None] = ()) -> str | None:
@@ -102,7 +105,8 @@ def _work_columns(table: Table, kind: Kind | None, prompt: str | None, completio
         if prompt is None and question.casefold() == both[0] and both[1] in folded and folded[both[1]] != answer:
             return Columns(prompt=(question, folded[both[1]]), completion=answer)
         return Columns(prompt=(question,), completion=answer)
-    if kind is None and prompt is None and completion is None and [*folded] == ["text"]:
+    others = {*table.columns} - {folded.get("text"), group, *NUMBERING}
+    if kind is None and prompt is None and completion is None and "text" in folded and not others:
         return Columns(text=folded["text"])
     missing = "prompt and completion" if not (question or answer) else "completion" if question else "prompt"
     raise TaskError(

@@ -23,9 +23,12 @@ SPLIT_WORDS: dict[str, SplitName] = {
     "dev": "validation",
     "test": "test",
 }
-ABOUT = re.compile(r"(readme|source|license|licence|notice|citation|changelog)(\.[\w-]+)?\.\w+", re.IGNORECASE)
+ABOUT = re.compile(
+    r"((readme|licen[sc]e|citation|changelog)([._-][\w.-]+)?|(source|notice)(\.\w+)?)\.\w+", re.IGNORECASE
+)
 MOST_FILES = 100_000
-ENOUGH_FILES = 20  # of text, for every split to get some: pieces of one file then stay on one side
+ENOUGH_FILES = 20  # of text, none with more than a tenth of it, for every split to get some
+LARGEST_FILE = 0.1
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 
 
@@ -80,7 +83,7 @@ def _from_folder(folder: Path) -> Source:
         )
     written = [f for f in files if f.suffix.lower() in TEXT]
     about = [f for f in written if ABOUT.fullmatch(f.name)]
-    texts = [f for f in written if f not in about]
+    texts = [f for f in written if not ABOUT.fullmatch(f.name)]
     if not texts:
         raise TaskError(
             "the folder holds nothing that can be read as a task",
@@ -88,22 +91,30 @@ def _from_folder(folder: Path) -> Source:
             mend="put train.jsonl and test.jsonl into it (or CSV, Parquet), or .txt and .md files",
         )
     empty = [f for f in texts if len(texts) > 1 and os.path.exists(f) and not f.stat().st_size]
-    left = ((about, "it is about the data"), (empty, "it is empty"))
-    findings = [f"{f.relative_to(folder)} was left out: {why}" for files_, why in left for f in files_]
-    return _from_texts(Source(name, {}, findings), folder, [f for f in texts if f not in empty])
+    full = sorted({*texts} - {*empty})
+    findings = [
+        f"{left[0].relative_to(folder)}{f' and {len(left) - 1:,} more' if left[1:] else ''} left out: {why}"
+        for left, why in ((about, "about the data"), (empty, "empty"))
+        if left
+    ]
+    return _from_texts(Source(name, {}, findings), folder, full)
 
 
 def _from_texts(source: Source, folder: Path, texts: Sequence[Path]) -> Source:
+    """A folder of text, its files whole where they can be spread over the splits."""
     splits = [_split_word(f, last_only=True) for f in texts]
     named = all(splits)  # a loose `test.md` among other pages is a page, not a split
-    whole = not named and len(texts) >= ENOUGH_FILES
-    for file, split in zip(texts, splits, strict=True):
-        table = replace(read_table(file), whole=whole)
-        source.tables.setdefault(split if named and split else "train", []).append(table)
+    tables = [read_table(f) for f in texts]
+    sizes = [len(table.rows) for table in tables]
+    whole = len(texts) >= ENOUGH_FILES and max(sizes) <= LARGEST_FILE * sum(sizes)
+    for table, split in zip(tables, splits, strict=True):
+        place = split if named and split else "train"
+        source.tables.setdefault(place, []).append(replace(table, whole=whole and not named))
     if not named and not whole:
-        source.findings.append(
-            f"fewer than {ENOUGH_FILES} files: pieces of one file may be on two sides of a split, which flatters"
+        why = (
+            "one file is more than a tenth of all" if len(texts) >= ENOUGH_FILES else f"fewer than {ENOUGH_FILES} files"
         )
+        source.findings.append(f"{why}: pieces of one may be on two sides of a split, which flatters the score")
     return _with_train(source, str(folder))
 
 
