@@ -139,7 +139,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
 
     def seconds_for(layers: int) -> float:
         epochs, speed = plan_for(layers).distill_epochs, plan.train_flops / pace
-        return student_seconds(shape, work, speed, epochs, plan.batch_size, layers)
+        return student_seconds(shape, work, speed, epochs, plan.batch_size, layers, plan.answer_flops)
 
     def time_allows(what: str, seconds: float) -> bool:
         return clock.allows(what, seconds + plan.reserve(pace, clock.left))

@@ -140,6 +140,8 @@ def test_a_gpu_does_not_answer_for_the_cpu():
     alone, with_gpu = make_plan(SMOLLM2, BANKING, 1.5e11, 3600), make_plan(SMOLLM2, BANKING, 1.5e12, 3600, 1.5e11)
     assert with_gpu.proof_seconds == alone.proof_seconds and with_gpu.answering_seconds == alone.answering_seconds
     assert with_gpu.teacher_epochs >= alone.teacher_epochs and with_gpu.distill_epochs > alone.distill_epochs
+    students = [student_seconds(SMOLLM2, BANKING, 1.5e12, 0, 32, 30, cpu) for cpu in (None, 1.5e11)]
+    assert students[1] - 10 == pytest.approx(10 * (students[0] - 10))  # the file of a student is checked on the CPU
     assert with_gpu.proof_at(2) == with_gpu.proof_seconds < alone.proof_at(2)  # the pace is that of training
 
 

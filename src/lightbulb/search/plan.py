@@ -214,15 +214,17 @@ def draft(shape: Shape, work: Work, speed: float, max_seconds: float, answer_spe
             break
     left = available - proof - teacher - check - logits
     typical, methods = likely_layers(work.kind, ladder), METHODS
-    distill_epochs, student = longest_student(shape, work, speed, batch, typical, STUDENT_SHARE * left)
+    distill_epochs, student = longest_student(shape, work, speed, batch, typical, STUDENT_SHARE * left, answer_speed)
     if logits > student:  # the teacher would read longer than a student trains: more epochs do more (docs/lab-notes.md)
         methods, left, logits = ("plain",), left + logits, 0.0
-        distill_epochs, student = longest_student(shape, work, speed, batch, typical, STUDENT_SHARE * left)
+        distill_epochs, student = longest_student(
+            shape, work, speed, batch, typical, STUDENT_SHARE * left, answer_speed
+        )
     if work.kind == "generate" and distill_epochs < 1:
         ladder = ladder[1:] or ladder  # writing needs steps: the boldest rung has never been near in so few
         typical, room = likely_layers(work.kind, ladder), max_seconds - proof - teacher - check - logits
-        if (student := student_seconds(shape, work, speed, distill_epochs, batch, typical)) > room:
-            distill_epochs, student = longest_student(shape, work, speed, batch, typical, room)
+        if (student := student_seconds(shape, work, speed, distill_epochs, batch, typical, answer_speed)) > room:
+            distill_epochs, student = longest_student(shape, work, speed, batch, typical, room, answer_speed)
     plan = Plan(
         train_flops=speed,
         answer_flops=None if answer_speed == speed else answer_speed,
@@ -243,11 +245,11 @@ def draft(shape: Shape, work: Work, speed: float, max_seconds: float, answer_spe
 
 
 def longest_student(
-    shape: Shape, work: Work, speed: float, batch: int, layers: int, seconds: float
+    shape: Shape, work: Work, speed: float, batch: int, layers: int, seconds: float, answer_speed: float | None = None
 ) -> tuple[float, float]:
     """Epochs of the longest training of a student that takes at most `seconds`, else the shortest; and its seconds."""
     for epochs in STUDENT_MENU:
-        if (takes := student_seconds(shape, work, speed, epochs, batch, layers)) <= seconds:
+        if (takes := student_seconds(shape, work, speed, epochs, batch, layers, answer_speed)) <= seconds:
             break
     return epochs, takes
 
@@ -256,10 +258,10 @@ def shortened(plan: Plan, shape: Shape, work: Work, pace: float, seconds: float)
     """Epochs of distillation when the teacher has taken `pace` times what the plan said and `seconds` are left beside
     the proof: the plan's, unless a student of that length would not be done."""
     layers, speed = likely_layers(work.kind, plan.ladder), plan.train_flops / pace
-    planned = student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, layers)
+    planned = student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, layers, plan.answer_flops)
     if RUNG * planned <= seconds:
         return plan.distill_epochs
-    return longest_student(shape, work, speed, plan.batch_size, layers, seconds / RUNG)[0]
+    return longest_student(shape, work, speed, plan.batch_size, layers, seconds / RUNG, plan.answer_flops)[0]
 
 
 def for_layers(plan: Plan, shape: Shape, work: Work, pace: float, layers: int) -> Plan:
@@ -268,8 +270,8 @@ def for_layers(plan: Plan, shape: Shape, work: Work, pace: float, layers: int) -
     likely, speed = likely_layers(work.kind, plan.ladder), plan.train_flops / pace
     if layers >= likely:
         return plan
-    seconds = student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, likely)
-    epochs, _ = longest_student(shape, work, speed, plan.batch_size, layers, seconds)
+    seconds = student_seconds(shape, work, speed, plan.distill_epochs, plan.batch_size, likely, plan.answer_flops)
+    epochs, _ = longest_student(shape, work, speed, plan.batch_size, layers, seconds, plan.answer_flops)
     return plan.model_copy(update={"distill_epochs": max(epochs, plan.distill_epochs)})
 
 
@@ -278,11 +280,14 @@ def likely_layers(kind: Kind, ladder: tuple[int, ...]) -> int:
     return ladder[min(2 if kind == "choose" else 1, len(ladder) - 1)]
 
 
-def student_seconds(shape: Shape, work: Work, speed: float, epochs: float, batch: int, layers: int) -> float:
-    """A full student: training, recovery on the grid (rounding costs half as much again), checking."""
+def student_seconds(
+    shape: Shape, work: Work, speed: float, epochs: float, batch: int, layers: int, answer_speed: float | None = None
+) -> float:
+    """A full student: training, recovery on the grid (rounding costs half as much again), checking of its file.
+    answer_speed: of the CPU, where that is not what trains."""
     whole = epochs * (1 + 1.5 * RECOVER_SHARE)
     training = train_seconds(shape, work, speed, whole, batch, layers, vocabulary=8192)
-    return training + 10 + answer_seconds(shape, work, speed, layers, work.validation_examples)
+    return training + 10 + answer_seconds(shape, work, answer_speed or speed, layers, work.validation_examples)
 
 
 def proof_seconds(shape: Shape, work: Work, speed: float, items: int, trials: int) -> float:

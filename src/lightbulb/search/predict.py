@@ -77,7 +77,7 @@ def predicted_seconds(shape: Shape, work: Work, plan: Plan, goal: Goal) -> Figur
     base = plan.teacher_seconds + plan.proof_seconds
     plans = [for_layers(plan, shape, work, 1.0, n) for n in plan.ladder]
     each = [
-        student_seconds(shape, work, p.train_flops, p.distill_epochs, p.batch_size, n)
+        student_seconds(shape, work, p.train_flops, p.distill_epochs, p.batch_size, n, p.answer_flops)
         for p, n in zip(plans, plan.ladder, strict=True)
     ]
     least, most = base + 1.5 * each[0], base + 1.5 * sum(each)
