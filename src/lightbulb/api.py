@@ -63,6 +63,7 @@ def say_to(quiet: bool) -> Any:
 
 
 def introduce(task: Task, say: Any) -> None:
+    """Says what was found in the data and what was understood of them, before the work starts."""
     for told in (*task.findings, task.summary):
         say(f"task: {told}")
 

@@ -14,14 +14,7 @@ import torch
 from lightbulb.errors import LightbulbError, ModelError, UnsupportedModel
 from lightbulb.formats.gguf_tokenizer import ROLES
 from lightbulb.models.anatomy import anatomy_of, is_tied
-from lightbulb.models.resolve import (
-    ModelSource,
-    check_family,
-    check_tokenizer,
-    json_object,
-    local_folder,
-    tokenizer_mend,
-)
+from lightbulb.models.resolve import ModelSource, check_family, json_object, local_folder, tokenizer_mend
 from lightbulb.store import plain_os_errors, read_json, write_json, write_text
 
 if TYPE_CHECKING:
@@ -45,7 +38,6 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
         if source.gguf is not None:
             model = _read_gguf_model(source.gguf, out)
         else:
-            check_tokenizer(source)
             folder = local_folder(source)
             model = load_model(folder)
         step(1, "weights")
@@ -54,8 +46,8 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
         else:
             copy_tokenizer(folder, out)
             _leave_text_as_it_is(out)
-        _name_special_tokens(out, source)
-        _adopt_special_ids(model, out, override=source.gguf is not None)
+        tokenizer = _named_tokenizer(out, source)
+        _adopt_special_ids(model, tokenizer, override=source.gguf is not None)
         save_model(model, out)
         _check_exportable(out)
         step(2, "written")
@@ -222,9 +214,9 @@ def _write_gguf_tokenizer(file: Path, out: Path) -> None:
     write_json(out / "tokenizer_config.json", config)
 
 
-def _name_special_tokens(folder: Path, source: ModelSource) -> None:
-    """Raises ModelError when no token ends a text. Special tokens that only special_tokens_map.json names, as older
-    folders do, are named in tokenizer_config.json, too, which is what an export reads."""
+def _named_tokenizer(folder: Path, source: ModelSource) -> PreTrainedTokenizerFast:
+    """The tokenizer of `folder`. Special tokens that only special_tokens_map.json names, as in older folders, are then
+    named in tokenizer_config.json, too, which is what an export reads. Raises ModelError when no token ends a text."""
     tokenizer = load_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise ModelError(
@@ -236,14 +228,14 @@ def _name_special_tokens(folder: Path, source: ModelSource) -> None:
     roles = [f"{role}_token" for role in ROLES]
     if lacking := {r: token for r in roles if (token := getattr(tokenizer, r)) and not config.get(r)}:
         write_json(folder / "tokenizer_config.json", config | lacking)
+    return tokenizer
 
 
-def _adopt_special_ids(model: PreTrainedModel, folder: Path, override: bool) -> None:
+def _adopt_special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, override: bool) -> None:
     """Special ids from the tokenizer where the config has none, so that generation knows where to stop.
 
     override: also where it has some; a config made from a GGUF holds its family's defaults.
     """
-    tokenizer = load_tokenizer(folder)
     for role in ("bos", "eos", "pad"):
         index = getattr(tokenizer, f"{role}_token_id")
         for config in (model.config, model.generation_config):

@@ -10,8 +10,9 @@ import os
 import re
 import struct
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lightbulb.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.formats.gguf_header import read_header
@@ -162,6 +163,7 @@ def _check_index(index: Path) -> None:
 
 
 def json_object(file: Path) -> dict[str, Any]:
+    """What a JSON file of a model holds. Raises ModelError unless it is an object."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
@@ -209,7 +211,7 @@ def check_safetensors(file: Path) -> None:
         raise bad(f"its tensors need {max(ends, default=0)} bytes, the file has {size - 8 - length}")
 
 
-def _opened(file: Path) -> BinaryIO:
+def _opened(file: Path) -> BufferedReader:
     try:
         return file.open("rb")
     except OSError as e:  # another user's, or a link into a cache that was cleared
@@ -233,6 +235,7 @@ def check_tokenizer(source: ModelSource) -> None:
 
 
 def tokenizer_mend(folder: Path) -> str:
+    """What to type where a folder has no tokenizer.json."""
     return (
         'write one: python -c "from transformers import AutoTokenizer as T; '
         f"T.from_pretrained('{folder}').save_pretrained('{folder}')\""
@@ -300,6 +303,7 @@ def fingerprint(source: ModelSource) -> str:
     digest = hashlib.sha256()
     for file in sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".json", ".jinja")):
         if file.name != "lightbulb.json":
-            _opened(file).close()
-            digest.update(f"{file.name}\0{sha256_of_file(file)}\n".encode())
+            with _opened(file) as f:
+                content = hashlib.file_digest(f, "sha256").hexdigest()
+            digest.update(f"{file.name}\0{content}\n".encode())
     return digest.hexdigest()
