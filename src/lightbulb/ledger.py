@@ -92,6 +92,10 @@ class Heartbeat:
         now = Cost.of(self.window.so_far())
         return total_cost([*self.earlier, now]) if self.earlier else now
 
+    def seconds(self) -> float:
+        """Wall seconds of this step so far, earlier attempts included."""
+        return self.cost().seconds
+
     @contextmanager
     def bar(self, label: str, total: float) -> Iterator[Callable[[float, str], None]]:
         with self.inner.bar(label, total) as advance:

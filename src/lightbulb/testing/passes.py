@@ -86,7 +86,7 @@ class PassConformance:
 def make(case: PassCase, folder: Path, progress: Progress | None = None) -> Artifact:
     """The artifact of the case's pass, made (or resumed, or found) in the run folder `folder` with seed 0."""
     with _run(case, folder, progress or Silent(), 0) as run:
-        return run.step(LABEL, case.pass_, case.source, **case.inputs)
+        return run.step(LABEL, case.pass_, case.source, case.inputs)
 
 
 def attempt(case: PassCase, folder: Path, progress: Progress) -> Artifact | None:
