@@ -150,8 +150,8 @@ class Run:
     ) -> Artifact:
         """The artifact of `pass_` on `source`: found if it was made before, else made now.
 
-        inputs: other artifacts by role. seconds: the time that it may take, if it is one that can do less. What `pass_` was shortened to, now or in an
-        earlier attempt, is what `performed` gives back.
+        inputs: other artifacts by role. seconds: the time that it may take, if it is one that can do less. What `pass_`
+        was shortened to, now or in an earlier attempt, is what `performed` gives back.
         """
         planned = self.key(pass_, source.key, inputs)
 

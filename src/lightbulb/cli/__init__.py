@@ -31,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     import tyro
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # OpenMP's threads wait asleep: spinning, they hold the core that the other thread was driven from, and beside other
+    # work training is several times slower (docs/lab-notes.md). Before torch or llama.cpp load it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         tyro.extras.subcommand_cli_from_dict(

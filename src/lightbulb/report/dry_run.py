@@ -18,7 +18,7 @@ FIGURES = {
 
 
 def as_text(planned: DryRun) -> str:
-    lines = [f"layers to try, bold first: {', '.join(map(str, planned.ladder))}"]
+    lines = list(planned.told)
     lines += [f"{label}: {units.text(getattr(planned, name))} (estimated)" for name, label in FIGURES.items()]
     return planned.recipe + "\n" + "\n".join(f"# {line}" for line in lines)
 

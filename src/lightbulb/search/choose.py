@@ -14,9 +14,10 @@ from lightbulb.artifact import Artifact
 from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
-from lightbulb.recipe import Execution
-from lightbulb.search.plan import METHODS, PROBE_SHARE, RUNG, Method, Plan, Precision
+from lightbulb.recipe import Execution, Step
+from lightbulb.search.plan import METHODS, Method, Plan, Precision
 from lightbulb.search.steps import depth, quantized, trained
+from lightbulb.search.student_time import StudentTime
 from lightbulb.tasks.metrics import higher_is_better, wilson
 
 GAP_CLOSED = (
@@ -39,36 +40,25 @@ class Tried:
 
 @dataclass
 class Choice:
-    """`student` labels the quantized model folder, `student`-gguf its file."""
+    """`student` labels the quantized model folder, `student`-gguf its file; None where no student could be trained in
+    the time, and `why`."""
 
-    student: str
-    layers: int
-    method: Method
-    grid: Precision
+    student: str | None
+    layers: int = 0
+    method: Method = "plain"
+    grid: Precision = "f16"
     tried: list[Tried] = field(default_factory=list)
+    why: str = ""
 
 
 class Chooser:
-    """Walks down the ladder of a plan, the teacher's steps being done.
-
-    `plan_for(layers)` is the plan of a student of so many layers, and `student_seconds(layers)` what it takes.
-    `time_allows(what, seconds)` says whether there is that much time left beside the proof, and the same for the same
-    `what` in a resumed run.
-    """
+    """Walks down the ladder of a plan, the teacher's steps being done. `time`: what is left, and how it is shared."""
 
     def __init__(
-        self,
-        execution: Execution,
-        plan: Plan,
-        goal: Goal,
-        metric: str,
-        plan_for: Callable[[int], Plan],
-        student_seconds: Callable[[int], float],
-        time_allows: Callable[[str, float], bool],
-        say: Callable[[str], None],
+        self, execution: Execution, plan: Plan, goal: Goal, metric: str, time: StudentTime, say: Callable[[str], None]
     ):
         self.execution, self.plan, self.goal = execution, plan, goal
-        self.plan_for, self.student_seconds, self.time_allows, self.say = plan_for, student_seconds, time_allows, say
+        self.time, self.say = time, say
         self.metric, self.sign = metric, 1 if higher_is_better(metric) else -1
         self.tried: list[Tried] = []
         self.finished: list[tuple[float, Choice, Tried]] = []
@@ -86,7 +76,7 @@ class Chooser:
         method = self.plan.methods[0] if len(self.plan.methods) == 1 else None
         held = False
         for rung, layers in enumerate(self.plan.ladder):
-            if self.finished and not self.time_allows(f"{layers} layers", self._rung_seconds(layers)):
+            if not self.time.allows_student(layers):
                 break
             last = not self.finished and not self._time_for_a_wider_one(rung, method)
             if method is None or not last:
@@ -98,16 +88,12 @@ class Chooser:
                 break
         return self._best(held)
 
-    def _rung_seconds(self, layers: int) -> float:
-        return RUNG * self.student_seconds(layers)
-
     def _time_for_a_wider_one(self, rung: int, method: Method | None) -> bool:
         """Whether the next rung could still be finished after a probe of this one."""
         if rung == len(self.plan.ladder) - 1:
             return False
         layers, wider = self.plan.ladder[rung : rung + 2]
-        probes = PROBE_SHARE * self.student_seconds(layers) * (1 if method else 2)
-        return self.time_allows(f"{wider} layers after a probe of {layers}", probes + self._rung_seconds(wider))
+        return self.time.allows_student(wider, after_probe_of=layers, probes=1 if method else 2)
 
     def _probe(self, layers: int, method: Method | None) -> tuple[Artifact, Method]:
         """A short training of `layers` layers; the first time also without the teacher, to see whether it is needed.
@@ -118,7 +104,8 @@ class Chooser:
         scores: dict[Method, Artifact] = {}
         for m in (method,) if method else METHODS:
             label = f"probe-{layers}-{m}"
-            scores[m] = self.execution.perform(*trained(layers, m, self.plan_for(layers), label, probe=True))
+            steps = trained(layers, m, self.time.plan_for(layers), label, probe=True)
+            scores[m] = self._perform(steps, label, self.time.probe_seconds(layers))
             self._try(f"{depth(layers)}, {m}, probe", layers, label, scores[m], "probe")
         if method is None:
             distilled, plain = (self._score(scores[m]) for m in ("distill", "plain"))
@@ -131,12 +118,13 @@ class Chooser:
     def _finish(self, layers: int, method: Method, floor: float) -> bool:
         """Trains in full and puts on the grid, boldest first; True when the exported file holds the floor."""
         label = f"student-{layers}-{method}"
-        plan = self.plan_for(layers)
-        full = self.execution.perform(*trained(layers, method, plan, label))
+        plan = self.time.plan_for(layers)
+        full = self._perform(trained(layers, method, plan, label), label, self.time.training_seconds(layers))
         self._try(f"{depth(layers)}, {method}", layers, label, full, "trained in full")
         for grid in self.plan.grids:
             student, steps = quantized(label, method, grid, plan, self.goal.runtime)
-            score = self._score(evaluation := self.execution.perform(*steps))
+            evaluation = self._perform(steps, student, self.time.recovery_seconds(layers))
+            score = self._score(evaluation)
             tried = self._try(f"{depth(layers)}, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
             self.finished.append((self.sign * (score.value or 0), Choice(student, layers, method, grid), tried))
             if self._holds(score, floor, -self._margin(score)):
@@ -147,10 +135,16 @@ class Chooser:
         self._note(f"back off: the exported file does not hold {floor:.4g} with a margin")
         return False
 
+    def _perform(self, steps: list[Step], training: str, seconds: float) -> Artifact:
+        """The artifact of the last step, of which the one called `training` may take `seconds`."""
+        for s in steps:
+            made = self.execution.perform(s, seconds=seconds if s.label == training else None)
+        return made
+
     def _best(self, held: bool) -> Choice:
         """The student that held the floor, which is the last one; else the one that scored best."""
         if not self.finished:
-            raise RunFailure("no student could be trained in the time given", mend="give more with --max-time")
+            return Choice(None, tried=self.tried, why="no student that has a chance could be trained in the time left")
         _, choice, tried = self.finished[-1] if held else max(self.finished, key=lambda f: f[0])
         tried.chosen = True
         choice.tried = self.tried

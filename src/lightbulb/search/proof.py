@@ -18,7 +18,9 @@ REPORT_SECONDS = 10.0
 TWO_THREADS = 0.8
 
 
-def prove(execution: Execution, student: str, work: Work, clock: Clock, goal: Goal, say: Callable[[str], None]) -> None:
+def prove(
+    execution: Execution, student: str | None, work: Work, clock: Clock, goal: Goal, say: Callable[[str], None]
+) -> None:
     """Measures the costs of the student and of the stock files, then scores as many test items as the time allows."""
     costs = execution.perform(*cost_steps(student, measure_trials(clock.max_seconds), goal.runtime))
     each = [seconds_each(costs.facts[role], work) for role in ("student", *(f"teacher-{q}" for q in STOCK))]

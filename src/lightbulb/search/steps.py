@@ -19,6 +19,7 @@ from lightbulb.runtimes import GgufRuntime
 from lightbulb.search.plan import Method, Plan, Precision
 from lightbulb.train.loop import Schedule
 
+FRAMED, FRAMED_FILE, TEACHER = "framed", "framed-gguf", "teacher"
 TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
 STOCK: tuple[Precision, ...] = ("f16", "q8_0", "q4_0")  # what a user would try first
@@ -29,15 +30,19 @@ def depth(layers: int) -> str:
     return "1 layer" if layers == 1 else f"{layers} layers"
 
 
+def framed_steps() -> list[Step]:
+    """The model in the task's form, and its file."""
+    return [step(FRAMED, Frame(), "model"), step(FRAMED_FILE, Export(quantization="f16"), FRAMED)]
+
+
 def teacher_steps(plan: Plan) -> list[Step]:
     """The adapted teacher, its score on validation, its trimmed twin and, where students may learn from them, its
     logits."""
     schedule = Schedule(epochs=plan.teacher_epochs, learning_rate=TEACHER_RATE, batch_size=plan.batch_size)
     return [
-        step("framed", Frame(), "model"),
-        step("teacher", Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), "framed"),
-        step("teacher-validation", on_validation(plan), "teacher"),
-        step("trimmed", TrimVocab(), "teacher"),
+        step(TEACHER, Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), FRAMED),
+        step("teacher-validation", on_validation(plan), TEACHER),
+        step("trimmed", TrimVocab(), TEACHER),
         *([step("logits", CacheLogits(), "trimmed")] if "distill" in plan.methods else []),
     ]
 
@@ -81,19 +86,21 @@ def quantized(source: str, method: Method, grid: Precision, plan: Plan, runtime:
     ]
 
 
-def cost_steps(student: str, trials: int, runtime: GgufRuntime) -> list[Step]:
-    """Verification, stock exports and costs. `student` labels the quantized model folder."""
-    gguf = f"{student}-gguf"
-    steps = [step("verify", Verify(runtime=runtime), gguf, model=student)]
-    steps += [
+def cost_steps(student: str | None, trials: int, runtime: GgufRuntime) -> list[Step]:
+    """Verification, stock exports and costs. `student` labels the quantized model folder; without one the teacher's own
+    file is verified, and the stock files alone are measured."""
+    gguf = f"{student}-gguf" if student else "teacher-f16"
+    verify = step("verify", Verify(runtime=runtime), gguf, model=student or TEACHER)
+    steps = [
         step(f"teacher-{q}", Export(quantization=q, embedding=None if q == "f16" else EMBEDDING), "teacher")
         for q in STOCK
     ]
+    steps.insert(0 if student else 1, verify)
     stock = {f"teacher-{q}": f"teacher-{q}" for q in STOCK}
     return [*steps, step("costs", Measure(trials=trials, runtime=runtime), gguf, **stock)]
 
 
-def test_steps(student: str, limit: int | None, runtime: GgufRuntime) -> list[Step]:
+def test_steps(student: str | None, limit: int | None, runtime: GgufRuntime) -> list[Step]:
     """Scores of the student and of the stock files on test, or on `limit` of its items."""
-    labels = (f"{student}-gguf", *(f"teacher-{q}" for q in STOCK))
+    labels = (*([f"{student}-gguf"] if student else []), *(f"teacher-{q}" for q in STOCK))
     return [step(f"{label}-test", Evaluate(split="test", limit=limit, runtime=runtime), label) for label in labels]

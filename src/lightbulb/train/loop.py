@@ -111,14 +111,7 @@ def train(
 ) -> Trained:
     """Trains the parameters of `model` that require gradients, in place. timekeeper: shortens the schedule where the
     time does not allow all of it."""
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(
-        parameters.values(),
-        lr=schedule.learning_rate,
-        weight_decay=schedule.weight_decay,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
+    parameters, optimizer = optimizer_of(model, schedule)
     steps, planned = schedule.steps(len(data)), schedule.planned(len(data))
     checkpoint = Checkpoint(scratch / "checkpoint.safetensors", parameters, optimizer)
     first, losses = checkpoint.load()
@@ -134,7 +127,7 @@ def train(
             batches = micro_batches(data, order[step % per_epoch])
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, planned)
-            loss = _step(model, batches, forward, loss_function, optimizer, list(parameters.values()))
+            loss = take_step(model, batches, forward, loss_function, optimizer, list(parameters.values()))
             if not math.isfinite(loss):
                 raise RunFailure(
                     f"training diverged at step {step}: the loss is {loss}",
@@ -155,7 +148,22 @@ def train(
     return Trained(steps, tokens, sum(tail) / len(tail))
 
 
-def _step(
+def optimizer_of(
+    model: PreTrainedModel, schedule: Schedule
+) -> tuple[dict[str, torch.nn.Parameter], torch.optim.Optimizer]:
+    """(what is trained, by name; AdamW on it)."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(
+        parameters.values(),
+        lr=schedule.learning_rate,
+        weight_decay=schedule.weight_decay,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    return parameters, optimizer
+
+
+def take_step(
     model: PreTrainedModel,
     batches: Sequence[Batch],
     forward: Forward,
