@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightbulb.decisions import Decisions
 from lightbulb.goal import Goal
 from lightbulb.search.clock import Clock
 from lightbulb.search.plan import FEWEST_TESTED, Work
 from lightbulb.search.proof import LATE, TWO_THREADS, items_in_time, prove, seconds_each
 
-WORK = Work("choose", 5000, 150_000, 3000, 60_000, 500, 1.0)
+WORK = Work("choose", 5000, 3000, 60_000, 500, 1.0)
 ROLES = ("student", "teacher-f16", "teacher-q8_0", "teacher-q4_0")
 
 
@@ -33,12 +34,12 @@ class Measured:
 def test_test_items_are_cut_where_the_time_does_not_allow_all(tmp_path, spent, tested):
     """Four files at 1/16 s an item: 0.2 s for a round."""
     execution, said = Measured(1 / 16), []
-    clock = Clock(tmp_path / "clock.json", lambda: spent, 1000.0)
+    clock = Clock(Decisions(tmp_path / "clock.json"), lambda: spent, 1000.0)
     prove(execution, "student-1", WORK, clock, Goal(), said.append)
     assert execution.limits == {tested}
     assert said == ([] if tested is None else [f"time for {tested:,} test items, of 3,000 different ones"])
     again = Measured(1.0)
-    prove(again, "student-1", WORK, Clock(tmp_path / "clock.json", lambda: 0.0, 1000.0), Goal(), said.append)
+    prove(again, "student-1", WORK, Clock(Decisions(tmp_path / "clock.json"), lambda: 0.0, 1000.0), Goal(), said.append)
     assert again.limits == {tested}, "a resumed run tests the same items"
 
 
@@ -57,7 +58,7 @@ def test_what_is_tested_fits(each, items, seconds, threads):
 
 
 def test_documents_are_longer_than_what_costs_were_measured_on():
-    work = Work("text", 10, 1000, 4, 8000, 4, 0.0)
+    work = Work("text", 10, 4, 8000, 4, 0.0)
     assert seconds_each({"tokens_per_second": {"value": 100.0}, "seconds_per_answer": {"value": 1.0}}, work) == 20.0
     assert seconds_each({"tokens_per_second": {"value": 100.0}, "seconds_per_answer": {"value": 1.0}}, WORK) == 1.0
     assert 0 < LATE < 0.1
