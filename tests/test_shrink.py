@@ -6,15 +6,17 @@ import hashlib
 import json
 import shlex
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from conftest import METRICS, ROWS, write_rows
 from tiny import tiny_model
 
 from lightbulb.cli import main
-from lightbulb.energy import protocol
+from lightbulb.passes.measure import costs_of as real_costs_of
 from lightbulb.report import assemble
-from lightbulb.search import speed
+from lightbulb.search import proof, speed
 
 KEYS = {
     "verdict",
@@ -32,12 +34,30 @@ EXAMPLES = {"choose": 300, "generate": 40, "text": 40}
 FILES = {"model.gguf", "result.json", "report.html", "README.md", "recipe.toml", "goal.json", "plan.json"}
 
 
+def costs_with(student: float, stock: float):
+    """Stands in for what was measured of these tiny files: costs of the student and of each stock file, with a few
+    percent of spread, that do not hang on this machine."""
+
+    def costs_of(measured):
+        found = real_costs_of(measured)
+        spread = np.tile([1.0, 1.02, 0.99, 1.01], 2)
+        return {
+            role: replace(costs, series={name: np.outer(spread * each(role), [1, 0.5, 2]) for name in costs.series})
+            for role, costs in found.items()
+        }
+
+    def each(role: str) -> float:
+        return student if role == "student" else stock
+
+    return costs_of
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     """Short windows, and a plan and savings that do not hang on this machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol, "WINDOW_SECONDS", 0.02)
-        patch.setattr(assemble, "trials_of", lambda made, before, what: [(3.0, 1.0), (3.1, 1.0), (3.0, 1.1)])
+        patch.setattr(proof, "measuring_windows", lambda seconds: (8, 0.02))
+        patch.setattr(assemble, "costs_of", costs_with(student=1.0, stock=3.0))
         patch.setattr(speed, "train_flops", lambda *_: 1e9)
         yield
 
@@ -140,7 +160,7 @@ def test_a_student_that_costs_more_is_refused(runs, capsys, tmp_path, monkeypatc
     folder = shutil.copytree(done, tmp_path / "run")
     for name in ("model.gguf", "result.json", "report.html", "README.md", "recipe.toml"):
         (folder / name).unlink()
-    monkeypatch.setattr(assemble, "trials_of", lambda made, before, what: [(1.0, 3.0), (1.0, 3.1), (1.1, 3.0)])
+    monkeypatch.setattr(assemble, "costs_of", costs_with(student=3.0, stock=1.0))
     model, data = done.parent / "model", done.parent / "choose.jsonl"
     assert shrink(folder, model, data) == 0
     assert capsys.readouterr().out.startswith("Refused: it costs more than a stock file")

@@ -89,34 +89,38 @@ def counted(value: float) -> Scored:
     return model("x", 0.9, 1).model_copy(update={"joules_per_answer": Figure(value=value, unit="J")})
 
 
+def saved(value: float, low: float, high: float) -> Figure:
+    return figure(value, low, high, method="paired")
+
+
 def test_break_even_carries_the_trials_and_the_making() -> None:
-    saved = [1.9, 2.0, 2.1]
-    exact = judge.break_even(Figure(value=100, unit="J"), counted(3), counted(1), saved)
+    less = saved(2.0, 1.9, 2.1)
+    exact = judge.break_even(Figure(value=100, unit="J"), counted(3), counted(1), less)
     assert (exact.value, exact.low, exact.high) == pytest.approx((50, 100 / 2.1, 100 / 1.9))
     assert exact.source == "derived"
     making = Figure(value=100, low=90, high=120, unit="J")
-    wide = judge.break_even(making, counted(3), counted(1), saved)
+    wide = judge.break_even(making, counted(3), counted(1), less)
     assert (wide.low, wide.high) == pytest.approx((90 / 2.1, 120 / 1.9)) and "interval of the making" in wide.method
 
 
 def test_estimates_of_one_watt_model_cancel() -> None:
     """Low and high ends are half and twice the value on every side: nothing of them is left."""
-    same = judge.break_even(joules(1000), model("q4_0", 0.9, 3), model("student", 0.9, 1), [8.3, 8.4, 8.5])
+    same = judge.break_even(joules(1000), model("q4_0", 0.9, 3), model("student", 0.9, 1), saved(8.4, 8.3, 8.5))
     assert (same.value, same.low, same.high) == pytest.approx((500, 4200 / 8.5, 4200 / 8.3))
     assert same.source == "estimated" and "watt model" in same.method
 
 
 def test_what_does_not_cancel_widens_the_interval() -> None:
     making = Figure(value=4200, low=2100, high=12600, unit="J", source="estimated")
-    wide = judge.break_even(making, model("q4_0", 0.9, 3), model("student", 0.9, 1), [8.4, 8.4, 8.4])
+    wide = judge.break_even(making, model("q4_0", 0.9, 3), model("student", 0.9, 1), saved(8.4, 8.4, 8.4))
     assert (wide.low, wide.high) == pytest.approx((500, 750))
 
 
 def test_nothing_is_paid_back_where_nothing_is_shown_to_be_saved() -> None:
-    for saved in ([-1.0, -1.1, -0.9], [-0.1, 0.1, 0.2]):
-        found = judge.break_even(Figure(value=9, unit="J"), counted(3), counted(2.9), saved)
+    for less in (saved(-1.0, -1.1, -0.9), saved(0.1, -0.1, 0.2)):
+        found = judge.break_even(Figure(value=9, unit="J"), counted(3), counted(2.9), less)
         assert found.value is None and "not shown to cost less" in found.method
-    unmeasured = judge.break_even(Figure(value=9, unit="J"), counted(3), counted(1), [])
+    unmeasured = judge.break_even(Figure(value=9, unit="J"), counted(3), counted(1), Figure(value=None, unit="J"))
     assert unmeasured.value is None and "not measured" in unmeasured.method
 
 

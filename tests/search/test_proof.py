@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightbulb.energy.protocol import measuring_seconds
 from lightbulb.goal import Goal
 from lightbulb.search.clock import Clock
 from lightbulb.search.plan import FEWEST_TESTED, Work
-from lightbulb.search.proof import LATE, TWO_THREADS, items_in_time, prove, seconds_each
+from lightbulb.search.proof import LATE, TWO_THREADS, items_in_time, measuring_windows, prove, seconds_each
 
 WORK = Work("choose", 5000, 150_000, 3000, 60_000, 500, 1.0)
 ROLES = ("student", "teacher-f16", "teacher-q8_0", "teacher-q4_0")
@@ -40,6 +41,14 @@ def test_test_items_are_cut_where_the_time_does_not_allow_all(tmp_path, spent, t
     again = Measured(1.0)
     prove(again, "student-1", WORK, Clock(tmp_path / "clock.json", lambda: 0.0, 1000.0), Goal(), said.append)
     assert again.limits == {tested}, "a resumed run tests the same items"
+
+
+def test_measuring_gets_its_share_of_the_time():
+    """A demo of 11 minutes spends no more than 75 s on it, an hour has the longest windows."""
+    for files in (4, 6):
+        assert measuring_seconds(files, *measuring_windows(660, files)) <= 80
+    assert measuring_seconds(4, *measuring_windows(660)) <= 75
+    assert measuring_windows(3600) == (10, 3.0)
 
 
 @given(

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightbulb.artifact import Artifact
 from lightbulb.energy.carbon import grams_co2e
-from lightbulb.energy.protocol import ratio
+from lightbulb.energy.costs import Costs, ratios, saved
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.ledger import Cost, total_cost
 from lightbulb.models.origin import Origin
 from lightbulb.passes.evaluate import predictions_of, retention_of, right_of
+from lightbulb.passes.measure import costs_of
 from lightbulb.recipe import Execution, Recipe
 from lightbulb.report.judge import best_rival, break_even, refusal, saving, stand_ins, verdict
 from lightbulb.report.record import Candidate, Counts, Difference, LedgerRow, Making, Quantity, Ratio, Result, Scored
 from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime
-from lightbulb.search.steps import STOCK, depth
-from lightbulb.store import read_json
+from lightbulb.search.steps import COSTS, STOCK, STOCK_LABELS, depth, measured_roles
 from lightbulb.tasks.metrics import higher_is_better, wilson
 from lightbulb.tasks.task import Example, Task
 
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
     from lightbulb.search.choose import Choice
 
 SHOWN = 12  # examples in the report
+RATIOS: tuple[tuple[str, Quantity], ...] = (
+    ("CPU seconds per answer", "cpu_seconds_per_answer"),
+    ("joules per answer", "joules_per_answer"),
+)
+
+
+@dataclass(frozen=True)
+class File:
+    """An exported file of the run that was measured and tested. label: of the step that made it."""
+
+    label: str
+    scored: Scored
+    costs: Costs
 
 
 def assemble(
@@ -42,10 +56,15 @@ def assemble(
 ) -> Result:
     made, task, run = execution.made, execution.run.task, execution.run
     gguf = f"{choice.student}-gguf"
-    teacher, *baselines = stock_files(made, goal.runtime)
-    student = scored(made, gguf, f"student, {depth(choice.layers)}, {choice.grid}", goal.runtime)
+    files = measured_files(execution, {gguf: f"student, {depth(choice.layers)}, {choice.grid}"}, goal.runtime)
+    teacher, *baselines = (files[label].scored for label in STOCK_LABELS)
+    student, by_name = files[gguf].scored, {file.scored.name: file for file in files.values()}
+
+    def over_student(before: Scored) -> list[Ratio]:
+        return ratios_of(by_name[before.name], files[gguf])
+
     rivals = stand_ins(teacher, baselines, goal.keep, task.metric)
-    refused = refusal(student, rivals, lambda rival: saving(ratios(made, rival, student)))
+    refused = refusal(student, rivals, lambda rival: saving(over_student(rival)))
     rival = refused[0] if refused else best_rival(teacher, baselines, task.metric)
     if not refused:
         student = student.model_copy(update={"path": "model.gguf"})
@@ -67,10 +86,8 @@ def assemble(
         compare_with=rival.name,
         retention=retention,
         making=making(spent, goal),
-        break_even_answers=break_even(spent.joules, rival, student, saved(made, rival)),
-        ratios=[
-            r for against in {m.name: m for m in (rival, teacher)}.values() for r in ratios(made, against, student)
-        ],
+        break_even_answers=break_even(spent.joules, rival, student, saved_joules(by_name[rival.name], files[gguf])),
+        ratios=[r for against in {m.name: m for m in (rival, teacher)}.values() for r in over_student(against)],
         recipe=performed(recipe, made),
         ledger=[*(ledger_row(execution, a) for a in run.finished_steps()), remainder(outside)],
         candidates=candidates(choice),
@@ -89,10 +106,15 @@ def assemble(
     )
 
 
-def stock_files(made: dict[str, Artifact], runtime: GgufRuntime) -> list[Scored]:
-    """The adapted teacher as f16, then as a user would quantize it."""
-    title = RUNTIME_TITLES[runtime]
-    return [scored(made, f"teacher-{q}", f"adapted teacher, {q}, {title}", runtime) for q in STOCK]
+def measured_files(execution: Execution, students: dict[str, str], runtime: GgufRuntime) -> dict[str, File]:
+    """Every file whose costs were measured, by label. students: display names of those that are no stock files."""
+    made, title = execution.made, RUNTIME_TITLES[runtime]
+    names = {label: f"adapted teacher, {q}, {title}" for label, q in zip(STOCK_LABELS, STOCK, strict=True)}
+    costs = costs_of(made[COSTS])
+    return {
+        label: File(label, scored(made, label, role, (names | students)[label], runtime), costs[role])
+        for label, role in measured_roles(execution.steps[COSTS]).items()
+    }
 
 
 def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]:
@@ -137,9 +159,8 @@ def verification(verify: Artifact, runtime: GgufRuntime) -> dict[str, Figure]:
     }
 
 
-def scored(made: dict[str, Artifact], label: str, name: str, runtime: GgufRuntime) -> Scored:
-    role = "student" if label not in {f"teacher-{q}" for q in STOCK} else label
-    costs = {k: Figure(**v) for k, v in made["costs"].facts[role].items()}
+def scored(made: dict[str, Artifact], label: str, role: str, name: str, runtime: GgufRuntime) -> Scored:
+    costs = {k: Figure(**v) for k, v in made[COSTS].facts[role].items()}
     test = made[f"{label}-test"].facts
     per_answer = {
         f"{side}_tokens_per_answer": Figure(
@@ -155,40 +176,25 @@ def scored(made: dict[str, Artifact], label: str, name: str, runtime: GgufRuntim
     )
 
 
-def trials_of(made: dict[str, Artifact], before: Scored, what: str) -> list[tuple[float, float]]:
-    """(before, student) of every trial; empty where it was not measured. what: "cpu_seconds" or "joules"."""
-    trials = read_json(made["costs"].path / "trials.json")
-    old, new = (trials[role][what] for role in ("teacher-" + before.name.split(", ")[1], "student"))
-    return list(zip(old, new, strict=True)) if old and new else []
-
-
-def saved(made: dict[str, Artifact], before: Scored) -> list[float]:
-    """Joules an answer, before - student, trial by trial."""
-    return [old - new for old, new in trials_of(made, before, "joules")]
-
-
-def ratios(made: dict[str, Artifact], before: Scored, student: Scored) -> list[Ratio]:
-    how = "median over trials, before / after, paired"
-    found: list[tuple[str, Quantity, Figure]] = [
-        ("CPU seconds per answer", "cpu_seconds_per_answer", paired(trials_of(made, before, "cpu_seconds"), how))
-    ]
-    if joules := trials_of(made, before, "joules"):
-        energy = paired(joules, how)
-        if before.joules_per_answer and before.joules_per_answer.source == "estimated":
-            how += "; both are estimates with the same watts, which cancel"
-            energy = energy.model_copy(update={"source": "estimated", "method": how})
-        found.append(("joules per answer", "joules_per_answer", energy))
-    if before.bytes and student.bytes:
-        size = Figure(value=before.bytes / student.bytes, unit="ratio", source="derived", method="file sizes")
-        found.append(("bytes", "bytes", size))
+def ratios_of(before: File, after: File) -> list[Ratio]:
+    """What `before` takes / what `after` takes, paired; of costs that were measured for both, and of bytes."""
+    found = ratios(before.costs, after.costs)
+    values = [(what, quantity, found[quantity]) for what, quantity in RATIOS if quantity in found]
+    if before.scored.bytes and after.scored.bytes:
+        size = before.scored.bytes / after.scored.bytes
+        size_ratio = Figure(value=size, unit="ratio", source="derived", method="file sizes")
+        values.append(("bytes", "bytes", size_ratio))
     return [
-        Ratio(name=f"{what}, {before.name} / student", value=value, quantity=quantity, against=before.name)
-        for what, quantity, value in found
+        Ratio(
+            name=f"{what}, {before.scored.name} / student", value=value, quantity=quantity, against=before.scored.name
+        )
+        for what, quantity, value in values
     ]
 
 
-def paired(trials: list[tuple[float, float]], method: str) -> Figure:
-    return ratio([old for old, _ in trials], [new for _, new in trials], method)
+def saved_joules(before: File, after: File) -> Figure:
+    """Joules an answer, before - after, paired."""
+    return saved(before.costs, after.costs, "joules_per_answer")
 
 
 def answering(folder: Path, stock: Scored | None) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from lightbulb.figures import Figure, bootstrap
+from lightbulb.figures import Figure, bounds
 from lightbulb.report import units, words
 from lightbulb.report.record import Ratio, Scored, Verdict
 from lightbulb.tasks.metrics import higher_is_better
@@ -69,18 +67,19 @@ def refusal(
     return rival, reason.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def break_even(making: Figure, before: Scored, after: Scored, saved: Sequence[float]) -> Figure:
+def break_even(making: Figure, before: Scored, after: Scored, saved: Figure) -> Figure:
     """Answers after which the joules saved equal the joules of making.
 
-    saved: joules an answer, before - after, trial by trial. The interval is that of the trials (bootstrap of their
-    median) times that of the making. Where joules are estimates, one watt model stands behind both sides: its low end
+    saved: joules an answer, before - after, paired. The interval is that of what is saved times that of the making.
+    Where joules are estimates, one watt model stands behind both sides: its low end
     is taken on both at once, and so is its high end, which leaves what does not cancel.
     """
     old, new, unit = before.joules_per_answer, after.joules_per_answer, "answers"
     method = "joules of making / (joules per answer before - after)"
-    if making.value is None or old is None or new is None or old.value is None or new.value is None or not saved:
+    known = all(figure is not None and figure.value is not None for figure in (making, old, new, saved))
+    if not known or making.value is None or old is None or new is None or old.value is None or new.value is None:
         return Figure(value=None, unit=unit, method=f"{method}; joules were not measured")
-    low, high = bootstrap([saved], lambda x: np.median(x, axis=-1))
+    low, high = bounds(saved) or (0.0, 0.0)
     difference = old.value - new.value
     estimated = making.source == "estimated"
     ends = [_end_of_making(making, old, new, side, estimated) for side in ("low", "high")]
@@ -96,7 +95,7 @@ def break_even(making: Figure, before: Scored, after: Scored, saved: Sequence[fl
         unit=unit,
         source="estimated" if estimated else "derived",
         scope=making.scope,
-        method=f"{method}; interval of the trials, times {spread}",
+        method=f"{method}; interval of the trials ({saved.method}), times {spread}",
     )
 
 

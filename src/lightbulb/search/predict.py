@@ -12,7 +12,8 @@ from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.models.resolve import ModelSource
 from lightbulb.recipe import Reading, Recipe
-from lightbulb.search.plan import Plan, Shape, Work, for_layers, measure_trials, student_seconds
+from lightbulb.search.plan import Plan, Shape, Work, for_layers, student_seconds
+from lightbulb.search.proof import measuring_windows
 from lightbulb.search.steps import cost_steps, quantized, teacher_steps, test_steps, trained
 from lightbulb.tasks.task import Task
 
@@ -52,7 +53,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
         *teacher_steps(plan),
         *trained(bold, method, bold_plan, label),
         *exported,
-        *cost_steps(student, measure_trials(goal.max_seconds), goal.runtime),
+        *cost_steps(student, measuring_windows(goal.max_seconds), goal.runtime),
         *test_steps(student, None, goal.runtime),
     ]
     recipe = Recipe(

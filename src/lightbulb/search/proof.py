@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lightbulb.energy.protocol import windows_within
 from lightbulb.goal import Goal
 from lightbulb.recipe import Execution
 from lightbulb.search.clock import Clock
-from lightbulb.search.plan import FEWEST_TESTED, Work, measure_trials
-from lightbulb.search.steps import STOCK, cost_steps, test_steps
+from lightbulb.search.plan import FEWEST_TESTED, Work
+from lightbulb.search.steps import STOCK_LABELS, cost_steps, measured_roles, test_steps
 
 LATE = 0.05  # of the time: a tenth over is allowed, and half of that is left for what the arithmetic misses
 REPORT_SECONDS = 10.0
+MEASURE_SHARE = 0.1  # of the time, for measuring costs
 # Seconds of answering test items with two threads / seconds of measuring the same answers with one, seen in the ledgers
 # of four runs: 0.67 to 0.94, median 0.73 (docs/lab-notes.md). More threads are not counted on: they may share cores.
 TWO_THREADS = 0.8
@@ -20,8 +22,9 @@ TWO_THREADS = 0.8
 
 def prove(execution: Execution, student: str, work: Work, clock: Clock, goal: Goal, say: Callable[[str], None]) -> None:
     """Measures the costs of the student and of the stock files, then scores as many test items as the time allows."""
-    costs = execution.perform(*cost_steps(student, measure_trials(clock.max_seconds), goal.runtime))
-    each = [seconds_each(costs.facts[role], work) for role in ("student", *(f"teacher-{q}" for q in STOCK))]
+    steps = cost_steps(student, measuring_windows(clock.max_seconds), goal.runtime)
+    costs = execution.perform(*steps)
+    each = [seconds_each(costs.facts[role], work) for role in measured_roles(steps[-1]).values()]
 
     def items() -> int:
         seconds = clock.left + LATE * clock.max_seconds - REPORT_SECONDS
@@ -32,6 +35,11 @@ def prove(execution: Execution, student: str, work: Work, clock: Clock, goal: Go
         say(f"time for {tested:,} test items, of {work.test_examples:,} different ones")
     limit = None if tested == work.test_examples else tested
     execution.perform(*test_steps(student, limit, goal.runtime))
+
+
+def measuring_windows(max_seconds: float, files: int = 1 + len(STOCK_LABELS)) -> tuple[int, float]:
+    """Trials and seconds of a window when `files` files are measured in a job of `max_seconds`."""
+    return windows_within(MEASURE_SHARE * max_seconds, files)
 
 
 def seconds_each(figures: Mapping[str, Any], work: Work) -> float:

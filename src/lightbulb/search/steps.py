@@ -8,7 +8,7 @@ from lightbulb.passes.distill import Distill
 from lightbulb.passes.evaluate import Evaluate
 from lightbulb.passes.export import Export
 from lightbulb.passes.frame import Frame
-from lightbulb.passes.measure import Measure
+from lightbulb.passes.measure import SOURCE, Measure
 from lightbulb.passes.prune_depth import PruneDepth
 from lightbulb.passes.quantize import Quantize
 from lightbulb.passes.teacher_logits import CacheLogits
@@ -22,6 +22,8 @@ from lightbulb.train.loop import Schedule
 TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
 STOCK: tuple[Precision, ...] = ("f16", "q8_0", "q4_0")  # what a user would try first
+STOCK_LABELS = tuple(f"teacher-{q}" for q in STOCK)
+COSTS = "costs"
 EMBEDDING: Grid = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
 
 
@@ -81,19 +83,25 @@ def quantized(source: str, method: Method, grid: Precision, plan: Plan, runtime:
     ]
 
 
-def cost_steps(student: str, trials: int, runtime: GgufRuntime) -> list[Step]:
-    """Verification, stock exports and costs. `student` labels the quantized model folder."""
-    gguf = f"{student}-gguf"
+def cost_steps(student: str, windows: tuple[int, float], runtime: GgufRuntime) -> list[Step]:
+    """Verification, stock exports and costs. `student` labels the quantized model folder; windows: trials of each file,
+    and seconds of one."""
+    gguf, (trials, seconds) = f"{student}-gguf", windows
     steps = [step("verify", Verify(runtime=runtime), gguf, model=student)]
     steps += [
         step(f"teacher-{q}", Export(quantization=q, embedding=None if q == "f16" else EMBEDDING), "teacher")
         for q in STOCK
     ]
-    stock = {f"teacher-{q}": f"teacher-{q}" for q in STOCK}
-    return [*steps, step("costs", Measure(trials=trials, runtime=runtime), gguf, **stock)]
+    measure = Measure(trials=trials, window_seconds=seconds, runtime=runtime)
+    return [*steps, step(COSTS, measure, gguf, **{label: label for label in STOCK_LABELS})]
 
 
 def test_steps(student: str, limit: int | None, runtime: GgufRuntime) -> list[Step]:
     """Scores of the student and of the stock files on test, or on `limit` of its items."""
-    labels = (f"{student}-gguf", *(f"teacher-{q}" for q in STOCK))
+    labels = (f"{student}-gguf", *STOCK_LABELS)
     return [step(f"{label}-test", Evaluate(split="test", limit=limit, runtime=runtime), label) for label in labels]
+
+
+def measured_roles(costs: Step) -> dict[str, str]:
+    """Label of each file that the step measured -> its role in the facts, the source's first."""
+    return {str(costs.source): SOURCE, **{label: role for role, label in costs.inputs.items()}}
