@@ -23,6 +23,7 @@ from lightbulb.search.plan import (
     train_seconds,
 )
 from lightbulb.search.steps import teacher_steps
+from lightbulb.tasks.task import Example, Task
 
 PLAN = Plan(
     train_flops=1e9,
@@ -37,13 +38,16 @@ PLAN = Plan(
 )
 
 
+TASK = Task("tickets", "generate", "json-match", (), tuple(Example(str(n), str(n % 50)) for n in range(1000)), ())
+
+
 class Pretended:
     """An Execution whose scores come from `score(label)` and whose seconds from `seconds(step)`."""
 
     def __init__(self, score, seconds=lambda step: 0.0, items=1000):
         self.score, self.seconds, self.items = score, seconds, items
         self.made, self.performed, self.spent = {}, [], 0.0
-        self.run = SimpleNamespace(cost=lambda artifact: SimpleNamespace(seconds=1.0))
+        self.run = SimpleNamespace(cost=lambda artifact: SimpleNamespace(seconds=1.0), task=TASK)
 
     def perform(self, *steps):
         for s in steps:
@@ -222,6 +226,36 @@ def test_a_teacher_that_has_learned_nothing_is_no_yardstick():
         choose(Pretended(lambda label: 0.0))
     assert "--metric" in e.value.mend
     choose(Pretended(lambda label: 0.0, items=4))  # too few to be sure of it
+
+
+def test_a_teacher_at_chance_in_a_closed_set_has_learned_nothing():
+    """Six of ten items have one answer: a score of 0.6 is that of a model that always gives it."""
+    answers = ["yes"] * 6 + ["no"] * 4
+    examples = tuple(Example(str(n), answers[n % 10]) for n in range(1000))
+    execution = Pretended(lambda label: 0.605)
+    execution.run.task = Task("t", "choose", "accuracy", (), examples, (), ("no", "yes"))
+    with pytest.raises(RunFailure, match="always answering 'yes'"):
+        choose(execution)
+    execution = Pretended(lambda label: 0.605, items=8)  # too few to be sure of it
+    execution.run.task = Task("t", "choose", "accuracy", (), examples, (), ("no", "yes"))
+    choose(execution)
+
+
+def test_a_candidate_that_beats_the_teacher_raises_the_floor():
+    """The teacher is weak: what one layer keeps of it is little beside what training alone reaches."""
+    execution = Pretended(scores(teacher=0.5, probe=0.8, student_1=0.52, student_2=0.79))
+    choice, said = choose(execution)
+    assert choice.layers == 2 and any("0.76" in line for line in said)
+
+
+def test_an_absolute_floor_needs_no_teacher():
+    goal = Goal(at_least=0.7)
+    execution = Pretended(scores(teacher=0.5, probe=0.6, student_1=0.65, student_2=0.75))
+    execution.perform(*teacher_steps(PLAN))
+    chooser = Chooser(
+        execution, PLAN, goal, "accuracy", lambda n: PLAN, lambda n: 1.0, lambda what, seconds: True, lambda text: None
+    )
+    assert goal.keep is None and chooser.choose().layers == 2
 
 
 def test_the_last_rung_is_trained_without_a_probe_that_would_change_nothing():

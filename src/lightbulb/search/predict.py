@@ -12,6 +12,7 @@ from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.models.resolve import ModelSource
 from lightbulb.recipe import Reading, Recipe
+from lightbulb.search.floor import Floor
 from lightbulb.search.plan import Plan, Shape, Work, for_layers, student_seconds
 from lightbulb.search.proof import measuring_windows
 from lightbulb.search.steps import cost_steps, quantized, teacher_steps, test_steps, trained
@@ -31,6 +32,7 @@ class DryRun:
     joules: Figure
     bytes: Figure
     cpu_seconds_ratio: Figure
+    asked: str = ""
 
 
 def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
@@ -71,6 +73,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
         joules=predicted_joules(seconds, goal),
         bytes=predicted_bytes(shape, plan),
         cpu_seconds_ratio=predicted_ratio(shape, plan),
+        asked=Floor.of(goal, task.metric).asked,
     )
 
 
