@@ -88,7 +88,7 @@ class Goal(BaseModel):
             raise GoalError(
                 f"{metric} is a score between 0 and 1, not {asked:g}",
                 where="--at-least",
-                mend=f"--at-least {asked / 100:g}" if 1 < asked <= 100 else "--at-least 0.9",
+                mend=f"--at-least {asked / 100:g}" if 2 <= asked <= 100 else "--at-least 0.9",
             )
 
 

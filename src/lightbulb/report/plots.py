@@ -222,7 +222,7 @@ def _add_axes(plot: Any, result: Result, quantity: Quantity, costs: list[float],
             y=at,
             line={"dash": "dash", "width": 1.3, "color": "#8a8f98"},
             annotation_text=f"floor: {words.floor_text(result)}" + (" of the best" if result.keep is not None else ""),
-            annotation_position="bottom right",
+            annotation_position="bottom right" if result.student else "top left",  # where no point is
         )
 
 

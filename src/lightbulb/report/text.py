@@ -60,9 +60,12 @@ def _not_shrunk(result: Result) -> list[tuple[str, str]]:
     models = []
     if handed := words.handed_stock(result):
         models.append((str(handed.path), handed, words.in_a_sentence(handed)))
+    else:
+        best = words.best_stock(result)
+        models.append(("best stock file", best, words.in_a_sentence(best)))
     if result.below:
         models.append((str(result.below.path), result.below, f"{result.below.name}: {words.not_handed(result)}"))
-    for file, model, what in models or [("", result.teacher, words.in_a_sentence(result.teacher))]:
+    for file, model, what in models:
         costs = [f"{units.text(words.figure_of(model, q))} {_UNIT[q]}".strip() for q in words.COSTS]
         rows.append((file, what))
         rows.append(("", f"{words.name_of_metric(result)} {units.text(model.score)}; {', '.join(costs)}"))

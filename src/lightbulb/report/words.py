@@ -44,15 +44,19 @@ def reason(result: Result) -> str:
 
 def columns(result: Result) -> list[tuple[str, Scored]]:
     """(heading, model) of what the first table puts side by side: before and after, or, where no student is handed out,
-    what is, and the student beside it."""
+    what is (or comes nearest), and the student beside it."""
     if result.shrunk:
         rival = compared(result)
         return [(f"before: {rival.name}", rival), (f"after: {result.shrunk.name}", result.shrunk)]
     handed = handed_stock(result)
-    found = [(f"{handed.path}: {handed.name}", handed)] if handed else []
+    if handed:
+        found = [(f"{handed.path}: {handed.name}", handed)]
+    else:
+        best = best_stock(result)
+        found = [(f"best stock file: {best.name}", best)]
     if result.below:
         found.append((f"{not_handed(result)}: {result.below.name}", result.below))
-    return found or [(result.teacher.name, result.teacher)]
+    return found
 
 
 def handed_stock(result: Result) -> Scored | None:
@@ -162,7 +166,7 @@ def verdict(result: Result) -> str:
     if handed := handed_stock(result):
         return _instead(result, handed)
     if result.student is None:
-        best = units.text(max(result.stock, key=lambda m: _rank(result, m)).score)
+        best = units.text(best_stock(result).score)
         return f"Nothing that was made does what was asked ({floor_text(result)}): the best stock file scores {best}."
     if result.keep is not None and result.retention.value is None:
         why = f"the adapted teacher has no {name_of_metric(result)} on these items"
@@ -190,9 +194,14 @@ def _instead(result: Result, handed: Scored) -> str:
     )
 
 
-def _rank(result: Result, model: Scored) -> float:
-    value = model.score.value
-    return float("-inf") if value is None else value if result.higher_is_better else -value
+def best_stock(result: Result) -> Scored:
+    """The stock file that scores best."""
+
+    def rank(model: Scored) -> float:
+        value = model.score.value
+        return float("-inf") if value is None else value if result.higher_is_better else -value
+
+    return max(result.stock, key=rank)
 
 
 def saving(result: Result) -> str:
