@@ -69,9 +69,14 @@ def introduce(task: Task, say: Any) -> None:
 
 
 def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", quiet: bool = False) -> Result:
-    """Makes (or resumes, or finds done) the smallest student that keeps what `goal` asks, in the folder `out`."""
+    """Makes (or resumes, or finds done) the smallest student that does what `goal` asks, in the folder `out`.
+
+    Returns the result, whose verdict says what is handed out: a student, a stock file ("not-shrunk") or nothing
+    ("not-kept"). Raises RunFailure where nothing has learned the task.
+    """
     from lightbulb.shrinking import claim, shrink
 
+    goal.check_for(task.metric)
     source = usable(model, goal.runtime)
     introduce(task, say := say_to(quiet))
     with opened(out, task, goal, quiet) as run:
@@ -86,6 +91,7 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     """Chooses the plan and predicts its size, cost and time; reads the model, writes nothing that stays."""
     from lightbulb.search.predict import predict_run
 
+    goal.check_for(task.metric)
     source = usable(model, goal.runtime)
     introduce(task, say_to(quiet))
     return predict_run(source, task, goal)
@@ -120,10 +126,13 @@ def absent(folder: Path, file: Path) -> ModelError:
     """Why a run folder has no model to ask."""
     done = folder / DONE
     result = Result.read(done) if done.exists() else None
-    if result and result.refused:
-        return ModelError(
-            f"the student of this run was refused: {result.refused}", where=str(folder), mend="; ".join(result.use)
+    if result and result.student is None:
+        best = (
+            f"its student all the same: lightbulb ask {folder / result.best_student.path}"
+            if (result.best_student and result.best_student.path)
+            else f"--at-least or --keep lower, or a longer --max-time, with another --out than {folder}"
         )
+        return ModelError(f"this run has no model: {nothing_does(result)}", where=str(folder), mend=best)
     goal, made = folder / "goal.json", sorted(folder.glob("steps/*/model.gguf"))
     if made and goal.exists() and "recipe" in read_json(goal):
         return ModelError("a recipe publishes no model", where=str(folder), mend=f"ask one of its files: {made[-1]}")
@@ -134,15 +143,57 @@ def absent(folder: Path, file: Path) -> ModelError:
     )
 
 
+def nothing_does(result: Result) -> str:
+    """Why a run hands out nothing, in one line."""
+    from lightbulb.report import words
+
+    why = f"{words.verdict(result)} {words.reason(result)}"
+    return why.replace("\N{NO-BREAK SPACE}", " ").strip()
+
+
+def file_of(folder: Path) -> Path:
+    """The file that a run hands out: model.gguf, or what its result names (a run of before stock files were copied)."""
+    file, done = folder / "model.gguf", folder / DONE
+    if not file.exists() and done.exists() and (student := Result.read(done).student) and student.path:
+        return folder / student.path
+    return file
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an answer of the model costs that would be used without lightbulb, by the measurements of a run. times: how
+    many times less the run's student takes, None where no student is handed out."""
+
+    name: str
+    cpu_seconds: Figure | None
+    joules: Figure | None
+    times: Figure | None
+
+
 @dataclass(frozen=True)
 class Asked:
-    """An answer and what it cost."""
+    """An answer and what it cost. file: which one answered. reference: of a run's folder."""
 
     text: str
     prompt_tokens: int
     output_tokens: int
     cpu_seconds: Figure
     joules: Figure
+    file: Path
+    reference: Reference | None = None
+
+
+def reference_of(folder: Path) -> Reference | None:
+    """The adapted teacher of the run in `folder`; None where there is no finished run."""
+    from lightbulb.report import words
+
+    if not folder.is_dir() or not (folder / DONE).exists():
+        return None
+    result = Result.read(folder / DONE)
+    teacher, times = result.teacher, words.ratio(result, "cpu_seconds_per_answer", result.teacher)
+    less = times if times.value is not None and times.value > 1 else None
+    name = words.in_a_sentence(teacher)
+    return Reference(name, teacher.cpu_seconds_per_answer, teacher.joules_per_answer, less)
 
 
 def ask(
@@ -161,7 +212,7 @@ def ask(
     from lightbulb.runtimes import open_gguf
     from lightbulb.runtimes.grammar import parses, read_schema
 
-    file = model / "model.gguf" if model.is_dir() else model
+    file = file_of(model) if model.is_dir() else model
     if not file.exists():
         raise absent(model, file)
     if not prompt.strip():
@@ -202,8 +253,15 @@ def ask(
             where="--max-tokens",
             mend=f"--max-tokens {2 * max_tokens}",
         )
+    reading = window.reading
     return Asked(
-        said.texts[0].strip(), said.prompt_tokens, said.output_tokens, window.reading.cpu_seconds, window.reading.joules
+        said.texts[0].strip(),
+        said.prompt_tokens,
+        said.output_tokens,
+        reading.cpu_seconds,
+        reading.joules,
+        file,
+        reference_of(model),
     )
 
 
@@ -218,4 +276,4 @@ def render_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-__all__ = ["Asked", "ask", "dry_run", "load_task", "render_report", "run_recipe", "shrink"]
+__all__ = ["Asked", "Reference", "ask", "dry_run", "load_task", "render_report", "run_recipe", "shrink"]

@@ -14,7 +14,7 @@ from lightbulb.goal import Goal
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint, is_packaged
 from lightbulb.recipe import START, Execution, Reading, Recipe, Step
-from lightbulb.report.assemble import assemble
+from lightbulb.report.assemble import PUBLISHED, Assembled, assemble
 from lightbulb.report.record import Result
 from lightbulb.run import PLAN, Run
 from lightbulb.search.clock import Clock
@@ -53,6 +53,7 @@ def claim(run: Run, source: ModelSource, goal: Goal) -> None:
             "weights": fingerprint(source),
             "task": run.task.fingerprint,
             "keep": goal.keep,
+            "at_least": goal.at_least,
             "max_seconds": goal.max_seconds,
             "seed": goal.seed,
             "threads": goal.threads,
@@ -150,7 +151,7 @@ def timed(execution: Execution, work: Work, goal: Goal) -> Times:
 
 def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say) -> Result:
     """Runs (or resumes) the main job in `run`'s folder. Writes model.gguf, result.json, report.html, README.md and
-    recipe.toml when all is proven, and nothing of them before. No model.gguf when the student is refused."""
+    recipe.toml when all is proven, and nothing of them before. No model.gguf where nothing does what was asked."""
     from lightbulb.search.choose import Chooser
     from lightbulb.search.proof import prove
 
@@ -172,7 +173,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         reading=Reading.model_validate(task.reading),
         step=tuple(needed(execution.steps, ["costs", "verify", *tests(execution.steps)])),
     )
-    result = assemble(
+    assembled = assemble(
         execution,
         choice,
         goal,
@@ -182,8 +183,8 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         versions=versions(),
         machine=machine(goal),
     )
-    publish(run.folder, execution.made[f"{choice.student}-gguf"], result, recipe)
-    return result
+    publish(run.folder, assembled, recipe)
+    return assembled.result
 
 
 def teach(execution: Execution, plan: Plan, clock: Clock, say: Say) -> float:
@@ -219,15 +220,19 @@ def needed(steps: dict[str, Step], wanted: list[str]) -> list[Step]:
     return [s for label, s in steps.items() if label in keep]
 
 
-def publish(folder: Path, student: Artifact, result: Result, recipe: Recipe) -> None:
+def publish(folder: Path, assembled: Assembled, recipe: Recipe) -> None:
+    """Copies what is handed out, and what goes beside it, and writes the pages and the result."""
     from lightbulb.report.pages import write_pages
 
-    if not result.refused:
-        with new_file(folder / "model.gguf") as beside:
-            shutil.copyfile(student.gguf, beside)
+    for name in PUBLISHED:
+        if name not in assembled.files:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        with new_file(folder / name) as beside:
+            shutil.copyfile(assembled.files[name].gguf, beside)
     recipe.write(folder / "recipe.toml")
-    write_pages(folder, result)
-    result.write(folder / "result.json")  # last: where it stands, the run is done
+    write_pages(folder, assembled.result)
+    assembled.result.write(folder / "result.json")  # last: where it stands, the run is done
 
 
 def versions() -> dict[str, str]:

@@ -20,8 +20,12 @@ from lightbulb.search.clock import Clock
 from lightbulb.search.plan import Shape, Work, make_plan
 from lightbulb.search.steps import TEACHER, teacher_steps
 from lightbulb.search.student_time import StudentTime
+from lightbulb.tasks.task import Example, Task
 
 PLAN = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600).model_copy(update={"ladder": (1, 2, 4)})
+
+
+TASK = Task("tickets", "generate", "json-match", (), tuple(Example(str(n), str(n % 50)) for n in range(1000)), ())
 
 
 class Pretended:
@@ -30,7 +34,7 @@ class Pretended:
     def __init__(self, score, seconds=lambda step: 0.0, items=1000):
         self.score, self.seconds, self.items = score, seconds, items
         self.made, self.performed, self.spent = {}, [], 0.0
-        self.run = SimpleNamespace(cost=lambda artifact: SimpleNamespace(seconds=1.0))
+        self.run = SimpleNamespace(cost=lambda artifact: SimpleNamespace(seconds=1.0), task=TASK)
 
     def perform(self, *steps, seconds=None):
         for s in steps:
@@ -219,6 +223,34 @@ def test_a_teacher_that_has_learned_nothing_is_no_yardstick():
         choose(Pretended(lambda label: 0.0))
     assert "--metric" in e.value.mend
     choose(Pretended(lambda label: 0.0, items=4))  # too few to be sure of it
+
+
+def test_a_teacher_at_chance_in_a_closed_set_has_learned_nothing():
+    """Six of ten items have one answer: a score of 0.6 is that of a model that always gives it."""
+    answers = ["yes"] * 6 + ["no"] * 4
+    examples = tuple(Example(str(n), answers[n % 10]) for n in range(1000))
+    execution = Pretended(lambda label: 0.605)
+    execution.run.task = Task("t", "choose", "accuracy", (), examples, (), ("no", "yes"))
+    with pytest.raises(RunFailure, match="always answering 'yes'"):
+        choose(execution)
+    execution = Pretended(lambda label: 0.605, items=8)  # too few to be sure of it
+    execution.run.task = Task("t", "choose", "accuracy", (), examples, (), ("no", "yes"))
+    choose(execution)
+
+
+def test_a_candidate_that_beats_the_teacher_raises_the_floor():
+    """The teacher is weak: what one layer keeps of it is little beside what training alone reaches."""
+    execution = Pretended(scores(teacher=0.5, probe=0.8, student_1=0.52, student_2=0.79))
+    choice, said = choose(execution)
+    assert choice.layers == 2 and any("0.76" in line for line in said)
+
+
+def test_an_absolute_floor_needs_no_teacher():
+    goal = Goal(at_least=0.7)
+    execution = Pretended(scores(teacher=0.5, probe=0.6, student_1=0.65, student_2=0.75))
+    execution.perform(*teacher_steps(PLAN))
+    chooser = Chooser(execution, PLAN, goal, "accuracy", Patient(), lambda text: None)
+    assert goal.keep is None and chooser.choose().layers == 2
 
 
 def test_the_last_rung_is_trained_without_a_probe_that_would_change_nothing():

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
 from tyro import conf
 
 from lightbulb.cli.output import show
 from lightbulb.energy.processor import threads_held
+from lightbulb.errors import RunFailure
 from lightbulb.runtimes import GgufRuntime
 from lightbulb.tasks.task import Kind
+
+if TYPE_CHECKING:
+    from lightbulb import api
 
 
 def shrink(
     model: conf.Positional[str],
     task: str,
-    keep: float = 0.97,
+    keep: float | None = None,
+    at_least: float | None = None,
     max_time: str = "1h",
     out: Path | None = None,
     test: str | None = None,
@@ -38,7 +46,9 @@ def shrink(
     Args:
         model: a local folder, a .gguf file, a hub id, or smollm2-135m
         task: a JSONL, CSV or Parquet file, a folder, a datasets id, or home (the built-in task)
-        keep: least share of the adapted teacher's score that the student must hold
+        keep: least share of the best score that was trained (the adapted teacher's, or of what beat it) that the result
+            must hold (default: 0.97, or nothing with --at-least)
+        at_least: score that the result must reach, in the metric's own unit (bits-per-byte: at most)
         max_time: for the whole job, like 45m or 1h30m
         out: the run folder (default: runs/TASK)
         test: test split, when it is a file of its own
@@ -60,7 +70,7 @@ def shrink(
     from lightbulb.report.text import print_summary
 
     threads = threads_held() if threads is None else threads
-    goal = Goal.parse(keep, max_time, seed, threads, check_zone(zone), runtime)
+    goal = Goal.parse(keep, max_time, seed, threads, check_zone(zone), runtime, at_least)
     columns = {"prompt": prompt, "completion": completion, "group": group}
     loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
     if dry_run:
@@ -69,11 +79,14 @@ def shrink(
         return
     folder = out or Path("runs") / loaded.name
     result = api.shrink(model, loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]), quiet=json)
-    show(
-        result.model_dump(mode="json"),
-        json,
-        lambda console: print_summary(result, console, report=folder / "report.html"),
-    )
+    page = folder / "report.html"
+    show(result.model_dump(mode="json"), json, lambda console: print_summary(result, console, report=page))
+    if result.student is None:
+        raise RunFailure(
+            api.nothing_does(result),
+            where=str(page),
+            mend="ask for less with --at-least or --keep, or give a longer --max-time, and another --out",
+        )
 
 
 def run(
@@ -142,6 +155,8 @@ def ask(
         "output_tokens": asked.output_tokens,
         "cpu_seconds": asked.cpu_seconds.model_dump(),
         "joules": asked.joules.model_dump(),
+        "file": str(asked.file),
+        "reference": asdict(asked.reference, dict_factory=_plain) if asked.reference else None,
     }
     show(record, json, lambda console: console.print(asked.text, markup=False))
     if not json:
@@ -150,6 +165,22 @@ def ask(
             f"{asked.joules} ({asked.joules.source})",
             file=sys.stderr,
         )
+        if asked.reference:
+            print(_instead_of(asked.reference), file=sys.stderr)
+
+
+def _instead_of(big: api.Reference) -> str:
+    """What the same would have cost, in a line."""
+    from lightbulb.report import units
+
+    costs = f"{units.text(big.cpu_seconds)} of CPU time and {units.text(big.joules, source=True)} an answer"
+    times = f"; this model takes {units.text(big.times, '')} times less" if big.times else ""
+    return f"{big.name}, as this run measured it: {costs}{times}".replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Fields of a dataclass as JSON has them."""
+    return {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in items}
 
 
 def report(folder: conf.Positional[Path], json: bool = False) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -140,15 +141,41 @@ def predictions_of(artifact: Artifact) -> list[Any]:
     return read_json(artifact.path / "predictions.json")
 
 
-def retention_of(task: Task, student: Artifact, teacher: Artifact) -> Figure:
+@dataclass(frozen=True)
+class Answered:
+    """What a file answered on some items of the test split, in their order, and how it scores there."""
+
+    examples: tuple[Example, ...]
+    predictions: list[Any]
+    score: Figure
+
+    @property
+    def references(self) -> list[str]:
+        return [e.completion for e in self.examples]
+
+
+def on_same_items(task: Task, evaluations: Mapping[str, Artifact]) -> dict[str, Answered]:
+    """The answers to the test items that all of the evaluations have: where the time ended before some were done, the
+    items of the shortest, which are among those of all others."""
+    fewest = min(a.facts["items"] for a in evaluations.values())
+    spread = task.spread("test")
+    wanted = set(spread[:fewest])
+    examples = task.split("test", fewest)
+    found = {}
+    for label, artifact in evaluations.items():
+        places = sorted(spread[: artifact.facts["items"]])
+        predictions = [p for place, p in zip(places, predictions_of(artifact), strict=True) if place in wanted]
+        found[label] = Answered(examples, predictions, score_of(task, examples, predictions))
+    return found
+
+
+def retention_of(task: Task, student: Answered, teacher: Answered) -> Figure:
     """Student score / teacher score on the same items, with a paired interval."""
-    ours, theirs = (scored(task, predictions_of(a)) for a in (student, teacher))
-    return metrics.retention(task.metric, ours, theirs, [e.completion for e in task.split("test", len(ours))])
+    ours, theirs = (scored(task, a.predictions) for a in (student, teacher))
+    return metrics.retention(task.metric, ours, theirs, student.references)
 
 
-def right_of(task: Task, evaluation: Artifact) -> list[bool]:
+def right_of(task: Task, answered: Answered) -> list[bool]:
     """Whether each item was answered rightly: fully, for metrics between 0 and 1."""
-    answers = predictions_of(evaluation)
     metric = "accuracy" if task.kind == "choose" or task.metric == metrics.MACRO_F1 else task.metric
-    scores = metrics.item_scores(metric, answers, [e.completion for e in task.split("test", len(answers))])
-    return [score >= 1 for score in scores]
+    return [score >= 1 for score in metrics.item_scores(metric, answered.predictions, answered.references)]

@@ -15,10 +15,12 @@ from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.recipe import Execution, Step
+from lightbulb.search.floor import Floor
 from lightbulb.search.plan import METHODS, Method, Plan, Precision
 from lightbulb.search.steps import depth, quantized, trained
 from lightbulb.search.student_time import StudentTime
-from lightbulb.tasks.metrics import higher_is_better, wilson
+from lightbulb.tasks.chance import at_chance, chance, enough
+from lightbulb.tasks.metrics import wilson
 
 GAP_CLOSED = (
     0.8  # the most of a probe's distance to the teacher that the rest of the training closes (docs/lab-notes.md)
@@ -59,23 +61,20 @@ class Chooser:
     ):
         self.execution, self.plan, self.goal = execution, plan, goal
         self.time, self.say = time, say
-        self.metric, self.sign = metric, 1 if higher_is_better(metric) else -1
+        self.metric, self.floor = metric, Floor.of(goal, metric)
+        self.sign = self.floor.sign
         self.tried: list[Tried] = []
         self.finished: list[tuple[float, Choice, Tried]] = []
 
     def choose(self) -> Choice:
         teacher = self._score(self.execution.made["teacher-validation"])
-        items = self.execution.made["teacher-validation"].facts["items"]
-        if self.sign > 0 and not teacher.value and wilson(0, items)[1] < LEAST_TEACHER:
-            raise RunFailure(
-                f"the adapted teacher has learned nothing: its {self.metric} is 0 on {items:,} validation items",
-                mend="give more examples or time, or a milder --metric such as chrf, and another --out",
-            )
-        floor = self._floor(teacher)
+        self._check_teacher(teacher)
+        floor = self._floor()
         self.say(f"teacher: {teacher} on validation; the student must hold {floor:.4g}")
         method = self.plan.methods[0] if len(self.plan.methods) == 1 else None
         held = False
         for rung, layers in enumerate(self.plan.ladder):
+            floor = self._floor()
             if not self.time.allows_student(layers):
                 break
             last = not self.finished and not self._time_for_a_wider_one(rung, method)
@@ -84,7 +83,7 @@ class Chooser:
                 if not last and not self._promises(self._score(probe), teacher, floor):
                     self._note(f"back off: too far below {floor:.4g} for a probe")
                     continue
-            if held := self._finish(layers, method, floor):
+            if held := self._finish(layers, method):
                 break
         return self._best(held)
 
@@ -115,7 +114,7 @@ class Chooser:
             self._note(f"the teacher's logits {help_} ({gain:+.3g}): go on with {method}")
         return scores[method], method
 
-    def _finish(self, layers: int, method: Method, floor: float) -> bool:
+    def _finish(self, layers: int, method: Method) -> bool:
         """Trains in full and puts on the grid, boldest first; True when the exported file holds the floor."""
         label = f"student-{layers}-{method}"
         plan = self.time.plan_for(layers)
@@ -126,6 +125,7 @@ class Chooser:
             evaluation = self._perform(steps, student, self.time.recovery_seconds(layers))
             score = self._score(evaluation)
             tried = self._try(f"{depth(layers)}, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
+            floor = self._floor()
             self.finished.append((self.sign * (score.value or 0), Choice(student, layers, method, grid), tried))
             if self._holds(score, floor, -self._margin(score)):
                 self._note("holds the floor with a margin: taken")
@@ -150,10 +150,24 @@ class Chooser:
         choice.tried = self.tried
         return choice
 
-    def _floor(self, teacher: Figure) -> float:
-        """The worst score that still keeps the asked share of the teacher's."""
-        value = teacher.value or 0.0
-        return value * self.goal.keep if self.sign > 0 else value / self.goal.keep
+    def _floor(self) -> float:
+        """The worst score that still does, after the best that was trained so far: the teacher, or what beat it."""
+        teacher = self._score(self.execution.made["teacher-validation"])
+        return self.floor.score(self.floor.best(score.value for score in (teacher, *(t.score for t in self.tried))))
+
+    def _check_teacher(self, teacher: Figure) -> None:
+        """Raises RunFailure for a teacher that cannot be told from one that has learned nothing."""
+        task, items = self.execution.run.task, self.execution.made["teacher-validation"].facts["items"]
+        examples = task.split("validation", items)
+        told = wilson(0, items)[1] < LEAST_TEACHER
+        if task.kind == "choose":
+            told = enough(chance(task, examples), items)
+        if told and (why := at_chance(task, teacher, examples)):
+            raise RunFailure(
+                f"the adapted teacher has learned nothing: its {self.metric} is {teacher} on {items:,} validation "
+                f"items, and {why}",
+                mend="give more examples or time, or a milder --metric such as chrf, and another --out",
+            )
 
     def _margin(self, score: Figure) -> float:
         """Half a standard error: validation is a sample, and the best of several tries flatters itself."""
@@ -168,6 +182,8 @@ class Chooser:
         """Whether the full training could bring a probe's score to the floor, a standard error aside."""
         if probe.value is None or teacher.value is None:
             return False
+        if self.sign * (probe.value - teacher.value) >= 0:
+            return True  # a teacher that a probe beats is no measure of what is within reach
         hoped = probe.value + GAP_CLOSED * (teacher.value - probe.value)
         return self.sign * (hoped - floor) + self._standard_error(probe) >= 0
 

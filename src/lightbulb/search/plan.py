@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lightbulb.energy.protocol import FEWEST_PROMPTS, measuring_seconds, windows_within
 from lightbulb.errors import GoalError
 from lightbulb.search.times import Times
 from lightbulb.tasks.task import Kind
@@ -37,7 +38,8 @@ FEWEST_CHECKED = 200
 STUDENT_SHARE = 0.45  # of the time left after the teacher, for one full student
 STOCK_FILES = 2.4  # answering with f16, q8_0 and q4_0 / with f16 alone, seen in the ledgers of five finished runs
 ALONE = 2.0  # writing one answer at a time, as on validation / several side by side
-MOST_TRIALS = 5
+MEASURED_FILES = 4  # a student, f16, q8_0, q4_0
+MEASURE_SHARE = 0.1  # of the time, for measuring costs
 BATCH_SIZES = ((32, 5000), (16, 500), (8, 0))  # (batch, from how many examples on): few examples need many steps
 PROBE_SHARE = 0.25  # a probe trains for this share of the epochs
 RECOVER_SHARE = 0.2  # quantization-aware training, likewise (ParetoQ and Gemma use about a tenth)
@@ -200,13 +202,9 @@ def epochs_for(plan: Plan, work: Work, layers: int) -> float:
     return max(epochs, longest_student(plan.times, work, layers, alike)[0])
 
 
-def measure_trials(max_seconds: float) -> int:
-    """Windows a model gets when costs are measured: more when there is time."""
-    return MOST_TRIALS if max_seconds >= 1500 else 3
-
-
-def measuring_seconds(trials: int) -> float:
-    return 25 + trials * 4 * 6.5
+def measuring(max_seconds: float) -> tuple[int, float]:
+    """Trials, and seconds of a window, when the costs of a student and of the stock files are measured."""
+    return windows_within(MEASURE_SHARE * max_seconds, MEASURED_FILES)
 
 
 @dataclass(frozen=True)
@@ -228,7 +226,9 @@ class Shares:
     @staticmethod
     def of(times: Times, work: Work, max_seconds: float, spent: float) -> Shares:
         available = SAFETY * max_seconds - spent
-        fixed = 5 * times.pass_seconds + measuring_seconds(measure_trials(max_seconds)) + REPORT_SECONDS
+        answer = ALONE * times.answer_file * STOCK_FILES / MEASURED_FILES  # one thread, one at a time, the mean file
+        windows = measuring_seconds(MEASURED_FILES, *measuring(max_seconds), FEWEST_PROMPTS * answer)
+        fixed = 5 * times.pass_seconds + windows + REPORT_SECONDS
         check = _items(times.answer_folder, work.validation_examples, CHECK_SHARE * available, FEWEST_CHECKED)
         room = PROOF_SHARE * available - fixed
         tested = _items(STOCK_FILES * times.answer_file, work.test_examples, room, FEWEST_TESTED)

@@ -12,7 +12,8 @@ from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.models.resolve import ModelSource
 from lightbulb.recipe import Reading, Recipe
-from lightbulb.search.plan import RUNG, Plan, Shape, Work, epochs_for, measure_trials, student_seconds
+from lightbulb.search.floor import Floor
+from lightbulb.search.plan import RUNG, Plan, Shape, Work, epochs_for, measuring, student_seconds
 from lightbulb.search.steps import cost_steps, framed_steps, quantized, teacher_steps, test_steps, trained
 from lightbulb.tasks.task import Task
 
@@ -31,6 +32,7 @@ class DryRun:
     joules: Figure
     bytes: Figure
     cpu_seconds_ratio: Figure
+    asked: str = ""
 
 
 def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
@@ -55,7 +57,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
         label = f"student-{bold}-{method}"
         student, exported = quantized(label, method, plan.grids[0], bold_plan, goal.runtime)
         steps += [*trained(bold, method, bold_plan, label), *exported]
-    steps += cost_steps(student, measure_trials(goal.max_seconds), goal.runtime)
+    steps += cost_steps(student, measuring(goal.max_seconds), goal.runtime)
     steps += test_steps(student, None, goal.runtime)
     recipe = Recipe(
         model=typed(source),
@@ -73,6 +75,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
         joules=predicted_joules(seconds, goal),
         bytes=predicted_bytes(shape, plan),
         cpu_seconds_ratio=predicted_ratio(shape, plan),
+        asked=Floor.of(goal, task.metric).asked,
     )
 
 
