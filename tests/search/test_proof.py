@@ -44,9 +44,9 @@ def test_test_items_are_cut_where_the_time_does_not_allow_all(tmp_path, spent, t
 
 
 def test_measuring_gets_its_share_of_the_time():
-    """A demo of 11 minutes spends no more than 75 s on it, an hour has the longest windows."""
+    """A demo of 11 minutes spends about 75 s on four files, an hour has the longest windows."""
     for files in (4, 6):
-        assert measuring_seconds(files, *measuring_windows(660, files)) <= 80
+        assert measuring_seconds(files, *measuring_windows(660, files)) <= 100
     assert measuring_seconds(4, *measuring_windows(660)) <= 75
     assert measuring_windows(3600) == (10, 3.0)
 
