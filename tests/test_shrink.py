@@ -216,7 +216,7 @@ def test_a_student_that_costs_more_is_not_handed_out(runs, capsys, tmp_path, mon
     assert main(["ask", str(folder), "one two card three", "--json"]) == 0
     asked = json.loads(capsys.readouterr().out)
     assert asked["text"] in {row["completion"] for row in ROWS["choose"](10)}
-    assert asked["file"] == str(folder / "model.gguf") and asked["reference"]["times"] is None
+    assert asked["file"] == str(folder / "model.gguf") and asked["references"][0]["times"] is None
     model, data = runs("choose").parent / "model", runs("choose").parent / "choose.jsonl"
     assert shrink(folder, model, data, "--kind", "choose", "--at-least", "0.7") == 0
     out, err = capsys.readouterr()
@@ -275,9 +275,17 @@ def test_ask(runs, capsys):
     record = json.loads(capsys.readouterr().out)
     assert record["text"] in answers and record["output_tokens"] == 1 and record["prompt_tokens"] > 1
     assert record["joules"]["value"] is not None
+    result = json.loads((folder / "result.json").read_text())
+    names = [other["name"] for other in record["references"]]
+    assert names[0] == "the adapted teacher (f16, llama.cpp)" and len(names) == len(set(names)) <= 2
+    teacher = record["references"][0]
+    assert teacher["cpu_seconds_per_answer"] == result["teacher"]["cpu_seconds_per_answer"]
+    assert teacher["times"]["value"] == pytest.approx(3.0)  # as this test says of the measuring
+    assert main(["ask", str(folder), "one two card three"]) == 0
+    assert "the adapted teacher (f16, llama.cpp), as the run measured it: " in capsys.readouterr().err
     assert main(["ask", str(folder / "model.gguf"), "one two card three"]) == 0
     out, err = capsys.readouterr()
-    assert out.strip() == record["text"] and "1 written" in err
+    assert out.strip() == record["text"] and "1 written" in err and "teacher" not in err
     assert main(["ask", str(folder), "  "]) == 2
 
 

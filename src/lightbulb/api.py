@@ -17,7 +17,7 @@ from lightbulb.goal import Goal, check_threads
 from lightbulb.models.resolve import ModelSource, check_family, check_tokenizer, resolve
 from lightbulb.passes.base import Progress, Silent
 from lightbulb.progress import Bars, Lines
-from lightbulb.report.record import Result
+from lightbulb.report.record import Reference, Result
 from lightbulb.run import Run
 from lightbulb.store import read_json
 from lightbulb.tasks.load import load_task
@@ -160,19 +160,9 @@ def file_of(folder: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What an answer of the model costs that would be used without lightbulb, by the measurements of a run. times: how
-    many times less the run's student takes, None where no student is handed out."""
-
-    name: str
-    cpu_seconds: Figure | None
-    joules: Figure | None
-    times: Figure | None
-
-
-@dataclass(frozen=True)
 class Asked:
-    """An answer and what it cost. file: which one answered. reference: of a run's folder."""
+    """An answer and what it cost. file: which one answered. references: what an answer of other files costs, where a
+    run's folder was asked."""
 
     text: str
     prompt_tokens: int
@@ -180,20 +170,15 @@ class Asked:
     cpu_seconds: Figure
     joules: Figure
     file: Path
-    reference: Reference | None = None
+    references: list[Reference]
 
 
-def reference_of(folder: Path) -> Reference | None:
-    """The adapted teacher of the run in `folder`; None where there is no finished run."""
+def references_of(folder: Path) -> list[Reference]:
+    """What else would have answered, by the measurements of the run in `folder`; none where none is finished there."""
     from lightbulb.report import words
 
-    if not folder.is_dir() or not (folder / DONE).exists():
-        return None
-    result = Result.read(folder / DONE)
-    teacher, times = result.teacher, words.ratio(result, "cpu_seconds_per_answer", result.teacher)
-    less = times if times.value is not None and times.value > 1 else None
-    name = words.in_a_sentence(teacher)
-    return Reference(name, teacher.cpu_seconds_per_answer, teacher.joules_per_answer, less)
+    done = folder / DONE
+    return words.references(Result.read(done)) if folder.is_dir() and done.exists() else []
 
 
 def ask(
@@ -261,7 +246,7 @@ def ask(
         reading.cpu_seconds,
         reading.joules,
         file,
-        reference_of(model),
+        references_of(model),
     )
 
 
@@ -276,4 +261,4 @@ def render_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-__all__ = ["Asked", "Reference", "ask", "dry_run", "load_task", "render_report", "run_recipe", "shrink"]
+__all__ = ["Asked", "ask", "dry_run", "load_task", "render_report", "run_recipe", "shrink"]

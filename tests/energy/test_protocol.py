@@ -123,7 +123,7 @@ def test_measuring_takes_what_is_said(clock):
 
         measure_blocks(opened, meter_on(clock), trials=8, seed=0, fewest_prompts=2, window_seconds=1.5)
         said = measuring_seconds(4, 8, 1.5, 2 * each)
-        assert clock.seconds - begin == pytest.approx(said, rel=0.25), each
+        assert clock.seconds - begin == pytest.approx(said, rel=0.15), each
 
 
 @contextmanager

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
 from tyro import conf
 
 from lightbulb.cli.output import show
@@ -16,9 +13,6 @@ from lightbulb.energy.processor import threads_held
 from lightbulb.errors import RunFailure
 from lightbulb.runtimes import GgufRuntime
 from lightbulb.tasks.task import Kind
-
-if TYPE_CHECKING:
-    from lightbulb import api
 
 
 def shrink(
@@ -137,6 +131,7 @@ def ask(
         json: one JSON object on stdout
     """
     from lightbulb import api
+    from lightbulb.report import words
 
     threads = threads_held() if threads is None else threads
     asked = api.ask(
@@ -156,7 +151,7 @@ def ask(
         "cpu_seconds": asked.cpu_seconds.model_dump(),
         "joules": asked.joules.model_dump(),
         "file": str(asked.file),
-        "reference": asdict(asked.reference, dict_factory=_plain) if asked.reference else None,
+        "references": [other.model_dump() for other in asked.references],
     }
     show(record, json, lambda console: console.print(asked.text, markup=False))
     if not json:
@@ -165,22 +160,8 @@ def ask(
             f"{asked.joules} ({asked.joules.source})",
             file=sys.stderr,
         )
-        if asked.reference:
-            print(_instead_of(asked.reference), file=sys.stderr)
-
-
-def _instead_of(big: api.Reference) -> str:
-    """What the same would have cost, in a line."""
-    from lightbulb.report import units
-
-    costs = f"{units.text(big.cpu_seconds)} of CPU time and {units.text(big.joules, source=True)} an answer"
-    times = f"; this model takes {units.text(big.times, '')} times less" if big.times else ""
-    return f"{big.name}, as this run measured it: {costs}{times}".replace("\N{NO-BREAK SPACE}", " ")
-
-
-def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Fields of a dataclass as JSON has them."""
-    return {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in items}
+        for other in asked.references:
+            print(words.reference_text(other), file=sys.stderr)
 
 
 def report(folder: conf.Positional[Path], json: bool = False) -> None:

@@ -19,15 +19,16 @@ WINDOW_SECONDS = 5.0
 MOST_PROMPTS = 64
 FEWEST_PROMPTS = 8  # of a task, whose prompts differ in length
 BLOCK = 2  # trials with models opened once: one order, then its mirror image
+PAUSE = 0.05  # of a window: the longest before one
 STEADY = 0.05  # warm-up ends when two rounds agree as well as this
 WARM_UP_ROUNDS = 10  # or after so many
 # What the main job measures its files with: the most that it takes, and the least that has an interval worth its name
 # (the t interval of 4 blocks is 1.5 times as wide as that of 5 at the same spread, that of 3 twice).
 MOST_TRIALS, LONGEST_WINDOW = 10, 3.0
 FEWEST_TRIALS, SHORTEST_WINDOW = 8, 1.0
-OPENING_SECONDS = 0.6  # of one file, its first answers included, seen with files of 90 to 270 MB
-OVER = 1.15  # seconds of a window / those asked for: whole rounds, and the pause before it
-WARMING = 3  # rounds of a tenth of a window until calls are steady
+# Seen with files of SmolLM2-135M on one thread (docs/lab-notes.md): opening one, rounds until its calls are steady,
+# seconds of a window / those asked for (it ends with a whole round of prompts), and of two answers of some 20 tokens.
+OPENING_SECONDS, WARMING, OVER, ROUND_SECONDS = 0.3, 2, 1.3, 0.8
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,17 @@ class Sample:
     first_token_seconds: float | None = None
 
 
-def measuring_seconds(files: int, trials: int, window_seconds: float, answer_seconds: float = 0.0) -> float:
+def measuring_seconds(files: int, trials: int, window_seconds: float, round_seconds: float = ROUND_SECONDS) -> float:
     """Seconds that `measure_blocks` takes for `files` models.
 
     Args:
         files: models measured side by side, each with one subject.
         trials: windows of each.
         window_seconds: least seconds of a window.
-        answer_seconds: mean over the files of what a round of `fewest_prompts` takes: no window is shorter.
+        round_seconds: what a round of two prompts takes, mean over the files: no window is shorter.
     """
-    window = max(OVER * window_seconds, answer_seconds)
-    opening = OPENING_SECONDS + WARMING * max(window_seconds / 10, answer_seconds / 2)
+    window = max(OVER * window_seconds, round_seconds)
+    opening = OPENING_SECONDS + WARMING * max(window_seconds / 10, round_seconds / 2)
     return files * (trials * window + -(-trials // BLOCK) * opening)
 
 
@@ -75,8 +76,8 @@ def windows_within(seconds: float, files: int) -> tuple[int, float]:
     never fewer or shorter than what gives an interval."""
     if measuring_seconds(files, MOST_TRIALS, LONGEST_WINDOW) <= seconds:
         return MOST_TRIALS, LONGEST_WINDOW
-    none, one = (measuring_seconds(files, FEWEST_TRIALS, window) for window in (0.0, 1.0))
-    window = math.floor(10 * (seconds - none) / (one - none)) / 10
+    one, two = (measuring_seconds(files, FEWEST_TRIALS, window) for window in (1.0, 2.0))
+    window = math.floor(10 * (1 + (seconds - one) / (two - one))) / 10
     return FEWEST_TRIALS, min(LONGEST_WINDOW, max(SHORTEST_WINDOW, window))
 
 
@@ -119,7 +120,7 @@ def measure_blocks(
             for _ in range(min(BLOCK, trials - len(tables))):
                 table: dict[str, Sample] = {}
                 for done, subject in enumerate(order):
-                    time.sleep(rng.uniform(0, window_seconds / 20))
+                    time.sleep(rng.uniform(0, PAUSE * window_seconds))
                     prompts = _turned(subject.prompts, start, count)
                     table[subject.name] = _sample(subject, prompts, meter, window_seconds)
                     advance(len(tables) + (done + 1) / len(order), subject.name)

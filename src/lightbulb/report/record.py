@@ -114,6 +114,16 @@ class Ratio(Record):
     against: str | None = None
 
 
+class Reference(Record):
+    """What an answer of a stock file costs, by a run's measurements. times: how many times less CPU time the run's
+    student takes; None where no student is handed out, or where it is not less."""
+
+    name: str
+    cpu_seconds_per_answer: Figure | None = None
+    joules_per_answer: Figure | None = None
+    times: Figure | None = None
+
+
 class Result(Record):
     """`result.json`.
 

@@ -6,7 +6,7 @@ import math
 
 from lightbulb.figures import Figure
 from lightbulb.report import units
-from lightbulb.report.record import Quantity, Result, Scored
+from lightbulb.report.record import Quantity, Reference, Result, Scored
 from lightbulb.search.floor import Floor
 
 HEADINGS = {"kept": "Kept", "within-noise": "Within noise", "not-shrunk": "Not shrunk", "not-kept": "Not kept"}
@@ -226,6 +226,31 @@ def saving(result: Result) -> str:
         f"An answer takes {after}{what} instead of {before} with {in_a_sentence(rival)}, "
         f"{units.text(times, '')} times less{sizes}."
     )
+
+
+def references(result: Result) -> list[Reference]:
+    """The adapted teacher as it was trained, and the stock file that the student is compared with."""
+    found = []
+    for model in {m.name: m for m in (result.teacher, compared(result))}.values():
+        times = ratio(result, "cpu_seconds_per_answer", model)
+        found.append(
+            Reference(
+                name=in_a_sentence(model),
+                cpu_seconds_per_answer=model.cpu_seconds_per_answer,
+                joules_per_answer=model.joules_per_answer,
+                times=times if times.value is not None and times.value > 1 else None,
+            )
+        )
+    return found
+
+
+def reference_text(other: Reference) -> str:
+    """One line of a terminal."""
+    costs = (
+        f"{units.text(other.cpu_seconds_per_answer)} of CPU time, {units.text(other.joules_per_answer, source=True)}"
+    )
+    times = f"; the student takes {units.text(other.times, '')} times less" if other.times else ""
+    return f"{other.name}, as the run measured it: {costs} an answer{times}".replace("\N{NO-BREAK SPACE}", " ")
 
 
 def never_pays(result: Result) -> bool:

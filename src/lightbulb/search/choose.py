@@ -156,13 +156,14 @@ class Chooser:
         return self.floor.score(self.floor.best(score.value for score in (teacher, *(t.score for t in self.tried))))
 
     def _check_teacher(self, teacher: Figure) -> None:
-        """Raises RunFailure for a teacher that cannot be told from one that has learned nothing."""
+        """Raises RunFailure for a teacher that has learned nothing. One that is only not shown to have learned anything
+        may still have students that do: what is handed out is judged on test."""
         task, items = self.execution.run.task, self.execution.made["teacher-validation"].facts["items"]
         examples = task.split("validation", items)
-        told = wilson(0, items)[1] < LEAST_TEACHER
-        if task.kind == "choose":
-            told = enough(chance(task, examples), items)
-        if told and (why := at_chance(task, teacher, examples)):
+        worst = chance(task, examples)
+        told = enough(worst, items) if task.kind == "choose" else wilson(0, items)[1] < LEAST_TEACHER
+        no_better = teacher.value is None or self.sign * (teacher.value - worst) <= 0
+        if told and no_better and (why := at_chance(task, teacher, examples)):
             raise RunFailure(
                 f"the adapted teacher has learned nothing: its {self.metric} is {teacher} on {items:,} validation "
                 f"items, and {why}",
