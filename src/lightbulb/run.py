@@ -172,7 +172,8 @@ class Run:
         try:
             with plain_os_errors(self.folder), window, new_folder(place) as out:
                 heartbeat = Heartbeat(self.progress, window, scratch / "spent.json")
-                facts = work(out, scratch, heartbeat)
+                with self.progress.working(label):
+                    facts = work(out, scratch, heartbeat)
                 artifact = Artifact(path=place, kind=kind, key=key, parent=parent, made_by=made_by, facts=facts)
                 artifact.write_record(out)
                 write_json(out / COST, heartbeat.cost().model_dump())
