@@ -15,8 +15,8 @@ import numpy as np
 from lightbulb import __version__
 from lightbulb.energy import memory, protocol
 from lightbulb.energy.costs import Costs, Trial, ratios
+from lightbulb.energy.family import family_here
 from lightbulb.energy.meter import Meter, Reading
-from lightbulb.energy.processor import cpu_family
 from lightbulb.energy.protocol import FEWEST_PROMPTS, Subject, idle_watts, measure_blocks
 from lightbulb.energy.statistics import cases, median_figure, within_noise
 from lightbulb.errors import GoalError
@@ -115,7 +115,8 @@ def _measured(
     )
     after = idle_watts(meter)
     machine = Machine(
-        family=cpu_family(),
+        family=(family := family_here()).row,
+        family_from=str(family),
         threads=work.threads,
         **_meanwhile([sample.reading for table in tables for sample in table.values()]),
     )
