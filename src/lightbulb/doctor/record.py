@@ -16,7 +16,8 @@ class Machine(Record):
 
     processor: its name; None where the system tells none. watts_row: the row of `cpu_watts_per_thread.csv` that
     estimates use, None where they use several (watts_rows) or, where nothing is known, all (both None). watts_from:
-    what told the family. threads_held: hardware threads that this process may use (affinity, quotas). threads_present: that are online. quota_threads: CPU seconds a second that cgroups allow, None
+    what told the family. threads_held: hardware threads that this process may use (affinity, quotas).
+    threads_present: that are online. quota_threads: CPU seconds a second that cgroups allow, None
     where they set no limit. memory, memory_available: of the machine; memory_limit: of the cgroups, without a value
     where they set none (all bytes). virtual: whether this is a virtual machine, and virtual_known_by: what told it.
     load: runnable threads over the last minute, before the doctor's own work. steal: share of the time in which the
