@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -164,7 +165,7 @@ def ask(
     if not file.exists():
         raise absent(model, file)
     if not prompt.strip():
-        raise UserError("the question is empty", mend=f'lightbulb ask {model} "your question"')
+        raise UserError("the question is empty", mend=f'lightbulb ask {shlex.quote(str(model))} "your question"')
     threads = (os.cpu_count() or 1) if threads is None else threads
     check_threads(threads)
     try:

@@ -100,7 +100,7 @@ def run(
         loaded = api.load_task(task or read.task, seed=read.seed, **reading)
     facts = api.run_recipe(recipe, loaded, out, threads=threads_held() if threads is None else threads)
     places = "\n".join(f"{label}: {made['path']}" for label, made in facts.items())
-    show(facts, json, lambda console: console.print(places))
+    show(facts, json, lambda console: console.print(places, soft_wrap=True))
 
 
 def ask(
@@ -169,4 +169,4 @@ def report(folder: conf.Positional[Path], json: bool = False) -> None:
 
     with waiting("rendering the report"):
         page = api.render_report(folder)
-    show({"report": str(page)}, json, lambda console: console.print(str(page)))
+    show({"report": str(page)}, json, lambda console: console.print(str(page), soft_wrap=True))

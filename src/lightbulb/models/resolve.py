@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import struct
 from dataclasses import dataclass
 from io import BufferedReader
@@ -235,7 +236,7 @@ def _opened(file: Path) -> BufferedReader:
         raise ModelError(
             f"cannot read {file.name}: {e.strerror}",
             where=str(file),
-            mend=f"chmod u+r {file}, or download the model again",
+            mend=f"chmod u+r {shlex.quote(str(file))}, or download the model again",
         ) from e
 
 
