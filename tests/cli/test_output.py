@@ -13,17 +13,7 @@ from lightbulb import api
 from lightbulb.cli import main
 from lightbulb.store import read_json, write_json
 
-NAMES = ["x [v1]", "x[/v1]", "x [bold red]", ":smile: 100%", "a b'c\"d", "line\nbreak", "$(x) `y`"]
-NAMES.append("caf\xe9 \u65e5\u672c")
-    "x [v1]",
-    "x[/v1]",
-    "x [bold red]",
-    ":smile: 100%",
-    "a b'c\"d",
-    "line\nbreak",
-    "caf\xe9 \u65e5\u672c",
-    "$(x) `y`",
-]
+NAMES = ["x [v1]", "x[/v1]", "x [bold red]", ":smile: 100%", "a b'c\"d", "line\nbreak", "$(x) `y`", "caf\xe9 \u65e5"]
 
 
 def lightbulb(*words: str | bytes, **environment: str) -> subprocess.CompletedProcess:
