@@ -42,7 +42,8 @@ GPT_OSS = {
 GEMMA3 = {
     "model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "hidden_size": 2560,
     "intermediate_size": 10240, "num_hidden_layers": 34, "num_attention_heads": 8, "num_key_value_heads": 4,
-    "head_dim": 256, "vocab_size": 262208, "sliding_window": 1024}, "vision_config": {"hidden_size": 1152}, "torch_dtype": "bfloat16",
+    "head_dim": 256, "vocab_size": 262208, "sliding_window": 1024},
+    "vision_config": {"hidden_size": 1152}, "torch_dtype": "bfloat16",
 }  # fmt: skip
 
 
