@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,7 @@ from lightbulb.errors import ModelError, RunFailure, UserError
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal, check_threads
 from lightbulb.models.resolve import ModelSource, check_family, check_tokenizer, resolve
-from lightbulb.passes.base import Progress, Silent
-from lightbulb.progress import Bars, Lines
+from lightbulb.progress import progress_for, waiting
 from lightbulb.report.record import Reference, Result
 from lightbulb.run import Run
 from lightbulb.store import read_json
@@ -31,20 +31,16 @@ DONE = "result.json"
 TEMPLATE_TOKENS = 256  # that a chat template may add to what is said
 
 
-def progress_for(meter: Meter, quiet: bool) -> Progress:
-    if quiet:
-        return Silent()
-    return Bars(meter.so_far) if sys.stderr.isatty() else Lines()
-
-
 @contextmanager
 def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
     """A run folder, locked, with its meter."""
     meter = Meter()
+    progress = progress_for(meter, quiet)
     try:
-        with Run(
-            out, task, seed=goal.seed, progress=progress_for(meter, quiet), meter=meter, threads=goal.threads
-        ) as run:
+        with (
+            progress.working(f"run in {out.name}"),
+            Run(out, task, seed=goal.seed, progress=progress, meter=meter, threads=goal.threads) as run,
+        ):
             yield run
     finally:
         meter.close()
@@ -77,7 +73,8 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     from lightbulb.shrinking import claim, shrink
 
     goal.check_for(task.metric)
-    source = usable(model, goal.runtime)
+    with waiting("reading the model", quiet):
+        source = usable(model, goal.runtime)
     introduce(task, say := say_to(quiet))
     with opened(out, task, goal, quiet) as run:
         claim(run, source, goal)
@@ -92,9 +89,11 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     from lightbulb.search.predict import predict_run
 
     goal.check_for(task.metric)
-    source = usable(model, goal.runtime)
+    with waiting("reading the model", quiet):
+        source = usable(model, goal.runtime)
     introduce(task, say_to(quiet))
-    return predict_run(source, task, goal)
+    with waiting("planning", quiet):
+        return predict_run(source, task, goal)
 
 
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
@@ -106,7 +105,8 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     check_threads(threads)
     check(read := Recipe.read(recipe))
     in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
-    source = usable(read.model, "filament" if in_filament else "llamacpp")
+    with waiting("reading the model", quiet):
+        source = usable(read.model, "filament" if in_filament else "llamacpp")
     introduce(task, say_to(quiet))
     with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
         run.claim(
@@ -201,7 +201,7 @@ def ask(
     if not file.exists():
         raise absent(model, file)
     if not prompt.strip():
-        raise UserError("the question is empty", mend=f'lightbulb ask {model} "your question"')
+        raise UserError("the question is empty", mend=f'lightbulb ask {shlex.quote(str(model))} "your question"')
     threads = (os.cpu_count() or 1) if threads is None else threads
     check_threads(threads)
     try:

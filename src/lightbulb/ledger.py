@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -95,6 +95,9 @@ class Heartbeat:
     def seconds(self) -> float:
         """Wall seconds of this step so far, earlier attempts included."""
         return self.cost().seconds
+
+    def working(self, label: str) -> AbstractContextManager[None]:
+        return self.inner.working(label)
 
     @contextmanager
     def bar(self, label: str, total: float) -> Iterator[Callable[[float, str], None]]:

@@ -218,7 +218,8 @@ class Run:
         try:
             with plain_os_errors(self.folder), window, new_folder(self._place(label, key), place) as out:
                 heartbeat = Heartbeat(self.progress, window, scratch / "spent.json")
-                facts = work(out, scratch, heartbeat)
+                with self.progress.working(label):
+                    facts = work(out, scratch, heartbeat)
                 artifact = Artifact(
                     path=place(), kind=kind, key=final_key(), parent=parent, made_by=made_by, facts=facts
                 )

@@ -126,7 +126,8 @@ def prepare(run: Run, source: ModelSource, goal: Goal) -> Prepared:
     execution.perform(*framed_steps())
     if (place := run.folder / PLAN).exists():
         return Prepared(execution, shape, work, Plan(**read_json(place)))
-    times = timed(execution, work, goal)
+    with run.progress.working("timing this machine"):
+        times = timed(execution, work, goal)
     plan = make_plan(times, shape, work, goal.max_seconds, run.spent().seconds)
     write_json(place, plan.model_dump(mode="json"))
     return Prepared(execution, shape, work, plan)

@@ -91,9 +91,10 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Atomic: `path` holds either its old content or all of `text`."""
+    """Atomic: `path` holds either its old content or all of `text`. A byte of a name that is no UTF-8 is written as its
+    escape, which JSON reads back as that byte."""
     with new_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

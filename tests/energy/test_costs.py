@@ -50,7 +50,7 @@ def test_prefill_and_decode_come_apart():
 
 
 def test_joules_less_idling_are_those_that_the_work_adds():
-    watts = watts_per_thread("amd-epyc-gen4")
+    watts = watts_per_thread(("amd-epyc-gen4",))
     idle = joules_of(0, 1)
     figures = Costs.of(trials(), idle, {}).figures("")
     net = figures["net_joules_per_output_token"]

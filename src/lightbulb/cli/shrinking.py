@@ -60,19 +60,21 @@ def shrink(
     """
     from lightbulb import api
     from lightbulb.goal import Goal, check_zone
+    from lightbulb.progress import waiting
     from lightbulb.report import dry_run as dry
     from lightbulb.report.text import print_summary
 
     threads = threads_held() if threads is None else threads
     goal = Goal.parse(keep, max_time, seed, threads, check_zone(zone), runtime, at_least)
     columns = {"prompt": prompt, "completion": completion, "group": group}
-    loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
+    with waiting("reading the task"):
+        loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
     if dry_run:
-        planned = api.dry_run(model, loaded, goal, quiet=json)
+        planned = api.dry_run(model, loaded, goal)
         show(dry.as_dict(planned), json, lambda console: console.print(dry.as_text(planned), markup=False))
         return
     folder = out or Path("runs") / loaded.name
-    result = api.shrink(model, loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]), quiet=json)
+    result = api.shrink(model, loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]))
     page = folder / "report.html"
     show(result.model_dump(mode="json"), json, lambda console: print_summary(result, console, report=page))
     if result.student is None:
@@ -96,14 +98,16 @@ def run(
         json: one JSON object on stdout
     """
     from lightbulb import api
+    from lightbulb.progress import waiting
     from lightbulb.recipe import Recipe
 
     read = Recipe.read(recipe)
     reading = read.reading.model_dump(exclude={"test"} if task else None)  # the same data at another place
-    loaded = api.load_task(task or read.task, seed=read.seed, **reading)
-    facts = api.run_recipe(recipe, loaded, out, threads=threads_held() if threads is None else threads, quiet=json)
+    with waiting("reading the task"):
+        loaded = api.load_task(task or read.task, seed=read.seed, **reading)
+    facts = api.run_recipe(recipe, loaded, out, threads=threads_held() if threads is None else threads)
     places = "\n".join(f"{label}: {made['path']}" for label, made in facts.items())
-    show(facts, json, lambda console: console.print(places))
+    show(facts, json, lambda console: console.print(places, soft_wrap=True))
 
 
 def ask(
@@ -131,19 +135,20 @@ def ask(
         json: one JSON object on stdout
     """
     from lightbulb import api
+    from lightbulb.progress import waiting
     from lightbulb.report import words
 
-    threads = threads_held() if threads is None else threads
-    asked = api.ask(
-        model,
-        question,
-        max_tokens=max_tokens,
-        threads=threads,
-        runtime=runtime,
-        schema=schema,
-        stop=stop,
-        system=system,
-    )
+    with waiting("answering"):
+        asked = api.ask(
+            model,
+            question,
+            max_tokens=max_tokens,
+            threads=threads_held() if threads is None else threads,
+            runtime=runtime,
+            schema=schema,
+            stop=stop,
+            system=system,
+        )
     record = {
         "text": asked.text,
         "prompt_tokens": asked.prompt_tokens,
@@ -172,6 +177,8 @@ def report(folder: conf.Positional[Path], json: bool = False) -> None:
         json: one JSON object on stdout
     """
     from lightbulb import api
+    from lightbulb.progress import waiting
 
-    page = api.render_report(folder)
-    show({"report": str(page)}, json, lambda console: console.print(str(page)))
+    with waiting("rendering the report"):
+        page = api.render_report(folder)
+    show({"report": str(page)}, json, lambda console: console.print(str(page), soft_wrap=True))

@@ -16,9 +16,12 @@ from lightbulb.tasks.task import Task
 
 
 class Progress(Protocol):
-    """What a pass may say while it works. `bar(label, total)` opens a bar; the yielded function takes (done, note)."""
+    """What a pass may say while it works. `bar(label, total)` opens a bar; the yielded function takes (done, note).
+    `working(label)` is for work that has a name and tells no share."""
 
     def bar(self, label: str, total: float) -> AbstractContextManager[Callable[[float, str], None]]: ...
+
+    def working(self, label: str) -> AbstractContextManager[None]: ...
 
 
 class Budget(Protocol):
@@ -83,6 +86,11 @@ class Pass(BaseModel):
 
 class Silent:
     """Progress that says nothing."""
+
+    def working(self, label: str) -> AbstractContextManager[None]:
+        from contextlib import nullcontext
+
+        return nullcontext()
 
     def bar(self, label: str, total: float) -> AbstractContextManager[Callable[[float, str], None]]:
         from contextlib import contextmanager

@@ -326,7 +326,8 @@ def ratios_of(before: File, after: File) -> list[Ratio]:
 
 def asking(model: str, question: Example | None, runtime: GgufRuntime) -> str:
     """The command that asks `model` in the form in which it was taught."""
-    words = f'lightbulb ask {model} "{question.prompt if question else "..."}"'
+    asked = shlex.quote(question.prompt) if question else '"..."'
+    words = f"lightbulb ask {model} {asked}"
     if question and question.messages and question.messages[0].role == "system":
         words += f" --system {shlex.quote(question.messages[0].content)}"
     return words + ("" if runtime == "llamacpp" else f" --runtime {runtime}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,6 +126,9 @@ class Stop:
 
     def __init__(self, after: float):
         self.after, self.reported = after, list[float]()
+
+    def working(self, label: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     @contextmanager
     def bar(self, label: str, total: float) -> Iterator[Callable[[float, str], None]]:
