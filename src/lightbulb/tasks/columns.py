@@ -9,26 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lightbulb.errors import TaskError
-from lightbulb.tasks.readers import Table, documents
+from lightbulb.tasks.lines import Table
+from lightbulb.tasks.names import CHAT_NAMES, COMPLETION_NAMES, NUMBERING, PROMPT_NAMES, TEXT_NAMES, folded
+from lightbulb.tasks.readers import documents
 from lightbulb.tasks.task import Example, Kind, Message
 
-PROMPT_NAMES = ("prompt", "instruction", "question", "input", "query", "utterance", "sentence", "text")
-COMPLETION_NAMES = (
-    "completion",
-    "answer",
-    "response",
-    "output",
-    "label_text",
-    "label_name",
-    "label",
-    "intent",
-    "category",
-    "target",
-    "class",
-)
-CHAT_NAMES = ("messages", "conversations")
-TEXT_NAMES = ("text", "document", "content", "completion")
-NUMBERING = ("", "Unnamed: 0", "__index_level_0__")  # what pandas writes beside the columns
 ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 
 

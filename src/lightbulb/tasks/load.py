@@ -11,7 +11,7 @@ from lightbulb.errors import TaskError
 from lightbulb.tasks.columns import Columns, Row, find_columns, rows_of
 from lightbulb.tasks.demo import home_task
 from lightbulb.tasks.metrics import BITS_PER_BYTE, check_metric, parses_as_json
-from lightbulb.tasks.readers import Table
+from lightbulb.tasks.lines import Table
 from lightbulb.tasks.sources import Source, open_source
 from lightbulb.tasks.splits import Splits, counted, enough, make_splits
 from lightbulb.tasks.task import Example, Kind, SplitName, Task
