@@ -1,7 +1,8 @@
 """CSV and TSV as spreadsheets, databases and people write them. No row is lost without a word.
 
 In TSV a double quote is text, unless the lines come out right only when cells in quotes are read as in CSV. In CSV a
-quote that is opened and closed some lines below swallows the rows between: rows that look like all others are given back.
+quote that is opened and closed some lines below swallows the rows between: those that look like all others are given
+back.
 """
 
 from __future__ import annotations
@@ -132,8 +133,8 @@ def _plain(path: Path, lines: Sequence[str], start: int, findings: list[str]) ->
     odd = [i for i, _, cells in records if any(c.startswith('"') and not _in_quotes(c) for c in cells)]
     if odd:
         findings.append(
-            f"{_lines_named(path, odd)} hold a cell that begins with a double quote and does not end with one:"
-            " in a tab-separated file quotes are text"
+            f"{_named(path, odd)}: a cell begins with a double quote and does not end with one; in a tab-separated file"
+            " quotes are text"
         )
     return [(i, i, [_unquoted(cell) for cell in cells]) for i, _, cells in records]
 
@@ -161,8 +162,8 @@ def _given_back(
         span = f"{path}:{first + 1} to {last + 1}"
         if parts and closed and all(alike):
             findings.append(
-                f"{span}: a double quote opens in the first of these lines and closes in the last, and each of them is a"
-                f" row like the others: read as {len(parts):,} rows, these quotes as text"
+                f"{span}: a double quote opens in the first of these lines and closes in the last, and each of them"
+                f" is a row like the others: read as {len(parts):,} rows, these quotes as text"
             )
             given += [(i, i, part) for i, part in zip(inner, parts, strict=True)]
             continue
@@ -190,9 +191,7 @@ def _columns(path: Path, line: int, names: list[str], body: Sequence[Record]) ->
             "two columns have the same name", where=f"{path}:{line + 1}", mend="give every column its own name"
         )
     filled = {c for _, _, cells in body for c in range(len(names)) if len(cells) > c and cells[c].strip()}
-    return [
-        name if name or c == 0 else f"column {c + 1}" if c in filled else None for c, name in enumerate(names)
-    ]
+    return [name if name or c == 0 else f"column {c + 1}" if c in filled else None for c, name in enumerate(names)]
 
 
 def _ragged(path: Path, first: int, last: int, cells: int, width: int) -> TaskError:
@@ -218,6 +217,6 @@ def _is_blank(line: str, delimiter: str | None) -> bool:
     return not line.strip(f' \r\n"{delimiter or DELIMITERS}')
 
 
-def _lines_named(path: Path, lines: Sequence[int]) -> str:
+def _named(path: Path, lines: Sequence[int]) -> str:
     shown = ", ".join(str(i + 1) for i in lines[:5]) + (f" and {len(lines) - 5:,} more" if len(lines) > 5 else "")
-    return f"{path}: {len(lines):,} line{'' if len(lines) == 1 else 's'} ({shown})"
+    return f"{path}:{shown}"

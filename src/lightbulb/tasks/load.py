@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from lightbulb.errors import TaskError
-from lightbulb.tasks.columns import Columns, Row, find_columns, rows_of
+from lightbulb.tasks.columns import Columns, Row, find_columns, rows_of, unread
+from lightbulb.tasks.conversations import BAD_ANSWER, EMPTY, NO_TEXT, LeftOut
 from lightbulb.tasks.demo import home_task
-from lightbulb.tasks.metrics import BITS_PER_BYTE, check_metric, parses_as_json
 from lightbulb.tasks.lines import Table
+from lightbulb.tasks.metrics import BITS_PER_BYTE, check_metric, parses_as_json
 from lightbulb.tasks.sources import Source, open_source
 from lightbulb.tasks.splits import Splits, counted, enough, make_splits
 from lightbulb.tasks.task import Example, Kind, SplitName, Task
+from lightbulb.tasks.tidy import with_blanks_that_matter, without_marks
 
 MOST_ANSWERS = 512
 LONGEST_ANSWER_CHARACTERS = 64
@@ -56,11 +58,14 @@ def load_task(
         held = open_source(test).tables
         found.tables["test"] = held.get("test") or [table for tables in held.values() for table in tables]
     findings = list(found.findings)
-    rows = _examples(found, kind, columns, findings)
+    rows, left = _examples(found, kind, columns, findings)
+    rows = without_marks(rows, findings)
     enough(len(rows["train"]), len(rows["train"]), rows["train"])
     kind = kind or infer_kind([row.example for row in rows["train"]])
+    rows = with_blanks_that_matter(rows, kind, findings)
     if kind == "choose":
         _check_choices(rows)
+        _name_lost_answers(rows, left, findings)
     splits = make_splits(
         rows["train"], rows.get("validation"), rows.get("test"), seed, several_answers=kind == "generate"
     )
@@ -90,7 +95,7 @@ def infer_kind(train: Sequence[Example]) -> Kind:
     """
     if not any(e.prompt for e in train):
         return "text"
-    tally = Counter(e.completion for e in train)
+    tally = Counter(e.completion.strip() for e in train)
     once = sum(1 for n in tally.values() if n == 1)
     closed = (
         len(tally) <= MOST_ANSWERS
@@ -128,9 +133,10 @@ def _built_in(
 
 def _examples(
     found: Source, kind: Kind | None, named: Mapping[str, str | None], findings: list[str]
-) -> dict[SplitName, list[Row]]:
-    """Rows by split; train decides whether all tables are text."""
+) -> tuple[dict[SplitName, list[Row]], list[LeftOut]]:
+    """Rows by split, and those left out; train decides whether all tables are text."""
     rows: dict[SplitName, list[Row]] = {}
+    left: list[LeftOut] = []
     used: dict[str, None] = {}
     first = find_columns(found.tables["train"][0], kind, **named)
     asked: Kind | None = "text" if first.text else kind
@@ -143,24 +149,34 @@ def _examples(
                     f"only text here, but train has {first}", where=table.where, mend="give all splits the same columns"
                 )
             used[str(columns)] = None
-            rows.setdefault(split, []).extend(_kept(table, columns, findings))
+            kept, dropped = _kept(table, columns, findings)
+            rows.setdefault(split, []).extend(kept)
+            left.extend(dropped)
     usual = str(Columns(prompt=("prompt",), completion="completion"))
     findings.extend(f"columns: {columns}" for columns in used if columns != usual)
-    return rows
+    return rows, left
 
 
-def _kept(table: Table, columns: Columns, findings: list[str]) -> list[Row]:
-    rows, dropped = rows_of(table, columns)
-    empty = "no text" if columns.text else "an empty prompt or completion"
-    if len(dropped) * 2 > len(table.rows):
+def _kept(table: Table, columns: Columns, findings: list[str]) -> tuple[list[Row], list[LeftOut]]:
+    findings.extend(table.findings)
+    rows, left = rows_of(table, columns)
+    lost = [row for row in left if row.why != BAD_ANSWER]
+    whys = Counter(row.why for row in lost).most_common()
+    if len(lost) * 2 > len(table.rows):
+        why = whys[0][0]
         raise TaskError(
-            f"{len(dropped):,} of {len(table.rows):,} rows have {empty} ({columns})",
-            where=dropped[0],
-            mend="--prompt COLUMN --completion COLUMN name the right columns",
+            f"{whys[0][1]:,} of {len(table.rows):,} rows have {why} ({columns})",
+            where=next(row.place for row in lost if row.why == why),
+            mend="--prompt COLUMN --completion COLUMN name the right columns"
+            if why in (EMPTY, NO_TEXT)
+            else "give rows that text alone asks and answers",
         )
-    if dropped:
-        findings.append(f"{counted(len(dropped), 'row')} with {empty} dropped (the first is at {dropped[0]})")
-    return rows
+    for why, count in whys + [(BAD_ANSWER, len(left) - len(lost))]:
+        if count:
+            first = next(row.place for row in left if row.why == why)
+            findings.append(f"{counted(count, 'row')} with {why} dropped (the first is at {first})")
+    findings.extend(unread(table, columns))
+    return rows, left
 
 
 def _check_choices(rows: dict[SplitName, list[Row]]) -> None:
@@ -189,6 +205,16 @@ def _check_choices(rows: dict[SplitName, list[Row]]) -> None:
                 where=places,
                 mend="add such examples to train, remove these lines, or --kind generate",
             )
+
+
+def _name_lost_answers(rows: dict[SplitName, list[Row]], left: list[LeftOut], findings: list[str]) -> None:
+    """An answer that only rows have which were left out is none that the model will learn."""
+    kept = {row.example.completion for split in rows.values() for row in split}
+    lost = Counter(row.answer for row in left if row.answer and row.answer not in kept)
+    if lost:
+        named = ", ".join(f"{answer[:80]!r} ({count:,})" for answer, count in lost.most_common(10))
+        more = f" and {len(lost) - 10:,} more" if len(lost) > 10 else ""
+        findings.append(f"answers that only dropped rows have, so that none will be given: {named}{more}")
 
 
 def _answers(splits: Splits, findings: list[str]) -> tuple[str, ...]:

@@ -19,6 +19,9 @@ COMPLETION_NAMES = (
 CHAT_NAMES = ("messages", "conversations", "conversation")
 TEXT_NAMES = ("text", "document", "content", "completion")
 CHOSEN, REJECTED = "chosen", "rejected"  # of two answers, in sets of preferences
+SYSTEM = ("system", "system_prompt")
+IMAGES = ("image", "images")
+UNREAD = ("system", "system_prompt", "history", "tools", "functions", "context")  # parts of a prompt in some sets
 NUMBERING = ("", "Unnamed: 0", "__index_level_0__")  # what pandas writes beside the columns
 
 
