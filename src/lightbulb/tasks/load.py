@@ -12,7 +12,7 @@ from lightbulb.tasks.columns import Columns, Row, find_columns, rows_of, unread
 from lightbulb.tasks.conversations import BAD_ANSWER, EMPTY, NO_TEXT, LeftOut
 from lightbulb.tasks.demo import home_task
 from lightbulb.tasks.lines import Table
-from lightbulb.tasks.metrics import BITS_PER_BYTE, check_metric, parses_as_json
+from lightbulb.tasks.metrics import BITS_PER_BYTE, MACRO_F1, check_metric, parses_as_json
 from lightbulb.tasks.sources import Source, open_source
 from lightbulb.tasks.splits import Splits, counted, enough, make_splits
 from lightbulb.tasks.task import Example, Kind, SplitName, Task
@@ -23,6 +23,9 @@ LONGEST_ANSWER_CHARACTERS = 64
 EXAMPLES_PER_ANSWER = 5
 UNSEEN_ANSWERS = 0.05
 SKEWED = 0.8
+FEW = 5  # examples of an answer: a score of it would be a guess
+RARE = 4  # times fewer than the commonest answer
+EACH_COUNTS = 10  # of so few answers each matters to the score
 
 
 def load_task(
@@ -67,21 +70,30 @@ def load_task(
         _check_choices(rows)
         _name_lost_answers(rows, left, findings)
     splits = make_splits(
-        rows["train"], rows.get("validation"), rows.get("test"), seed, several_answers=kind == "generate"
+        rows["train"],
+        rows.get("validation"),
+        rows.get("test"),
+        seed,
+        several_answers=kind == "generate",
+        closed=kind == "choose",
     )
     answers = _answers(splits, findings) if kind == "choose" else ()
     train, validation, test_items = (
         tuple(row.example for row in split) for split in (splits.train, splits.validation, splits.test)
     )
+    metric = _metric(metric, kind, train)
+    findings.extend(splits.findings)
+    if kind == "choose":
+        _tell_rare_answers(splits, answers, metric, findings)
     return Task(
         name=found.name,
         kind=kind,
-        metric=_metric(metric, kind, train),
+        metric=metric,
         train=train,
         validation=validation,
         test=test_items,
         answers=answers,
-        findings=(*findings, *splits.findings),
+        findings=tuple(findings),
         source=source,
         reading=reading,
     )
@@ -221,14 +233,32 @@ def _answers(splits: Splits, findings: list[str]) -> tuple[str, ...]:
     """All answers, sorted. One that train lost to the cut or to leakage stays a choice and is reported."""
     everything = {row.example.completion for row in [*splits.train, *splits.validation, *splits.test]}
     if lost := sorted(everything - {row.example.completion for row in splits.train}):
-        findings.append(
-            f"after splitting, train has no example of {', '.join(map(repr, lost[:10]))}"
-            + (f" and {len(lost) - 10} more" if len(lost) > 10 else "")
-        )
+        findings.append(f"after splitting, train has no example of {_named(lost)}")
     alike = Counter(answer.casefold() for answer in everything)
     if doubled := sorted(answer for answer in everything if alike[answer.casefold()] > 1):
         findings.append(f"answers that differ only in case: {', '.join(map(repr, doubled[:10]))}")
     return tuple(sorted(everything))
+
+
+def _tell_rare_answers(splits: Splits, answers: Sequence[str], metric: str, findings: list[str]) -> None:
+    """Answers that validation, by which a student is chosen, or test has none of, or too few to score."""
+    for split, rows, so in (
+        ("validation", splits.validation, "whether a student still gives it is not looked at when one is chosen"),
+        ("test", splits.test, "the score says nothing of it"),
+    ):
+        tally = Counter(row.example.completion for row in rows)
+        if missing := [answer for answer in answers if not tally[answer]]:
+            findings.append(f"{split} has no example of {_named(missing)}: {so}")
+        usual = tally.most_common(1)[0][1]
+        rare = [answer for answer in answers if 0 < tally[answer] < FEW and RARE * tally[answer] < usual]
+        few = [f"{answer!r} ({tally[answer]})" for answer in rare]
+        if few and (len(answers) <= EACH_COUNTS or metric == MACRO_F1):
+            more = f" and {len(few) - 10:,} more" if len(few) > 10 else ""
+            findings.append(f"{split} has fewer than {FEW} examples of {', '.join(few[:10])}{more}: give more of them")
+
+
+def _named(answers: Sequence[str]) -> str:
+    return ", ".join(map(repr, answers[:10])) + (f" and {len(answers) - 10:,} more" if len(answers) > 10 else "")
 
 
 def _metric(metric: str | None, kind: Kind, train: Sequence[Example]) -> str:
