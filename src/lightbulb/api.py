@@ -87,8 +87,8 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     from lightbulb.search.predict import predict_run
 
     source = usable(model, goal.runtime)
-    introduce(task, say_to(quiet))
-    return predict_run(source, task, goal)
+    introduce(task, say := say_to(quiet))
+    return predict_run(source, task, goal, say)
 
 
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     check(read := Recipe.read(recipe))
     in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
     source = usable(read.model, "filament" if in_filament else "llamacpp")
-    introduce(task, say_to(quiet))
+    introduce(task, say := say_to(quiet))
     with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
         run.claim(
             {
@@ -112,7 +112,7 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
             }
         )
         with run.undecided():
-            made = execute(read, run, start(run, source)).made
+            made = execute(read, run, start(run, source, say)).made
     return {label: {"path": str(a.path), "kind": a.kind, **a.facts} for label, a in made.items()}
 
 

@@ -27,12 +27,24 @@ IMPORT_VERSION = 3
 PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "lightbulb-filament", "gguf")
 
 
-def start(run: Run, source: ModelSource) -> Artifact:
-    """The imported model: the first artifact of a run."""
+def start(run: Run, source: ModelSource, say: Say) -> Artifact:
+    """The imported model: the first artifact of a run. From here on the run's task is what this model can learn."""
     from lightbulb.models.loading import import_model
 
     key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
-    return run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
+    model = run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
+    run.task = prepared_for(model, run.task, say)
+    return model
+
+
+def prepared_for(model: Artifact, task: Task, say: Say) -> Task:
+    """The task as this model can learn it; says what that changes or costs."""
+    from lightbulb.train.prepare import prepared
+
+    fitting = prepared(task, model.path)
+    for finding in fitting.findings[len(task.findings) :]:
+        say(f"task: {finding}")
+    return fitting
 
 
 def typed(source: ModelSource) -> str:
@@ -124,9 +136,8 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     from lightbulb.search.choose import Chooser
     from lightbulb.search.proof import prove
 
-    task = run.task
     with run.undecided():
-        model = start(run, source)
+        model, task = start(run, source, say), run.task
         shape, work = shape_of(model), work_of(task, model)
         plan = plan_of(run.folder, shape, work, goal)
     work = replace(work, validation_examples=plan.validation_limit or work.validation_examples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,16 +33,17 @@ class DryRun:
     cpu_seconds_ratio: Figure
 
 
-def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
+def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str], None]) -> DryRun:
     """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given."""
     from lightbulb.artifact import Artifact
     from lightbulb.models.loading import import_model
-    from lightbulb.shrinking import plan_of, shape_of, typed, work_of
+    from lightbulb.shrinking import plan_of, prepared_for, shape_of, typed, work_of
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         import_model(source, folder)
         model = Artifact(path=folder, kind="model", key="", made_by="import")
+        task = prepared_for(model, task, say)
         shape, work = shape_of(model), work_of(task, model)
     plan = plan_of(None, shape, work, goal)
     bold = plan.ladder[0]
