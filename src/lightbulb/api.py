@@ -136,9 +136,10 @@ def absent(folder: Path, file: Path) -> ModelError:
 
 @dataclass(frozen=True)
 class Asked:
-    """An answer and what it cost."""
+    """An answer and what it cost. unread: tokens of the question's beginning that the model had no room for."""
 
     text: str
+    unread: int
     prompt_tokens: int
     output_tokens: int
     cpu_seconds: Figure
@@ -181,11 +182,13 @@ def ask(
     if answers and (form is not None or stop):
         raise UserError("this model chooses one of its answers", where="--schema, --stop", mend="leave them out")
     rendered = opened.render(turns)
-    left = opened.context_length - len(opened.tokenize(rendered))
+    asked = len(opened.tokenize(rendered))
+    left = opened.context_length - asked
     if not answers and not 0 < max_tokens <= left:
         raise UserError(
-            f"no room for an answer of {max_tokens:,} tokens: beside this question the model has {max(0, left):,}",
-            where="--max-tokens",
+            f"no room for an answer of {max_tokens:,} tokens: beside this question of {asked:,} the model has"
+            f" {max(0, left):,}",
+            where="--max-tokens" if left > 0 else None,
             mend=f"--max-tokens {min(256, left)}" if left > 0 else "a shorter question",
         )
     meter = Meter(gpus=False)
@@ -203,8 +206,19 @@ def ask(
             mend=f"--max-tokens {2 * max_tokens}",
         )
     return Asked(
-        said.texts[0].strip(), said.prompt_tokens, said.output_tokens, window.reading.cpu_seconds, window.reading.joules
+        without_blanks(said.texts[0]),
+        max(0, asked - said.prompt_tokens),
+        said.prompt_tokens,
+        said.output_tokens,
+        window.reading.cpu_seconds,
+        window.reading.joules,
     )
+
+
+def without_blanks(answer: str) -> str:
+    """An answer as it is shown: of several lines the first keeps its indentation."""
+    lines = answer.strip("\r\n").rstrip()
+    return lines if "\n" in lines else lines.strip()
 
 
 def render_report(folder: Path) -> Path:

@@ -23,6 +23,7 @@ def rows(n: int = 60) -> list[dict]:
 
 
 def jsonl(path: Path, items: list) -> str:
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(item) + "\n" for item in items))
     return str(path)
 
@@ -175,6 +176,21 @@ def test_answer_lost_by_the_split_is_reported(tmp_path):
         t for t in (load_task(source, seed=seed) for seed in range(12)) if "rare" not in {e.completion for e in t.train}
     ]
     assert lost and all(any("no example of 'rare'" in f for f in t.findings) and "rare" in t.answers for t in lost)
+
+
+def test_rare_answers_are_in_every_split_and_named(tmp_path):
+    items = [{"prompt": f"clause {i}", "completion": "yes" if i in (5, 90, 130) else "no"} for i in range(200)]
+    task = load_task(jsonl(tmp_path / "a.jsonl", items))
+    assert [sum(e.completion == "yes" for e in s) for s in (task.train, task.validation, task.test)] == [1, 1, 1]
+    assert {f"{s} has fewer than 5 examples of 'yes' (1): give more of them" for s in ("validation", "test")} <= {
+        *task.findings
+    }
+    assert not any("fewer than" in f for f in load_task(jsonl(tmp_path / "b.jsonl", rows(90))).findings)
+    for name, part in (("train", items[:150]), ("validation", items[150:170]), ("test", items[170:])):
+        jsonl(tmp_path / "given" / f"{name}.jsonl", part)
+    found = load_task(str(tmp_path / "given")).findings
+    assert any(f.startswith("validation has no example of 'yes': ") for f in found)
+    assert any(f.startswith("test has no example of 'yes': ") for f in found)
 
 
 def test_skewed_answers_are_scored_by_macro_f1(tmp_path):

@@ -29,7 +29,7 @@ class Evaluate(Pass):
     """
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "gguf")
     makes: ClassVar[ArtifactKind] = "figures"
 
@@ -62,6 +62,7 @@ def answer(
     known: dict[str, str] = {}
     tokens = {"asked": 0, "prompt_tokens": 0, "output_tokens": 0}
     longest = longest_answer(task)
+    trim = str.rstrip if any(e.completion[:1].isspace() for e in task.train) else str.strip  # indentation is an answer
     for start in range(0, len(examples), together):
         chunk = examples[start : start + together]
         if task.kind == "text":
@@ -73,7 +74,7 @@ def answer(
             prompts = [runtime.render(turns_of(e)) for e in chunk]
             if new := [p for p in dict.fromkeys(prompts) if p not in known]:
                 answers = ask(runtime, task, new, longest)
-                known.update(zip(new, (text.strip() for text in answers.texts), strict=True))
+                known.update(zip(new, (trim(text) for text in answers.texts), strict=True))
                 tokens["asked"] += len(new)
                 tokens["prompt_tokens"] += answers.prompt_tokens
                 tokens["output_tokens"] += answers.output_tokens

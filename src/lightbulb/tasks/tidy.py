@@ -65,16 +65,16 @@ def without_marks(rows: Rows, findings: list[str]) -> Rows:
         re.compile(rf"(?:\s*(?:{'|'.join(ends)}))+\s*\Z"),
         re.compile(rf"\s*(?:(?:{'|'.join(beginnings)})\n?)+"),
     )
-    seen: dict[str, Counter[str]] = {"end in": Counter(), "begin with": Counter()}
+    seen: dict[str, Counter[str]] = {"at the end": Counter(), "at the beginning": Counter()}
 
     def bare(text: str) -> str:
         if "<" not in text and "[" not in text:
             return text
         if found := end.search(text):
-            seen["end in"][found[0].strip()] += 1
+            seen["at the end"][found[0].strip()] += 1
             text = text[: found.start()]
         if found := beginning.match(text):
-            seen["begin with"][found[0].strip()] += 1
+            seen["at the beginning"][found[0].strip()] += 1
             text = text[found.end() :]
         return text
 
@@ -83,7 +83,9 @@ def without_marks(rows: Rows, findings: list[str]) -> Rows:
         if marks:
             named = ", ".join(repr(mark) for mark, _ in marks.most_common(3))
             number = counted(marks.total(), "completion")
-            findings.append(f"{number} {where} {named}: taken off, because the model's own form has its marks there")
+            findings.append(
+                f"{number} with {named} {where}: taken off, because the model's own form has its marks there"
+            )
     _tell_marks(rows, findings)
     return _without_empty(rows, findings)
 
@@ -113,10 +115,10 @@ def with_blanks_that_matter(rows: Rows, kind: Kind, findings: list[str]) -> Rows
 
     rows = _changed(rows, trimmed)
     told = {
-        "kept": "begin with an indentation: kept (of the metrics only one of your own sees it)",
-        "blank": "begin with a blank: taken off",
-        "ends": "end in blanks or line ends: taken off, so answers will end without them",
-        "lines": "hold line ends of Windows: learned as plain ones",
+        "kept": "with an indented beginning: kept (of the metrics only one of your own sees it)",
+        "blank": "with a blank at the beginning: taken off",
+        "ends": "with blanks or line ends at the end: taken off, so answers will end without them",
+        "lines": "with line ends of Windows: learned as plain ones",
     }
     findings.extend(f"{counted(seen[what], 'completion')} {words}" for what, words in told.items() if seen[what])
     return rows
