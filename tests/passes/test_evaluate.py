@@ -39,3 +39,12 @@ def test_a_chunk_of_known_questions_asks_nothing() -> None:
     task = Task("repeated", "generate", "exact", (Example("q", "x"),), (), test)
     predictions, _ = answer(runtime, task, test, lambda done, note: None, CHUNK)
     assert runtime.asked == ["again"] and predictions == ["0"] * len(test)
+
+
+def test_indentation_is_part_of_an_answer_where_the_task_has_it() -> None:
+    runtime: Any = Recorder()
+    for completion, said in (("  x", " 0"), ("x", "0")):
+        task = Task("code", "generate", "exact", (Example("q", completion),), (), (Example("a", completion),))
+        runtime.asked.clear()
+        predictions, _ = answer(runtime, task, task.test, lambda done, note: None, CHUNK)
+        assert predictions == [said]

@@ -34,7 +34,7 @@ ROLES = {
 }
 HOLDERS = ("messages", "conversations", "conversation")  # keys of an object around the turns
 CALLS = ("tool_calls", "function_call")
-HUMAN = re.compile(r"\s*(?:\A|\n\n)(Human|Assistant): ?")
+HUMAN = re.compile(r"(?:\A|\n\n)(Human|Assistant): ?")
 EMPTY = "an empty prompt or completion"
 NO_TEXT = "no text"
 NO_ANSWER = "no answer at the end"
@@ -109,7 +109,7 @@ def _parsed(text: str) -> Any:
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return None
     if text.lstrip().startswith("Human: "):
-        parts = HUMAN.split(text)[1:]
+        parts = HUMAN.split(text.strip())[1:]
         return [{"role": who.lower(), "content": said} for who, said in zip(parts[::2], parts[1::2], strict=True)]
     return None
 

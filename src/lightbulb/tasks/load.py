@@ -187,6 +187,10 @@ def _kept(table: Table, columns: Columns, findings: list[str]) -> tuple[list[Row
         if count:
             first = next(row.place for row in left if row.why == why)
             findings.append(f"{counted(count, 'row')} with {why} dropped (the first is at {first})")
+    if several := sum(any(m.role == "assistant" for m in row.example.messages) for row in rows):
+        findings.append(
+            f"{counted(several, 'conversation')} with several answers: the last of each is learned, the others are read"
+        )
     findings.extend(unread(table, columns))
     return rows, left
 

@@ -57,26 +57,23 @@ def without_marks(rows: Rows, findings: list[str]) -> Rows:
     """Takes off the marks with which chat templates begin and end an answer: a model would learn to write them as text,
     and every answer would be wrong by them. Marks in prompts are only told."""
     train = [row.example.completion for row in rows.get("train", [])]
-    ends, beginnings = list(map(re.escape, ENDS)), list(BEGINNINGS)
+    ends: tuple[str, ...] = ENDS
+    beginnings: tuple[str, ...] = BEGINNINGS
     if 2 * sum(text.rstrip().endswith(HTML_ENDS) for text in train) > len(train):
-        ends.append(re.escape(HTML_ENDS))
-        beginnings.append(re.escape(HTML_BEGINNINGS))
-    end, beginning = (
-        re.compile(rf"(?:\s*(?:{'|'.join(ends)}))+\s*\Z"),
-        re.compile(rf"\s*(?:(?:{'|'.join(beginnings)})\n?)+"),
-    )
+        ends, beginnings = (*ENDS, HTML_ENDS), (*BEGINNINGS, HTML_BEGINNINGS)
+    beginning = re.compile(rf"(?:(?:{'|'.join(beginnings)})\n?)+")
     seen: dict[str, Counter[str]] = {"at the end": Counter(), "at the beginning": Counter()}
 
     def bare(text: str) -> str:
         if "<" not in text and "[" not in text:
             return text
-        if found := end.search(text):
-            seen["at the end"][found[0].strip()] += 1
-            text = text[: found.start()]
-        if found := beginning.match(text):
+        body = without_end(text, ends)
+        if body != text:
+            seen["at the end"][text[len(body) :].strip()] += 1
+        if found := beginning.match(lead := body.lstrip()):
             seen["at the beginning"][found[0].strip()] += 1
-            text = text[found.end() :]
-        return text
+            return lead[found.end() :]
+        return body
 
     rows = _changed(rows, bare)
     for where, marks in seen.items():
@@ -88,6 +85,14 @@ def without_marks(rows: Rows, findings: list[str]) -> Rows:
             )
     _tell_marks(rows, findings)
     return _without_empty(rows, findings)
+
+
+def without_end(text: str, ends: tuple[str, ...]) -> str:
+    """`text` without such marks at its end, and without the blanks around them; as it is where it has none."""
+    while (body := text.rstrip()).endswith(ends):
+        mark = max((end for end in ends if body.endswith(end)), key=len)
+        text = body[: -len(mark)].rstrip()
+    return text
 
 
 def with_blanks_that_matter(rows: Rows, kind: Kind, findings: list[str]) -> Rows:
@@ -127,7 +132,11 @@ def with_blanks_that_matter(rows: Rows, kind: Kind, findings: list[str]) -> Rows
 def _changed(rows: Rows, change: Callable[[str], str]) -> Rows:
     def changed(row: Row) -> Row:
         text = change(row.example.completion)
-        return row if text == row.example.completion else replace(row, example=replace(row.example, completion=text))
+        if text == row.example.completion:
+            return row
+        example = replace(row.example, completion=text)
+        key = example.key() if not example.prompt else row.key  # a document is known by its text
+        return replace(row, example=example, key=key, group=key if row.group == row.key else row.group)
 
     return {split: [changed(row) for row in held] for split, held in rows.items()}
 

@@ -15,7 +15,7 @@ from lightbulb.models.loading import load_tokenizer
 from lightbulb.store import read_json
 from lightbulb.tasks.splits import counted
 from lightbulb.tasks.task import Example, Task
-from lightbulb.tasks.tidy import IN_PROMPTS
+from lightbulb.tasks.tidy import IN_PROMPTS, without_end
 from lightbulb.train.data import MAX_LENGTH
 
 ADDED = 8  # tokens that a tokenizer or the plain form may add to a text
@@ -87,12 +87,13 @@ def own_marks(task: Task, tokenizer: PreTrainedTokenizerFast) -> list[str]:
 
 def _without_own_marks(task: Task, tokenizer: PreTrainedTokenizerFast) -> tuple[Task, list[str]]:
     """Completions that end in the text of the model's EOS, or begin with that of its BOS, without these."""
-    end, begin = (re.escape(t) if t else r"(?!)" for t in (tokenizer.eos_token, tokenizer.bos_token))
-    pattern = re.compile(rf"\A\s*(?:{begin})+|(?:\s*{end})+\s*\Z")
+    end, begin = tokenizer.eos_token, tokenizer.bos_token
     seen: list[str] = []
 
     def bare(e: Example) -> Example:
-        text = pattern.sub("", e.completion)
+        text = without_end(e.completion, (end,)) if end else e.completion
+        while begin and text.lstrip().startswith(begin):
+            text = text.lstrip()[len(begin) :]
         if text == e.completion:
             return e
         if not text.strip():
