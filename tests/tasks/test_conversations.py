@@ -45,6 +45,12 @@ FORMS: dict[str, Any] = {
     "preferences": lambda i: {"prompt": turns(i)[:1], "chosen": turns(i)[1:], "rejected": turns(i + 1)[1:]},
     "preferences, whole": lambda i: {"prompt": "x", "chosen": turns(i), "rejected": turns(i + 1)},
     "preferences, no prompt": lambda i: {"chosen": turns(i), "rejected": turns(i + 1)},
+    "preferences of openai": lambda i: {
+        "input": {"messages": turns(i)[:1]},
+        "preferred_output": turns(i)[1:],
+        "non_preferred_output": turns(i + 1)[1:],
+    },
+    "contents": lambda i: {"contents": [{"role": t["role"], "parts": [{"text": t["content"]}]} for t in turns(i)]},
     "hh": lambda i: {
         "chosen": f"\n\nHuman: question number {i}\n\nAssistant: {SORTS[i % 3]}",
         "rejected": f"\n\nHuman: question number {i}\n\nAssistant: no",
@@ -57,7 +63,7 @@ def test_forms(tmp_path, form):
     task = load_task(str(write_rows(tmp_path / "t.jsonl", [FORMS[form](i) for i in range(60)])))
     same = load_task(str(write_rows(tmp_path / "same.jsonl", [FORMS["openai"](i) for i in range(60)])))
     assert task.answers == SORTS and task.fingerprint == same.fingerprint
-    assert any("preferences: chosen" in f for f in task.findings) == ("rejected" in FORMS[form](0))
+    assert any("preferences: " in f for f in task.findings) == (len({"rejected", "input"} & {*FORMS[form](0)}) > 0)
 
 
 def test_plain_preferences(tmp_path):

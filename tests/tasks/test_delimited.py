@@ -50,6 +50,7 @@ HABITS = {
     "header of another case": plain(ROWS, header=" Text , LABEL "),
     "title": "Questions of 2026,\n,\n" + plain(ROWS),
     "title without separators": "Questions of 2026\n" + plain(ROWS, ";"),
+    "joined files": plain(ROWS[:30]) + plain(ROWS[30:]),
     "everything in quotes": plain([(f'"{a}"', f'"{b}"') for a, b in ROWS], header='"text","label"'),
 }
 
@@ -104,9 +105,10 @@ def swallowing(separator: str, label_first: bool) -> list[str]:
     return [separator.join(header), *(separator.join(reversed(r) if label_first else r) for r in rows)]
 
 
+@pytest.mark.parametrize("label_first", [True, False])
 @pytest.mark.parametrize("separator", [",", ";", "|"])
-def test_rows_that_a_quote_swallowed_are_given_back(tmp_path, separator):
-    task = load_task(written(tmp_path / "t.csv", "\n".join(swallowing(separator, label_first=True)) + "\n"))
+def test_rows_that_a_quote_swallowed_are_given_back(tmp_path, separator, label_first):
+    task = load_task(written(tmp_path / "t.csv", "\n".join(swallowing(separator, label_first)) + "\n"))
     assert size(task) == 60 and task.answers == SORTS
     assert any("t.csv:12 to 32: a double quote" in f and "21 rows" in f for f in task.findings)
 

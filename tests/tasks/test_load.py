@@ -359,6 +359,17 @@ def test_a_part_of_a_split_is_spread_over_it():
     assert task.split("validation", 5) == ()
 
 
+def test_a_part_of_a_split_has_every_answer_where_each_counts():
+    examples = tuple(Example(f"question {i}", {40: "rare", 77: "rarer"}.get(i, "usual")) for i in range(200))
+    task = Task("skewed", "choose", "macro-f1", examples, (), examples, ("rare", "rarer", "usual"))
+    for limit in (3, 20, 199):
+        part = task.split("test", limit)
+        numbers = [examples.index(e) for e in part]
+        assert len(part) == limit and {e.completion for e in part} == {"rare", "rarer", "usual"}
+        assert numbers == sorted(set(numbers))
+    assert {e.completion for e in task.split("test", 1)} == {"usual"}
+
+
 def test_a_task_tells_how_it_was_read(tmp_path):
     data = jsonl(tmp_path / "t.jsonl", [{"q": f"question {i}", "a": f"answer {i}"} for i in range(40)])
     task = load_task(data, prompt="q", completion="a", metric="chrf", seed=3)

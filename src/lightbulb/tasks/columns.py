@@ -12,12 +12,12 @@ from lightbulb.tasks.conversations import BAD_ANSWER, EMPTY, NO_TEXT, NOT_TEXT, 
 from lightbulb.tasks.lines import Table
 from lightbulb.tasks.names import (
     CHAT_NAMES,
-    CHOSEN,
     COMPLETION_NAMES,
     IMAGES,
     NUMBERING,
+    PAIRS,
+    PREFERENCES,
     PROMPT_NAMES,
-    REJECTED,
     SYSTEM,
     TEXT_NAMES,
     UNREAD,
@@ -98,9 +98,12 @@ def _work_columns(
     images = tuple(named[name] for name in IMAGES if name in named)
     if prompt is None and completion is None and (chat := known(CHAT_NAMES)):
         return Columns(chat=chat, system=known(SYSTEM), images=images)
-    preferred = known([CHOSEN]) if completion is None and REJECTED in named else None
+    preferred = _preference(named)[0] if completion is None else None
     answer = completion or preferred or known(COMPLETION_NAMES, [prompt])
     question = prompt or known(PROMPT_NAMES, [answer])
+    if not (prompt or completion or (question and answer)):
+        pairs = ((named[q], named[a]) for q, a in PAIRS if q in named and a in named)
+        question, answer = next(pairs, (question, answer))
     if preferred and not question:
         return Columns(chat=preferred, system=known(SYSTEM), images=images)
     if question and answer:
@@ -129,12 +132,19 @@ def _verdict(table: Table, named: dict[str, str]) -> str | None:
     return label if label and all(isinstance(cells.get(label), bool) for _, cells in table.rows) else None
 
 
+def _preference(named: dict[str, str]) -> tuple[str | None, str | None]:
+    """The columns of the better and the worse of two answers."""
+    pairs = ((named[better], named[worse]) for better, worse in PREFERENCES if better in named and worse in named)
+    return next(pairs, (None, None))
+
+
 def unread(table: Table, columns: Columns) -> list[str]:
     """What stands beside the columns that are read and belongs to the work, in sentences."""
     named = {folded(name): name for name in reversed(table.columns)}
     said = []
-    if CHOSEN in named and REJECTED in named and named[CHOSEN] in (columns.completion, columns.chat):
-        said.append(f"preferences: {named[CHOSEN]} is what is learned, {named[REJECTED]} is not looked at")
+    better, worse = _preference(named)
+    if better and better in (columns.completion, columns.chat):
+        said.append(f"preferences: {better} is what is learned, {worse} is not looked at")
     for name in (named[n] for n in UNREAD if n in named):
         taken = (*columns.prompt, columns.completion, columns.chat, columns.text, columns.group, columns.system)
         count = sum(bool(_filled(cells.get(name))) for _, cells in table.rows)

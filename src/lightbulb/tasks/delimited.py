@@ -40,6 +40,9 @@ def read_delimited(path: Path) -> Table:
     width = max(width, min(len(names), max((_filled(cells) for _, _, cells in body), default=0)))
     if any(last > first for first, last, _ in body):
         body = _given_back(path, lines, body, {width, len(names)}, delimiter, findings)
+    if again := [first for first, _, cells in body if [c.strip() for c in cells[:width]] == names[:width]]:
+        findings.append(f"{_named(path, again)}: the header again, as where files were joined; left out")
+        body = [record for record in body if record[0] not in again]
     columns = _columns(path, records[0][0], names[:width], body)
     rows: list[tuple[int, dict[str, Any]]] = []
     for first, last, cells in body:

@@ -64,18 +64,14 @@ def load_task(
     rows, left = _examples(found, kind, columns, findings)
     rows = without_marks(rows, findings)
     enough(len(rows["train"]), len(rows["train"]), rows["train"])
-    kind = kind or infer_kind([row.example for row in rows["train"]])
+    closed = (usual := infer_kind([row.example for row in rows["train"]])) == "choose" or kind == "choose"
+    kind = kind or usual
     rows = with_blanks_that_matter(rows, kind, findings)
     if kind == "choose":
         _check_choices(rows)
         _name_lost_answers(rows, left, findings)
     splits = make_splits(
-        rows["train"],
-        rows.get("validation"),
-        rows.get("test"),
-        seed,
-        several_answers=kind == "generate",
-        closed=kind == "choose",
+        rows["train"], rows.get("validation"), rows.get("test"), seed, several_answers=kind == "generate", closed=closed
     )
     answers = _answers(splits, findings) if kind == "choose" else ()
     train, validation, test_items = (

@@ -16,12 +16,17 @@ COMPLETION_NAMES = (
     "target",
     "class",
 )
-CHAT_NAMES = ("messages", "conversations", "conversation")
+CHAT_NAMES = ("messages", "conversations", "conversation", "contents")
 TEXT_NAMES = ("text", "document", "content", "completion")
-CHOSEN, REJECTED = "chosen", "rejected"  # of two answers, in sets of preferences
+PAIRS = (("user", "assistant"), ("human", "assistant"), ("human", "gpt"), ("user", "bot"), ("q", "a"))  # only together
+PREFERENCES = (  # the better and the worse of two answers
+    ("chosen", "rejected"),
+    ("preferred_output", "non_preferred_output"),
+    ("chosen_response", "rejected_response"),
+)
 SYSTEM = ("system", "system_prompt")
 IMAGES = ("image", "images")
-UNREAD = ("system", "system_prompt", "history", "tools", "functions", "context")  # parts of a prompt in some sets
+UNREAD = (*SYSTEM, "systeminstruction", "history", "tools", "functions", "context")  # parts of a prompt in some sets
 NUMBERING = ("", "Unnamed: 0", "__index_level_0__")  # what pandas writes beside the columns
 
 
@@ -30,4 +35,4 @@ def folded(name: str) -> str:
     return "_".join(name.casefold().replace("-", " ").split())
 
 
-KNOWN = frozenset(folded(n) for n in (*PROMPT_NAMES, *COMPLETION_NAMES, *CHAT_NAMES, *TEXT_NAMES, CHOSEN))
+KNOWN = frozenset((*PROMPT_NAMES, *COMPLETION_NAMES, *CHAT_NAMES, *TEXT_NAMES, *(n for p in PAIRS for n in p)))

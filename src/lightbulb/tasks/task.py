@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,10 +57,14 @@ class Task:
     _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def split(self, name: SplitName, limit: int | None = None) -> tuple[Example, ...]:
-        """Its examples; at most `limit`, evenly spread, because files are often sorted by answer."""
+        """Its examples; at most `limit`, evenly spread, because files are often sorted by answer. Where every answer
+        counts alike (macro-f1), each that the split has is among them."""
         examples = {"train": self.train, "validation": self.validation, "test": self.test}[name]
         count = len(examples) if limit is None else min(limit, len(examples))
-        return tuple(examples[i * len(examples) // count] for i in range(count))
+        picked = [i * len(examples) // count for i in range(count)]
+        if self.metric == "macro-f1" and count < len(examples):
+            picked = _with_every_answer([e.completion for e in examples], picked)
+        return tuple(examples[i] for i in picked)
 
     @property
     def summary(self) -> str:
@@ -83,3 +89,14 @@ class Task:
                     digest.update(json.dumps(row, ensure_ascii=True).encode())
             self._fingerprint.append(digest.hexdigest())
         return self._fingerprint[0]
+
+
+def _with_every_answer(answers: Sequence[str], picked: list[int]) -> list[int]:
+    """`picked` with the first of each answer that it misses, instead of the last of the one it has most of."""
+    first = {answer: i for i, answer in reversed(list(enumerate(answers)))}
+    for answer in sorted(first.keys() - {answers[i] for i in picked}, key=first.__getitem__):
+        most, count = Counter(answers[i] for i in picked).most_common(1)[0]
+        if count > 1:
+            picked.remove(next(i for i in reversed(picked) if answers[i] == most))
+            picked = sorted([*picked, first[answer]])
+    return picked
