@@ -35,8 +35,11 @@ def test_a_question_that_is_too_long(kind_and_file, capsys, runtime):
     if runtime == "filament":
         pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
     command = ["ask", str(file), "turn on the red lamp", "--json", "--max-tokens", "9", "--runtime", runtime]
-    assert main(command) == 0
-    assert json.loads(capsys.readouterr().out)["unread_tokens"] == 0
+    read = []
+    for question in (command[2], f" {command[2]}\n"):
+        assert main([*command[:2], question, *command[3:]]) == 0
+        read.append(json.loads(capsys.readouterr().out))
+    assert read[0]["unread_tokens"] == 0 and read[0]["prompt_tokens"] == read[1]["prompt_tokens"]
     command[2] *= 200
     code, (out, err) = main(command), capsys.readouterr()
     if kind == "choose":

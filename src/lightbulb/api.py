@@ -173,7 +173,7 @@ def ask(
         form = None if schema is None else read_schema(schema.read_text(encoding="utf-8"), str(schema))
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"the schema cannot be read: {e}", where=str(schema)) from e
-    turns = [{"role": "user", "content": prompt}]
+    turns = [{"role": "user", "content": prompt.strip()}]  # as prompts are learned
     if system is not None:
         turns.insert(0, {"role": "system", "content": system})
     room = sum(len(turn["content"].encode()) for turn in turns) + max_tokens + TEMPLATE_TOKENS

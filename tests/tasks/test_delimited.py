@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightbulb.errors import TaskError
 from lightbulb.tasks.load import load_task
@@ -185,3 +188,29 @@ def test_reported_files(name):
     task = load_task(str(CASES / name))
     assert size(task) == 90 and task.answers == SORTS
     assert ("quotes" in name) == any(":12" in f and "quote" in f for f in task.findings)
+
+
+CELL = st.text(st.sampled_from("ab ,;|\t\n\"'=é\\"), min_size=1, max_size=12).filter(str.strip)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(CELL, st.sampled_from(SORTS)), min_size=1, max_size=12),
+    st.sampled_from(",;|"),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_what_a_writer_of_csv_wrote_comes_back(tmp_path_factory, rows, separator, quoting):
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    with path.open("w", newline="", encoding="utf-8") as f:
+        csv.writer(f, delimiter=separator, quoting=quoting).writerows([("text", "label"), *rows])
+    table = read_table(path)
+    assert [(cells["text"], cells["label"]) for _, cells in table.rows] == rows
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(CELL.filter(lambda text: "\t" not in text), st.sampled_from(SORTS)), min_size=1, max_size=12))
+def test_what_a_writer_of_tsv_wrote_comes_back(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("tsv") / "t.tsv"
+    with path.open("w", newline="", encoding="utf-8") as f:
+        csv.writer(f, delimiter="\t").writerows([("text", "label"), *rows])
+    assert [(cells["text"], cells["label"]) for _, cells in read_table(path).rows] == rows

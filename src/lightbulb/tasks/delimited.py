@@ -125,7 +125,7 @@ def _quoted(path: Path, lines: Sequence[str], start: int, delimiter: str, **dial
 def _plain(path: Path, lines: Sequence[str], start: int, findings: list[str]) -> list[Record]:
     """Every line of a TSV a row, quotes as text; nothing where the file comes out right only with cells in quotes."""
     quoted = [i for i in range(start, len(lines)) if '"' in lines[i]]
-    records = [(i, i, _split(lines[i], "\t")) for i in range(start, len(lines)) if not _is_blank(lines[i], "\t")]
+    records = [(i, i, _split(lines[i], "\t")) for i in range(start, len(lines)) if lines[i].strip()]
     width = len(records[0][2])
     if quoted and (all(_in_quotes(c) for c in records[0][2]) or any(len(c) != width for _, _, c in records)):
         try:
