@@ -52,6 +52,7 @@ HABITS = {
     "empty rows before": ",\n\n" + plain(ROWS),
     "header of another case": plain(ROWS, header=" Text , LABEL "),
     "title": "Questions of 2026,\n,\n" + plain(ROWS),
+    "titles": "Export,\nof 2026,\n\n,\n" + plain(ROWS),
     "title without separators": "Questions of 2026\n" + plain(ROWS, ";"),
     "joined files": plain(ROWS[:30]) + plain(ROWS[30:]),
     "everything in quotes": plain([(f'"{a}"', f'"{b}"') for a, b in ROWS], header='"text","label"'),

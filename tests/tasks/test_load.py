@@ -170,12 +170,14 @@ def test_label_only_in_test(tmp_path):
     assert load_task(str(tmp_path), kind="generate").kind == "generate"
 
 
-def test_answer_lost_by_the_split_is_reported(tmp_path):
-    source = jsonl(tmp_path / "a.jsonl", rows(120) + [{"prompt": "lonely", "completion": "rare"}])
-    lost = [
-        t for t in (load_task(source, seed=seed) for seed in range(12)) if "rare" not in {e.completion for e in t.train}
-    ]
-    assert lost and all(any("no example of 'rare'" in f for f in t.findings) and "rare" in t.answers for t in lost)
+def test_the_only_example_of_an_answer_is_learned_and_one_lost_to_leakage_is_reported(tmp_path):
+    lonely = {"prompt": "lonely", "completion": "rare"}
+    source = jsonl(tmp_path / "a.jsonl", [*rows(120), lonely])
+    for task in (load_task(source, seed=seed) for seed in range(12)):
+        assert "rare" in {e.completion for e in task.train}
+        assert any(f.startswith("test has no example of 'rare'") for f in task.findings)
+    task = load_task(source, test=jsonl(tmp_path / "test.jsonl", [{"prompt": "new", "completion": "login"}, lonely]))
+    assert "rare" in task.answers and any("train has no example of 'rare'" in f for f in task.findings)
 
 
 def test_rare_answers_are_in_every_split_and_named(tmp_path):

@@ -164,9 +164,10 @@ def test_few_rows_move_for_a_rare_answer():
     assert answers(make_splits(rows, None, labelled({"usual": 5}), closed=True).validation) == {"usual", "rare"}
 
 
-def test_of_two_examples_none_is_taken_from_train_for_both():
-    for seed in range(30):
+def test_what_is_too_rare_for_all_splits_is_learned():
+    for seed in range(40):
         splits = make_splits(labelled({"usual": 60, "twice": 2, "once": 1}), None, None, seed, closed=True)
+        assert {"twice", "once"} <= answers(splits.train)
         assert len(splits.train) + len(splits.validation) + len(splits.test) == 63
 
 

@@ -18,7 +18,7 @@ from lightbulb.tasks.lines import MAX_LINE_BYTES, Table, is_utf_16, lines_of, ut
 from lightbulb.tasks.names import KNOWN, folded
 
 DELIMITERS = ",;\t|"
-AHEAD = 5  # rows looked at to tell a title from a header
+AHEAD = 50  # lines looked at to tell a title from a header
 SEVERAL = 3  # lines that all look like rows are no accident
 Record = tuple[int, int, list[str]]  # first line, last line (both from 0), cells
 
@@ -73,17 +73,26 @@ def _header(path: Path, lines: Sequence[str], findings: list[str]) -> tuple[int,
         start += 1
     if start == len(lines):
         return start, delimiter or ","
-    below = [i for i in range(start + 1, min(len(lines), start + 50)) if not _is_blank(lines[i], delimiter)][:AHEAD]
-    if len(below) > 2:
-        between = delimiter or _separator(path, lines[below[0]])
-        title, *others = ([c.strip() for c in _split(lines[i], between)] for i in (start, *below))
-        alone = title[0] and not any(title[1:]) and folded(title[0]) not in KNOWN
-        names = [c for c in others[0] if c]
-        alike = len(names) > 1 and {len(o) for o in others} == {len(others[0])} and len(set(names)) == len(names)
-        if alone and alike and any(folded(name) in KNOWN for name in names):
-            findings.append(f"{path.name}:{start + 1} left out: a title above the header")
-            return below[0], between
+    if header := _below_a_title(path, lines, start, delimiter):
+        findings.append(f"{_named(path, header[2])} left out: a title above the header")
+        return header[:2]
     return start, delimiter or _separator(path, lines[start])
+
+
+def _below_a_title(path: Path, lines: Sequence[str], start: int, said: str | None) -> tuple[int, str, list[int]] | None:
+    """The header's line and separator, and the lines above it, where these hold one cell each and no column's name, and
+    the header names a column that is known and is as wide as the rows below."""
+    seen = [i for i in range(start, min(len(lines), start + AHEAD)) if not _is_blank(lines[i], said)]
+    for n, at in enumerate(seen):
+        between = said or _separator(path, lines[at])
+        names = [folded(cell) for cell in _split(lines[at], between) if cell.strip()]
+        if len(names) > 1:
+            wide = {len(_split(lines[i], between)) for i in seen[n : n + 3]}
+            fits = len(set(names)) == len(names) and not KNOWN.isdisjoint(names) and len(wide) == 1
+            return (at, between, seen[:n]) if n and fits else None
+        if not names or names[0] in KNOWN or not _split(lines[at], between)[0].strip():
+            return None
+    return None
 
 
 def _separator(path: Path, header: str) -> str:

@@ -79,8 +79,8 @@ def load_task(
     )
     metric = _metric(metric, kind, train)
     findings.extend(splits.findings)
-    if kind == "choose":
-        _tell_rare_answers(splits, answers, metric, findings)
+    if closed:
+        _tell_rare_answers(splits, metric, findings)
     return Task(
         name=found.name,
         kind=kind,
@@ -240,8 +240,10 @@ def _answers(splits: Splits, findings: list[str]) -> tuple[str, ...]:
     return tuple(sorted(everything))
 
 
-def _tell_rare_answers(splits: Splits, answers: Sequence[str], metric: str, findings: list[str]) -> None:
+def _tell_rare_answers(splits: Splits, metric: str, findings: list[str]) -> None:
     """Answers that validation, by which a student is chosen, or test has none of, or too few to score."""
+    every = (*splits.train, *splits.validation, *splits.test)
+    answers = sorted({row.example.completion for row in every})
     for split, rows, so in (
         ("validation", splits.validation, "whether a student still gives it is not looked at when one is chosen"),
         ("test", splits.test, "the score says nothing of it"),

@@ -131,7 +131,8 @@ def cut(rows: Sequence[Row], start: float, seed: int, most: int | None = None, s
 
 def _with_every_answer(rows: Sequence[Row], inside: set[str], offsets: dict[str, float], spare: int) -> set[str]:
     """`inside` with the nearest group of each answer that it has none of, and without the farthest ones of an answer
-    that would have too few left; rarest answers first. A group that holds a fifth of all rows is not moved."""
+    that would have too few left; rarest answers first. A group that holds a fifth of all rows is not moved; the only
+    one of an answer stays outside, where it is learned."""
     of_answer: dict[str, set[str]] = {}
     for row in rows:
         of_answer.setdefault(row.example.completion, set()).add(row.group)
@@ -145,12 +146,10 @@ def _with_every_answer(rows: Sequence[Row], inside: set[str], offsets: dict[str,
         )
 
     for groups in (of_answer[answer] for answer in sorted(of_answer, key=lambda a: (len(of_answer[a]), a))):
-        if len(groups) <= spare:
-            continue
         near = sorted(groups, key=offsets.__getitem__)
-        while len(groups - inside) < spare:
+        while len(groups - inside) < max(1, min(spare, len(groups) - 1)) and len(inside) > 1:
             inside.remove(next(group for group in reversed(near) if group in inside))
-        if not groups & inside:
+        if len(groups) > spare and not groups & inside:
             free = (group for group in near if 5 * sizes[group] < len(rows) and spared(group))
             inside.update(next(([group] for group in free), []))
     return inside
