@@ -71,6 +71,21 @@ def test_struck_out_text_and_marks_within_stay(tmp_path):
     assert all("<|im_end|>" in text for text in completions(loaded(tmp_path / "t.jsonl", rows)))
 
 
+def test_html_that_strikes_out_everywhere_stays(tmp_path):
+    rows = [{"prompt": f"q {i}", "completion": f"<p>{i}</p><s>old</s>"} for i in range(40)]
+    assert all(text.endswith("<s>old</s>") for text in completions(loaded(tmp_path / "t.jsonl", rows)))
+
+
+def test_documents_that_are_rendered_conversations(tmp_path):
+    rows = [
+        {"text": f"<|im_start|>user\nquestion {i}<|im_end|>\n<|im_start|>assistant\nyes<|im_end|>"} for i in range(40)
+    ]
+    task = loaded(tmp_path / "t.jsonl", rows)
+    assert task.kind == "text" and all(text.startswith("<|im_start|>user") for text in completions(task))
+    assert all(text.endswith("yes") for text in completions(task)) and told(task, "40 documents with '<|im_end|>'")
+    assert told(task, "40 documents with marks of a chat template (<|im_start|>)", "a column of messages")
+
+
 def test_marks_in_prompts_and_names_of_turns_are_told(tmp_path):
     rows = choices(str)
     for row in rows[:7]:
@@ -107,6 +122,12 @@ def test_blanks_that_matter_stay_and_others_are_told(tmp_path, name):
     assert set(completions(task)) == {wanted.format(i=i) for i in range(40)}
     found = {f for f in task.findings if f.startswith("40 completions")}
     assert found == {f for word in words for f in told(task, word)} and len(found) == len(words)
+
+
+def test_prompts_have_no_blanks_and_that_is_told(tmp_path):
+    rows = [{"prompt": f"  def f{i}(x):" if i < 7 else f"def f{i}(x):\n", "completion": f"y = {i}"} for i in range(40)]
+    task = loaded(tmp_path / "t.jsonl", rows)
+    assert told(task, "7 prompts with blanks at the beginning") and all(e.prompt.startswith("def") for e in task.train)
 
 
 def test_choices_have_no_blanks(tmp_path):

@@ -24,7 +24,7 @@ from lightbulb.tasks.names import (
     folded,
 )
 from lightbulb.tasks.readers import documents
-from lightbulb.tasks.task import Example, Kind
+from lightbulb.tasks.task import Example, Kind, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,9 @@ def unread(table: Table, columns: Columns) -> list[str]:
     better, worse = _preference(named)
     if better and better in (columns.completion, columns.chat):
         said.append(f"preferences: {better} is what is learned, {worse} is not looked at")
+    asked = [cells.get(name) for name in columns.prompt for _, cells in table.rows]
+    if indented := sum(isinstance(a, str) and a.lstrip("\r\n")[:1] in ("\t", " ") and bool(a.strip()) for a in asked):
+        said.append(f"{counted(indented, 'prompt')} with blanks at the beginning: learned, and asked, without them")
     for name in (named[n] for n in UNREAD if n in named):
         taken = (*columns.prompt, columns.completion, columns.chat, columns.text, columns.group, columns.system)
         count = sum(bool(_filled(cells.get(name))) for _, cells in table.rows)

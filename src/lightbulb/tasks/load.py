@@ -14,8 +14,8 @@ from lightbulb.tasks.demo import home_task
 from lightbulb.tasks.lines import Table
 from lightbulb.tasks.metrics import BITS_PER_BYTE, MACRO_F1, check_metric, parses_as_json
 from lightbulb.tasks.sources import Source, open_source
-from lightbulb.tasks.splits import Splits, counted, enough, make_splits
-from lightbulb.tasks.task import Example, Kind, SplitName, Task
+from lightbulb.tasks.splits import Splits, enough, make_splits
+from lightbulb.tasks.task import Example, Kind, SplitName, Task, counted
 from lightbulb.tasks.tidy import with_blanks_that_matter, without_marks
 
 MOST_ANSWERS = 512

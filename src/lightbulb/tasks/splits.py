@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from lightbulb.errors import TaskError
 from lightbulb.tasks.columns import Row
-from lightbulb.tasks.task import SplitName
+from lightbulb.tasks.task import SplitName, counted
 
 FEWEST = 8
 MOST_VALIDATION = 1000
@@ -177,10 +177,6 @@ def _enough_groups(groups: int, splits: int, rows: Sequence[Row]) -> None:
             where=rows[0].place.rpartition(":")[0],
             mend="give more documents, or --group with a column of more values",
         )
-
-
-def counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _apart(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:

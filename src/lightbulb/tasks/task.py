@@ -100,3 +100,8 @@ def _with_every_answer(answers: Sequence[str], picked: list[int]) -> list[int]:
             picked.remove(next(i for i in reversed(picked) if answers[i] == most))
             picked = sorted([*picked, first[answer]])
     return picked
+
+
+def counted(n: int, noun: str) -> str:
+    """ "1 row", "2,000 rows": for findings."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lightbulb.tasks.columns import Row
-from lightbulb.tasks.splits import counted
-from lightbulb.tasks.task import Kind, SplitName
+from lightbulb.tasks.task import Kind, SplitName, counted
 
 ENDS = (
     "<|im_end|>",
@@ -57,9 +56,10 @@ def without_marks(rows: Rows, findings: list[str]) -> Rows:
     """Takes off the marks with which chat templates begin and end an answer: a model would learn to write them as text,
     and every answer would be wrong by them. Marks in prompts are only told."""
     train = [row.example.completion for row in rows.get("train", [])]
+    documents = not any(row.example.prompt for row in rows.get("train", []))
     ends: tuple[str, ...] = ENDS
     beginnings: tuple[str, ...] = BEGINNINGS
-    if 2 * sum(text.rstrip().endswith(HTML_ENDS) for text in train) > len(train):
+    if 2 * sum(text.rstrip().endswith(HTML_ENDS) and not _strikes_out(text) for text in train) > len(train):
         ends, beginnings = (*ENDS, HTML_ENDS), (*BEGINNINGS, HTML_BEGINNINGS)
     beginning = re.compile(rf"(?:(?:{'|'.join(beginnings)})\n?)+")
     seen: dict[str, Counter[str]] = {"at the end": Counter(), "at the beginning": Counter()}
@@ -70,7 +70,7 @@ def without_marks(rows: Rows, findings: list[str]) -> Rows:
         body = without_end(text, ends)
         if body != text:
             seen["at the end"][text[len(body) :].strip()] += 1
-        if found := beginning.match(lead := body.lstrip()):
+        if not documents and (found := beginning.match(lead := body.lstrip())):
             seen["at the beginning"][found[0].strip()] += 1
             return lead[found.end() :]
         return body
@@ -79,12 +79,17 @@ def without_marks(rows: Rows, findings: list[str]) -> Rows:
     for where, marks in seen.items():
         if marks:
             named = ", ".join(repr(mark) for mark, _ in marks.most_common(3))
-            number = counted(marks.total(), "completion")
+            number = counted(marks.total(), "document" if documents else "completion")
             findings.append(
                 f"{number} with {named} {where}: taken off, because the model's own form has its marks there"
             )
     _tell_marks(rows, findings)
     return _without_empty(rows, findings)
+
+
+def _strikes_out(text: str) -> bool:
+    """Whether `<s>` stands within a text, as in HTML."""
+    return HTML_BEGINNINGS in text.lstrip().removeprefix(HTML_BEGINNINGS)
 
 
 def without_end(text: str, ends: tuple[str, ...]) -> str:
@@ -158,14 +163,15 @@ def _tell_marks(rows: Rows, findings: list[str]) -> None:
     ):
         found = [(row, mark) for row in every if (mark := what(row))]
         if found:
-            noun = "prompt" if what is _marked_prompt else "completion"
+            noun = "completion" if what is _turn else "prompt" if found[0][0].example.prompt else "document"
             findings.append(
                 f"{counted(len(found), noun)} {words.format(found[0][1])} (the first is at {found[0][0].place})"
             )
 
 
 def _marked_prompt(row: Row) -> str | None:
-    texts: Sequence[str] = [m.content for m in row.example.messages] or [row.example.prompt]
+    example = row.example
+    texts: Sequence[str] = [m.content for m in example.messages] or [example.prompt or example.completion]
     return next((mark[0] for text in texts if "<" in text or "[" in text if (mark := IN_PROMPTS.search(text))), None)
 
 

@@ -13,8 +13,7 @@ from lightbulb.errors import TaskError
 from lightbulb.models.form import render, turns_of
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.store import read_json
-from lightbulb.tasks.splits import counted
-from lightbulb.tasks.task import Example, Task
+from lightbulb.tasks.task import Example, Task, counted
 from lightbulb.tasks.tidy import IN_PROMPTS, without_end
 from lightbulb.train.data import MAX_LENGTH
 
