@@ -125,9 +125,11 @@ def test_blanks_that_matter_stay_and_others_are_told(tmp_path, name):
 
 
 def test_prompts_have_no_blanks_and_that_is_told(tmp_path):
-    rows = [{"prompt": f"  def f{i}(x):" if i < 7 else f"def f{i}(x):\n", "completion": f"y = {i}"} for i in range(40)]
+    rows = [
+        {"prompt": f"  def f{i}(x):" if i < 7 else f"def f{i}(x):\n", "completion": f"y = {i}\ny"} for i in range(40)
+    ]
     task = loaded(tmp_path / "t.jsonl", rows)
-    assert told(task, "7 prompts with blanks at the beginning") and all(e.prompt.startswith("def") for e in task.train)
+    assert told(task, "7 prompts with an indented beginning") and all(e.prompt.startswith("def") for e in task.train)
 
 
 def test_choices_have_no_blanks(tmp_path):

@@ -146,8 +146,9 @@ def unread(table: Table, columns: Columns) -> list[str]:
     if better and better in (columns.completion, columns.chat):
         said.append(f"preferences: {better} is what is learned, {worse} is not looked at")
     asked = [cells.get(name) for name in columns.prompt for _, cells in table.rows]
-    if indented := sum(isinstance(a, str) and a.lstrip("\r\n")[:1] in ("\t", " ") and bool(a.strip()) for a in asked):
-        said.append(f"{counted(indented, 'prompt')} with blanks at the beginning: learned, and asked, without them")
+    indented = sum(isinstance(a, str) and a.lstrip("\r\n").startswith(("\t", "  ")) and bool(a.strip()) for a in asked)
+    if indented and any("\n" in str(cells.get(columns.completion or "")).strip() for _, cells in table.rows):  # code?
+        said.append(f"{counted(indented, 'prompt')} with an indented beginning: learned, and asked, without it")
     for name in (named[n] for n in UNREAD if n in named):
         taken = (*columns.prompt, columns.completion, columns.chat, columns.text, columns.group, columns.system)
         count = sum(bool(_filled(cells.get(name))) for _, cells in table.rows)
