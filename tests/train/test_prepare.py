@@ -119,6 +119,8 @@ def test_a_dry_run_says_it(tiny_folder, tmp_path, capsys):
     command = ["shrink", str(tiny_folder), "--task", str(tmp_path / "t.jsonl"), "--max-time", "10m", "--threads", "1"]
     assert main([*command, "--dry-run"]) == 0
     assert "task: 40 of 40 prompts are longer than the 511 tokens" in capsys.readouterr().err
+    assert main([*command, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["findings"][-1].startswith("40 of 40 prompts are longer")
 
 
 def test_the_reported_file(tokenizer):

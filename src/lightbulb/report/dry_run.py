@@ -27,5 +27,6 @@ def as_dict(planned: DryRun) -> dict[str, Any]:
     return {
         "recipe": planned.recipe,
         "ladder": list(planned.ladder),
+        "findings": list(planned.findings),
         **{name: getattr(planned, name).model_dump() for name in FIGURES},
     }

@@ -23,9 +23,11 @@ ROWS = 4096  # least vocabulary that trim-vocab leaves; the task's own tokens ma
 
 @dataclass(frozen=True)
 class DryRun:
-    """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates)."""
+    """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates).
+    findings: what was noticed in the task, also as this model meets it."""
 
     recipe: str
+    findings: tuple[str, ...]
     ladder: tuple[int, ...]
     seconds: Figure
     joules: Figure
@@ -67,6 +69,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
     seconds = predicted_seconds(shape, work, plan, goal)
     return DryRun(
         recipe=recipe.as_toml(),
+        findings=task.findings,
         ladder=plan.ladder,
         seconds=seconds,
         joules=predicted_joules(seconds, goal),
