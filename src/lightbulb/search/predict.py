@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,9 +24,11 @@ ROWS = 4096  # least vocabulary that trim-vocab leaves; the task's own tokens ma
 
 @dataclass(frozen=True)
 class DryRun:
-    """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates)."""
+    """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates).
+    findings: what was noticed in the task, also as this model meets it."""
 
     recipe: str
+    findings: tuple[str, ...]
     told: tuple[str, ...]
     ladder: tuple[int, ...]
     seconds: Figure
@@ -35,7 +38,7 @@ class DryRun:
     asked: str = ""
 
 
-def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
+def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str], None]) -> DryRun:
     """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given."""
     from lightbulb.energy.meter import Meter
     from lightbulb.passes.base import Silent
@@ -47,7 +50,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
         tempfile.TemporaryDirectory() as folder,
         Run(Path(folder), task, seed=goal.seed, progress=Silent(), meter=meter, threads=goal.threads) as run,
     ):
-        prepared = prepare(run, source, goal)
+        prepared = prepare(run, source, goal, say)
     shape, work, plan = prepared.shape, prepared.work, prepared.plan
     steps = [*framed_steps(), *teacher_steps(plan)]
     student = None
@@ -69,6 +72,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
     seconds = predicted_seconds(work, plan, goal)
     return DryRun(
         recipe=recipe.as_toml(),
+        findings=run.task.findings,
         told=tuple(plan.told),
         ladder=plan.ladder,
         seconds=seconds,
