@@ -22,7 +22,7 @@ Shrunk = Callable[..., dict[str, Any]]
 @pytest.fixture
 def shrunk(tmp_path, monkeypatch) -> Shrunk:
     """Shrinks a model to rows of a task; returns the result."""
-    monkeypatch.setattr(proof, "measuring_windows", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(proof, "measuring", lambda seconds: (8, 0.02))
 
     def run(model: Path, rows: list[dict], *more: str) -> dict[str, Any]:
         data, out = write_rows(tmp_path / "task.jsonl", rows), tmp_path / "run"
