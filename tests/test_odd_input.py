@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,24 +51,3 @@ def test_long_prompts_and_long_completions(shrunk, tiny_folder):
         for i in range(16)
     ]
     assert shrunk(tiny_folder, rows, "--kind", "generate", "--metric", "chrf")["metric"] == "chrf"
-
-
-def test_answers_that_end_in_the_model_s_own_end(shrunk, tiny_folder, tmp_path):
-    """An end that only its tokenizer knows: learned and scored without it, and the recipe makes the same file."""
-    model = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (model / name).write_text((model / name).read_text().replace("<|im_end|>", "<<fin>>"))
-    rows = [{**row, "completion": row["completion"] + "<<fin>>"} for row in choose_rows(60)]
-    result = shrunk(model, rows, "--keep", "0.5")
-    assert any("60 completions with this model's own end" in finding for finding in result["findings"])
-    assert not any("<<fin>>" in str(e) for e in result["examples"])
-    again = tmp_path / "again"
-    assert main(["run", str(tmp_path / "run" / "recipe.toml"), "--out", str(again), "--threads", "1"]) == 0
-    made = [sorted(p.name for p in (folder / "steps").glob("framed-*")) for folder in (tmp_path / "run", again)]
-    assert made[0] == made[1]
-
-
-def test_answers_that_are_indented(shrunk, tiny_folder, tmp_path):
-    rows = [{"prompt": f"def f{i}(x):", "completion": f"    y = x + {i}\n    return y\n"} for i in range(60)]
-    result = shrunk(tiny_folder, rows, "--kind", "generate", "--metric", "chrf")
-    assert any("60 completions with an indented beginning: kept" in finding for finding in result["findings"])
