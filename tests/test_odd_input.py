@@ -13,7 +13,7 @@ from conftest import choose_rows, write_rows
 from tiny import tiny_model
 
 from lightbulb.cli import main
-from lightbulb.search import proof
+from lightbulb.search import proof, steps
 
 pytestmark = pytest.mark.slow
 Shrunk = Callable[..., dict[str, Any]]
@@ -22,7 +22,8 @@ Shrunk = Callable[..., dict[str, Any]]
 @pytest.fixture
 def shrunk(tmp_path, monkeypatch) -> Shrunk:
     """Shrinks a model to rows of a task; returns the result."""
-    monkeypatch.setattr(proof, "measuring_windows", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(proof, "measuring", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(steps, "TEACHER_RATE", 3e-3)  # a tiny model learns something in seconds
 
     def run(model: Path, rows: list[dict], *more: str) -> dict[str, Any]:
         data, out = write_rows(tmp_path / "task.jsonl", rows), tmp_path / "run"
