@@ -23,7 +23,7 @@ from lightbulb.store import new_file, read_json, sha256_of, write_json
 from lightbulb.tasks.task import Example, Task
 
 Say = Callable[[str], None]
-IMPORT_VERSION = 3
+IMPORT_VERSION = 4
 PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "lightbulb-filament", "gguf")
 
 
@@ -33,6 +33,21 @@ def start(run: Run, source: ModelSource) -> Artifact:
 
     key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
     return run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
+
+
+def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
+    """Frames the model and compares it with its export in the runtime that ships, before anything is trained; says
+    what was changed on the way. Raises ModelError, which names the user's model, where the two do not agree."""
+    from lightbulb.models.loading import user_file
+    from lightbulb.search.steps import import_steps
+
+    for step in import_steps(goal.runtime):
+        before = execution.made[step.source or START]
+        with user_file(source, before.path):
+            execution.perform(step)
+    for label in (START, *(s.label for s in import_steps(goal.runtime))):
+        for told in execution.made[label].facts.get("findings", []):
+            say(f"model: {told}")
 
 
 def typed(source: ModelSource) -> str:
@@ -127,10 +142,11 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     task = run.task
     with run.undecided():
         model = start(run, source)
+        execution = Execution(run, model)
+        check_import(execution, source, goal, say)
         shape, work = shape_of(model), work_of(task, model)
         plan = plan_of(run.folder, shape, work, goal)
     work = replace(work, validation_examples=plan.validation_limit or work.validation_examples)
-    execution = Execution(run, model)
     clock = Clock(run.folder / "clock.json", lambda: run.spent().seconds, goal.max_seconds)
     plan, pace = after_teacher(execution, plan, shape, work, clock, say)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightbulb.ops.grids import Grid
 from lightbulb.passes.adapt import Adapt
+from lightbulb.passes.check_import import CheckImport
 from lightbulb.passes.distill import Distill
 from lightbulb.passes.evaluate import Evaluate
 from lightbulb.passes.export import Export
@@ -27,6 +28,12 @@ EMBEDDING: Grid = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied emb
 
 def depth(layers: int) -> str:
     return "1 layer" if layers == 1 else f"{layers} layers"
+
+
+def import_steps(runtime: GgufRuntime) -> list[Step]:
+    """The model in the task's form, and whether the runtime that ships reads and computes it alike: performed before
+    anything is planned or trained."""
+    return [step("framed", Frame(), "model"), step("import-check", CheckImport(runtime=runtime), "framed")]
 
 
 def teacher_steps(plan: Plan) -> list[Step]:
