@@ -76,13 +76,13 @@ def _check_merges(merges: Any, known: Mapping[str, int], bad: Any) -> None:
         raise bad("merges", "they are not a list of texts")
     for number, merge in enumerate(merges):
         if not isinstance(merge, str):
-            raise bad("merges", f"number {number} is no text")
+            raise bad("merges", f"merge {number} is no text")
         left, space, right = merge.partition(" ")
         if not (left and space and right):
-            raise bad("merges", f"number {number}, {_short(merge)}, does not name two tokens")
+            raise bad("merges", f"merge {number}, {_short(merge)}, does not name two tokens")
         for text in (left, right, left + right):
             if text not in known:
-                raise bad("merges", f"number {number}, {_short(merge)}, names {_short(text)}, which is no token")
+                raise bad("merges", f"merge {number}, {_short(merge)}, names {_short(text)}, which is no token")
 
 
 def _in(index: int, texts: list[str]) -> bool:

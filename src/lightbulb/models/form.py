@@ -73,7 +73,7 @@ def texts_of(task: Task, tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
 def encode(
     tokenizer: PreTrainedTokenizerFast, task: Task, example: Example, answer_ids: list[int] | None, max_length: int
 ) -> Encoded:
-    """Token ids of one example, its end with them. `answer_ids` holds one token for each of task.answers ("choose" only).
+    """Token ids of one example and its end. `answer_ids`: a token for each of task.answers ("choose" only).
 
     A sequence longer than `max_length` loses the beginning of its prompt (not its BOS): the answer must stay.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightbulb.errors import UnsupportedModel
-from lightbulb.formats.gguf_tokenizer import is_sentencepiece, merges_of, read_tokenizer_json, token_text
+from lightbulb.formats.gguf_tokenizer import SPACE, is_sentencepiece, merges_of, read_tokenizer_json, token_text
 from lightbulb.models.resolve import json_object
 from lightbulb.store import write_json, write_text
 
@@ -78,16 +78,31 @@ def _mend_normalizer(tokenizer: Json, path: Path) -> list[str]:
 
 
 def _mend_spaces(tokenizer: Json) -> list[str]:
-    """A space before the text is put by llama.cpp before every piece between special tokens, or before none."""
+    """A space before the text is put by llama.cpp before every piece between special tokens, or before none: what a
+    normalizer does. Metaspace looks at what is there already, or at the first piece only."""
     findings = []
-    for step in _steps(tokenizer.get("pre_tokenizer"), "pretokenizers"):
+    steps = _steps(tokenizer.get("pre_tokenizer"), "pretokenizers")
+    for step in steps:
         if step["type"] == "ByteLevel" and step.get("add_prefix_space"):
             step["add_prefix_space"] = False
             findings.append("the tokenizer put a space before every text: it no longer does")
         if step["type"] == "Metaspace" and step.get("prepend_scheme") == "first":
-            step["prepend_scheme"] = "always"
             findings.append("the tokenizer put a space before the first word only: now behind special tokens, too")
+    spaces = [s for s in steps if s["type"] == "Metaspace"]
+    if spaces and is_sentencepiece(tokenizer):
+        normalizers = _steps(tokenizer.get("normalizer"), "normalizers")
+        if not any(n["type"] == "Replace" for n in normalizers):
+            normalizers.append({"type": "Replace", "pattern": {"String": " "}, "content": SPACE})
+        if _prepends(spaces[0]) and not any(n["type"] == "Prepend" for n in normalizers):
+            normalizers.insert(0, {"type": "Prepend", "prepend": SPACE})
+        tokenizer["normalizer"] = _joined(normalizers, "normalizers")
+        tokenizer["pre_tokenizer"] = _joined([s for s in steps if s["type"] != "Metaspace"], "pretokenizers")
     return findings
+
+
+def _prepends(metaspace: Json) -> bool:
+    """Older files say it as add_prefix_space."""
+    return metaspace.get("prepend_scheme", "always" if metaspace.get("add_prefix_space", True) else "never") != "never"
 
 
 def _mend_added_tokens(tokenizer: Json) -> list[str]:

@@ -87,8 +87,7 @@ class CheckImport(Pass):
             return len(different)
         pair, title = different[0], RUNTIME_TITLES[self.runtime]
         if pair.text != pair.shipped_text:
-            at = next((i for i, (a, b) in enumerate(zip(pair.text, pair.shipped_text, strict=False)) if a != b), 0)
-            at = max(0, min(at, len(pair.text), len(pair.shipped_text)) - 10)
+            at = max(0, _first_difference(pair.text, pair.shipped_text) - 10)
             raise ModelError(
                 f"{title} renders {len(different)} of {len(pairs)} prompts into another text than transformers does: "
                 f"{pair.shipped_text[at : at + 60]!r} there, {pair.text[at : at + 60]!r} here",
@@ -96,10 +95,7 @@ class CheckImport(Pass):
                 mend="give the task as columns prompt and completion, or the model a chat_template that hangs on the "
                 "conversation alone",
             )
-        at = next(
-            (i for i, (a, b) in enumerate(zip(pair.ids, pair.shipped_ids, strict=False)) if a != b),
-            min(len(pair.ids), len(pair.shipped_ids)),
-        )
+        at = _first_difference(pair.ids, pair.shipped_ids)
 
         def shown(ids: list[int]) -> str:
             more = [] if len(ids) <= at + SHOWN else ["..."]
@@ -111,3 +107,8 @@ class CheckImport(Pass):
             where=f"{source.path}/tokenizer.json",
             mend="take the tokens that make the difference out of added_tokens in tokenizer.json, or use another model",
         )
+
+
+def _first_difference(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """The first place where two differ; the length of the shorter, which the longer then begins with."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
