@@ -179,8 +179,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         versions=versions(),
         machine=machine(goal),
     )
-    publish(run.folder, execution.made[f"{choice.student}-gguf"], result, recipe)
-    return result
+    return publish(run.folder, execution.made[f"{choice.student}-gguf"], result, recipe)
 
 
 def after_teacher(
@@ -224,15 +223,18 @@ def needed(steps: dict[str, Step], wanted: list[str]) -> list[Step]:
     return [s for label, s in steps.items() if label in keep]
 
 
-def publish(folder: Path, student: Artifact, result: Result, recipe: Recipe) -> None:
+def publish(folder: Path, student: Artifact, result: Result, recipe: Recipe) -> Result:
+    from lightbulb.report.ollama import describe
     from lightbulb.report.pages import write_pages
 
     if not result.refused:
+        result = result.model_copy(update={"form": describe(folder, student.gguf, result.kind)})
         with new_file(folder / "model.gguf") as beside:
             shutil.copyfile(student.gguf, beside)
     recipe.write(folder / "recipe.toml")
     write_pages(folder, result)
     result.write(folder / "result.json")  # last: where it stands, the run is done
+    return result
 
 
 def versions() -> dict[str, str]:

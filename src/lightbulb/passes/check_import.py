@@ -17,8 +17,7 @@ from lightbulb.passes.verify import MOST_DIFFERENCE, Trained, compare, moved, re
 from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime, open_gguf
 
 if TYPE_CHECKING:
-    from lightbulb.runtimes.filament import Filament
-    from lightbulb.runtimes.llamacpp import LlamaCpp
+    from lightbulb.runtimes.base import Shipped
     from lightbulb.tasks.task import Example, Task
 
 LEAST_ALIKE = 0.97  # of the prompts: a rare odd one is said, more would make the runtime another model
@@ -78,7 +77,7 @@ class CheckImport(Pass):
         return facts | {"same_tokens": share, "read": len(examples), "findings": findings}
 
     def _reads_alike(
-        self, trained: Trained, shipped: LlamaCpp | Filament, task: Task, examples: Sequence[Example], source: Artifact
+        self, trained: Trained, shipped: Shipped, task: Task, examples: Sequence[Example], source: Artifact
     ) -> int:
         """How many of the prompts become other tokens in the runtime. Raises ModelError where these are many."""
         pairs = [read_alike(trained.tokenizer, shipped, task, example) for example in examples]

@@ -22,8 +22,7 @@ from lightbulb.tasks.task import Example, Task
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from lightbulb.runtimes.filament import Filament
-    from lightbulb.runtimes.llamacpp import LlamaCpp
+    from lightbulb.runtimes.base import Shipped
 
 # Beyond these the export is broken, not merely rounded: int8 activations move few answers, and by little
 LEAST_AGREEMENT = 0.9
@@ -94,7 +93,7 @@ class Read:
     shipped_ids: list[int]
 
 
-def read_alike(tokenizer: PreTrainedTokenizerFast, shipped: LlamaCpp | Filament, task: Task, example: Example) -> Read:
+def read_alike(tokenizer: PreTrainedTokenizerFast, shipped: Shipped, task: Task, example: Example) -> Read:
     """One prompt (of a document, its beginning) in both."""
     if task.kind == "text":
         ours = theirs = example.completion[:200]
@@ -103,9 +102,7 @@ def read_alike(tokenizer: PreTrainedTokenizerFast, shipped: LlamaCpp | Filament,
     return Read(ours, theirs, tokenizer(ours).input_ids, shipped.tokenize(theirs))
 
 
-def compare(
-    trained: Trained, shipped: LlamaCpp | Filament, task: Task, example: Example, turn: int
-) -> dict[str, float]:
+def compare(trained: Trained, shipped: Shipped, task: Task, example: Example, turn: int) -> dict[str, float]:
     """One prompt in both. In a generated answer the likeliest token is asked for after `turn` of the reference's tokens
     (modulo their number), so that all places of an answer are seen, not only its start."""
     read = read_alike(trained.tokenizer, shipped, task, example)
