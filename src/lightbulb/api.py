@@ -87,8 +87,8 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     from lightbulb.search.predict import predict_run
 
     source = usable(model, goal.runtime)
-    introduce(task, say_to(quiet))
-    return predict_run(source, task, goal)
+    introduce(task, say := say_to(quiet))
+    return predict_run(source, task, goal, say)
 
 
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:

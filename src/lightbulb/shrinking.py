@@ -50,6 +50,24 @@ def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say
             say(f"model: {told}")
 
 
+def imported_alike(model: Artifact, source: ModelSource, task: Task, goal: Goal, scratch: Path) -> list[str]:
+    """As `check_import`, on an imported model outside a run, in the folder `scratch`; returns what was changed."""
+    from lightbulb.models.loading import user_file
+    from lightbulb.passes.base import Context, Silent
+    from lightbulb.search.steps import import_steps
+
+    context = Context(task=task, seed=goal.seed, progress=Silent(), scratch=scratch, threads=goal.threads)
+    findings, read = list(model.facts.get("findings", [])), model
+    for step in import_steps(goal.runtime):
+        pass_, out = step.build(), scratch / step.label
+        out.mkdir()
+        with user_file(source, read.path):
+            facts = pass_.apply(read, out, context)
+        findings += facts.get("findings", [])
+        read = Artifact(path=out, kind=pass_.makes, key="", made_by=pass_.name, facts=facts)
+    return findings
+
+
 def typed(source: ModelSource) -> str:
     """What a recipe must say to name this model again."""
     local = None if is_packaged(source) else source.path or source.gguf

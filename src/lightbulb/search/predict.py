@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,16 +33,19 @@ class DryRun:
     cpu_seconds_ratio: Figure
 
 
-def predict_run(source: ModelSource, task: Task, goal: Goal) -> DryRun:
-    """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given."""
+def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str], None] | None = None) -> DryRun:
+    """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given. say:
+    hears what the import changed. Raises ModelError where the runtime does not read the model as its folder does."""
     from lightbulb.artifact import Artifact
     from lightbulb.models.loading import import_model
-    from lightbulb.shrinking import plan_of, shape_of, typed, work_of
+    from lightbulb.shrinking import imported_alike, plan_of, shape_of, typed, work_of
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        import_model(source, folder)
-        model = Artifact(path=folder, kind="model", key="", made_by="import")
+        facts = import_model(source, folder)
+        model = Artifact(path=folder, kind="model", key="", made_by="import", facts=facts)
+        for told in imported_alike(model, source, task, goal, Path(scratch)):
+            (say or (lambda text: None))(f"model: {told}")
         shape, work = shape_of(model), work_of(task, model)
     plan = plan_of(None, shape, work, goal)
     bold = plan.ladder[0]
