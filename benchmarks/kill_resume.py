@@ -138,8 +138,11 @@ def start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 def student(folder: Path) -> Path:
-    """The student's file: at the top, or among the steps of a run that refused it."""
-    return folder / str(Result.read(folder / "result.json").student.path)
+    """The student's file: what is handed out, or what lies beside a stock file that is."""
+    result = Result.read(folder / "result.json")
+    model = result.below or result.student
+    assert model is not None
+    return folder / str(model.path)
 
 
 def finish(command: Sequence[str], folder: Path) -> float:

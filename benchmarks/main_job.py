@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from lightbulb.figures import Figure
 from lightbulb.recipe import Recipe
-from lightbulb.report import units
+from lightbulb.report import units, words
 from lightbulb.report.record import Quantity, Result, Scored
 from lightbulb.store import read_json, write_json
 
@@ -132,9 +132,10 @@ def render(result: Result, attempts: Attempts, items: str) -> str:
         "|---|---|--:|---|---|---|---|",
     ]
     for model in result.models:
-        name = "**" + model.name + "**" if model is result.student else model.name
+        handed = result.student is not None and model.name == result.student.name
+        name = f"**{model.name}**" if handed else model.name
         if model.name == result.compare_with and model is not result.teacher:
-            name += " (cheapest within one point of f16)"
+            name += " (cheapest stock file that does what was asked)"
         lines.append(
             f"| {name} | {units.text(model.score)} | {units.text(units.counted_bytes(model.bytes))} | "
             f"{cell(model.cpu_seconds_per_answer)} | {cell(model.joules_per_answer, source=True)} | "
@@ -163,8 +164,8 @@ def summary(result: Result, attempts: Attempts) -> list[str]:
     processor, threads = (result.machine.get(key, "unknown") for key in ("processor", "threads used"))
     return [
         f"* verdict: **{result.verdict}**; retention {units.text(result.retention, '')} of the adapted teacher, "
-        f"asked for {result.keep:g}",
-        *([f"* refused: {result.refused}"] if result.refused else []),
+        f"asked for {words.floor_text(result)}",
+        *([f"* why: {result.reason}"] if result.reason else []),
         f"* making: {units.quantity(making.seconds, 's')}, {units.text(making.cpu_seconds)} of CPU time, "
         f"{units.text(making.joules, source=True)}",
         f"* paid back after {units.text(result.break_even_answers, source=True)}",

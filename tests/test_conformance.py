@@ -8,7 +8,6 @@ import pytest
 from conftest import tiny_task
 
 from lightbulb.artifact import Artifact
-from lightbulb.energy import protocol
 from lightbulb.energy.meter import Meter
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.passes.base import Silent
@@ -28,7 +27,7 @@ MORE = {
     "verify": {"prompts": 4},
     "check-import": {"answered": 4},
     "evaluate": {"limit": 3},
-    "measure": {"trials": 3},
+    "measure": {"trials": 10, "window_seconds": 0.02},
 }
 PARAMETERS = {
     "adapt": {"schedule": SHORT},
@@ -37,7 +36,7 @@ PARAMETERS = {
     "quantize": {"recover": SHORT},
     "export": {"quantization": "q4_0"},
     "evaluate": {"split": "validation"},
-    "measure": {"trials": 2},
+    "measure": {"trials": 8, "window_seconds": 0.02},
 }
 SOURCES = {
     "frame": ("imported", {}),
@@ -87,8 +86,7 @@ def made(imported, tmp_path_factory):
 
 class TestPasses(PassConformance):
     @pytest.fixture(params=CASES, ids=lambda c: "-".join(c))
-    def case(self, request, made, monkeypatch):
-        monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
+    def case(self, request, made):
         name, kind = request.param
         source, inputs = SOURCES[name]
         parameters, cls = PARAMETERS.get(name, {}), pass_class(name)

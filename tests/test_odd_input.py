@@ -12,7 +12,7 @@ from conftest import choose_rows, write_rows
 from tiny import tiny_model
 
 from lightbulb.cli import main
-from lightbulb.energy import protocol
+from lightbulb.search import proof
 
 pytestmark = pytest.mark.slow
 Shrunk = Callable[..., dict[str, Any]]
@@ -21,7 +21,7 @@ Shrunk = Callable[..., dict[str, Any]]
 @pytest.fixture
 def shrunk(tmp_path, monkeypatch) -> Shrunk:
     """Shrinks a model to rows of a task; returns the result."""
-    monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.02)
+    monkeypatch.setattr(proof, "measuring_windows", lambda seconds: (8, 0.02))
 
     def run(model: Path, rows: list[dict], *more: str) -> dict[str, Any]:
         data, out = write_rows(tmp_path / "task.jsonl", rows), tmp_path / "run"

@@ -14,6 +14,7 @@ from lightbulb.passes.base import Pass
 from lightbulb.recipe import Reading, Recipe, Step, step
 from lightbulb.search import steps as known
 from lightbulb.search.plan import Shape, Work, make_plan
+from lightbulb.search.times import Times
 
 GOOD = """
 model = "smollm2-135m"
@@ -29,15 +30,26 @@ parameters = { quantization = "f16" }
 
 
 def full_recipe() -> Recipe:
-    plan = make_plan(
-        Shape(30, 3_500_000, 49_152, 576), Work("choose", 9000, 200_000, 3000, 60_000, 900, 1.0), 1e12, 3600
+    times = Times(
+        layers=30,
+        full_step=1.0,
+        frozen_step=0.6,
+        frozen_layers=15,
+        student_steps=((1, 0.05), (6, 0.2)),
+        read_example=0.01,
+        answer_folder=0.02,
+        answer_file=0.05,
+        pass_seconds=2.0,
     )
+    shape, work = Shape(30, 3_500_000, 49_152, 576), Work("choose", 9000, 3000, 60_000, 900, 1.0)
+    plan = make_plan(times, shape, work, 3600)
     label = "student-4-distill"
     steps = [
+        *known.framed_steps(),
         *known.teacher_steps(plan),
         *known.trained(4, "distill", plan, label),
         *known.quantized(label, "distill", "q4_0", plan, "llamacpp")[1],
-        *known.cost_steps(f"{label}-q4_0", 5, "llamacpp"),
+        *known.cost_steps(f"{label}-q4_0", (8, 1.0), "llamacpp"),
         *known.test_steps(f"{label}-q4_0", 1000, "llamacpp"),
     ]
     reading = Reading(kind="choose", prompt="question")

@@ -60,13 +60,15 @@ def main() -> int:
     device = torch.device(asked.device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "CPU"
     print(f"{name}; torch {torch.__version__}; {date.today()}; windows of {asked.seconds:g} s\n")
+    known = find_device(asked.predict_as or name.split(" MIG ")[0])  # before the card is made to work
     meter = Meter()
     print("\n".join(f"* {remark}" for remark in meter.remarks))
-    gpu = [s.name for s in meter.sensors if s.name.startswith("gpu-0")]
+    gpu = [s.name for s in meter.sensors if s.name.startswith("gpu-")][:1]  # of the first card that CUDA sees
     print("\n| load | counter, W | polled power, W | polled / counter |\n|---|--:|--:|--:|")
     for load in LOADS:
-        print(agreement(load, under_load(meter, load, device, 4 * asked.seconds)))
-    known = find_device(asked.predict_as or name)
+        print(
+            agreement(load, under_load(meter, load, device, 4 * asked.seconds), gpu[0] if gpu else "gpu-0"), flush=True
+        )
     print(f"\nPredicted as {known.label}, eager torch.\n")
     print("| model | token | batch | J measured | J predicted | ratio | tokens/s measured | predicted | ratio |")
     print("|---|---|--:|--:|---|--:|--:|---|--:|")
@@ -116,14 +118,14 @@ def under_load(meter: Meter, load: str, device: torch.device, seconds: float) ->
     return window.reading
 
 
-def agreement(load: str, reading: Reading) -> str:
-    """Watts of both sensors of the first card; empty where there is none."""
+def agreement(load: str, reading: Reading, card: str) -> str:
+    """Watts of both sensors of a card; "not measured" where there is none."""
 
     def watts(name: str) -> float | None:
         figure = reading.by_sensor.get(name)
         return None if figure is None or figure.value is None else figure.value / reading.wall_seconds
 
-    counter, polled = watts("gpu-0"), watts("gpu-0-power")
+    counter, polled = watts(card), watts(f"{card}-power")
     ratio = f"{polled / counter:.3f}" if counter and polled else "not measured"
     return f"| {load} | {number(counter)} | {number(polled)} | {ratio} |"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,8 @@ from lightbulb.errors import ModelError, RunFailure, UserError
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal, check_threads
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
-from lightbulb.passes.base import Progress, Silent
-from lightbulb.progress import Bars, Lines
-from lightbulb.report.record import Result
+from lightbulb.progress import progress_for, waiting
+from lightbulb.report.record import Reference, Result
 from lightbulb.run import Run
 from lightbulb.store import read_json
 from lightbulb.tasks.load import load_task
@@ -31,20 +31,16 @@ DONE = "result.json"
 TEMPLATE_TOKENS = 256  # that a chat template may add to what is said
 
 
-def progress_for(meter: Meter, quiet: bool) -> Progress:
-    if quiet:
-        return Silent()
-    return Bars(meter.so_far) if sys.stderr.isatty() else Lines()
-
-
 @contextmanager
 def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
     """A run folder, locked, with its meter."""
     meter = Meter()
+    progress = progress_for(meter, quiet)
     try:
-        with Run(
-            out, task, seed=goal.seed, progress=progress_for(meter, quiet), meter=meter, threads=goal.threads
-        ) as run:
+        with (
+            progress.working(f"run in {out.name}"),
+            Run(out, task, seed=goal.seed, progress=progress, meter=meter, threads=goal.threads) as run,
+        ):
             yield run
     finally:
         meter.close()
@@ -69,10 +65,16 @@ def introduce(task: Task, say: Any) -> None:
 
 
 def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", quiet: bool = False) -> Result:
-    """Makes (or resumes, or finds done) the smallest student that keeps what `goal` asks, in the folder `out`."""
+    """Makes (or resumes, or finds done) the smallest student that does what `goal` asks, in the folder `out`.
+
+    Returns the result, whose verdict says what is handed out: a student, a stock file ("not-shrunk") or nothing
+    ("not-kept"). Raises RunFailure where nothing has learned the task.
+    """
     from lightbulb.shrinking import claim, shrink
 
-    source = usable(model, goal.runtime)
+    goal.check_for(task.metric)
+    with waiting("reading the model", quiet):
+        source = usable(model, goal.runtime)
     introduce(task, say := say_to(quiet))
     with opened(out, task, goal, quiet) as run:
         claim(run, source, goal)
@@ -86,9 +88,12 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     """Chooses the plan and predicts its size, cost and time; reads the model, writes nothing that stays."""
     from lightbulb.search.predict import predict_run
 
-    source = usable(model, goal.runtime)
+    goal.check_for(task.metric)
+    with waiting("reading the model", quiet):
+        source = usable(model, goal.runtime)
     introduce(task, say := say_to(quiet))
-    return predict_run(source, task, goal, say)
+    with waiting("planning", quiet):
+        return predict_run(source, task, goal, say)
 
 
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
@@ -100,7 +105,8 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     check_threads(threads)
     check(read := Recipe.read(recipe))
     in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
-    source = usable(read.model, "filament" if in_filament else "llamacpp")
+    with waiting("reading the model", quiet):
+        source = usable(read.model, "filament" if in_filament else "llamacpp")
     introduce(task, say_to(quiet))
     with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
         run.claim(
@@ -120,10 +126,13 @@ def absent(folder: Path, file: Path) -> ModelError:
     """Why a run folder has no model to ask."""
     done = folder / DONE
     result = Result.read(done) if done.exists() else None
-    if result and result.refused:
-        return ModelError(
-            f"the student of this run was refused: {result.refused}", where=str(folder), mend="; ".join(result.use)
+    if result and result.student is None:
+        best = (
+            f"its student all the same: lightbulb ask {folder / result.best_student.path}"
+            if (result.best_student and result.best_student.path)
+            else f"--at-least or --keep lower, or a longer --max-time, with another --out than {folder}"
         )
+        return ModelError(f"this run has no model: {nothing_does(result)}", where=str(folder), mend=best)
     goal, made = folder / "goal.json", sorted(folder.glob("steps/*/model.gguf"))
     if made and goal.exists() and "recipe" in read_json(goal):
         return ModelError("a recipe publishes no model", where=str(folder), mend=f"ask one of its files: {made[-1]}")
@@ -134,15 +143,42 @@ def absent(folder: Path, file: Path) -> ModelError:
     )
 
 
+def nothing_does(result: Result) -> str:
+    """Why a run hands out nothing, in one line."""
+    from lightbulb.report import words
+
+    why = f"{words.verdict(result)} {words.reason(result)}"
+    return why.replace("\N{NO-BREAK SPACE}", " ").strip()
+
+
+def file_of(folder: Path) -> Path:
+    """The file that a run hands out: model.gguf, or what its result names (a run of before stock files were copied)."""
+    file, done = folder / "model.gguf", folder / DONE
+    if not file.exists() and done.exists() and (student := Result.read(done).student) and student.path:
+        return folder / student.path
+    return file
+
+
 @dataclass(frozen=True)
 class Asked:
-    """An answer and what it cost."""
+    """An answer and what it cost. file: which one answered. references: what an answer of other files costs, where a
+    run's folder was asked."""
 
     text: str
     prompt_tokens: int
     output_tokens: int
     cpu_seconds: Figure
     joules: Figure
+    file: Path
+    references: list[Reference]
+
+
+def references_of(folder: Path) -> list[Reference]:
+    """What else would have answered, by the measurements of the run in `folder`; none where none is finished there."""
+    from lightbulb.report import words
+
+    done = folder / DONE
+    return words.references(Result.read(done)) if folder.is_dir() and done.exists() else []
 
 
 def ask(
@@ -161,11 +197,11 @@ def ask(
     from lightbulb.runtimes import open_gguf
     from lightbulb.runtimes.grammar import parses, read_schema
 
-    file = model / "model.gguf" if model.is_dir() else model
+    file = file_of(model) if model.is_dir() else model
     if not file.exists():
         raise absent(model, file)
     if not prompt.strip():
-        raise UserError("the question is empty", mend=f'lightbulb ask {model} "your question"')
+        raise UserError("the question is empty", mend=f'lightbulb ask {shlex.quote(str(model))} "your question"')
     threads = (os.cpu_count() or 1) if threads is None else threads
     check_threads(threads)
     try:
@@ -202,8 +238,15 @@ def ask(
             where="--max-tokens",
             mend=f"--max-tokens {2 * max_tokens}",
         )
+    reading = window.reading
     return Asked(
-        said.texts[0].strip(), said.prompt_tokens, said.output_tokens, window.reading.cpu_seconds, window.reading.joules
+        said.texts[0].strip(),
+        said.prompt_tokens,
+        said.output_tokens,
+        reading.cpu_seconds,
+        reading.joules,
+        file,
+        references_of(model),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -91,6 +91,13 @@ class Heartbeat:
     def cost(self) -> Cost:
         now = Cost.of(self.window.so_far())
         return total_cost([*self.earlier, now]) if self.earlier else now
+
+    def seconds(self) -> float:
+        """Wall seconds of this step so far, earlier attempts included."""
+        return self.cost().seconds
+
+    def working(self, label: str) -> AbstractContextManager[None]:
+        return self.inner.working(label)
 
     @contextmanager
     def bar(self, label: str, total: float) -> Iterator[Callable[[float, str], None]]:

@@ -15,13 +15,14 @@ import numpy as np
 from lightbulb import __version__
 from lightbulb.energy import memory, protocol
 from lightbulb.energy.costs import Costs, Trial, ratios
+from lightbulb.energy.family import family_here
 from lightbulb.energy.meter import Meter, Reading
-from lightbulb.energy.processor import cpu_family
 from lightbulb.energy.protocol import FEWEST_PROMPTS, Subject, idle_watts, measure_blocks
 from lightbulb.energy.statistics import cases, median_figure, within_noise
 from lightbulb.errors import GoalError
 from lightbulb.figures import Figure
 from lightbulb.goal import check_threads
+from lightbulb.progress import progress_for
 from lightbulb.report.measured_record import Idle, Machine, Measured
 from lightbulb.runtimes import LocalRuntime
 from lightbulb.workload import Thing, Work, on_cpu, thing
@@ -57,19 +58,19 @@ def measure(
     of each kind, at least 4. serve_metrics: the port on 127.0.0.1 where Prometheus finds what has been taken so far,
     while it is measured. Raises UserError for what cannot be measured as asked, before anything is measured.
     """
-    from lightbulb.api import progress_for
-
     check(batch, context, trials, threads)
     work = Work(task, batch, context, output_tokens, threads, seed)
     names = [model] if against is None else [model, against]
     meter = Meter(gpus=not all(on_cpu(name, runtime) for name in names))
+    progress = progress_for(meter, quiet)
     try:
         with ExitStack() as stack:
+            stack.enter_context(progress.working(f"measuring {' and '.join(names)}"))
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="lightbulb-")))
             if serve_metrics is not None:
                 stack.enter_context(_served(meter, serve_metrics))
             things = [thing(name, runtime, model_name, work, meter, folder / str(n)) for n, name in enumerate(names)]
-            with progress_for(meter, quiet).bar("measure", trials) as advance:
+            with progress.bar("measure", trials) as advance:
                 return _measured(things, work, meter, trials, advance)
     finally:
         meter.close()
@@ -114,7 +115,8 @@ def _measured(
     )
     after = idle_watts(meter)
     machine = Machine(
-        family=cpu_family(),
+        family=(family := family_here()).row,
+        family_from=str(family),
         threads=work.threads,
         **_meanwhile([sample.reading for table in tables for sample in table.values()]),
     )

@@ -32,14 +32,14 @@ def predict(
     kv_heads, ffn, vocab). device: a name of the catalogue, or a .toml file. bits: a number or a GGUF type.
     Raises UserError for what cannot be as asked, ModelError for a model that cannot be read.
     """
-    shape = shape_of(model, parameters, dict(sizes or {}))
+    shape = shape_of(model, parameters, dict(sizes or {}), bits=bits is None)
     if bits is not None:
         shape = shape.at_bits(parse_bits(str(bits)))
     found = device_of(device)
     return predict_cost(shape, found, Setting(batch, context, count, runtime or default_runtime(found)))
 
 
-def shape_of(model: str | None, parameters: float | None, sizes: dict[str, int]) -> ModelShape:
+def shape_of(model: str | None, parameters: float | None, sizes: dict[str, int], *, bits: bool = True) -> ModelShape:
     ways = [name for name, given in (("MODEL", model), ("--parameters", parameters), ("--layers ...", sizes)) if given]
     if len(ways) != 1:
         said = f"both {' and '.join(ways)}" if ways else "no model"
@@ -49,7 +49,7 @@ def shape_of(model: str | None, parameters: float | None, sizes: dict[str, int])
             "--kv-heads 8 --ffn 14336 --vocab 128256",
         )
     if model:
-        return from_model(model)
+        return from_model(model, bits=bits)
     if parameters:
         return from_parameters(parameters)
     if missing := [name for name in SIZES if name not in sizes]:

@@ -47,8 +47,7 @@ class Step(BaseModel):
 
 def step(label: str, pass_: Pass, source: str | None = None, **inputs: str) -> Step:
     """A step from a pass object, with only the parameters that are not defaults."""
-    parameters = pass_.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-    fields = {"label": label, "pass": pass_.name, "from": source, "inputs": inputs, "parameters": parameters}
+    fields = {"label": label, "pass": pass_.name, "from": source, "inputs": inputs, "parameters": pass_.parameters()}
     return Step.model_validate(fields)
 
 
@@ -122,19 +121,24 @@ class Execution:
         self.steps: dict[str, Step] = {}
         self._last = START
 
-    def perform(self, *steps: Step) -> Artifact:
-        """The artifact of the last of `steps`; a step already performed under its label is not looked at again."""
+    def perform(self, *steps: Step, seconds: float | None = None) -> Artifact:
+        """The artifact of the last of `steps`; a step already performed under its label is not looked at again.
+
+        seconds: the time that each of `steps` may take; those that were shortened by it stand in `self.steps` as they
+        were performed.
+        """
         for s in steps:
             if s.label not in self.made:
-                self.made[s.label] = self._one(s)
-                self.steps[s.label] = s
+                self._one(s, seconds)
             self._last = s.label
         return self.made[self._last]
 
-    def _one(self, s: Step) -> Artifact:
-        pass_ = s.build()
+    def _one(self, s: Step, seconds: float | None) -> None:
+        pass_, source = s.build(), self.made[s.source or self._last]
         inputs = {role: self.made[label] for role, label in s.inputs.items()}
-        return self.run.step(s.label, pass_, self.made[s.source or self._last], **inputs)
+        self.made[s.label] = self.run.step(s.label, pass_, source, inputs, seconds)
+        done = self.run.performed(s.label, pass_, self.run.key(pass_, source.key, inputs))
+        self.steps[s.label] = s if done == pass_ else s.model_copy(update={"parameters": done.parameters()})
 
 
 def check(recipe: Recipe) -> None:

@@ -3,14 +3,15 @@
     runs/tickets/
       goal.json            what was asked; the same command finds it and resumes
       plan.json            how `shrink` shares out the time for it
+      clock.json           what the clock decided since then
       steps/<label>-<key>/ one artifact a step, with cost.json
       scratch/<key>/       checkpoints of the step in progress
       outside.json         what was spent beside the steps
       model.gguf result.json report.html README.md recipe.toml
 
 A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed), so a step is done if
-its folder exists, and nothing else is remembered. Energy windows are opened here and in the measure protocol, nowhere
-else.
+its folder exists. A step with a budget may be shortened while it works: its parameters are then those that it ended
+with, which clock.json remembers. Energy windows are opened here and in the measure protocol, nowhere else.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.decisions import Decisions, StepBudget
 from lightbulb.energy.meter import Meter
 from lightbulb.errors import UserError
 from lightbulb.ledger import Cost, Heartbeat, less, total_cost
@@ -33,10 +36,15 @@ from lightbulb.tasks.task import Task
 COST = "cost.json"
 OUTSIDE = "outside.json"
 PLAN = "plan.json"
+CLOCK = "clock.json"
 CARRIED = ("answer_ids",)  # facts that stay true of the output when a pass says nothing of them
+NO_INPUTS: Mapping[str, Artifact] = MappingProxyType({})
+Work = Callable[[Path, Path, Heartbeat], dict[str, Any]]  # (out, scratch, progress) -> facts
 
 
-Work = Callable[[Path, Path, Progress], dict[str, Any]]  # (out, scratch, progress) -> facts
+def _shortened(label: str, planned: str) -> str:
+    """The name of the decision what a step was shortened to."""
+    return f"{label}-{planned[:12]} shortened to"
 
 
 class Run:
@@ -62,6 +70,7 @@ class Run:
                 where=str(self.folder),
                 mend="wait for it, or choose another --out",
             ) from e
+        self.decisions = Decisions(self.folder / CLOCK)
         self._sweep()
         self._earlier = [Cost.read(place)] if (place := self.folder / OUTSIDE).exists() else []
         self._window = self.meter.window("run").__enter__()
@@ -82,9 +91,10 @@ class Run:
         """Removes what a kill left half-written."""
         for left in [*self.folder.glob(".*.tmp"), *(self.folder / "steps").glob(".*.tmp")]:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        done = {step.name.rpartition("-")[2] for step in (self.folder / "steps").iterdir()}
+        done = [step.name.rpartition("-")[::2] for step in (self.folder / "steps").iterdir()]
         for left in (self.folder / "scratch").glob("*"):
-            if left.name in done:  # killed between the step and the end of its checkpoint
+            # killed between the step and the end of its checkpoint
+            if any(left.name == key or self.decisions.get(_shortened(label, left.name)) for label, key in done):
                 shutil.rmtree(left)
 
     def __exit__(self, *_: object) -> None:
@@ -130,12 +140,28 @@ class Run:
             self.seed,
         )
 
-    def step(self, label: str, pass_: Pass, source: Artifact, **inputs: Artifact) -> Artifact:
-        """The artifact of `pass_` on `source`: found if it was made before, else made now."""
-        key = self.key(pass_, source.key, inputs)
-        if not (artifact := self._found(label, key)):
+    def step(
+        self,
+        label: str,
+        pass_: Pass,
+        source: Artifact,
+        inputs: Mapping[str, Artifact] = NO_INPUTS,
+        seconds: float | None = None,
+    ) -> Artifact:
+        """The artifact of `pass_` on `source`: found if it was made before, else made now.
 
-            def work(out: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
+        inputs: other artifacts by role. seconds: the time that it may take, if it is one that can do less. What `pass_`
+        was shortened to, now or in an earlier attempt, is what `performed` gives back.
+        """
+        planned = self.key(pass_, source.key, inputs)
+
+        def key() -> str:
+            return self.key(self.performed(label, pass_, planned), source.key, inputs)
+
+        if not (artifact := self._found(label, key())):
+
+            def work(out: Path, scratch: Path, progress: Heartbeat) -> dict[str, Any]:
+                name = _shortened(label, planned)
                 context = Context(
                     task=self.task,
                     seed=self.seed,
@@ -143,12 +169,18 @@ class Run:
                     scratch=scratch,
                     inputs=inputs,
                     threads=self.threads,
+                    budget=None if seconds is None else StepBudget(seconds, progress.seconds, self.decisions, name),
                 )
-                return {k: source.facts[k] for k in CARRIED if k in source.facts} | pass_.apply(source, out, context)
+                carried = {k: source.facts[k] for k in CARRIED if k in source.facts}
+                return carried | self.performed(label, pass_, planned).apply(source, out, context)
 
-            artifact = self.make(label, key, pass_.makes, pass_.name, source.key, work)
+            artifact = self.make(label, planned, pass_.makes, pass_.name, source.key, work, key)
         self.steps.append(artifact)
         return artifact
+
+    def performed(self, label: str, pass_: Pass, planned: str) -> Pass:
+        """`pass_` with the parameters that the clock has shortened it to. planned: its key without that."""
+        return pass_.with_parameters(self.decisions.get(_shortened(label, planned)) or {})
 
     def begin(self, label: str, key: str, work: Work) -> Artifact:
         """The first artifact of a run, made from outside: the imported model."""
@@ -166,14 +198,31 @@ class Run:
         self.resumed += 1
         return Artifact.read(place)
 
-    def make(self, label: str, key: str, kind: ArtifactKind, made_by: str, parent: str | None, work: Work) -> Artifact:
-        place, scratch = self._place(label, key), self.folder / "scratch" / key[:12]
-        window = self.meter.window(label)
+    def make(
+        self,
+        label: str,
+        key: str,
+        kind: ArtifactKind,
+        made_by: str,
+        parent: str | None,
+        work: Work,
+        final_key: Callable[[], str] | None = None,
+    ) -> Artifact:
+        """final_key: the artifact's key where that is known only when the work is done; `key` names its scratch."""
+        scratch, window = self.folder / "scratch" / key[:12], self.meter.window(label)
+        final_key = final_key or (lambda: key)
+
+        def place() -> Path:
+            return self._place(label, final_key())
+
         try:
-            with plain_os_errors(self.folder), window, new_folder(place) as out:
+            with plain_os_errors(self.folder), window, new_folder(self._place(label, key), place) as out:
                 heartbeat = Heartbeat(self.progress, window, scratch / "spent.json")
-                facts = work(out, scratch, heartbeat)
-                artifact = Artifact(path=place, kind=kind, key=key, parent=parent, made_by=made_by, facts=facts)
+                with self.progress.working(label):
+                    facts = work(out, scratch, heartbeat)
+                artifact = Artifact(
+                    path=place(), kind=kind, key=final_key(), parent=parent, made_by=made_by, facts=facts
+                )
                 artifact.write_record(out)
                 write_json(out / COST, heartbeat.cost().model_dump())
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,16 +14,20 @@ from lightbulb.goal import Goal
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint, is_packaged
 from lightbulb.recipe import START, Execution, Reading, Recipe, Step
-from lightbulb.report.assemble import assemble
+from lightbulb.report.assemble import MODEL, PUBLISHED, Assembled, assemble
 from lightbulb.report.record import Result
 from lightbulb.run import PLAN, Run
 from lightbulb.search.clock import Clock
-from lightbulb.search.plan import Plan, Shape, Work, for_layers, make_plan, shortened, student_seconds
+from lightbulb.search.plan import RUNG, Plan, Shape, Work, make_plan
+from lightbulb.search.steps import FRAMED, FRAMED_FILE, TEACHER, framed_steps, teacher_steps
+from lightbulb.search.student_time import StudentTime
+from lightbulb.search.times import Times
 from lightbulb.store import new_file, read_json, sha256_of, write_json
 from lightbulb.tasks.task import Example, Task
 
 Say = Callable[[str], None]
 IMPORT_VERSION = 4
+COUNTED = 2000  # answers, whose mean length is asked for
 PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "lightbulb-filament", "gguf")
 
 
@@ -33,39 +37,6 @@ def start(run: Run, source: ModelSource) -> Artifact:
 
     key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
     return run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
-
-
-def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
-    """Frames the model and compares it with its export in the runtime that ships, before anything is trained; says
-    what was changed on the way. Raises ModelError, which names the user's model, where the two do not agree."""
-    from lightbulb.models.loading import user_file
-    from lightbulb.search.steps import import_steps
-
-    for step in import_steps(goal.runtime):
-        before = execution.made[step.source or START]
-        with user_file(source, before.path):
-            execution.perform(step)
-    for label in (START, *(s.label for s in import_steps(goal.runtime))):
-        for told in execution.made[label].facts.get("findings", []):
-            say(f"model: {told}")
-
-
-def imported_alike(model: Artifact, source: ModelSource, task: Task, goal: Goal, scratch: Path) -> list[str]:
-    """As `check_import`, on an imported model outside a run, in the folder `scratch`; returns what was changed."""
-    from lightbulb.models.loading import user_file
-    from lightbulb.passes.base import Context, Silent
-    from lightbulb.search.steps import import_steps
-
-    context = Context(task=task, seed=goal.seed, progress=Silent(), scratch=scratch, threads=goal.threads)
-    findings, read = list(model.facts.get("findings", [])), model
-    for step in import_steps(goal.runtime):
-        pass_, out = step.build(), scratch / step.label
-        out.mkdir()
-        with user_file(source, read.path):
-            facts = pass_.apply(read, out, context)
-        findings += facts.get("findings", [])
-        read = Artifact(path=out, kind=pass_.makes, key="", made_by=pass_.name, facts=facts)
-    return findings
 
 
 def typed(source: ModelSource) -> str:
@@ -82,6 +53,7 @@ def claim(run: Run, source: ModelSource, goal: Goal) -> None:
             "weights": fingerprint(source),
             "task": run.task.fingerprint,
             "keep": goal.keep,
+            "at_least": goal.at_least,
             "max_seconds": goal.max_seconds,
             "seed": goal.seed,
             "threads": goal.threads,
@@ -109,7 +81,7 @@ def shape_of(model: Artifact) -> Shape:
 
 
 def work_of(task: Task, model: Artifact) -> Work:
-    """Token counts from the model's own tokenizer, in the form that `frame` will give it."""
+    """Sizes of the task, tokens counted by the model's own tokenizer in the form that `frame` will give it."""
     from lightbulb.models.form import render, turns_of
     from lightbulb.models.loading import load_tokenizer
 
@@ -124,61 +96,90 @@ def work_of(task: Task, model: Artifact) -> Work:
         return [render(tokenizer, turns_of(e)) if chat else e.prompt or e.completion for e in examples]
 
     asked = prompts(task.test) if task.kind == "text" else list(dict.fromkeys(prompts(task.test)))
-    answers = [] if task.kind != "generate" else [e.completion for e in task.train]
-    written = count(answers)
+    answers = [] if task.kind != "generate" else [e.completion for e in task.split("train", COUNTED)]
     return Work(
         kind=task.kind,
         train_examples=len(task.train),
-        train_tokens=count(prompts(task.train)) + len(task.train) + written,
         test_examples=len(asked),
         test_tokens=count(asked) + len(asked),
         validation_examples=len(task.validation),
-        output_tokens=written / max(1, len(answers)) if answers else 1,
+        output_tokens=count(answers) / max(1, len(answers)) if answers else 1,
     )
 
 
-def plan_of(run_folder: Path | None, shape: Shape, work: Work, goal: Goal) -> Plan:
-    """The plan of this run: read back when it was made before, so that a resumed run decides alike."""
-    place = run_folder / PLAN if run_folder else None
-    if place and place.exists():
-        return Plan(**read_json(place))
-    from lightbulb.search.speed import speeds
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before anything is trained."""
 
-    training, answering = speeds(shape.width, shape.layer_parameters // (3 * shape.width), goal.threads)
-    plan = make_plan(shape, work, training, goal.max_seconds, answering)
-    if place:
-        write_json(place, plan.model_dump(mode="json"))
-    return plan
+    execution: Execution
+    shape: Shape
+    work: Work
+    plan: Plan
+
+
+def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> Prepared:
+    """Imports the model, gives it the task's form, checks its file in the runtime that ships, times this machine with
+    it and makes the plan; or reads the plan back, so that a resumed run decides alike. say: hears what was changed."""
+    execution = Execution(run, start(run, source))
+    model = execution.made[START]
+    check_import(execution, source, goal, say)
+    shape, work = shape_of(model), work_of(run.task, model)
+    if (place := run.folder / PLAN).exists():
+        return Prepared(execution, shape, work, Plan(**read_json(place)))
+    with run.progress.working("timing this machine"):
+        times = timed(execution, work, goal)
+    plan = make_plan(times, shape, work, goal.max_seconds, run.spent().seconds)
+    write_json(place, plan.model_dump(mode="json"))
+    return Prepared(execution, shape, work, plan)
+
+
+def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
+    """Frames the model and compares it with its export in the runtime that ships, before anything is trained; says
+    what was changed on the way. Raises ModelError, which names the user's model, where the two do not agree."""
+    from lightbulb.models.loading import user_file
+
+    steps = framed_steps(goal.runtime)
+    for s in steps:
+        with user_file(source, execution.made[s.source or START].path):
+            execution.perform(s)
+    for label in (START, *(s.label for s in steps)):
+        for told in execution.made[label].facts.get("findings", []):
+            say(f"model: {told}")
+
+
+def timed(execution: Execution, work: Work, goal: Goal) -> Times:
+    """What steps and answers take on this machine now."""
+    from lightbulb.search.timing import time_work
+
+    run, framed = execution.run, execution.made[FRAMED]
+    return time_work(
+        framed,
+        execution.made[FRAMED_FILE].gguf,
+        run.task,
+        batch_size=work.batch_size,
+        threads=goal.threads,
+        runtime=goal.runtime,
+        output_tokens=work.output_tokens,
+        pass_seconds=run.cost(framed).seconds,
+    )
 
 
 def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say) -> Result:
     """Runs (or resumes) the main job in `run`'s folder. Writes model.gguf, result.json, report.html, README.md and
-    recipe.toml when all is proven, and nothing of them before. No model.gguf when the student is refused."""
+    recipe.toml when all is proven, and nothing of them before. No model.gguf where nothing does what was asked."""
     from lightbulb.search.choose import Chooser
     from lightbulb.search.proof import prove
 
     task = run.task
     with run.undecided():
-        model = start(run, source)
-        execution = Execution(run, model)
-        check_import(execution, source, goal, say)
-        shape, work = shape_of(model), work_of(task, model)
-        plan = plan_of(run.folder, shape, work, goal)
+        prepared = prepare(run, source, goal, say)
+    execution, plan, work = prepared.execution, prepared.plan, prepared.work
+    for told in plan.told:
+        say(f"plan: {told}")
     work = replace(work, validation_examples=plan.validation_limit or work.validation_examples)
-    clock = Clock(run.folder / "clock.json", lambda: run.spent().seconds, goal.max_seconds)
-    plan, pace = after_teacher(execution, plan, shape, work, clock, say)
-
-    def plan_for(layers: int) -> Plan:
-        return for_layers(plan, shape, work, pace, layers)
-
-    def seconds_for(layers: int) -> float:
-        epochs, speed = plan_for(layers).distill_epochs, plan.train_flops / pace
-        return student_seconds(shape, work, speed, epochs, plan.batch_size, layers, plan.answer_flops)
-
-    def time_allows(what: str, seconds: float) -> bool:
-        return clock.allows(what, seconds + plan.reserve(pace, clock.left))
-
-    choice = Chooser(execution, plan, goal, task.metric, plan_for, seconds_for, time_allows, say).choose()
+    clock = Clock(run.decisions, lambda: run.spent().seconds, goal.max_seconds)
+    pace = teach(execution, plan, clock, say)
+    choice = Chooser(execution, plan, goal, task.metric, StudentTime(plan, work, clock, pace), say).choose()
     prove(execution, choice.student, work, clock, goal, say)
     recipe = Recipe(
         model=typed(source),
@@ -187,7 +188,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         reading=Reading.model_validate(task.reading),
         step=tuple(needed(execution.steps, ["costs", "verify", *tests(execution.steps)])),
     )
-    result = assemble(
+    assembled = assemble(
         execution,
         choice,
         goal,
@@ -197,29 +198,21 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         versions=versions(),
         machine=machine(goal),
     )
-    return publish(run.folder, execution.made[f"{choice.student}-gguf"], result, recipe)
+    return publish(run.folder, assembled, recipe)
 
 
-def after_teacher(
-    execution: Execution, plan: Plan, shape: Shape, work: Work, clock: Clock, say: Say
-) -> tuple[Plan, float]:
-    """Performs the teacher's steps. Seconds they took / what the plan said, and the plan with shorter students if
-    these would not be done in time at that pace."""
-    from lightbulb.search.steps import teacher_steps
-
-    execution.perform(*(steps := teacher_steps(plan)))
-
-    def seen() -> float:
-        return plan.pace(sum(execution.run.cost(execution.made[s.label]).seconds for s in steps))
-
-    def affordable() -> float:
-        return shortened(plan, shape, work, pace, clock.left - plan.reserve(pace, clock.left))
-
-    pace = clock.once("pace", seen)
-    epochs = clock.once("epochs of distillation", affordable)
-    if epochs < plan.distill_epochs:
-        say(f"slower than planned ({pace:.2f} times): {epochs:g} epochs of distillation, not {plan.distill_epochs:g}")
-    return plan.model_copy(update={"distill_epochs": epochs}), pace
+def teach(execution: Execution, plan: Plan, clock: Clock, say: Say) -> float:
+    """Performs the teacher's steps, its training in the seconds that the plan leaves it. How many times slower than
+    planned it was."""
+    after = plan.check_seconds + plan.logits_seconds + RUNG * plan.student_seconds + plan.proof_seconds
+    seconds = max(plan.teacher_seconds, clock.left - after)
+    for s in teacher_steps(plan):
+        execution.perform(s, seconds=seconds if s.label == TEACHER else None)
+    teacher = execution.made[TEACHER]
+    pace = clock.once("pace", lambda: plan.pace(execution.run.cost(teacher).seconds, teacher.facts["steps"]))
+    if (cut := execution.steps[TEACHER].parameters["schedule"].get("cuts")) is not None:
+        say(f"the teacher was {pace:.2f} times slower than planned: it ended after {cut[-1][1]:,} steps")
+    return pace
 
 
 def tests(steps: dict[str, Step]) -> list[str]:
@@ -241,18 +234,25 @@ def needed(steps: dict[str, Step], wanted: list[str]) -> list[Step]:
     return [s for label, s in steps.items() if label in keep]
 
 
-def publish(folder: Path, student: Artifact, result: Result, recipe: Recipe) -> Result:
+def publish(folder: Path, assembled: Assembled, recipe: Recipe) -> Result:
+    """Copies what is handed out, and what goes beside it, and writes the pages and the result."""
     from lightbulb.report.ollama import describe
     from lightbulb.report.pages import write_pages
 
-    if not result.refused:
-        result = result.model_copy(update={"form": describe(folder, student.gguf, result.kind)})
-        with new_file(folder / "model.gguf") as beside:
-            shutil.copyfile(student.gguf, beside)
+    (folder / "Modelfile").unlink(missing_ok=True)
+    if (student := assembled.files.get(MODEL)) is not None:
+        form = describe(folder, student.gguf, assembled.result.kind)
+        assembled = assembled._replace(result=assembled.result.model_copy(update={"form": form}))
+    for name in PUBLISHED:
+        if name not in assembled.files:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        with new_file(folder / name) as beside:
+            shutil.copyfile(assembled.files[name].gguf, beside)
     recipe.write(folder / "recipe.toml")
-    write_pages(folder, result)
-    result.write(folder / "result.json")  # last: where it stands, the run is done
-    return result
+    write_pages(folder, assembled.result)
+    assembled.result.write(folder / "result.json")  # last: where it stands, the run is done
+    return assembled.result
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +91,10 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Atomic: `path` holds either its old content or all of `text`."""
+    """Atomic: `path` holds either its old content or all of `text`. A byte of a name that is no UTF-8 is written as its
+    escape, which JSON reads back as that byte."""
     with new_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -118,10 +119,11 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, named: Callable[[], Path] | None = None) -> Iterator[Path]:
     """Yields a temporary folder that becomes `path` when the block ends without an error, and vanishes otherwise.
 
-    A kill leaves only a `.tmp` folder, which the next call for the same path removes.
+    named: tells at the end what it becomes instead, where that is known only then. A kill leaves only a `.tmp` folder,
+    which the next call for the same path removes.
     """
     beside = path.with_name(f".{path.name}.tmp")
     with plain_os_errors(path):
@@ -132,7 +134,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             for f in beside.rglob("*"):
                 if f.is_file():
                     sync_file(f)
-            beside.replace(path)
+            beside.replace(named() if named else path)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise

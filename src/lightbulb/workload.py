@@ -16,6 +16,7 @@ from lightbulb.energy.meter import Meter
 from lightbulb.energy.protocol import Subject
 from lightbulb.errors import GoalError, ModelError, UserError
 from lightbulb.figures import Figure
+from lightbulb.formats.gguf_header import read_header
 from lightbulb.models.resolve import ModelSource, local_folder, resolve
 from lightbulb.report.measured_record import RuntimeName
 from lightbulb.roofline import Roofline, roofline
@@ -105,7 +106,7 @@ def _gguf(name: str, gguf: Path, runtime: GgufRuntime, work: Work) -> Thing:
     counted = None
     if runtime == "filament" and work.task is None:
         counted = partial(roofline, gguf, work.threads, work.batch, work.context + work.output_tokens // 2)
-    return Thing(name, runtime, gguf.stat().st_size, partial(_open, make, work), {}, [], counted)
+    return Thing(name, runtime, read_header(gguf).bytes, partial(_open, make, work), {}, [], counted)
 
 
 def _torch(name: str, source: ModelSource, work: Work, folder: Path) -> Thing:

@@ -6,6 +6,7 @@ import pytest
 from machines import raspberry_pi, server, write
 
 from lightbulb.doctor import machine
+from lightbulb.energy.processor import read_cpu_times
 from lightbulb.figures import Figure
 
 NO_STEAL = Figure(value=None, unit="%")
@@ -14,6 +15,7 @@ NO_STEAL = Figure(value=None, unit="%")
 def test_a_server_in_a_cgroup(tmp_path):
     seen = machine.look(server(tmp_path), machine.load_now(tmp_path), NO_STEAL)
     assert (seen.processor, seen.watts_row) == ("AMD EPYC 9654 [96 cores]", "amd-epyc-gen4")
+    assert seen.watts_from == "amd-epyc-gen4, family from the model number (family 25, model 17)"
     assert (seen.threads_present, seen.quota_threads) == (4, 1.5) and 1 <= seen.threads_held <= 2
     assert seen.memory.value == 8_000_000 * 1024 and seen.memory_available.value == 4_000_000 * 1024
     assert seen.memory_limit.value == 2e9 and seen.load == 0.25
@@ -23,12 +25,15 @@ def test_a_server_in_a_cgroup(tmp_path):
 def test_an_arm_board(tmp_path):
     seen = machine.look(raspberry_pi(tmp_path), None, NO_STEAL)
     assert seen.processor == "Raspberry Pi 5 Model B Rev 1.0, Arm implementer 0x41 part 0xd0b"
-    assert seen.watts_row is None and seen.threads_present == 4 and seen.virtual is None
+    assert (seen.watts_row, seen.watts_rows) == (None, None) and "Arm Cortex-A76" in seen.watts_from
+    assert seen.threads_present == 4 and seen.virtual is None
 
 
 def test_what_is_not_there_is_not_known(tmp_path):
     """An empty file system: nothing is guessed, and nothing is 0."""
-    seen = machine.look(tmp_path, machine.load_now(tmp_path), machine.steal_between(None, machine.cpu_ticks(tmp_path)))
+    seen = machine.look(
+        tmp_path, machine.load_now(tmp_path), machine.steal_between(None, read_cpu_times(tmp_path / "proc/stat"))
+    )
     known = seen.model_dump(exclude={"architecture", "threads_held", "virtual_known_by", "system", "python"})
     assert {name: v["value"] if isinstance(v, dict) else v for name, v in known.items()} == dict.fromkeys(known)
 
@@ -76,9 +81,11 @@ def test_limits_of_cgroups(tmp_path, files, quota, limit):
 
 
 def test_steal_is_a_share_of_all_time(tmp_path):
-    before = machine.cpu_ticks(server(tmp_path))
+    before = read_cpu_times(server(tmp_path) / "proc/stat")
     write(tmp_path, {"proc/stat": "cpu  150 0 120 710 0 0 0 120 70 0\n"})
-    assert machine.steal_between(before, machine.cpu_ticks(tmp_path)).value == pytest.approx(20.0)  # 20 of 100 ticks
+    assert machine.steal_between(before, read_cpu_times(tmp_path / "proc/stat")).value == pytest.approx(
+        20.0
+    )  # 20 of 100 ticks
     assert machine.steal_between(before, before).value is None  # no time has passed
 
 

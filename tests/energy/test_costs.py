@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from lightbulb.energy.costs import NAMES, SPEEDS, Costs, Trial, ratios
+from lightbulb.energy.costs import NAMES, SPEEDS, Costs, Trial, per_right_answer, ratios, saved
 from lightbulb.energy.estimate import estimate_joules, watts_per_thread
 from lightbulb.energy.meter import Reading
 from lightbulb.energy.protocol import Sample
@@ -48,7 +50,7 @@ def test_prefill_and_decode_come_apart():
 
 
 def test_joules_less_idling_are_those_that_the_work_adds():
-    watts = watts_per_thread("amd-epyc-gen4")
+    watts = watts_per_thread(("amd-epyc-gen4",))
     idle = joules_of(0, 1)
     figures = Costs.of(trials(), idle, {}).figures("")
     net = figures["net_joules_per_output_token"]
@@ -94,3 +96,38 @@ def test_ratios_are_paired_and_estimates_span_cpu_and_wall():
     assert found["net_joules_per_answer"].source == "estimated" and found["seconds_per_answer"].source == "derived"
     measured = ratios(*(Costs.of(trials(counter, f), None, {}) for f in (1.5, 1.0)))
     assert measured["joules_per_answer"].source == "derived" and "net_joules_per_answer" not in measured
+
+
+def test_costs_of_whole_answers_survive_a_file():
+    ours, theirs = (Costs.of_answers([t.write for t in trials(factor=f)]) for f in (1.5, 1.0))
+    assert set(ours.series) == {f"{cost}_per_answer" for cost in ("cpu_seconds", "seconds", "joules")}
+    cpu = 1.5 * (PROMPT * READ + 10 * WRITE)
+    figures = ours.figures("6 windows")
+    assert figures["cpu_seconds_per_answer"].value == pytest.approx(cpu)
+    assert figures["net_joules_per_answer"].value is None
+    again = Costs.from_dict(json.loads(json.dumps(ours.as_dict())))
+    assert ratios(again, theirs) == ratios(ours, theirs)
+    assert ratios(again, theirs)["joules_per_answer"].source == "estimated"
+
+
+def test_what_is_saved_is_the_difference():
+    ours, theirs = (Costs.of_answers([t.write for t in trials(counter, f)]) for f in (3.0, 1.0))
+    found = saved(ours, theirs, "joules_per_answer")
+    assert found.value == pytest.approx(2 * (10 + 3 * IDLE_SECONDS) * (PROMPT * READ + 10 * WRITE))
+    assert found.low < found.value < found.high and found.unit == "J"
+    silent = Costs.of_answers([t.write for t in trials(lambda cpu, wall: Figure(value=None, unit="J"))])
+    assert saved(ours, silent, "joules_per_answer").value is None
+
+
+def test_a_right_answer_costs_those_that_were_not_too():
+    cost = Figure(value=3.0, low=2.0, high=4.0, unit="J", source="estimated", scope="machine", method="m")
+    right = Figure(value=0.5, low=0.4, high=0.8, unit="share")
+    found = per_right_answer(cost, right)
+    assert (found.value, found.low, found.high) == pytest.approx((6.0, 2.5, 10.0))
+    assert (found.unit, found.source, found.scope) == ("J", "estimated", "machine")
+    exact = per_right_answer(Figure(value=3.0, unit="s"), right)
+    assert (exact.low, exact.high, exact.source) == (pytest.approx(3.75), pytest.approx(7.5), "derived")
+    nothing = per_right_answer(cost, Figure(value=0.0, low=0.0, high=0.1, unit="share"))
+    assert nothing.value is None and nothing.method == "nothing was right"
+    undefined = per_right_answer(cost, Figure(value=None, unit="share", method="chrf does not say what is right"))
+    assert undefined.value is None and "chrf" in undefined.method

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightbulb.energy.estimate import HALF_LOAD_SHARE, POOLED, coverage, cpu_family, estimate_joules, watts_per_thread
+from lightbulb.energy.estimate import HALF_LOAD_SHARE, POOLED, coverage, estimate_joules, watts_per_thread
+from lightbulb.energy.family import Family, family_here
 from lightbulb.energy.processor import threads_held
 from lightbulb.energy.tables import date_taken, read_table
 from lightbulb.errors import UserError
@@ -18,50 +19,6 @@ ROWS = {
 }
 families = st.sampled_from([*ROWS, POOLED])
 seconds = st.just(0.0) | st.floats(1e-9, 1e6)
-
-
-def x86(vendor: str, family: int, model: int, stepping: int = 1) -> str:
-    block = (
-        f"vendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\nmodel name\t: some: thing\n"
-        f"stepping\t: {stepping}\n\n"
-    )
-    return f"processor\t: 0\n{block}processor\t: 1\n{block}"
-
-
-@pytest.mark.parametrize(
-    ("text", "family"),
-    [
-        (x86("AuthenticAMD", 23, 1), "amd-epyc-gen1"),
-        (x86("AuthenticAMD", 23, 0x31), "amd-epyc-gen2"),
-        (x86("AuthenticAMD", 25, 1), "amd-epyc-gen3"),
-        (x86("AuthenticAMD", 25, 17), "amd-epyc-gen4"),
-        (x86("AuthenticAMD", 25, 0xA0), "amd-epyc-gen4"),
-        (x86("AuthenticAMD", 26, 2), "amd-epyc-gen5"),
-        (x86("AuthenticAMD", 25, 0x21), None),  # a desktop part
-        (x86("GenuineIntel", 6, 85, 4), "intel-skylake-server"),
-        (x86("GenuineIntel", 6, 85, 7), "intel-cascadelake"),
-        (x86("GenuineIntel", 6, 106, 6), "intel-icelake"),
-        (x86("GenuineIntel", 6, 143), "intel-sapphirerapids"),
-        (x86("GenuineIntel", 6, 207), "intel-emeraldrapids"),
-        (x86("GenuineIntel", 6, 173), "intel-graniterapids"),
-        (x86("GenuineIntel", 15, 6), None),
-        (
-            "processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n\n",
-            "amd-neoverse-n1",
-        ),
-        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n\n", None),
-        ("processor\t: 0\nhart\t: 0\nisa\t: rv64\n\n", None),
-        ("", None),
-    ],
-)
-def test_cpu_family(tmp_path, text, family):
-    (tmp_path / "cpuinfo").write_text(text)
-    assert cpu_family(tmp_path / "cpuinfo") == family
-    assert family is None or family in ROWS
-
-
-def test_no_cpuinfo_is_an_unknown_family(tmp_path):
-    assert cpu_family(tmp_path / "absent") is None
 
 
 @given(cpu=seconds, more=seconds, wall=seconds, threads=st.integers(1, 512), family=families)
@@ -94,7 +51,7 @@ def test_an_unknown_processor_gets_the_pooled_row_and_says_so():
         assert pooled.high / pooled.value > known.high / known.value
         assert pooled.low / pooled.value < known.low / known.value
         assert pooled.low <= known.value <= pooled.high
-    assert watts_per_thread(POOLED).servers == sum(row["servers"] for row in ROWS.values())
+    assert watts_per_thread().servers == sum(row["servers"] for row in ROWS.values())
 
 
 def test_bad_input():
@@ -107,7 +64,20 @@ def test_bad_input():
 
 def test_this_machine_has_an_estimate():
     figure = estimate_joules(1.0, 1.0, 2)
-    assert figure.value > 0 and (cpu_family() or "unknown family") in figure.method
+    family = family_here()
+    assert figure.value > 0 and family.told_by in figure.method and all(row in ROWS for row in family.rows)
+
+
+def test_several_families_are_pooled_and_named():
+    """As wide as each of them at least, and narrower than all of the table."""
+    rows = ("intel-sapphirerapids", "intel-emeraldrapids", "intel-graniterapids")
+    pooled = estimate_joules(1.0, 1.0, 1, Family(rows, "Sapphire Rapids or later, from flags amx_tile"))
+    assert all(row in pooled.method for row in rows) and "from flags amx_tile" in pooled.method
+    assert f"{sum(ROWS[row]['servers'] for row in rows):.0f} servers" in pooled.method
+    each, every = [estimate_joules(1.0, 1.0, 1, row) for row in rows], estimate_joules(1.0, 1.0, 1, POOLED)
+    assert pooled.low <= min(f.low for f in each) and pooled.high >= max(f.high for f in each)
+    assert min(f.value for f in each) <= pooled.value <= max(f.value for f in each)
+    assert pooled.high / pooled.low < every.high / every.low
 
 
 def test_threads_held_are_cut_by_the_quota_of_any_group_above(tmp_path):

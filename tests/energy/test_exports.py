@@ -120,6 +120,95 @@ def test_rows_follow_the_header_of_the_file_that_is_there(tmp_path, header):
     assert (row["country_iso_code"], float(row["duration"]), row["gpu_model"]) == ("DEU", 100.0, "")
 
 
+def rows_of(path: Path, encoding: str, delimiter: str, skip: int = 0) -> list[dict[str, str]]:
+    """Read in another way than the package reads: by pandas' rules for spreadsheets."""
+    lines = path.read_bytes().decode(encoding).splitlines()[skip:]
+    return list(csv.DictReader(lines, delimiter=delimiter))
+
+
+OLD = OLD_HEADER.split(",")
+ORDER = [*reversed(OLD), "notes"]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize(("encoding", "mark"), [("utf-8", b""), ("utf-8-sig", b"\xef\xbb\xbf"), ("latin-1", b"")])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("order", [OLD, ORDER], ids=["old", "other order and a column more"])
+def test_rows_follow_whatever_a_spreadsheet_made_of_the_file(
+    tmp_path, newline, ended, encoding, mark, delimiter, order
+):
+    path = tmp_path / "emissions.csv"
+    cells = [{"project_name": "caf\xe9", "notes": "mine"}.get(name, "7") for name in order]
+    text = newline.join([delimiter.join(order), delimiter.join(cells)]) + (newline if ended else "")
+    before = mark + text.encode(encoding.removesuffix("-sig"))
+    path.write_bytes(before)
+    for name in ("first", 'odd, "na;me"'):
+        append_emissions(path, emissions_row(estimated(name=name), zone="DEU"))
+    assert path.read_bytes().startswith(before)
+    old, first, odd = rows_of(path, encoding, delimiter)
+    assert list(old.values()) == cells and old.keys() == first.keys() == odd.keys() == set(order)
+    assert (first["project_name"], odd["project_name"]) == ("first", 'odd, "na;me"')
+    assert {r["country_iso_code"] for r in (first, odd)} == {"DEU"} and first.get("notes", "") == ""
+    assert float(first["duration"]) == 100.0 and newline.encode() * 2 not in path.read_bytes()
+
+
+def test_decimal_commas_stay_decimal_commas(tmp_path):
+    path = tmp_path / "emissions.csv"
+    path.write_text("sep=;\n" + ";".join(OLD) + "\n" + ";".join("0,25" for _ in OLD))
+    append_emissions(path, emissions_row(estimated()))
+    rows = rows_of(path, "utf-8", ";", skip=1)
+    assert rows[0]["duration"] == "0,25" and rows[1]["duration"] == "100,0"
+    assert float(rows[1]["energy_consumed"].replace(",", ".")) == pytest.approx(0.001)
+
+
+def test_headers_in_quotes_and_other_letters_are_known(tmp_path):
+    path = tmp_path / "emissions.csv"
+    path.write_text(",".join(f'" {name.title()}"' for name in OLD))
+    append_emissions(path, emissions_row(estimated()))
+    (row,) = csv.DictReader(path.open())
+    assert row[" Duration"] == "100.0" and row[" Project_Name"] == "train"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf", b"  \r\n"])
+def test_an_empty_file_gets_its_header(tmp_path, content):
+    path = tmp_path / "emissions.csv"
+    path.write_bytes(content)
+    append_emissions(path, emissions_row(estimated()))
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    assert lines[0] == CODECARBON_HEADER and len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (OLD_HEADER.encode("utf-16"), "UTF-16"),
+        (OLD_HEADER.encode() + b"\n\0\0", "no text"),
+        (OLD_HEADER.encode() + b'\n"a,b', "not closed"),
+        (b"sep=;\n" + OLD_HEADER.encode(), "no columns"),
+        (b"PK\x03\x04 emissions", "no columns"),
+    ],
+)
+def test_what_no_row_can_follow_is_refused_and_left_alone(tmp_path, content, why):
+    path = tmp_path / "emissions.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=why) as e:
+        append_emissions(path, emissions_row(estimated()))
+    assert e.value.mend and str(path) in str(e.value) and path.read_bytes() == content
+
+
+def test_the_published_case_is_continued(tmp_path):
+    source = Path(__file__).parents[3] / "shared/cases/emissions_no_newline.csv"
+    if not source.exists():
+        pytest.skip("no ../shared/cases here")
+    path = tmp_path / "emissions.csv"
+    path.write_bytes(source.read_bytes())
+    before = list(csv.DictReader(path.open()))
+    append_emissions(path, emissions_row(estimated()))
+    after = list(csv.DictReader(path.open()))
+    assert after[:-1] == before and after[-1]["project_name"] == "train" and None not in after[-1]
+
+
 def test_another_file_is_left_alone(tmp_path):
     path = tmp_path / "people.csv"
     path.write_text("name,age\nAda,36\n")

@@ -307,7 +307,7 @@ def test_a_system_without_proc_leaves_the_machine_unknown(tmp_path):
 def test_proc_stat_is_read_as_the_manual_says(tmp_path):
     (tmp_path / "stat").write_text("cpu  100 20 30 9999 9999 4 6 50 70 8\ncpu0 1 2 3 4 5 6 7 8 9 10\n")
     ticks = os.sysconf("SC_CLK_TCK")
-    assert read_cpu_times(tmp_path / "stat") == CpuTimes(160 / ticks, 50 / ticks)
+    assert read_cpu_times(tmp_path / "stat") == CpuTimes(160 / ticks, 50 / ticks, 2 * 9999 / ticks)
     with Meter([]).window("too short for ticks") as window:
         pass
     assert window.reading.machine is None or window.reading.machine.own_share is None

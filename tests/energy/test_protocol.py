@@ -6,11 +6,24 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from hypothesis import given as given_cases
+from hypothesis import strategies as st
 
 from lightbulb.energy import protocol
 from lightbulb.energy.estimate import estimate_joules
 from lightbulb.energy.meter import Meter
-from lightbulb.energy.protocol import Subject, idle_watts, measure_answers, measure_blocks, summarise, warm_up
+from lightbulb.energy.protocol import (
+    FEWEST_TRIALS,
+    LONGEST_WINDOW,
+    MOST_TRIALS,
+    SHORTEST_WINDOW,
+    Subject,
+    idle_watts,
+    measure_blocks,
+    measuring_seconds,
+    warm_up,
+    windows_within,
+)
 
 
 class Clock:
@@ -50,17 +63,67 @@ def steady(clock: Clock, name: str, seconds: float, prompts: int = 64) -> Subjec
 
 
 def test_windows_hold_whole_rounds_and_last_at_least_five_seconds(clock):
-    trials = measure_answers([steady(clock, "a", 0.3), steady(clock, "b", 0.1)], meter_on(clock), trials=5, seed=0)
-    assert trials["a"].cpu_seconds == pytest.approx([0.3] * 5) and trials["b"].wall_seconds == pytest.approx([0.1] * 5)
-    figures = summarise(trials["a"])
-    assert (
-        figures["tokens_per_second"].value == pytest.approx(40) and figures["joules_per_answer"].source == "estimated"
-    )
-
-    tables = measure_blocks(lambda: given([steady(clock, "a", 0.3)]), meter_on(clock), trials=4, seed=0)
+    both = [steady(clock, "a", 0.3), steady(clock, "b", 0.1)]
+    tables = measure_blocks(lambda: given(both), meter_on(clock), trials=4, seed=0)
     for sample in (t["a"] for t in tables):
         assert sample.reading.wall_seconds >= 5 and sample.answers % 17 == 0  # 5 s / 0.3 s: 17 prompts a round
         assert (sample.prompt_tokens, sample.output_tokens) == (10 * sample.answers, 2 * sample.answers)
+        assert sample.reading.cpu_seconds.value == pytest.approx(0.3 * sample.answers)
+    for sample in (t["b"] for t in tables):
+        assert sample.answers % 17 == 0 and sample.reading.wall_seconds == pytest.approx(0.1 * sample.answers)
+
+
+def test_short_windows_go_on_with_other_prompts_the_same_for_all(clock):
+    """Blocks see prompts in turn; both trials of a block, and all subjects in it, see the same."""
+    seen: dict[str, list[list[int]]] = {"a": [], "b": []}
+
+    def subject(name: str, seconds: float) -> Subject:
+        def answer(prompt: int) -> tuple[int, int]:
+            seen[name][-1].append(prompt)
+            clock.work(seconds)
+            return 1, 1
+
+        return Subject(name, range(7), answer)
+
+    class Windows(Meter):
+        def window(self, label: str):
+            seen[label.split()[-1]].append([])
+            return super().window(label)
+
+    for rounds in seen.values():
+        rounds.append([])  # of warming up
+    meter = Windows((), clock=clock.perf_counter, cpu_clock=lambda: clock.cpu, threads=2)
+    both = [subject("a", 1.0), subject("b", 0.25)]
+    measure_blocks(lambda: given(both), meter, trials=8, seed=0, fewest_prompts=2, window_seconds=1.0)
+    # a block warms up after its windows are over, so what its last window saw is followed by the next one's warming
+    shown = [[sorted(set(w[: 2 if name == "a" else 4])) for w in seen[name][1:]] for name in "ab"]
+    assert shown[0] == shown[1]
+    assert shown[0] == [sorted({2 * block % 7, (2 * block + 1) % 7}) for block in range(4) for _ in range(2)]
+
+
+@given_cases(st.floats(1, 1e4), st.integers(1, 12))
+def test_windows_fit_the_time_where_it_is_enough_for_an_interval(seconds, files):
+    trials, window = windows_within(seconds, files)
+    assert trials in (FEWEST_TRIALS, MOST_TRIALS) and SHORTEST_WINDOW <= window <= LONGEST_WINDOW
+    least = measuring_seconds(files, FEWEST_TRIALS, SHORTEST_WINDOW)
+    assert measuring_seconds(files, trials, window) <= max(seconds, least) + 1e-9
+    assert windows_within(2 * seconds, files) >= (trials, window)
+
+
+def test_measuring_takes_what_is_said(clock):
+    """Against a simulated run of four files; a long answer makes a window longer."""
+    for each in (0.01, 2.0):
+        begin = clock.seconds
+        four = [steady(clock, name, each) for name in "abcd"]
+
+        @contextmanager
+        def opened(subjects=four):
+            clock.sleep(4 * protocol.OPENING_SECONDS)
+            yield subjects
+
+        measure_blocks(opened, meter_on(clock), trials=8, seed=0, fewest_prompts=2, window_seconds=1.5)
+        said = measuring_seconds(4, 8, 1.5, 2 * each)
+        assert clock.seconds - begin == pytest.approx(said, rel=0.15), each
 
 
 @contextmanager
@@ -76,7 +139,7 @@ def test_warm_up_goes_on_until_it_is_steady_and_not_for_ever(clock):
         clock.work(spent[-1])
         return 1, 1
 
-    assert warm_up(Subject("a", ["p"], settling)) == pytest.approx(0.6)
+    assert warm_up(Subject("a", ["p"], settling), 5.0) == pytest.approx(0.6)
     assert spent[:2] == [3.0, 1.5] and spent[-2:] == [0.6, 0.6]
     calls = []
 
@@ -85,7 +148,7 @@ def test_warm_up_goes_on_until_it_is_steady_and_not_for_ever(clock):
         clock.work(0.6 if len(calls) % 2 else 6)
         return 1, 1
 
-    warm_up(Subject("a", ["p"], restless))
+    warm_up(Subject("a", ["p"], restless), 5.0)
     assert len(calls) == 1 + protocol.WARM_UP_ROUNDS
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightbulb.energy import statistics
-from lightbulb.energy.statistics import cases, median_figure, paired_ratio, ratio, within_noise
-from lightbulb.figures import Figure
+from lightbulb.energy.statistics import cases, median_figure, paired_difference, paired_ratio, within_noise
+from lightbulb.figures import Figure, bootstrap
 
 TRUTH = 1.6
 
@@ -34,9 +34,9 @@ def coverage(figures: list[Figure]) -> float:
 def test_the_interval_holds_in_other_invocations_where_a_bootstrap_over_trials_does_not():
     seen = invocations(300, between=0.04, block=0.02, trial=0.003)
     ours = [paired_ratio(a, b, "", block=2) for a, b in seen]
-    plain = [ratio(a.tolist(), b.tolist(), "") for a, b in seen[:60]]
+    plain = [bootstrap([(a / b).tolist()], lambda x: np.median(x, axis=-1)) for a, b in seen[:60]]
     assert coverage(ours) >= 0.95
-    assert coverage(plain) < 0.9
+    assert sum(low <= TRUTH <= high for low, high in plain) / len(plain) < 0.9
     assert np.median([f.high / f.low for f in ours]) < 1.25  # and it is not merely wide
 
 
@@ -66,6 +66,16 @@ def test_turned_over_it_is_the_reciprocal_and_units_do_not_matter(pairs, block, 
         return
     turned = paired_ratio([unit * x for x in theirs], [unit * x for x in ours], "", block=block)
     assert (turned.value, turned.low, turned.high) == pytest.approx((1 / figure.value, 1 / figure.high, 1 / figure.low))
+
+
+def test_a_difference_holds_in_other_invocations_too():
+    """What is saved an answer, of what the dearer one takes 1.6 times."""
+    seen = invocations(300, between=0.04, block=0.02, trial=0.003)
+    relative = [paired_difference((a / b).tolist(), np.ones(10).tolist(), "J", block=2) for a, b in seen]
+    assert sum(f.low <= TRUTH - 1 <= f.high for f in relative) / len(relative) >= 0.95
+    assert np.median([f.high - f.low for f in relative]) < 0.25 * TRUTH
+    assert relative[0].value == pytest.approx(float(np.mean(seen[0][0] / seen[0][1])) - 1)
+    assert paired_difference([2.0, 2.0], [1.0, 1.0], "J", block=2).value is None  # one block shows no spread
 
 
 def test_within_noise():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -78,6 +79,11 @@ def test_unsafe_and_broken_folders_are_refused(model, tmp_path):
     folder = copy(model, tmp_path / "index")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "part-2.safetensors"}}))
     refused(folder, "part-2.safetensors", "missing")
+    folder = copy(model, tmp_path / "shards")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    refused(folder, "missing", "model-00002-of-00002.safetensors")
+    shutil.copy(model / "model.safetensors", folder / "model-00002-of-00002.safetensors")
+    refused(folder, "missing", "model.safetensors.index.json")
     folder = copy(model, tmp_path / "empty")
     (folder / "model.safetensors").unlink()
     refused(folder, "safetensors")

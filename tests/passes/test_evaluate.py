@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from lightbulb.passes.evaluate import answer
+from conftest import tiny_task
+
+from lightbulb.energy.meter import Meter
+from lightbulb.passes import evaluate
+from lightbulb.passes.base import Silent
+from lightbulb.passes.evaluate import Evaluate, answer, predictions_of
+from lightbulb.passes.frame import Frame
+from lightbulb.run import Run
 from lightbulb.runtimes.base import Answers
 from lightbulb.tasks.task import Example, Task
 
@@ -39,3 +46,25 @@ def test_a_chunk_of_known_questions_asks_nothing() -> None:
     task = Task("repeated", "generate", "exact", (Example("q", "x"),), (), test)
     predictions, _ = answer(runtime, task, test, lambda done, note: None, CHUNK)
     assert runtime.asked == ["again"] and predictions == ["0"] * len(test)
+
+
+def test_without_time_the_first_of_the_spread_are_answered(imported, tmp_path, monkeypatch):
+    """What was answered is what a step planned with so many answers, and the clock remembers it."""
+    monkeypatch.setattr(evaluate, "TOGETHER", {"model": 8, "gguf": 8})
+    task = tiny_task("choose", 200)
+
+    def run() -> Run:
+        return Run(tmp_path / "run", task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1)
+
+    with run() as r:
+        framed = r.step("framed", Frame(), imported)
+        short = r.step("short", Evaluate(), framed, seconds=0.0)
+        planned = r.step("planned", Evaluate(limit=8), framed)
+        whole = r.step("whole", Evaluate(), framed, seconds=1e9)
+    assert short.facts["items"] == 8 and whole.facts["items"] == len(task.test) > 8
+    assert short.key == planned.key
+    assert (short.path / "predictions.json").read_bytes() == (planned.path / "predictions.json").read_bytes()
+    answered = dict(zip(task.test, predictions_of(whole), strict=True))
+    assert predictions_of(short) == [answered[e] for e in task.split("test", 8)]
+    with run() as r:
+        assert r.step("short", Evaluate(), framed, seconds=1e9) == short

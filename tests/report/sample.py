@@ -1,6 +1,7 @@
 """A result with realistic figures (invented for the tests, consistent with each other).
 
-`python tests/report/sample.py OUT.html` writes its page, to be looked at; OUT.md writes the card.
+`python tests/report/sample.py OUT.html` writes its page, to be looked at; OUT.md writes the card. A second word,
+"not-shrunk" or "nothing", writes that outcome.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def scored(
         "cpu_seconds_per_answer": measured(cpu_seconds, 0.02, "s", CPU, "process"),
         "joules_per_answer": joules(cpu_seconds),
         "tokens_per_second": measured(speed, 0.015, "tokens/s", "prefill"),
+        "joules_per_right_answer": joules(cpu_seconds / score),
+        "cpu_seconds_per_right_answer": measured(cpu_seconds / score, 0.03, "s", CPU, "process"),
     }
 
 
@@ -188,14 +191,50 @@ def ledger_row(step: str, cpu_seconds: float, note: str) -> dict[str, Any]:
     }
 
 
-REFUSED = (
-    "it costs more than a stock file, the adapted teacher (q4_0, llama.cpp): 50.0 ms [49.5, 50.5] of CPU time an "
-    "answer, against 34.2 ms [33.5, 34.9]; use that one"
+DEAR = (
+    "the student costs more than a stock file, the adapted teacher (q4_0, llama.cpp): 50.0 ms [49.5, 50.5] of CPU time "
+    "an answer, against 34.2 ms [33.5, 34.9]"
 )
+BELOW = "the best student scores 0.614 [0.597, 0.631], and 0.8979 or more was needed"
+NEVER = Figure(value=None, unit="answers", source="derived", method="no student is handed out")
 
 
-def refused_result() -> Result:
-    """A student that costs more than the stock q4_0 file."""
+def not_shrunk_result(**changes: Any) -> Result:
+    """A student below the floor: the stock q4_0 file is handed out, the student lies beside it."""
+    record = sample_record()
+    return sample_result(
+        verdict="not-shrunk",
+        reason=BELOW,
+        reference=record["teacher"]["name"],
+        floor=0.8979,
+        student={**record["baselines"][1], "kind": "stock", "path": "model.gguf"},
+        best_student={
+            **scored("student, 4 layers, q4_0", 0.6140, 13_107_200, 0.0031, 7900, "below-floor.gguf"),
+            "kind": "decoder",
+        },
+        compare_with=Q4,
+        retention=Figure(value=0.9958, low=0.991, high=1.0, unit="ratio", source="derived"),
+        ratios=[],
+        break_even_answers=NEVER,
+        **changes,
+    )
+
+
+def nothing_does_result() -> Result:
+    """No file reaches 0.95."""
+    return not_shrunk_result(use=[], keep=None, at_least=0.95).model_copy(
+        update={
+            "verdict": "not-kept",
+            "student": None,
+            "floor": 0.95,
+            "reason": "the best student scores 0.614 [0.597, 0.631], and 0.95 or more was needed",
+            "retention": Figure(value=None, unit="ratio", source="derived", method="nothing is handed out"),
+        }
+    )
+
+
+def refused_record() -> dict[str, Any]:
+    """What a run wrote of a student that costs more, before stock files were handed out."""
     record = sample_record()
     record["student"] |= {
         "path": "steps/student-gguf-1/model.gguf",
@@ -203,16 +242,8 @@ def refused_result() -> Result:
         "joules_per_answer": joules(0.05),
     }
     record["baselines"][1]["path"] = "steps/teacher-q4_0-2/model.gguf"
-    never = Figure(value=None, unit="answers", source="derived", method="an answer is not shown to cost less")
-    return sample_result(
-        student=record["student"],
-        baselines=record["baselines"],
-        compare_with=Q4,
-        refused=REFUSED,
-        ratios=[],
-        break_even_answers=never,
-        use=['lightbulb ask runs/tickets/steps/teacher-q4_0-2/model.gguf "I still have not got my card"'],
-    )
+    use = ['lightbulb ask runs/tickets/steps/teacher-q4_0-2/model.gguf "I still have not got my card"']
+    return record | {"refused": DEAR, "ratios": [], "break_even_answers": NEVER, "use": use}
 
 
 def sample_result(**changes: Any) -> Result:
@@ -223,6 +254,7 @@ if __name__ == "__main__":
     from lightbulb.report.card import render_card
     from lightbulb.report.html import render_html
 
-    out = Path(sys.argv[1])
-    page = render_card(sample_result()) if out.suffix == ".md" else render_html(sample_result())
+    out, outcome = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "shrunk"
+    made = {"shrunk": sample_result, "not-shrunk": not_shrunk_result, "nothing": nothing_does_result}[outcome]()
+    page = render_card(made) if out.suffix == ".md" else render_html(made)
     out.write_text(page, encoding="utf-8")

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 import yaml
-from sample import HOSTILE, refused_result, sample_record, sample_result
+from sample import HOSTILE, not_shrunk_result, nothing_does_result, refused_record, sample_record, sample_result
 
 from lightbulb.figures import Figure
 from lightbulb.report.card import render_card
+from lightbulb.report.record import Result
 
 
 def parted(card: str) -> tuple[dict[str, Any], str]:
@@ -40,11 +41,26 @@ def test_a_name_that_is_no_hub_id_stays_out_of_the_front_matter() -> None:
     assert not {"license", "base_model"} & front.keys() and "made from Tiny Llama" in body
 
 
-def test_the_card_of_a_refused_student_says_what_to_use_instead() -> None:
-    front, body = parted(render_card(refused_result()))
-    assert "model-index" not in front
-    assert "**Refused.** It costs more than a stock file" in body
-    use = body[body.index("## What to use instead") :]
+def test_the_card_says_that_nothing_was_shrunk_and_scores_what_is_handed_out() -> None:
+    front, body = parted(render_card(not_shrunk_result()))
+    assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(0.9218)
+    assert "**Not shrunk.** The best student scores 0.614" in body and "-m model.gguf" in body.replace(
+        "runs/tickets/", ""
+    )
+    assert "below the floor: student, 4 layers, q4_0" in body
+
+
+def test_the_card_of_a_run_that_hands_out_nothing() -> None:
+    front, body = parted(render_card(nothing_does_result()))
+    assert "model-index" not in front and "## How to use it" not in body
+    assert "**Not kept.** The best student scores" in body and "at least 0.95 accuracy" in body
+
+
+def test_the_card_of_a_student_that_was_refused_before_says_what_to_use_instead() -> None:
+    front, body = parted(render_card(Result.model_validate(refused_record())))
+    assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(0.9218)
+    assert "**Not shrunk.** The student costs more than a stock file" in body
+    use = body[body.index("## How to use it") :]
     assert "ask runs/tickets/steps/teacher-q4_0-2/model.gguf" in use and "-m steps/teacher-q4_0-2/model.gguf" in use
 
 
@@ -56,6 +72,8 @@ def test_the_energy_section_has_before_after_making_and_pay_back() -> None:
         "3.10 ms [3.04, 3.16] (measured)",
         "13.0 mJ [6.51, 26.0] (estimated)",
         "11.0× [10.7, 11.4]",
+        "CPU time per right answer",
+        "14.2 mJ [7.12, 28.5] (estimated)",
         "22.7 kJ [11.3, 45.4] (estimated)",
         "174,000 answers",
         "2.75 g CO2e",

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from html.parser import HTMLParser
 
 import pytest
-from sample import HOSTILE, refused_result, sample_record, sample_result
+from rich.console import Console
+from sample import HOSTILE, not_shrunk_result, nothing_does_result, refused_record, sample_record, sample_result
 
 from lightbulb.figures import Figure
-from lightbulb.report import plots
+from lightbulb.report import plots, words
+from lightbulb.report.card import render_card
 from lightbulb.report.html import render_html
 from lightbulb.report.record import Result
+from lightbulb.report.text import print_summary
 
 
 class Page(HTMLParser):
@@ -139,6 +144,8 @@ def test_facts_are_on_the_page(page: Page) -> None:
         "llama.cpp b11549",
         "--keep 0.97",
         "watts per thread",
+        "CPU time per right answer",
+        "14.2 mJ",
         "chosen",
         "top_k 32",
         "HuggingFaceTB/SmolLM2-135M-Instruct, licence apache-2.0",
@@ -157,18 +164,43 @@ def test_score_is_drawn_over_cost_and_over_bytes(page: Page) -> None:
     assert plots.quantities(without_costs()) == []
 
 
-def test_a_refused_student_is_refused_first() -> None:
-    page = Page(render_html(refused_result()))
-    body = page.text[page.text.index("lightbulb report") :].replace("\N{NO-BREAK SPACE}", " ")
+def test_where_nothing_was_shrunk_the_page_says_so_first() -> None:
+    html = render_html(not_shrunk_result())
+    body = readable(html)
     order = [
-        "Refused",
-        "It costs more than a stock file",
-        "The student keeps",
-        "What to use instead:",
-        "teacher-q4_0-2",
+        "Not shrunk",
+        "The best student scores 0.614",
+        "model.gguf is the cheapest stock file that does what was asked (97%): the adapted teacher (q4_0, llama.cpp)",
+        "model.gguf: adapted teacher, q4_0",
+        "below the floor: student, 4 layers",
+        "To use it:",
     ]
     places = [body.index(part) for part in order]
-    assert places == sorted(places) and "It does not pay" not in body[: places[-1]]
+    assert places == sorted(places)
+    fragment = plots.score_against(not_shrunk_result(), "cpu_seconds_per_answer")
+    assert "student, below the floor" in fragment
+
+
+def test_where_nothing_does_what_was_asked_the_page_offers_nothing() -> None:
+    body = readable(render_html(nothing_does_result()))
+    assert body.index("Not kept") < body.index("Nothing that was made does what was asked (at least 0.95 accuracy)")
+    assert "To use it" not in body and "model.gguf:" not in body
+
+
+@pytest.mark.parametrize("made", [not_shrunk_result, nothing_does_result, lambda: Result(**refused_record())])
+def test_no_savings_are_told_of_what_is_not_handed_out(made: Callable[[], Result]) -> None:
+    """On any page, and in the record."""
+    result, out = made(), io.StringIO()
+    print_summary(result, Console(file=out, width=120))
+    for page in (readable(render_html(result)), render_card(result), out.getvalue()):
+        assert not re.search(r"times (less|as much)|paid back after|before / after|It does not pay", page), page
+    assert result.ratios == [] and result.break_even_answers.value is None
+    assert words.saving(result) == words.arithmetic(result) == ""
+
+
+def readable(html: str) -> str:
+    text = Page(html).text
+    return text[text.index("lightbulb report") :].replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_parameters_read_as_words_not_as_python() -> None:
@@ -230,7 +262,9 @@ def test_labels_of_neighbours_are_stacked() -> None:
 
 def test_the_floor_and_the_ticks() -> None:
     assert plots.floor(sample_result()) == pytest.approx(0.97 * 0.9257)
-    assert plots.floor(sample_result(higher_is_better=False)) == pytest.approx(0.9257 / 0.97)
+    assert plots.floor(sample_result(higher_is_better=False, metric="bits-per-byte")) == pytest.approx(0.9257 / 0.97)
+    assert plots.floor(sample_result(floor=0.9)) == 0.9
+    assert plots.floor(sample_result(keep=None, at_least=0.92)) == 0.92
     assert plots.ticks(0.0018, 0.06, "s")[1] == ["2 ms", "5 ms", "10 ms", "20 ms", "50 ms"]
     assert plots.ticks(0.0016, 0.135, "s")[1] == ["3 ms", "10 ms", "30 ms", "100 ms"]
     assert plots.ticks(0.0001, 0.9, "s")[1] == ["100 µs", "1 ms", "10 ms", "100 ms"]

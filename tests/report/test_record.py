@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from sample import sample_record, sample_result
+from sample import DEAR, Q4, refused_record, sample_record, sample_result
 
 from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
@@ -62,11 +62,25 @@ def test_lists_may_be_left_out_and_names_are_filled() -> None:
     assert result.ledger == [] and result.student.bytes is None
 
 
-def test_files_from_before_base_and_refused_are_read(tmp_path: Path) -> None:
-    old = {k: v for k, v in sample_result().model_dump(mode="json").items() if k not in ("base", "refused")}
+def test_files_from_before_base_are_read(tmp_path: Path) -> None:
+    old = {k: v for k, v in sample_result().model_dump(mode="json").items() if k != "base"}
     (tmp_path / "result.json").write_text(json.dumps(old))
+    assert Result.read(tmp_path / "result.json").base is None
+
+
+def test_a_refused_student_of_before_is_read_as_not_shrunk(tmp_path: Path) -> None:
+    """The stock file that was to be used instead takes its place, and the reason stays."""
+    old = {k: v.model_dump() if isinstance(v, Figure) else v for k, v in refused_record().items()}
+    (tmp_path / "result.json").write_text(json.dumps(old, default=lambda figure: figure.model_dump()))
     result = Result.read(tmp_path / "result.json")
-    assert result.base is None and result.refused is None
+    assert (result.verdict, result.reason) == ("not-shrunk", DEAR)
+    assert result.student.name == Q4 and result.student.path == "steps/teacher-q4_0-2/model.gguf"
+    assert result.best_student.name == "student" and result.shrunk is None
+    result.write(tmp_path / "again.json")
+    assert Result.read(tmp_path / "again.json") == result
+    not_refused = {**old, "refused": None}
+    (tmp_path / "result.json").write_text(json.dumps(not_refused, default=lambda figure: figure.model_dump()))
+    assert Result.read(tmp_path / "result.json").verdict == "kept"
 
 
 def test_what_is_no_result_names_the_file_and_the_key(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from rich.console import Console
-from sample import refused_result, sample_record, sample_result
+from sample import not_shrunk_result, nothing_does_result, sample_record, sample_result
 
 from lightbulb.report.record import Result
 from lightbulb.report.text import print_summary
@@ -29,6 +29,7 @@ def test_the_summary_says_all_that_was_promised() -> None:
         "estimated",
         "22.7 kJ",
         "174,000 answers",
+        "energy per right answer  156 mJ [77.9, 312] -> 14.2 mJ [7.12, 28.5]",
         "runs/tickets/report.html",
         'lightbulb ask runs/tickets "I still have not got my card"',
     ):
@@ -36,10 +37,24 @@ def test_the_summary_says_all_that_was_promised() -> None:
     assert 9 <= len(text.strip().splitlines()) <= 16
 
 
-def test_a_refused_student_is_the_first_line() -> None:
-    text = printed(refused_result())
-    assert text.startswith("Refused: it costs more than a stock file, the adapted teacher (q4_0, llama.cpp)")
-    assert text.strip().splitlines()[-1].startswith("lightbulb ask runs/tickets/steps/teacher-q4_0-2/model.gguf")
+def test_not_shrunk_is_the_first_line() -> None:
+    text = printed(not_shrunk_result())
+    assert text.startswith("Not shrunk: the best student scores 0.614 [0.597, 0.631], and 0.8979 or more was needed")
+    for fact in (
+        "model.gguf",
+        "the adapted teacher (q4_0, llama.cpp)",
+        "below-floor.gguf",
+        "below the floor",
+        "22.7 kJ",
+    ):
+        assert fact in text, fact
+    assert text.strip().splitlines()[-1].startswith("lightbulb ask runs/tickets")
+
+
+def test_nothing_to_use_where_nothing_does() -> None:
+    text = printed(nothing_does_result())
+    assert text.startswith("Not kept: the best student scores 0.614") and "at least 0.95 accuracy" in text
+    assert "lightbulb ask" not in text and "model.gguf" not in text
 
 
 def test_the_command_can_be_copied_from_a_narrow_terminal() -> None:

@@ -54,6 +54,32 @@ def test_each_verdict_has_its_sentence(verdict: str, says: str) -> None:
     assert says in words.verdict(sample_result(verdict=verdict))
 
 
+def test_an_absolute_floor_reads_as_a_score() -> None:
+    said = words.verdict(sample_result(keep=None, at_least=0.9))
+    assert said == "The student scores 0.914 [0.904, 0.924] accuracy; the floor asked for was at least 0.9 accuracy."
+    both = words.verdict(sample_result(at_least=0.9))
+    assert "keeps 98.7%" in both and "scores 0.914" in both and "97% and at least 0.9 accuracy" in both
+    bits = sample_result(metric="bits-per-byte", higher_is_better=False, keep=None, at_least=1.1)
+    assert words.floor_text(bits) == "at most 1.1 bits per byte"
+
+
+def test_the_reference_is_named_where_it_is_not_the_teacher() -> None:
+    result = sample_result(reference="student, 8 layers, q8_0")
+    assert "of student, 8 layers, q8_0’s accuracy" in words.verdict(result)
+    own = sample_result(reference=result.student.name)
+    assert "of the adapted teacher’s accuracy" in words.verdict(own)
+
+
+def test_costs_of_a_right_answer_are_told_where_right_is_defined() -> None:
+    assert words.per_right(sample_result()) == list(words.PER_RIGHT)
+    record = sample_record()
+    none = Figure(value=None, unit="J", method="chrf does not say which answers are right")
+    for model in (record["teacher"], *record["baselines"], record["student"]):
+        model.update(joules_per_right_answer=none, cpu_seconds_per_right_answer=none)
+    models = {k: record[k] for k in ("teacher", "baselines", "student")}
+    assert words.per_right(sample_result(**models)) == []
+
+
 def test_a_student_that_costs_more_does_not_pay() -> None:
     record = sample_record()
     record["student"].update(cpu_seconds_per_answer=measured(0.05, 0.01, "s"), joules_per_answer=joules(0.05))

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from lightbulb.decisions import Decisions, StepBudget
 from lightbulb.search.clock import Clock
 
 
 def test_what_was_decided_once_stays(tmp_path):
-    spent = [10.0]
-    clock = Clock(tmp_path / "clock.json", lambda: spent[0], 100.0)
+    spent, place = [10.0], tmp_path / "clock.json"
+    clock = Clock(Decisions(place), lambda: spent[0], 100.0)
     assert clock.left == 90 and clock.allows("a rung", 90) and not clock.allows("a wider one", 91)
     assert clock.once("items", lambda: 50) == 50
     spent[0] = 99.0
-    resumed = Clock(tmp_path / "clock.json", lambda: spent[0], 100.0)
+    resumed = Clock(Decisions(place), lambda: spent[0], 100.0)
     assert resumed.allows("a rung", 90) and not resumed.allows("a wider one", 0)
     assert resumed.once("items", lambda: 7) == 50
     assert not resumed.allows("another", 2)
+
+
+def test_a_step_is_shortened_on_disk_first(tmp_path):
+    place, spent = tmp_path / "clock.json", [0.0]
+    budget = StepBudget(10.0, lambda: spent[0], Decisions(place), "teacher shortened to")
+    assert budget.left() == 10
+    spent[0] = 12.0
+    assert budget.left() == -2
+    budget.shorten(limit=5)
+    budget.shorten(other=[1, 2])
+    assert Decisions(place).get("teacher shortened to") == {"limit": 5, "other": [1, 2]}
+    budget.shorten(limit=4)
+    assert Decisions(place).get("teacher shortened to") == {"limit": 4, "other": [1, 2]}
+    assert Decisions(place).get("another") is None

@@ -338,9 +338,21 @@ def test_a_part_of_a_split_is_spread_over_it():
     """Files are often sorted by answer."""
     examples = tuple(Example(f"question {i}", "a" if i < 50 else "b") for i in range(100))
     task = Task("sorted", "choose", "accuracy", examples, (), examples, ("a", "b"))
-    assert [e.prompt for e in task.split("train", 4)] == ["question 0", "question 25", "question 50", "question 75"]
+    before: set[Example] = set()
+    for limit in range(1, 100):
+        part = task.split("train", limit)
+        assert len(part) == limit and before < set(part), "a longer part holds the shorter one"
+        assert sorted(part, key=examples.index) == list(part)
+        assert abs(sum(e.completion == "a" for e in part) - limit / 2) <= 1.5
+        before = set(part)
     assert task.split("test") == task.split("test", 100) == task.split("test", 1000) == examples
     assert task.split("validation", 5) == ()
+
+
+def test_a_part_holds_every_answer_where_all_count_alike():
+    examples = tuple(Example(f"question {i}", "rare" if i == 77 else "common") for i in range(100))
+    task = Task("rare", "choose", "macro-f1", examples, (), (), ("common", "rare"))
+    assert all({e.completion for e in task.split("train", n)} == {"common", "rare"} for n in range(2, 100))
 
 
 def test_a_task_tells_how_it_was_read(tmp_path):

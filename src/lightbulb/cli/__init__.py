@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -10,9 +11,10 @@ from collections.abc import Callable
 from lightbulb.cli.examining import doctor
 from lightbulb.cli.forecasting import forecast
 from lightbulb.cli.measuring import measure
+from lightbulb.cli.output import check_arguments, is_text, print_anything, shown
 from lightbulb.cli.predicting import predict
 from lightbulb.cli.shrinking import ask, report, run, shrink
-from lightbulb.errors import LightbulbError
+from lightbulb.errors import LightbulbError, UserError
 
 VERBS: dict[str, Callable[..., None]] = {
     "shrink": shrink,
@@ -25,14 +27,27 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
 }
 
+NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ELOOP)  # what only a name can be wrong with
+
+
+def _tell(error: LightbulbError) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point: 0 done, 1 failed, 2 asked for something that cannot be done as asked."""
     import tyro
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # OpenMP's threads wait asleep: spinning, they hold the core that the other thread was driven from, and beside other
+    # work training is several times slower (docs/lab-notes.md). Before torch or llama.cpp load it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = sys.argv[1:] if arguments is None else arguments
+    print_anything()
     try:
+        check_arguments(arguments)
         tyro.extras.subcommand_cli_from_dict(
             VERBS, args=arguments, prog="lightbulb", description="The model that does your work for the fewest joules."
         )
@@ -41,9 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except LightbulbError as e:
-        with contextlib.suppress(BrokenPipeError):
-            print(f"error: {e}", file=sys.stderr)
-        return e.exit_code
+        return _tell(e)
+    except UnicodeError as e:
+        if all(map(is_text, arguments)):
+            raise
+        where = next(shown(a) for a in arguments if not is_text(a))
+        return _tell(UserError(f"a name that is not UTF-8 cannot be used here: {e}", where=where, mend="rename it"))
+    except OSError as e:
+        if e.errno not in NAMES:
+            raise
+        return _tell(UserError(f"{e.strerror}", where=shown(str(e.filename))[:200], mend="give another name"))
     except KeyboardInterrupt:
         resumes = arguments[:1] in (["shrink"], ["run"])
         print("stopped" + ("; the same command resumes" if resumes else ""), file=sys.stderr)

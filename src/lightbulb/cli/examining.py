@@ -12,11 +12,10 @@ def doctor(json: bool = False) -> None:
     Args:
         json: one JSON object on stdout
     """
-    from rich.console import Console
-
     from lightbulb.doctor import examine
+    from lightbulb.progress import waiting
     from lightbulb.report.doctor import print_examination
 
-    with Console(stderr=True).status("measuring for a few seconds"):
+    with waiting("measuring for a few seconds"):
         found = examine()
     show(found.model_dump(mode="json"), json, lambda console: print_examination(found, console))

@@ -43,12 +43,15 @@ def measure(
         json: one JSON object on stdout
     """
     from lightbulb import api, measuring
+    from lightbulb.progress import waiting
     from lightbulb.report.measured import render_measured
     from lightbulb.store import write_json
 
+    with waiting("reading the task"):
+        loaded = None if task is None else api.load_task(task)
     measured = measuring.measure(
         model,
-        task=None if task is None else api.load_task(task),
+        task=loaded,
         runtime=runtime,
         batch=batch,
         context=context,
@@ -57,7 +60,7 @@ def measure(
         threads=threads_held() if threads is None else threads,
         model_name=model_name,
         serve_metrics=serve_metrics,
-        quiet=json,
+        quiet=False,
     )
     record = measured.model_dump(mode="json")
     show(record, json, lambda console: console.print(render_measured(measured)))

@@ -1,21 +1,85 @@
-"""What every verb needs: one JSON object or a readable page."""
+"""What every verb needs: one JSON object or a readable page, on whatever stdout can print."""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from lightbulb.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
+_ASCII = {
+    "\N{NO-BREAK SPACE}": " ", "\N{MULTIPLICATION SIGN}": "x", "\N{MIDDLE DOT}": "-", "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-", "\N{HORIZONTAL ELLIPSIS}": "...", "\N{RIGHTWARDS ARROW}": "->", "\N{MINUS SIGN}": "-",
+    "\N{PLUS-MINUS SIGN}": "+-", "\N{BULLET}": "*", "\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u",
+}  # fmt: skip
+
+
+def print_anything() -> None:
+    """What stdout and stderr cannot encode is replaced: by its like in ASCII, or by its number as in JSON."""
+    codecs.register_error("lightbulb", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # None, closed, or somebody else's
+            stream.reconfigure(errors="lightbulb")  # type: ignore[union-attr]
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text), error.end
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Raises UserError for an argument with bytes that are no UTF-8, unless it names something that is there: files may
+    be called anything."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        value = argument.partition("=")[2] if argument.startswith("--") else argument
+        if not is_text(argument) and not _exists(value):
+            option = argument.partition("=")[0] if argument.startswith("--") else before
+            raise UserError(
+                f"this is not UTF-8: {shown(value or argument)}",
+                where=shown(option) if option.startswith("--") else "the command line",
+                mend="type it in a terminal whose encoding is UTF-8, or in a script: export LC_ALL=C.UTF-8",
+            )
+
+
+def is_text(word: str) -> bool:
+    """Whether it came from valid UTF-8."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(word: str) -> str:
+    """With what is no text as its bytes, as a shell would want it: caf\\xe9."""
+    return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in word)
+
+
+def _exists(value: str) -> bool:
+    try:
+        return bool(value) and os.path.lexists(value)
+    except (OSError, ValueError):
+        return False
+
+
 def show(record: Any, as_json: bool, render: Callable[[Console], Any]) -> None:
-    """One JSON object, or what a person reads, on stdout."""
+    """One JSON object, in UTF-8 or else in ASCII, or what a person reads, on stdout. Brackets and colons of paths and
+    texts stay what they are."""
     if as_json:
-        print(json.dumps(record, ensure_ascii=False))
+        encoding = (getattr(sys.stdout, "encoding", None) or "ascii").casefold().replace("-", "")
+        print(json.dumps(record, ensure_ascii=encoding != "utf8"))
     else:
         from rich.console import Console
 
-        render(Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
+        render(Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty()))

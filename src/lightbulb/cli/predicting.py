@@ -51,6 +51,7 @@ def predict(
     """
     from lightbulb import predicting
     from lightbulb.energy.prediction.devices import devices as catalogue
+    from lightbulb.progress import waiting
     from lightbulb.report import predicted as page
 
     if devices:
@@ -58,15 +59,16 @@ def predict(
         show(page.catalogue_dict(known), json, lambda console: console.print(page.catalogue(known)))
         return
     sizes = {"layers": layers, "width": width, "heads": heads, "kv_heads": kv_heads, "ffn": ffn, "vocab": vocab}
-    prediction = predicting.predict(
-        model or None,
-        device,
-        batch=batch,
-        context=context,
-        count=count,
-        bits=bits,
-        runtime=runtime,
-        parameters=parameters,
-        sizes={name: size for name, size in sizes.items() if size is not None},
-    )
+    with waiting("predicting"):
+        prediction = predicting.predict(
+            model or None,
+            device,
+            batch=batch,
+            context=context,
+            count=count,
+            bits=bits,
+            runtime=runtime,
+            parameters=parameters,
+            sizes={name: size for name, size in sizes.items() if size is not None},
+        )
     show(page.as_dict(prediction), json, lambda console: console.print(page.as_text(prediction), markup=False))

@@ -10,6 +10,7 @@ from tyro import conf
 
 from lightbulb.cli.output import show
 from lightbulb.energy.processor import threads_held
+from lightbulb.errors import RunFailure
 from lightbulb.runtimes import GgufRuntime
 from lightbulb.tasks.task import Kind
 
@@ -17,7 +18,8 @@ from lightbulb.tasks.task import Kind
 def shrink(
     model: conf.Positional[str],
     task: str,
-    keep: float = 0.97,
+    keep: float | None = None,
+    at_least: float | None = None,
     max_time: str = "1h",
     out: Path | None = None,
     test: str | None = None,
@@ -38,7 +40,9 @@ def shrink(
     Args:
         model: a local folder, a .gguf file, a hub id, or smollm2-135m
         task: a JSONL, CSV or Parquet file, a folder, a datasets id, or home (the built-in task)
-        keep: least share of the adapted teacher's score that the student must hold
+        keep: least share of the best score that was trained (the adapted teacher's, or of what beat it) that the result
+            must hold (default: 0.97, or nothing with --at-least)
+        at_least: score that the result must reach, in the metric's own unit (bits-per-byte: at most)
         max_time: for the whole job, like 45m or 1h30m
         out: the run folder (default: runs/TASK)
         test: test split, when it is a file of its own
@@ -56,24 +60,29 @@ def shrink(
     """
     from lightbulb import api
     from lightbulb.goal import Goal, check_zone
+    from lightbulb.progress import waiting
     from lightbulb.report import dry_run as dry
     from lightbulb.report.text import print_summary
 
     threads = threads_held() if threads is None else threads
-    goal = Goal.parse(keep, max_time, seed, threads, check_zone(zone), runtime)
+    goal = Goal.parse(keep, max_time, seed, threads, check_zone(zone), runtime, at_least)
     columns = {"prompt": prompt, "completion": completion, "group": group}
-    loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
+    with waiting("reading the task"):
+        loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
     if dry_run:
-        planned = api.dry_run(model, loaded, goal, quiet=json)
+        planned = api.dry_run(model, loaded, goal)
         show(dry.as_dict(planned), json, lambda console: console.print(dry.as_text(planned), markup=False))
         return
     folder = out or Path("runs") / loaded.name
-    result = api.shrink(model, loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]), quiet=json)
-    show(
-        result.model_dump(mode="json"),
-        json,
-        lambda console: print_summary(result, console, report=folder / "report.html"),
-    )
+    result = api.shrink(model, loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]))
+    page = folder / "report.html"
+    show(result.model_dump(mode="json"), json, lambda console: print_summary(result, console, report=page))
+    if result.student is None:
+        raise RunFailure(
+            api.nothing_does(result),
+            where=str(page),
+            mend="ask for less with --at-least or --keep, or give a longer --max-time, and another --out",
+        )
 
 
 def run(
@@ -89,14 +98,16 @@ def run(
         json: one JSON object on stdout
     """
     from lightbulb import api
+    from lightbulb.progress import waiting
     from lightbulb.recipe import Recipe
 
     read = Recipe.read(recipe)
     reading = read.reading.model_dump(exclude={"test"} if task else None)  # the same data at another place
-    loaded = api.load_task(task or read.task, seed=read.seed, **reading)
-    facts = api.run_recipe(recipe, loaded, out, threads=threads_held() if threads is None else threads, quiet=json)
+    with waiting("reading the task"):
+        loaded = api.load_task(task or read.task, seed=read.seed, **reading)
+    facts = api.run_recipe(recipe, loaded, out, threads=threads_held() if threads is None else threads)
     places = "\n".join(f"{label}: {made['path']}" for label, made in facts.items())
-    show(facts, json, lambda console: console.print(places))
+    show(facts, json, lambda console: console.print(places, soft_wrap=True))
 
 
 def ask(
@@ -124,24 +135,28 @@ def ask(
         json: one JSON object on stdout
     """
     from lightbulb import api
+    from lightbulb.progress import waiting
+    from lightbulb.report import words
 
-    threads = threads_held() if threads is None else threads
-    asked = api.ask(
-        model,
-        question,
-        max_tokens=max_tokens,
-        threads=threads,
-        runtime=runtime,
-        schema=schema,
-        stop=stop,
-        system=system,
-    )
+    with waiting("answering"):
+        asked = api.ask(
+            model,
+            question,
+            max_tokens=max_tokens,
+            threads=threads_held() if threads is None else threads,
+            runtime=runtime,
+            schema=schema,
+            stop=stop,
+            system=system,
+        )
     record = {
         "text": asked.text,
         "prompt_tokens": asked.prompt_tokens,
         "output_tokens": asked.output_tokens,
         "cpu_seconds": asked.cpu_seconds.model_dump(),
         "joules": asked.joules.model_dump(),
+        "file": str(asked.file),
+        "references": [other.model_dump() for other in asked.references],
     }
     show(record, json, lambda console: console.print(asked.text, markup=False))
     if not json:
@@ -150,6 +165,8 @@ def ask(
             f"{asked.joules} ({asked.joules.source})",
             file=sys.stderr,
         )
+        for other in asked.references:
+            print(words.reference_text(other), file=sys.stderr)
 
 
 def report(folder: conf.Positional[Path], json: bool = False) -> None:
@@ -160,6 +177,8 @@ def report(folder: conf.Positional[Path], json: bool = False) -> None:
         json: one JSON object on stdout
     """
     from lightbulb import api
+    from lightbulb.progress import waiting
 
-    page = api.render_report(folder)
-    show({"report": str(page)}, json, lambda console: console.print(str(page)))
+    with waiting("rendering the report"):
+        page = api.render_report(folder)
+    show({"report": str(page)}, json, lambda console: console.print(str(page), soft_wrap=True))

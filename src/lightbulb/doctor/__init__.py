@@ -12,7 +12,7 @@ from pathlib import Path
 from lightbulb.doctor import machine, metering, software, streaming
 from lightbulb.doctor.record import Examination
 from lightbulb.doctor.verdict import verdict
-from lightbulb.energy.processor import threads_held
+from lightbulb.energy.processor import read_cpu_times, threads_held
 
 __all__ = ["Examination", "examine"]
 
@@ -25,12 +25,12 @@ def examine(
 ) -> Examination:
     """Everything the doctor finds. `root` stands for the file system's root; packages, disks and drivers are those of
     this machine. probe_seconds: for each of at most ten measurements of speed."""
-    load, before = machine.load_now(root), machine.cpu_ticks(root)
+    load, before = machine.load_now(root), read_cpu_times(root / "proc/stat")
     available = [machine.memory(root, "MemAvailable").value, machine.memory_limit(root).value]
     speed = streaming.measure(
         root, threads_held(root), min((a for a in available if a is not None), default=None), probe_seconds
     )
-    steal = machine.steal_between(before, machine.cpu_ticks(root))
+    steal = machine.steal_between(before, read_cpu_times(root / "proc/stat"))
     seen, energy, runs = machine.look(root, load, steal), metering.look(root, environment), software.look(root)
     return Examination(
         machine=seen,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lightbulb.doctor.record import Machine
 from lightbulb.energy.cgroups import limits, quota_threads
-from lightbulb.energy.processor import cpu_family, read_processor, threads_held
+from lightbulb.energy.family import family_here
+from lightbulb.energy.processor import CpuTimes, Processor, read_processor, threads_held
 from lightbulb.figures import Figure
 from lightbulb.store import text_of
 
@@ -21,13 +22,16 @@ _BARE_METAL = ".metal"  # instance types like m7g.metal
 
 def look(root: Path, load: float | None, steal: Figure) -> Machine:
     """The machine whose file system begins at `root`; `load` and `steal` as they were seen by the caller."""
-    virtual, known_by = _virtual(root)
+    processor, family = read_processor(root / "proc/cpuinfo"), family_here(root)
+    virtual, known_by = _virtual(root, processor)
     return Machine(
-        processor=_processor(root),
+        processor=_processor(root, processor),
         architecture=platform.machine(),
-        watts_row=cpu_family(root / "proc/cpuinfo"),
+        watts_row=family.row,
+        watts_rows=family.rows or None,
+        watts_from=None if processor is None else str(family),
         threads_held=threads_held(root),
-        threads_present=_threads_present(root),
+        threads_present=_threads_present(root, processor),
         quota_threads=quota_threads(root),
         memory=memory(root, "MemTotal"),
         memory_available=memory(root, "MemAvailable"),
@@ -41,37 +45,26 @@ def look(root: Path, load: float | None, steal: Figure) -> Machine:
     )
 
 
-def cpuinfo(root: Path) -> dict[str, str]:
-    """/proc/cpuinfo's fields, of the first processor that has each."""
-    fields: dict[str, str] = {}
-    for line in (text_of(root / "proc/cpuinfo") or "").splitlines():
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.strip())
-    return fields
-
-
 def load_now(root: Path) -> float | None:
     """Runnable threads, averaged over the last minute."""
     words = (text_of(root / "proc/loadavg") or "").split()
     return float(words[0]) if words else None
 
 
-def cpu_ticks(root: Path) -> tuple[int, int] | None:
-    """(stolen, all) clock ticks of all processors since the start: /proc/stat, proc(5)."""
-    words = (text_of(root / "proc/stat") or "").split("\n")[0].split()
-    if len(words) < 9 or words[0] != "cpu":
-        return None
-    ticks = [int(word) for word in words[1:9]]  # user nice system idle iowait irq softirq steal; guest is in user
-    return ticks[7], sum(ticks)
-
-
-def steal_between(before: tuple[int, int] | None, after: tuple[int, int] | None) -> Figure:
+def steal_between(before: CpuTimes | None, after: CpuTimes | None) -> Figure:
     """Percent of the processors' time that the hypervisor gave to others."""
     method = "steal in /proc/stat while speeds were measured; a hypervisor may hide it"
-    if before is None or after is None or after[1] <= before[1]:
+    spent = 0.0
+    if before is not None and after is not None:
+        spent = sum(after_ - before_ for before_, after_ in zip(_all(before), _all(after), strict=True))
+    if before is None or after is None or spent <= 0:
         return Figure(value=None, unit="%", scope="machine", method="no steal time in /proc/stat")
-    share = 100 * (after[0] - before[0]) / (after[1] - before[1])
+    share = 100 * (after.steal - before.steal) / spent
     return Figure(value=max(0.0, share), unit="%", scope="machine", method=method)
+
+
+def _all(times: CpuTimes) -> tuple[float, float, float]:
+    return times.busy, times.steal, times.idle
 
 
 def memory(root: Path, field: str) -> Figure:
@@ -83,22 +76,21 @@ def memory(root: Path, field: str) -> Figure:
     return Figure(value=None, unit="B", scope="machine", method=f"no {field} in /proc/meminfo")
 
 
-def _processor(root: Path) -> str | None:
-    fields, board = cpuinfo(root), text_of(root / "proc/device-tree/model")
-    name = fields.get("model name") or board or fields.get("Model") or fields.get("Hardware")
-    found = read_processor(root / "proc/cpuinfo")
-    if found is not None and found.vendor == "arm":
-        part = f"Arm implementer {found.family:#04x} part {found.model:#05x}"
+def _processor(root: Path, found: Processor | None) -> str | None:
+    board = text_of(root / "proc/device-tree/model")
+    if found is None:
+        return board
+    if found.vendor == "arm":
+        name, part = board or found.name, f"Arm implementer {found.family:#04x} part {found.model:#05x}"
         return f"{name}, {part}" if name else part
-    return name
+    return found.name or board
 
 
-def _threads_present(root: Path) -> int | None:
+def _threads_present(root: Path, found: Processor | None) -> int | None:
     online = text_of(root / "sys/devices/system/cpu/online")
     if online:
         return count_listed(online)
-    lines = (text_of(root / "proc/cpuinfo") or "").splitlines()
-    return sum(line.startswith("processor") for line in lines) or None
+    return None if found is None else found.threads or None
 
 
 def count_listed(text: str) -> int:
@@ -107,10 +99,10 @@ def count_listed(text: str) -> int:
     return sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
 
 
-def _virtual(root: Path) -> tuple[bool | None, str]:
+def _virtual(root: Path, processor: Processor | None) -> tuple[bool | None, str]:
     """On x86 the flag that hypervisors set (CPUID leaf 1, ECX bit 31) decides; elsewhere firmware's names do."""
-    if flags := cpuinfo(root).get("flags"):
-        found = "hypervisor" in flags.split()
+    if processor is not None and processor.flags and processor.vendor != "arm":
+        found = "hypervisor" in processor.flags
         return found, f"{'the' if found else 'no'} hypervisor flag in /proc/cpuinfo"
     if (root / "proc/device-tree/hypervisor").exists():
         return True, "a hypervisor in /proc/device-tree"

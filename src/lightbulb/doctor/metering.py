@@ -8,9 +8,10 @@ from pathlib import Path
 
 from lightbulb.doctor.record import Energy, FoundSensor, Grid
 from lightbulb.energy.carbon import WORLD, find_zone, grid_intensity, own_zone
-from lightbulb.energy.estimate import POOLED, estimate_joules
+from lightbulb.energy.estimate import estimate_joules
+from lightbulb.energy.family import family_here
 from lightbulb.energy.meter import to_sum
-from lightbulb.energy.processor import cpu_family, threads_held
+from lightbulb.energy.processor import threads_held
 from lightbulb.energy.sensors import Discovery, discover
 from lightbulb.energy.sensors.command import COMMAND, FILE
 from lightbulb.errors import UserError
@@ -24,7 +25,7 @@ def look(root: Path, environment: Mapping[str, str] = os.environ) -> Energy:
     )
     for sensor in found.sensors:
         sensor.close()
-    threads, family = threads_held(root), cpu_family(root / "proc/cpuinfo") or POOLED
+    threads, family = threads_held(root), family_here(root)
     idle, busy = (estimate_joules(cpu, 1.0, threads, family).model_copy(update={"unit": "W"}) for cpu in (0.0, threads))
     return Energy(sensors=sensors, remarks=found.remarks, idle=idle, busy=busy, add=_can_be_added(environment))
 

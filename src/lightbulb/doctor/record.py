@@ -15,8 +15,9 @@ class Machine(Record):
     """The machine as its system describes it.
 
     processor: its name; None where the system tells none. watts_row: the row of `cpu_watts_per_thread.csv` that
-    estimates use, None for the row of all families together. threads_held: hardware threads that this process may use
-    (affinity, quotas). threads_present: that are online. quota_threads: CPU seconds a second that cgroups allow, None
+    estimates use, None where they use several (watts_rows) or, where nothing is known, all (both None). watts_from:
+    what told the family. threads_held: hardware threads that this process may use (affinity, quotas).
+    threads_present: that are online. quota_threads: CPU seconds a second that cgroups allow, None
     where they set no limit. memory, memory_available: of the machine; memory_limit: of the cgroups, without a value
     where they set none (all bytes). virtual: whether this is a virtual machine, and virtual_known_by: what told it.
     load: runnable threads over the last minute, before the doctor's own work. steal: share of the time in which the
@@ -26,6 +27,8 @@ class Machine(Record):
     processor: str | None
     architecture: str
     watts_row: str | None
+    watts_rows: tuple[str, ...] | None = None
+    watts_from: str | None = None
     threads_held: int
     threads_present: int | None
     quota_threads: float | None

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lightbulb.doctor.machine import cpuinfo
 from lightbulb.doctor.record import Disk, Gpu, Runtime, ShortModel, Software
+from lightbulb.energy.processor import read_processor
 from lightbulb.errors import LightbulbError
 from lightbulb.figures import Figure
 from lightbulb.store import text_of
@@ -37,14 +37,12 @@ def look(root: Path) -> Software:
 
 def instruction_sets(root: Path) -> dict[str, bool] | None:
     """Which of those that matter the first processor has; None where /proc/cpuinfo lists none."""
-    fields = cpuinfo(root)
-    if "flags" in fields:
-        has = set(fields["flags"].split())
-        return {name: name in has for name in _X86_SETS}
-    if "Features" in fields:
-        has = set(fields["Features"].split())
-        return {name: flag in has for flag, name in _ARM_SETS.items()}
-    return None
+    processor = read_processor(root / "proc/cpuinfo")
+    if processor is None or not processor.flags:
+        return None
+    if processor.vendor == "arm":
+        return {name: flag in processor.flags for flag, name in _ARM_SETS.items()}
+    return {name: name in processor.flags for name in _X86_SETS}
 
 
 def gpus(root: Path, library: Any = None) -> tuple[Gpu, ...]:

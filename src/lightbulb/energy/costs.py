@@ -10,16 +10,17 @@ same prompts get their whole answers ("write"). With R and W what an answer cost
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from lightbulb.energy.meter import Reading
 from lightbulb.energy.protocol import BLOCK, Sample
-from lightbulb.energy.statistics import cases, median_figure, paired_ratio
-from lightbulb.figures import Figure, Scope, Source
+from lightbulb.energy.statistics import cases, median_figure, paired_difference, paired_ratio
+from lightbulb.figures import Figure, Scope, Source, bounds
 
 Cost = Literal["cpu_seconds", "seconds", "joules", "net_joules"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
@@ -65,6 +66,22 @@ class Costs:
                     missing[f"{cost}_per_{unit}"] = "an answer is one token, which comes with the reading"
         reading = trials[0].read.reading
         return Costs(series, missing, reading.joules, modelled=_modelled(reading))
+
+    @staticmethod
+    def of_answers(samples: Sequence[Sample]) -> Costs:
+        """Costs of whole answers alone: one window a trial, nothing told apart within an answer."""
+        costs = Costs.of([Trial(sample) for sample in samples], None, {"net_joules": "idling was not measured"})
+        return replace(costs, series={k: v for k, v in costs.series.items() if k.endswith("_per_answer")})
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a file: what `from_dict` reads."""
+        series = {name: column.tolist() for name, column in self.series.items()}
+        return {**asdict(self), "series": series, "joules": self.joules.model_dump()}
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Costs:
+        series = {name: np.array(column) for name, column in record["series"].items()}
+        return Costs(**{**record, "series": series, "joules": Figure(**record["joules"])})
 
     def figures(self, windows: str) -> dict[str, Figure]:
         """Medians over trials of every name in NAMES and SPEEDS, with bootstrap intervals."""
@@ -168,6 +185,36 @@ def ratios(ours: Costs, theirs: Costs) -> dict[str, Figure]:
             ratio = _spanning(ratio, [found[f"{part}_per_{unit}"] for part in parts])
         found[name] = ratio
     return found
+
+
+def saved(before: Costs, after: Costs, name: str) -> Figure:
+    """Before - after of the cost `name`, trial by trial; without a value where either was not measured."""
+    unit = "J" if "joules" in name else "s"
+    if name not in before.series or name not in after.series:
+        return Figure(value=None, unit=unit, source="derived", method="it was not measured")
+    old, new = (costs.series[name][:, 0].tolist() for costs in (before, after))
+    return paired_difference(old, new, unit, block=BLOCK)
+
+
+def per_right_answer(cost: Figure, right: Figure) -> Figure:
+    """A cost per answer / the share of answers that are right: what one right answer costs. Its interval divides end
+    by end. Without a value where the cost or the share has none, or where nothing was right."""
+    method = f"{cost.method}; / share of answers that are right"
+    missing = cost if cost.value is None else right
+    if missing.value is None or cost.value is None or not right.value:
+        why = missing.method if missing.value is None else "nothing was right"
+        return Figure(value=None, unit=cost.unit, source="derived", method=why)
+    least, most = bounds(cost) or (cost.value, cost.value)
+    low, high = bounds(right) or (right.value, right.value)
+    return Figure(
+        value=cost.value / right.value,
+        low=least / high,
+        high=most / low if low > 0 else math.inf,
+        unit=cost.unit,
+        source="estimated" if cost.source == "estimated" else "derived",
+        scope=cost.scope,
+        method=method,
+    )
 
 
 def _spanning(ratio: Figure, parts: Sequence[Figure]) -> Figure:

@@ -17,9 +17,10 @@ included, and accelerators are not (the servers have none). CPU seconds are our 
 time, other virtual machines used is not charged. Two processes that meter the same idle machine both count its idle
 share.
 
-The interval is value/2 .. value*2, and in each term at least the family's 10th to 90th percentile. For an unknown
-processor it spans all families. How well that covers a family that the table does not hold is checked by `coverage`:
-each family is left out in turn and compared with the interval of the others. Inside lie the medians of 16 of 17
+The interval is value/2 .. value*2, and in each term at least the family's 10th to 90th percentile. For a processor that
+can be of several families (`energy.family`) it holds the interval of each of them, and for an unknown one it spans the
+table. How well that covers a family that the table does not hold is checked by `coverage`: each family is left out in
+turn and compared with the interval of the others. Inside lie the medians of 16 of 17
 families at idle and of 17 at half and full load; with their 10th and 90th percentiles 15, 16 and 16. The median outside
 is that of the newest family (amd-epyc-gen5), whose servers idle lower than any before: on newer processors still, an
 idle share that is too high must be expected.
@@ -28,16 +29,16 @@ idle share that is too high must be expected.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from statistics import median
 
-from lightbulb.energy.processor import cpu_family
+from lightbulb.energy.family import Family, family_here
 from lightbulb.energy.tables import date_taken, read_table
 from lightbulb.errors import UserError
 from lightbulb.figures import Figure
 
-__all__ = ["POOLED", "Coverage", "Watts", "coverage", "cpu_family", "estimate_joules", "watts_per_thread"]
+__all__ = ["POOLED", "Coverage", "Watts", "coverage", "estimate_joules", "watts_per_thread"]
 
 POOLED = "pooled"  # the row for processors that the table does not know
 HALF_LOAD_SHARE = 0.67  # of full power, at half load
@@ -49,47 +50,73 @@ _TABLE = "cpu_watts_per_thread"
 class Watts:
     """Wall watts per hardware thread, each (low, value, high): idle of a thread held, and added by a busy one."""
 
-    family: str
+    families: tuple[str, ...]
     servers: int
     idle: tuple[float, float, float]
     busy: tuple[float, float, float]
 
 
-def estimate_joules(cpu_seconds: float, wall_seconds: float, threads: int, family: str | None = None) -> Figure:
+def estimate_joules(
+    cpu_seconds: float, wall_seconds: float, threads: int, family: str | Family | None = None
+) -> Figure:
     """Joules at the wall of `cpu_seconds` of work within `wall_seconds` on a machine of which we hold `threads`.
 
-    family: a row of the table or "pooled"; None is this machine's, pooled when unknown.
+    family: a row of the table, "pooled", or what `energy.family` found; None is this machine's.
     Raises ValueError for negative seconds or no threads, UserError for a family that is not in the table.
     """
     if cpu_seconds < 0 or wall_seconds < 0 or threads < 1:
         raise ValueError(f"seconds below 0 or no threads: {cpu_seconds=}, {wall_seconds=}, {threads=}")
-    watts = watts_per_thread(family or _own_family() or POOLED)
+    if family is None:
+        family = _own_family()
+    if isinstance(family, str):
+        family = Family(() if family == POOLED else (family,), "as asked")
+    watts = watts_per_thread(family.rows)
     low, value, high = (
         idle * threads * wall_seconds + busy * cpu_seconds for idle, busy in zip(watts.idle, watts.busy, strict=True)
     )
     return Figure(
-        value=value, low=low, high=high, unit="J", source="estimated", scope="wall", method=_method(watts, threads)
+        value=value,
+        low=low,
+        high=high,
+        unit="J",
+        source="estimated",
+        scope="wall",
+        method=_method(watts, threads, family),
     )
 
 
 @cache
-def watts_per_thread(family: str) -> Watts:
-    """The coefficients of one family, or of all of them together ("pooled": their median, and the widest bounds)."""
-    rows = [row for row in read_table(_TABLE) if family in (row["family"], POOLED)]
-    if rows:
-        return _watts(family, rows)
-    raise UserError(
-        f"no power figures for the CPU family {family!r}",
-        mend=f"choose one of {', '.join(row['family'] for row in read_table(_TABLE))}, {POOLED}",
+def watts_per_thread(families: tuple[str, ...] = ()) -> Watts:
+    """The coefficients of one family, or of several together (their median, and the widest bounds); none given are all
+    of the table."""
+    rows = read_table(_TABLE)
+    known = [row["family"] for row in rows]
+    if strangers := [family for family in families if family not in known]:
+        raise UserError(
+            f"no power figures for the CPU family {strangers[0]!r}", mend=f"choose one of {', '.join(known)}, {POOLED}"
+        )
+    if not families:
+        return _watts(rows)
+    chosen = [row for row in rows if row["family"] in families]
+    together, each = _watts(chosen), [_watts([row]) for row in chosen]
+    return replace(
+        together,
+        idle=_around(together.idle[1], [watts.idle for watts in each]),
+        busy=_around(together.busy[1], [watts.busy for watts in each]),
     )
 
 
-def _watts(family: str, rows: Sequence[Mapping[str, str]]) -> Watts:
+def _around(value: float, each: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """With ends that hold the interval of each family."""
+    return min([value / SPREAD, *(low for low, _, _ in each)]), value, max([value * SPREAD, *(h for _, _, h in each)])
+
+
+def _watts(rows: Sequence[Mapping[str, str]]) -> Watts:
     idle, full = (median(float(row[f"{load}_median"]) for row in rows) for load in ("idle", "full"))
     idle_p10, full_p10 = (min(float(row[f"{load}_p10"]) for row in rows) for load in ("idle", "full"))
     idle_p90, full_p90 = (max(float(row[f"{load}_p90"]) for row in rows) for load in ("idle", "full"))
     return Watts(
-        family,
+        tuple(row["family"] for row in rows),
         sum(int(row["servers"]) for row in rows),
         _widened(idle_p10, idle, idle_p90),
         _widened(_busy_watts(idle, full_p10), _busy_watts(idle, full), _busy_watts(idle, full_p90)),
@@ -126,7 +153,7 @@ def coverage() -> tuple[Coverage, ...]:
     ):
         medians = spreads = 0
         for left_out in rows:
-            watts = _watts(POOLED, [row for row in rows if row is not left_out])
+            watts = _watts([row for row in rows if row is not left_out])
             low, high = (watts.idle[end] + busy * watts.busy[end] for end in (0, 2))
             p10, median_, p90 = (share * float(left_out[f"{at}_{of}"]) for of in ("p10", "median", "p90"))
             medians += low <= median_ <= high
@@ -136,14 +163,17 @@ def coverage() -> tuple[Coverage, ...]:
 
 
 @cache
-def _own_family() -> str | None:
-    return cpu_family()
+def _own_family() -> Family:
+    return family_here()
 
 
-def _method(watts: Watts, threads: int) -> str:
-    of = f"{watts.family}, {watts.servers} servers"
-    if watts.family == POOLED:
-        of = f"CPU of unknown family: pooled over {len(read_table(_TABLE))} families, hence the wider interval"
+def _method(watts: Watts, threads: int, family: Family) -> str:
+    of = f"{family}, {watts.servers} servers"
+    if not family.rows:
+        of = (
+            f"CPU of unknown family ({family.told_by}): pooled over {len(watts.families)} families, "
+            "hence the wider interval"
+        )
     return (
         f"no counter: share of a server's wall power, {watts.idle[1]:.3g} W idle x {threads} threads held x wall "
         f"seconds + {watts.busy[1]:.3g} W x CPU seconds of this process alone ({of}; SPECpower via ccf-coefficients, "

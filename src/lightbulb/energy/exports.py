@@ -5,9 +5,7 @@ What was not measured is missing there too: an empty field, no key, no sample. N
 
 from __future__ import annotations
 
-import csv
 import http.server
-import io
 import os
 import platform
 import re
@@ -23,6 +21,7 @@ from typing import Literal
 from lightbulb.energy.carbon import JOULES_PER_KWH, find_zone, grams_co2e
 from lightbulb.energy.meter import Reading
 from lightbulb.energy.processor import processor_name
+from lightbulb.energy.sheets import Cell, Sheet, read_sheet
 from lightbulb.errors import UserError
 from lightbulb.figures import Figure, total
 from lightbulb.store import plain_os_errors
@@ -73,7 +72,7 @@ _NEEDED_COLUMNS = {"timestamp", "project_name", "duration", "emissions", "energy
 _PARTS = {"cpu": r"package-.*(?<!-mirror)", "gpu": r"(amd)?gpu-\d+", "ram": r"dram-.*"}
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Cell = str | float | None
+_OTHER_FILE = "choose another file with csv="
 
 
 def emissions_row(
@@ -118,33 +117,34 @@ def emissions_row(
 
 
 def append_emissions(path: Path, row: Mapping[str, Cell]) -> None:
-    """Adds a row to `path`, a new file or one that CodeCarbon (any version) or lightbulb began: the fields go by that
-    file's own header. Raises what `check_emissions` raises, StorageFull."""
-    check_emissions(path)
+    """Adds a row to `path`, a new file or one that CodeCarbon (any version), lightbulb or a spreadsheet wrote: columns,
+    delimiter, line ends, decimal sign and encoding are that file's own. Raises what `check_emissions` raises,
+    StorageFull."""
+    there = check_emissions(path)
     with plain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        header, text = _header(path), io.StringIO()
-        writer = csv.DictWriter(text, header or EMISSIONS_COLUMNS, extrasaction="ignore", lineterminator="\n")
-        if header is None:
-            writer.writeheader()
-        writer.writerow({column: "" if cell is None else cell for column, cell in row.items()})
-        with path.open("a", encoding="utf-8", newline="") as f:
-            f.write(text.getvalue())  # at once: several processes may share the file
+        if there is None:
+            there = Sheet(EMISSIONS_COLUMNS)
+            text = there.line(EMISSIONS_COLUMNS) + there.line([row.get(name) for name in EMISSIONS_COLUMNS])
+        else:
+            named = {name.casefold(): cell for name, cell in row.items()}
+            text = there.line([named.get(column.strip().casefold()) for column in there.header])
+            text = text if there.ended else there.newline + text
+        with path.open("ab") as f:
+            f.write(text.encode(there.encoding, "backslashreplace"))  # at once: several processes may share the file
 
 
-def check_emissions(path: Path) -> None:
-    """Raises UserError where `append_emissions` could not write: to be asked before the work, not after it."""
+def check_emissions(path: Path) -> Sheet | None:
+    """How the rows of a file that is there are written, None for a new or empty one. Raises UserError where
+    `append_emissions` could not write: to be asked before the work, not after it."""
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
     if path.is_dir() or (nearest != path and not nearest.is_dir()) or not os.access(nearest, os.W_OK):
-        raise UserError("no file can be written there", where=str(path), mend="choose another file with csv=")
-    header = _header(path)
-    if header is not None and not set(header) >= _NEEDED_COLUMNS:
-        missing = ", ".join(sorted(_NEEDED_COLUMNS - set(header)))
-        raise UserError(
-            f"not an emissions.csv: it has no columns {missing}",
-            where=f"{path}:1",
-            mend="choose another file with csv=",
-        )
+        raise UserError("no file can be written there", where=str(path), mend=_OTHER_FILE)
+    if not path.exists():
+        return None
+    if not os.access(path, os.R_OK):
+        raise UserError("this file cannot be read, so no row can follow its own", where=str(path), mend=_OTHER_FILE)
+    return read_sheet(path, _NEEDED_COLUMNS)
 
 
 def co2_eq_emissions(
@@ -295,14 +295,6 @@ def _memory_gb() -> float | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     except (AttributeError, ValueError, OSError):  # not on Windows
         return None
-
-
-def _header(path: Path) -> list[str] | None:
-    """The first row; None for a file that is absent or empty."""
-    if not path.exists():
-        return None
-    with path.open(encoding="utf-8", errors="replace", newline="") as f:
-        return next(csv.reader(f), None)
 
 
 _Sample = tuple[Mapping[str, str], float]

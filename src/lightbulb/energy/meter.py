@@ -141,6 +141,7 @@ class Meter:
         self._clock, self._cpu_clock, self._machine_clock, self._asleep = clock, cpu_clock, machine_clock, asleep
         self._lock = threading.RLock()
         self._open: list[Window] = []
+        self._closed: list[Figure] = []  # joules of the outermost windows that have ended, as one figure
         self._stop_polling = threading.Event()
 
     def window(self, name: str) -> Window:
@@ -153,6 +154,12 @@ class Meter:
             if not self._open:
                 return Figure(value=None, unit="J", method="no window is open")
             return self._open[0].so_far().joules
+
+    def spent(self) -> Figure:
+        """Joules of all outermost windows up to now, those that are closed included."""
+        with self._lock:
+            figures = [*self._closed, *(w.so_far().joules for w in self._open[:1])]
+        return total(figures, "J") if figures else Figure(value=None, unit="J", method="no window was opened")
 
     def close(self) -> None:
         """Lets the sensors go. Windows still open lose their joules, not their seconds."""
@@ -182,6 +189,10 @@ class Meter:
             if not self._open:
                 self._stop_polling.set()
             return edge
+
+    def _ended(self, reading: Reading) -> None:
+        with self._lock:
+            self._closed = [total([*self._closed, reading.joules], "J")]
 
     def _start_polling(self) -> None:
         """Counters wrap and power has to be sampled: read them now and then while a window is open."""
@@ -230,7 +241,10 @@ class Window:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        outermost = self._meter._open[:1] == [self]
         self._reading = self._until(self._meter._leave(self))
+        if outermost:
+            self._meter._ended(self._reading)
 
     def _until(self, end: _Edge) -> Reading:
         start = self._start

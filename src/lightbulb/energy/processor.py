@@ -11,88 +11,65 @@ from pathlib import Path
 
 from lightbulb.energy.cgroups import quota_threads
 
-# /proc/cpuinfo's (family, model) of the parts in SPECpower results -> row of cpu_watts_per_thread.csv.
-# Numbers as in Linux: arch/x86/include/asm/intel-family.h, arch/x86/kernel/cpu/amd.c.
-_INTEL_FAMILY_6 = {
-    42: "intel-sandybridge",
-    45: "intel-sandybridge",
-    60: "intel-haswell",
-    63: "intel-haswell",
-    71: "intel-broadwell",
-    79: "intel-broadwell",
-    86: "intel-broadwell",
-    94: "intel-skylake-client",
-    158: "intel-coffeelake",
-    106: "intel-icelake",
-    108: "intel-icelake",
-    143: "intel-sapphirerapids",
-    207: "intel-emeraldrapids",
-    173: "intel-graniterapids",
-    174: "intel-graniterapids",
-}
-_AMD = (
-    (23, range(0x00, 0x10), "amd-epyc-gen1"),
-    (23, range(0x30, 0x40), "amd-epyc-gen2"),
-    (25, range(0x00, 0x10), "amd-epyc-gen3"),
-    (25, range(0x10, 0x20), "amd-epyc-gen4"),
-    (25, range(0xA0, 0xB0), "amd-epyc-gen4"),
-    (26, range(0x00, 0x20), "amd-epyc-gen5"),
-)
-_ARM, _NEOVERSE_N1 = 0x41, 0xD0C
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LEAST_TICKS = 20  # busy ticks from which a share is told: within some 5%
 
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """What /proc/cpuinfo says of the first processor. On Arm, `family` is the implementer and `model` the part."""
+    """What /proc/cpuinfo says, of the first processor that has each field. On Arm, `vendor` is "arm", `family` the
+    implementer and `model` the part. vendor: "" and family, model: -1 where it says none. name: as it calls itself, on
+    boards the board's; None where it has none. flags: instruction sets and the like. threads: how many it lists."""
 
     vendor: str
     family: int
     model: int
     stepping: int
+    name: str | None = None
+    flags: frozenset[str] = frozenset()
+    threads: int = 0
 
 
 def read_processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor | None:
-    """None where the file is absent or says neither family and model (x86) nor implementer and part (Arm)."""
+    """None where the file is absent or empty."""
     fields: dict[str, str] = {}
+    threads = 0
     try:
         with cpuinfo.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                if not line.strip() and fields:
-                    break  # the first processor only: the file has one block a thread
                 name, _, value = line.partition(":")
-                fields[name.strip()] = value.strip()
-        if "CPU implementer" in fields:
-            return Processor("arm", int(fields["CPU implementer"], 0), int(fields["CPU part"], 0), 0)
-        return Processor(
-            fields["vendor_id"], int(fields["cpu family"]), int(fields["model"]), int(fields.get("stepping", "0"))
-        )
-    except (OSError, KeyError, ValueError):
+                threads += name.strip() == "processor"
+                fields.setdefault(name.strip(), value.strip())
+    except OSError:
         return None
+    if not any(fields.values()):
+        return None
+
+    def number(field: str, missing: int = -1) -> int:
+        try:
+            return int(fields[field], 0)
+        except (KeyError, ValueError):
+            return missing
+
+    called = (fields.get(field) for field in ("model name", "Model", "Hardware", "cpu model", "cpu"))
+    flags = frozenset((fields.get("flags") or fields.get("Features") or "").split())
+    arm = "CPU implementer" in fields
+    names = ("CPU implementer", "CPU part", "CPU revision") if arm else ("cpu family", "model", "stepping")
+    return Processor(
+        "arm" if arm else fields.get("vendor_id", ""),
+        number(names[0]),
+        number(names[1]),
+        number(names[2], 0),
+        next(filter(None, called), None),
+        flags,
+        threads,
+    )
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     """As the processor calls itself, e.g. "AMD EPYC 9654"; None where the system does not tell."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
-
-
-def cpu_family(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """Name of this machine's row in `cpu_watts_per_thread.csv`; None for a processor that has no row."""
-    match read_processor(cpuinfo):
-        case Processor(vendor="GenuineIntel", family=6, model=85, stepping=stepping):
-            return "intel-skylake-server" if stepping <= 4 else "intel-cascadelake"  # Cooper Lake too: the same core
-        case Processor(vendor="GenuineIntel", family=6, model=model):
-            return _INTEL_FAMILY_6.get(model)
-        case Processor(vendor="AuthenticAMD", family=family, model=model):
-            return next((row for f, models, row in _AMD if f == family and model in models), None)
-        case Processor(vendor="arm", family=implementer, model=part) if (implementer, part) == (_ARM, _NEOVERSE_N1):
-            return "amd-neoverse-n1"  # the table's own name for the row
-    return None
+    found = read_processor(cpuinfo)
+    return (platform.processor() or None) if found is None else found.name
 
 
 def threads_held(root: Path = Path("/")) -> int:
@@ -107,10 +84,12 @@ def threads_held(root: Path = Path("/")) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CpuTimes:
-    """CPU seconds of the whole machine since it started: busy for anyone, and stolen by other virtual machines."""
+    """CPU seconds of the whole machine since it started: busy for anyone, stolen by other virtual machines, and idle
+    (waiting for disks included)."""
 
     busy: float
     steal: float
+    idle: float = 0.0
 
 
 def read_cpu_times(stat: Path = Path("/proc/stat")) -> CpuTimes | None:
@@ -119,12 +98,13 @@ def read_cpu_times(stat: Path = Path("/proc/stat")) -> CpuTimes | None:
     host."""
     try:
         with stat.open("rb") as lines:
-            user, nice, system, idle, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
+            user, nice, system, idle, waiting, irq, softirq, steal = map(int, lines.readline().split()[1:9])
     except (OSError, ValueError):
         return None
     if not user + system + idle:
         return None
-    return CpuTimes((user + nice + system + irq + softirq) / _TICKS, steal / _TICKS)
+    busy = user + nice + system + irq + softirq
+    return CpuTimes(busy / _TICKS, steal / _TICKS, (idle + waiting) / _TICKS)
 
 
 def seconds_asleep() -> float:

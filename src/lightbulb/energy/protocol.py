@@ -1,7 +1,8 @@
-"""How a cost is measured: warm-up, windows of seconds, interleaved in random order, intervals over trials."""
+"""How a cost is measured: warm-up, windows of seconds, blocks of mirrored trials with models opened anew."""
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -12,17 +13,22 @@ from typing import Any
 import numpy as np
 
 from lightbulb.energy.meter import Meter, Reading
-from lightbulb.energy.statistics import cases, median_figure, ratio
 from lightbulb.figures import Figure
-
-__all__ = ["Sample", "Subject", "Trials", "idle_watts", "measure_answers", "measure_blocks", "ratio", "summarise"]
 
 WINDOW_SECONDS = 5.0
 MOST_PROMPTS = 64
 FEWEST_PROMPTS = 8  # of a task, whose prompts differ in length
 BLOCK = 2  # trials with models opened once: one order, then its mirror image
+PAUSE = 0.05  # of a window: the longest before one
 STEADY = 0.05  # warm-up ends when two rounds agree as well as this
 WARM_UP_ROUNDS = 10  # or after so many
+# What the main job measures its files with: the most that it takes, and the least that has an interval worth its name
+# (the t interval of 4 blocks is 1.5 times as wide as that of 5 at the same spread, that of 3 twice).
+MOST_TRIALS, LONGEST_WINDOW = 10, 3.0
+FEWEST_TRIALS, SHORTEST_WINDOW = 8, 1.0
+# Seen with files of SmolLM2-135M on one thread (docs/lab-notes.md): opening one, rounds until its calls are steady,
+# seconds of a window / those asked for (it ends with a whole round of prompts), and of two answers of some 20 tokens.
+OPENING_SECONDS, WARMING, OVER, ROUND_SECONDS = 0.3, 2, 1.3, 0.8
 
 
 @dataclass(frozen=True)
@@ -51,44 +57,28 @@ class Sample:
     first_token_seconds: float | None = None
 
 
-@dataclass
-class Trials:
-    """One entry a window, in the order of the trials: per answer, and tokens a second."""
+def measuring_seconds(files: int, trials: int, window_seconds: float, round_seconds: float = ROUND_SECONDS) -> float:
+    """Seconds that `measure_blocks` takes for `files` models.
 
-    cpu_seconds: list[float] = field(default_factory=list)
-    joules: list[Figure] = field(default_factory=list)
-    wall_seconds: list[float] = field(default_factory=list)
-    tokens_per_second: list[float] = field(default_factory=list)
-
-    def add(self, sample: Sample) -> None:
-        reading = sample.reading
-        self.cpu_seconds.append((reading.cpu_seconds.value or 0.0) / sample.answers)
-        self.joules.append(reading.joules.scaled(1 / sample.answers, "J/answer"))
-        self.wall_seconds.append(reading.wall_seconds / sample.answers)
-        self.tokens_per_second.append((sample.prompt_tokens + sample.output_tokens) / reading.wall_seconds)
-
-
-def measure_answers(
-    subjects: Sequence[Subject],
-    meter: Meter,
-    *,
-    trials: int,
-    seed: int,
-    advance: Callable[[float, str], None] = lambda done, note: None,
-) -> dict[str, Trials]:
-    """Every subject answers the same prompts, one at a time, in windows of at least WINDOW_SECONDS.
-
-    Each trial visits all subjects in a fresh random order, so that drift of the machine hits them alike; windows hold
-    whole rounds of the prompts, so that all see the same lengths.
+    Args:
+        files: models measured side by side, each with one subject.
+        trials: windows of each.
+        window_seconds: least seconds of a window.
+        round_seconds: what a round of two prompts takes, mean over the files: no window is shorter.
     """
-    rng = random.Random(seed)
-    count = _round(max(warm_up(s) for s in subjects), FEWEST_PROMPTS)
-    results = {s.name: Trials() for s in subjects}
-    for trial in range(trials):
-        for done, subject in enumerate(rng.sample(list(subjects), len(subjects))):
-            results[subject.name].add(_sample(subject, count, meter))
-            advance(trial * len(subjects) + done + 1, subject.name)
-    return results
+    window = max(OVER * window_seconds, round_seconds)
+    opening = OPENING_SECONDS + WARMING * max(window_seconds / 10, round_seconds / 2)
+    return files * (trials * window + -(-trials // BLOCK) * opening)
+
+
+def windows_within(seconds: float, files: int) -> tuple[int, float]:
+    """Trials and seconds of a window with which `files` models are measured in about `seconds`: the most that fit, and
+    never fewer or shorter than what gives an interval."""
+    if measuring_seconds(files, MOST_TRIALS, LONGEST_WINDOW) <= seconds:
+        return MOST_TRIALS, LONGEST_WINDOW
+    one, two = (measuring_seconds(files, FEWEST_TRIALS, window) for window in (1.0, 2.0))
+    window = math.floor(10 * (1 + (seconds - one) / (two - one))) / 10
+    return FEWEST_TRIALS, min(LONGEST_WINDOW, max(SHORTEST_WINDOW, window))
 
 
 def measure_blocks(
@@ -98,27 +88,41 @@ def measure_blocks(
     trials: int,
     seed: int,
     fewest_prompts: int = 1,
+    window_seconds: float | None = None,
     advance: Callable[[float, str], None] = lambda done, note: None,
 ) -> list[dict[str, Sample]]:
     """One table of samples by subject's name for each trial.
 
     Trials come in blocks of BLOCK. Each block opens the subjects anew and warms them up, so that what only a fresh
     start draws (where pages lie, which core a thread gets) is drawn again; its order is random, and every second trial
-    mirrors the one before, so that a steady drift cancels. Random pauses keep windows out of step with any clock.
-    `fewest_prompts`: of a window's round, where prompts differ in length.
+    mirrors the one before, so that a steady drift cancels. Random pauses keep windows out of step with any clock. A
+    window holds whole rounds of the same prompts for all subjects; each block goes on with the prompts after those of
+    the block before, so that short windows see many of them, too.
+
+    Args:
+        opened: opens all subjects anew.
+        meter: reads the windows.
+        trials: windows of each subject.
+        seed: decides orders and pauses.
+        fewest_prompts: of a window's round, where prompts differ in length.
+        window_seconds: least seconds of a window; None: WINDOW_SECONDS.
+        advance: is told (trials done, the subject's name) after each window.
     """
+    window_seconds = WINDOW_SECONDS if window_seconds is None else window_seconds
     rng, count = random.Random(seed), 0
     tables: list[dict[str, Sample]] = []
     while len(tables) < trials:
         with opened() as subjects:
-            slowest = max(warm_up(s) for s in subjects)
-            count = count or _round(slowest, fewest_prompts)  # decided once: all blocks see the same prompts
+            slowest = max(warm_up(s, window_seconds) for s in subjects)
+            count = count or _round(slowest, fewest_prompts, window_seconds)  # decided once, the same in all blocks
+            start = len(tables) // BLOCK * count
             order = rng.sample(list(subjects), len(subjects))
             for _ in range(min(BLOCK, trials - len(tables))):
                 table: dict[str, Sample] = {}
                 for done, subject in enumerate(order):
-                    time.sleep(rng.uniform(0, WINDOW_SECONDS / 20))
-                    table[subject.name] = _sample(subject, count, meter)
+                    time.sleep(rng.uniform(0, PAUSE * window_seconds))
+                    prompts = _turned(subject.prompts, start, count)
+                    table[subject.name] = _sample(subject, prompts, meter, window_seconds)
                     advance(len(tables) + (done + 1) / len(order), subject.name)
                 tables.append(table)
                 order.reverse()
@@ -133,10 +137,11 @@ def idle_watts(meter: Meter) -> Figure:
     return joules.scaled(1 / window.reading.wall_seconds, "W", f"{joules.method}; this process asleep")
 
 
-def warm_up(subject: Subject) -> float:
-    """Seconds of one call once calls are steady: rounds of the same prompts until the last two agree."""
+def warm_up(subject: Subject, window_seconds: float) -> float:
+    """Seconds of one call once calls are steady: rounds of the same prompts, of a tenth of a window, until the last two
+    agree."""
     calls, begin = 0, time.perf_counter()
-    while not calls or time.perf_counter() - begin < WINDOW_SECONDS / 10:
+    while not calls or time.perf_counter() - begin < window_seconds / 10:
         subject.answer(subject.prompts[calls % len(subject.prompts)])
         calls += 1
     before = now = (time.perf_counter() - begin) / calls
@@ -151,45 +156,26 @@ def warm_up(subject: Subject) -> float:
     return now
 
 
-def _round(slowest_seconds: float, fewest: int) -> int:
+def _round(slowest_seconds: float, fewest: int, window_seconds: float) -> int:
     """Prompts of one round: as many as fill a window of the slowest subject."""
-    return max(fewest, min(MOST_PROMPTS, round(WINDOW_SECONDS / slowest_seconds)))
+    return max(fewest, min(MOST_PROMPTS, round(window_seconds / slowest_seconds)))
 
 
-def _sample(subject: Subject, count: int, meter: Meter) -> Sample:
-    """Whole rounds of the first `count` prompts for at least WINDOW_SECONDS."""
-    prompts = subject.prompts[:count]
+def _turned(prompts: Sequence[Any], start: int, count: int) -> list[Any]:
+    """`count` prompts from number `start` on, after the last one the first; all of them where there are fewer."""
+    return [prompts[(start + n) % len(prompts)] for n in range(min(count, len(prompts)))]
+
+
+def _sample(subject: Subject, prompts: Sequence[Any], meter: Meter, window_seconds: float) -> Sample:
+    """Whole rounds of `prompts` for at least `window_seconds`."""
     calls = read = written = 0
     subject.first_tokens.clear()
     with meter.window(f"measure {subject.name}") as window:
         begin = time.perf_counter()
-        while time.perf_counter() - begin < WINDOW_SECONDS:
+        while time.perf_counter() - begin < window_seconds:
             for prompt in prompts:
                 more_read, more_written = subject.answer(prompt)
                 read, written = read + more_read, written + more_written
             calls += len(prompts)
     first = float(np.median(subject.first_tokens)) if subject.first_tokens else None
     return Sample(calls * subject.batch, read, written, window.reading, first)
-
-
-def summarise(trials: Trials) -> dict[str, Figure]:
-    """cpu_seconds_per_answer, joules_per_answer, seconds_per_answer and tokens_per_second: medians over trials with 95%
-    bootstrap intervals. An estimate of joules keeps the wider of its own interval and that of the trials."""
-    windows = f"{len(trials.cpu_seconds)} interleaved windows of at least {WINDOW_SECONDS:g} s"
-    how = f"median of {windows}, one prompt at a time"
-    both = how + "; tokens read and written"
-    return {
-        "cpu_seconds_per_answer": median_figure(trials.cpu_seconds, "s", how, scope="process"),
-        "seconds_per_answer": median_figure(trials.wall_seconds, "s", how, scope="process"),
-        "joules_per_answer": _median_joules(trials.joules, how),
-        "tokens_per_second": median_figure(trials.tokens_per_second, "tokens/s", both, scope="process"),
-    }
-
-
-def _median_joules(figures: Sequence[Figure], how: str) -> Figure:
-    first = figures[0]
-    table = [row for f in figures if (row := cases(f)) is not None]
-    if len(table) < len(figures):
-        return Figure(value=None, unit="J", method=first.method)
-    how = f"{first.method}; {how}"
-    return median_figure(np.array(table), "J", how, source=first.source, scope=first.scope)

@@ -48,15 +48,6 @@ def median_figure(
     return Figure(value=value, low=low, high=high, unit=unit, source=source, scope=scope, method=method)
 
 
-def ratio(numerator: Sequence[float], denominator: Sequence[float], method: str) -> Figure:
-    """Median of the ratios trial by trial, with its bootstrap interval over trials. Without a value where a denominator
-    is not above 0, as a gauge in coarse steps may read."""
-    if not all(b > 0 for b in denominator):
-        return Figure(value=None, unit="ratio", source="derived", method=f"{method}; a cost that vanishes in the noise")
-    pairs = [a / b for a, b in zip(numerator, denominator, strict=True)]
-    return median_figure(pairs, "ratio", method, source="derived")
-
-
 def paired_ratio(
     numerator: Sequence[float] | np.ndarray, denominator: Sequence[float] | np.ndarray, method: str, *, block: int = 1
 ) -> Figure:
@@ -77,14 +68,33 @@ def paired_ratio(
     if blocks < 2 or len(ours) != len(theirs) or not (np.all(ours > 0) and np.all(theirs > 0)):
         why = "; too few trials, or a cost that vanishes in the noise"
         return Figure(value=None, unit="ratio", source="derived", method=method + why)
+    logs = _block_means(np.log(ours / theirs), block)
+    half = math.hypot(_t_half(logs), Z95 * RATIO_FLOOR)
+    low, middle, high = (math.exp(logs.mean() + shift) for shift in (-half, 0.0, half))
+    return Figure(value=middle, low=low, high=high, unit="ratio", source="derived", method=how)
+
+
+def paired_difference(before: Sequence[float], after: Sequence[float], unit: str, *, block: int = 1) -> Figure:
+    """Mean of before - after trial by trial, in `unit`, with the 95% interval that `paired_ratio` would give it: t over
+    blocks, and a floor of RATIO_FLOOR of `before`. Without a value where there are fewer than two blocks."""
+    method = f"before - after, paired; mean over blocks of {block}, 95% t interval with a floor of {RATIO_FLOOR:.0%}"
+    if len(before) <= block or len(before) != len(after):
+        return Figure(value=None, unit=unit, source="derived", method=f"{method}; too few trials")
+    means = _block_means(np.subtract(before, after), block)
+    middle, half = float(means.mean()), math.hypot(_t_half(means), Z95 * RATIO_FLOOR * float(np.mean(before)))
+    return Figure(value=middle, low=middle - half, high=middle + half, unit=unit, source="derived", method=method)
+
+
+def _block_means(values: np.ndarray, block: int) -> np.ndarray:
+    return np.array([values[start : start + block].mean() for start in range(0, len(values), block)])
+
+
+def _t_half(means: np.ndarray) -> float:
+    """Half of the 95% interval of Student's t around the mean of `means`."""
     from scipy.special import stdtrit
 
-    logs = np.log(ours / theirs)
-    means = np.array([logs[start : start + block].mean() for start in range(0, len(logs), block)])
-    standard_error = means.std(ddof=1) / math.sqrt(blocks)
-    half = math.hypot(float(stdtrit(blocks - 1, 0.975)) * standard_error, Z95 * RATIO_FLOOR)
-    low, middle, high = (math.exp(means.mean() + shift) for shift in (-half, 0.0, half))
-    return Figure(value=middle, low=low, high=high, unit="ratio", source="derived", method=how)
+    standard_error = means.std(ddof=1) / math.sqrt(len(means))
+    return float(stdtrit(len(means) - 1, 0.975)) * standard_error
 
 
 def within_noise(figure: Figure) -> bool:

@@ -229,12 +229,13 @@ def read_weights(path: Path, config: Mapping[str, Any], anatomy: Anatomy) -> dic
     and for quantizations that gguf-py cannot undo."""
     names = {gguf: name for name, (gguf, _) in gguf_names(config, anatomy).items()}
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    content = np.memmap(path, mode="r", dtype=np.uint8)
+    header = read_header(path)
+    contents = {file: np.memmap(file, mode="r", dtype=np.uint8) for file in header.files}
     weights = {}
-    for tensor in read_header(path).tensors:
+    for tensor in header.tensors:
         if tensor.name not in names:
             raise ModelError(f"the tensor {tensor.name} has no place in the family {anatomy.family}", where=str(path))
-        values = _float32(content, tensor, path)
+        values = _float32(contents[tensor.file], tensor, path)
         kind = tensor.name.split(".")[-2]
         if anatomy.permuted and kind in heads:
             values = np.ascontiguousarray(separate(values, heads[kind]))
@@ -284,7 +285,7 @@ def read_gguf(path: Path) -> GgufInfo:
         vocabulary=len(tokens),
         context_length=sizes[2],
         parameters=sum(math.prod(t.shape) for t in header.tensors),
-        bytes=path.stat().st_size,
+        bytes=header.bytes,
         quantization=dict(Counter(GGMLQuantizationType(t.type).name for t in header.tensors)),
         metadata={k: v for k, v in fields.items() if k.startswith("lightbulb.")},
         chat_template=fields.get("tokenizer.chat_template"),

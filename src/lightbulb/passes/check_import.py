@@ -25,7 +25,8 @@ SHOWN = 8  # tokens of each list that an error shows
 
 
 class CheckImport(Pass):
-    """Exports the framed model as f16 for the time of the check, before anything is trained.
+    """Compares the framed model with its file (input "gguf"; else it is exported as f16 for the time of the check),
+    before anything is trained.
 
     prompts: of the train split, whose rendered text and tokens are compared; answered: of these, how many are also
     read by the model, to compare its likeliest next token. Facts: those of `verify`, and findings.
@@ -35,6 +36,7 @@ class CheckImport(Pass):
 
     name: ClassVar[str] = "check-import"
     makes: ClassVar[ArtifactKind] = "figures"
+    may_use: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
 
     prompts: int = Field(default=256, ge=1)
     answered: int = Field(default=8, ge=1)
@@ -45,14 +47,14 @@ class CheckImport(Pass):
 
         task = context.task
         examples = task.split("train", self.prompts)
-        file = out / "untrained.gguf"
+        given, made = context.inputs.get("gguf"), out / "untrained.gguf"
         with context.progress.bar("check of the import", 3) as advance:
             try:
-                write_gguf(source.path, file, "f16", metadata=task_metadata(task, source))
+                if given is None:
+                    write_gguf(source.path, made, "f16", metadata=task_metadata(task, source))
                 advance(1, "exported")
-                shipped = open_gguf(
-                    file, self.runtime, threads=context.threads, context=longest_exchange(task, examples)
-                )
+                room = longest_exchange(task, examples)
+                shipped = open_gguf(given.gguf if given else made, self.runtime, threads=context.threads, context=room)
                 try:
                     trained = Trained(source, task)
                     different = self._reads_alike(trained, shipped, task, examples, source)
@@ -61,7 +63,7 @@ class CheckImport(Pass):
                 finally:
                     shipped.close()
             finally:
-                file.unlink(missing_ok=True)
+                made.unlink(missing_ok=True)
             advance(3, "answered")
         facts: dict[str, Any] = summary(rows)
         if moved(facts):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +13,7 @@ from pydantic import Field
 from lightbulb.artifact import Artifact, ArtifactKind
 from lightbulb.figures import Figure
 from lightbulb.models.form import turns_of
-from lightbulb.passes.base import Context, Pass
+from lightbulb.passes.base import Budget, Context, Pass
 from lightbulb.runtimes import GgufRuntime, open_runtime
 from lightbulb.runtimes.base import Answers, Runtime, TextScore
 from lightbulb.store import read_json, write_json
@@ -19,17 +21,18 @@ from lightbulb.tasks import metrics
 from lightbulb.tasks.task import Example, SplitName, Task
 
 SLOTS = 8
-TOGETHER = {"model": 256, "gguf": 64}  # questions between two reports of progress: torch sorts these by length
+TOGETHER = {"model": 256, "gguf": 32}  # questions between two reports of progress: torch sorts these by length
 
 
 class Evaluate(Pass):
     """Answers a split (or `limit` of its examples) and scores it. A GGUF runs in `runtime`, a model folder in torch.
+    With a budget, it stops where the time for the next questions is not there: `limit` is then what was answered.
 
     Writes predictions.json: the answers in order (for kind "text": [nats, tokens, bytes] of each document).
     """
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "gguf")
     makes: ClassVar[ArtifactKind] = "figures"
 
@@ -39,31 +42,43 @@ class Evaluate(Pass):
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         task = context.task
-        examples = task.split(self.split, self.limit)
+        places = task.spread(self.split)[: self.limit]
+        every = task.split(self.split)
+        asked = [every[i] for i in places]
         slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
-        room = longest_exchange(task, examples)
+        room = longest_exchange(task, asked)
         runtime = open_runtime(source, self.runtime, threads=context.threads, slots=slots, context=room)
-        label = f"evaluate on {self.split}"
         try:
-            with context.progress.bar(label, len(examples)) as advance:
-                predictions, tokens = answer(runtime, task, examples, advance, TOGETHER[source.kind])
+            with context.progress.bar(f"evaluate on {self.split}", len(asked)) as advance:
+                answered, tokens = answer(runtime, task, asked, advance, TOGETHER[source.kind], context.budget)
         finally:
             runtime.close()
+        if context.budget and len(answered) < len(asked):
+            context.budget.shorten(limit=len(answered))
+        in_order = sorted(range(len(answered)), key=places.__getitem__)
+        predictions, examples = [answered[n] for n in in_order], [asked[n] for n in in_order]
         write_json(out / "predictions.json", predictions)
         return {"score": score_of(task, examples, predictions).model_dump(), "items": len(examples), **tokens}
 
 
 def answer(
-    runtime: Runtime, task: Task, examples: Sequence[Example], advance: Callable[[float, str], None], together: int
+    runtime: Runtime,
+    task: Task,
+    examples: Sequence[Example],
+    advance: Callable[[float, str], None],
+    together: int,
+    budget: Budget | None = None,
 ) -> tuple[list[Any], dict[str, int]]:
     """Predictions in order, how many questions were asked and the tokens they took. A question that comes again is not
-    asked again."""
+    asked again. budget: the time for it; the first `together` are answered in any case."""
     predictions: list[Any] = []
     known: dict[str, str] = {}
     tokens = {"asked": 0, "prompt_tokens": 0, "output_tokens": 0}
-    longest = longest_answer(task)
+    longest, begin = longest_answer(task), time.monotonic()
     for start in range(0, len(examples), together):
         chunk = examples[start : start + together]
+        if budget and start and budget.left() < (time.monotonic() - begin) / start * len(chunk):
+            break
         if task.kind == "text":
             scores = runtime.score_texts([e.completion for e in chunk])
             predictions += [[s.nats, s.tokens, s.bytes] for s in scores]
@@ -126,15 +141,41 @@ def predictions_of(artifact: Artifact) -> list[Any]:
     return read_json(artifact.path / "predictions.json")
 
 
-def retention_of(task: Task, student: Artifact, teacher: Artifact) -> Figure:
+@dataclass(frozen=True)
+class Answered:
+    """What a file answered on some items of the test split, in their order, and how it scores there."""
+
+    examples: tuple[Example, ...]
+    predictions: list[Any]
+    score: Figure
+
+    @property
+    def references(self) -> list[str]:
+        return [e.completion for e in self.examples]
+
+
+def on_same_items(task: Task, evaluations: Mapping[str, Artifact]) -> dict[str, Answered]:
+    """The answers to the test items that all of the evaluations have: where the time ended before some were done, the
+    items of the shortest, which are among those of all others."""
+    fewest = min(a.facts["items"] for a in evaluations.values())
+    spread = task.spread("test")
+    wanted = set(spread[:fewest])
+    examples = task.split("test", fewest)
+    found = {}
+    for label, artifact in evaluations.items():
+        places = sorted(spread[: artifact.facts["items"]])
+        predictions = [p for place, p in zip(places, predictions_of(artifact), strict=True) if place in wanted]
+        found[label] = Answered(examples, predictions, score_of(task, examples, predictions))
+    return found
+
+
+def retention_of(task: Task, student: Answered, teacher: Answered) -> Figure:
     """Student score / teacher score on the same items, with a paired interval."""
-    ours, theirs = (scored(task, predictions_of(a)) for a in (student, teacher))
-    return metrics.retention(task.metric, ours, theirs, [e.completion for e in task.split("test", len(ours))])
+    ours, theirs = (scored(task, a.predictions) for a in (student, teacher))
+    return metrics.retention(task.metric, ours, theirs, student.references)
 
 
-def right_of(task: Task, evaluation: Artifact) -> list[bool]:
+def right_of(task: Task, answered: Answered) -> list[bool]:
     """Whether each item was answered rightly: fully, for metrics between 0 and 1."""
-    answers = predictions_of(evaluation)
     metric = "accuracy" if task.kind == "choose" or task.metric == metrics.MACRO_F1 else task.metric
-    scores = metrics.item_scores(metric, answers, [e.completion for e in task.split("test", len(answers))])
-    return [score >= 1 for score in scores]
+    return [score >= 1 for score in metrics.item_scores(metric, answered.predictions, answered.references)]

@@ -3,72 +3,119 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.energy.costs import Costs
 from lightbulb.energy.meter import Meter
-from lightbulb.energy.protocol import Subject, Trials, measure_answers, summarise
+from lightbulb.energy.protocol import FEWEST_TRIALS, LONGEST_WINDOW, MOST_TRIALS, Sample, Subject, measure_blocks
+from lightbulb.energy.statistics import median_figure
+from lightbulb.figures import Figure
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.evaluate import ask, longest_answer, longest_exchange
 from lightbulb.runtimes import GgufRuntime, open_gguf
 from lightbulb.runtimes.base import Runtime
-from lightbulb.store import write_json
+from lightbulb.store import read_json, write_json
 from lightbulb.tasks.task import Task
 
 PROMPTS = 64
+FEWEST_PROMPTS = 2  # of a window: a long answer must not make it much longer, and each block has others
+SOURCE = "student"  # role of the source
+SERIES = "trials.json"
 
 
 class Measure(Pass):
     """The source and every input are GGUF files; the facts hold a table of figures for each role ("student" is the
-    source). One prompt at a time, `threads` threads each: how a single user meets the model."""
+    source). One prompt at a time, `threads` threads each: how a single user meets the model.
+
+    Measured as `lightbulb measure --against` does: `trials` windows of at least `window_seconds` each, in blocks of two
+    that open all files anew. Writes trials.json: the series of each role, which ratios are made of.
+    """
 
     name: ClassVar[str] = "measure"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
     makes: ClassVar[ArtifactKind] = "figures"
 
-    trials: int = Field(default=5, ge=2)
+    trials: int = Field(default=MOST_TRIALS, ge=FEWEST_TRIALS, multiple_of=2)
+    window_seconds: float = Field(default=LONGEST_WINDOW, gt=0)
     threads: int = Field(default=1, ge=1)
     runtime: GgufRuntime = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        files = {"student": source, **context.inputs}
-        longest = longest_exchange(context.task, context.task.test)
-        runtimes = {
-            role: open_gguf(a.gguf, self.runtime, threads=self.threads, context=longest) for role, a in files.items()
-        }
-        subjects = [subject(role, runtime, context.task, context.seed) for role, runtime in runtimes.items()]
-        with context.progress.bar("measure", self.trials * len(subjects)) as advance:
-            meter = Meter(gpus=False)  # both runtimes compute on the CPU
-            trials = measure_answers(subjects, meter, trials=self.trials, seed=context.seed, advance=advance)
+        files = {SOURCE: source, **context.inputs}
+        examples = random.Random(context.seed).sample(context.task.test, min(PROMPTS, len(context.task.test)))
+        room, longest = longest_exchange(context.task, examples), _longest(context.task)
+
+        @contextmanager
+        def opened() -> Iterator[list[Subject]]:
+            with ExitStack() as stack:
+                subjects = []
+                for role, file in files.items():
+                    runtime = open_gguf(file.gguf, self.runtime, threads=self.threads, context=room)
+                    stack.callback(runtime.close)
+                    subjects.append(subject(role, runtime, context.task, examples, longest))
+                yield subjects
+
+        meter = Meter(gpus=False)  # both runtimes compute on the CPU
+        try:
+            with context.progress.bar("measure", self.trials) as advance:
+                tables = measure_blocks(
+                    opened,
+                    meter,
+                    trials=self.trials,
+                    seed=context.seed,
+                    fewest_prompts=FEWEST_PROMPTS,
+                    window_seconds=self.window_seconds,
+                    advance=advance,
+                )
+        finally:
             meter.close()
-        for runtime in runtimes.values():
-            runtime.close()
-        write_json(out / "trials.json", {role: per_trial(t) for role, t in trials.items()})
-        return {role: {name: f.model_dump() for name, f in summarise(t).items()} for role, t in trials.items()}
+        samples = {role: [table[role] for table in tables] for role in files}
+        costs = {role: Costs.of_answers(rows) for role, rows in samples.items()}
+        write_json(out / SERIES, {role: c.as_dict() for role, c in costs.items()})
+        windows = f"{self.trials} interleaved windows of at least {self.window_seconds:g} s"
+        return {role: figures(costs[role], rows, windows) for role, rows in samples.items()}
 
 
-def per_trial(trials: Trials) -> dict[str, list[float] | None]:
-    """What ratios are made of, trial by trial; None where joules were not measured."""
-    joules = [f.value for f in trials.joules if f.value is not None]
-    return {"cpu_seconds": trials.cpu_seconds, "joules": joules if len(joules) == len(trials.joules) else None}
+def costs_of(measured: Artifact) -> dict[str, Costs]:
+    """The series that a Measure wrote, by role."""
+    record: Mapping[str, Any] = read_json(measured.path / SERIES)
+    return {role: Costs.from_dict(costs) for role, costs in record.items()}
 
 
-def subject(role: str, runtime: Runtime, task: Task, seed: int) -> Subject:
-    """The same seeded sample of test prompts for every file; for kind "text", documents to read."""
-    examples = random.Random(seed).sample(task.test, min(PROMPTS, len(task.test)))
+def figures(costs: Costs, samples: Sequence[Sample], windows: str) -> dict[str, Any]:
+    """cpu_seconds_per_answer, seconds_per_answer, joules_per_answer and tokens_per_second (tokens read and written), as
+    a record."""
+    windows += ", one prompt at a time"
+    found = costs.figures(windows)
+    speeds = [(s.prompt_tokens + s.output_tokens) / s.reading.wall_seconds for s in samples]
+    how = f"median of {windows}; tokens read and written"
+    chosen: dict[str, Figure] = {
+        **{name: found[name] for name in ("cpu_seconds_per_answer", "seconds_per_answer", "joules_per_answer")},
+        "tokens_per_second": median_figure(speeds, "tokens/s", how, scope="process"),
+    }
+    return {name: figure.model_dump() for name, figure in chosen.items()}
+
+
+def _longest(task: Task) -> int:
+    return 0 if task.kind == "text" else longest_answer(task)
+
+
+def subject(role: str, runtime: Runtime, task: Task, examples: Sequence[Any], longest: int) -> Subject:
+    """Answers the prompts of `examples`; for kind "text", reads the beginnings of documents."""
     if task.kind == "text":
 
         def read(text: str) -> tuple[int, int]:
             return sum(s.tokens for s in runtime.score_texts([text])), 0
 
         return Subject(role, [e.completion[:500] for e in examples], read)
-
-    longest = longest_answer(task)
 
     def answer(prompt: str) -> tuple[int, int]:
         answers = ask(runtime, task, [prompt], longest)

@@ -46,7 +46,8 @@ class Quantize(Pass):
         if self.recover:
             logits = context.inputs.get("logits")
             loss = teacher_loss(logits.path, self.weight, self.temperature) if logits else plain_loss
-            facts = fit(model, source, self.recover, loss, context, self.name, (self.grid, self.embedding))
+            grids = (self.grid, self.embedding)
+            facts = fit(model, source, self.recover, loss, context, self.name, grids, parameter="recover")
         put_on_grid(model, self.grid, self.embedding)
         copy_tokenizer(source.path, out)
         save_model(model.cpu(), out)

@@ -3,30 +3,62 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightbulb.artifact import Artifact
 from lightbulb.energy.carbon import grams_co2e
-from lightbulb.energy.protocol import ratio
+from lightbulb.energy.costs import per_right_answer, ratios, saved
+from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.ledger import Cost, total_cost
 from lightbulb.models.origin import Origin
-from lightbulb.passes.evaluate import predictions_of, retention_of, right_of
+from lightbulb.passes.evaluate import Answered, on_same_items, retention_of, right_of
+from lightbulb.passes.measure import costs_of
 from lightbulb.recipe import Execution, Recipe
-from lightbulb.report.judge import best_rival, break_even, refusal, saving, stand_ins, verdict
-from lightbulb.report.record import Candidate, Counts, Difference, LedgerRow, Making, Quantity, Ratio, Result, Scored
+from lightbulb.report.judge import File, Judgement, break_even, judge, sure
+from lightbulb.report.record import (
+    Candidate,
+    Counts,
+    Difference,
+    FileKind,
+    LedgerRow,
+    Making,
+    Quantity,
+    Ratio,
+    Result,
+    Scored,
+    Verdict,
+)
 from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime
-from lightbulb.search.steps import STOCK, depth
-from lightbulb.store import read_json
-from lightbulb.tasks.metrics import higher_is_better, wilson
+from lightbulb.search.floor import Floor
+from lightbulb.search.steps import COSTS, STOCK, STOCK_LABELS, depth, measured_roles
+from lightbulb.tasks.chance import at_chance
+from lightbulb.tasks.metrics import MACRO_F1, PROPORTIONS, higher_is_better, wilson
 from lightbulb.tasks.task import Example, Task
 
 if TYPE_CHECKING:
     from lightbulb.search.choose import Choice
 
 SHOWN = 12  # examples in the report
+RIGHT = (*PROPORTIONS, MACRO_F1)  # metrics that say which answers are right
+RATIOS: tuple[tuple[str, Quantity], ...] = (
+    ("CPU seconds per answer", "cpu_seconds_per_answer"),
+    ("joules per answer", "joules_per_answer"),
+)
+
+
+MODEL = "model.gguf"
+BELOW, DEAR = "below-floor.gguf", "not-cheaper.gguf"  # a student that is not handed out
+PUBLISHED = (MODEL, BELOW, DEAR)
+
+
+class Assembled(NamedTuple):
+    """The result, and the artifacts to publish by the name that each file gets in the run's folder."""
+
+    result: Result
+    files: dict[str, Artifact]
 
 
 def assemble(
@@ -39,60 +71,159 @@ def assemble(
     command: str,
     versions: dict[str, str],
     machine: dict[str, str],
-) -> Result:
+) -> Assembled:
+    """Raises RunFailure where nothing that was made has learned anything, so that there is nothing to judge."""
     made, task, run = execution.made, execution.run.task, execution.run
-    gguf = f"{choice.student}-gguf"
-    teacher, *baselines = stock_files(made, goal.runtime)
-    student = scored(made, gguf, f"student, {depth(choice.layers)}, {choice.grid}", goal.runtime)
-    rivals = stand_ins(teacher, baselines, goal.keep, task.metric)
-    refused = refusal(student, rivals, lambda rival: saving(ratios(made, rival, student)))
-    rival = refused[0] if refused else best_rival(teacher, baselines, task.metric)
-    if not refused:
-        student = student.model_copy(update={"path": "model.gguf"})
-    retention = retention_of(task, made[f"{gguf}-test"], made["teacher-f16-test"])
+    floor = Floor.of(goal, task.metric)
+    names = {f"{choice.student}-gguf": f"student, {depth(choice.layers)}, {choice.grid}"} if choice.student else {}
+    answered = answers(execution)
+    files = measured_files(execution, names, answered, goal.runtime)
+    stock, students = [files.pop(label) for label in STOCK_LABELS], list(files.values())
+    check_learned([*stock, *students], floor, task)
+    judged = judge(stock, students, floor, choice.why)
+    published = to_publish(judged)
+    named = {file.label: name for name, file in published.items()}
+    handed, best = (with_path(file, named) for file in (judged.handed, judged.best))
+    teacher, *baselines = (file.scored for file in stock)
+    retention = retention_against(task, answered, judged, teacher_label=STOCK_LABELS[0])
     outside = run.outside()
     spent = total_cost([*(run.cost(a) for a in run.finished_steps()), outside])
-    return Result(
-        verdict=verdict(retention, goal.keep),
-        refused=refused[1] if refused else None,
+    shown = judged.handed if judged.verdict == "kept" else judged.best
+    result = Result(
+        verdict=certain(judged, retention, floor),
+        reason=judged.reason,
         task=task.name,
         kind=task.kind,
         metric=task.metric,
         higher_is_better=higher_is_better(task.metric),
         keep=goal.keep,
+        at_least=goal.at_least,
+        reference=judged.reference.scored.name,
+        floor=judged.floor,
         teacher=teacher,
         baselines=baselines,
-        student=student,
+        student=handed,
+        best_student=best,
         base=base,
-        compare_with=rival.name,
+        compare_with=judged.compared.scored.name,
         retention=retention,
         making=making(spent, goal),
-        break_even_answers=break_even(spent.joules, rival, student, saved(made, rival)),
-        ratios=[
-            r for against in {m.name: m for m in (rival, teacher)}.values() for r in ratios(made, against, student)
-        ],
+        break_even_answers=paid_back(spent, judged),
+        ratios=told_ratios(judged, stock[0]),
         recipe=performed(recipe, made),
         ledger=[*(ledger_row(execution, a) for a in run.finished_steps()), remainder(outside)],
-        candidates=candidates(choice),
-        verify=verification(made["verify"], goal.runtime),
-        counts=counts(task, made, gguf),
-        examples=differences(task, made, gguf),
+        candidates=candidates(choice, {file.label: file.chance for file in students}),
+        verify=verification(made["verify"], goal.runtime) if shown else {},
+        counts=counts(task, answered[STOCK_LABELS[0]], answered[shown.label]) if shown else None,
+        examples=differences(task, answered[STOCK_LABELS[0]], answered[shown.label]) if shown else [],
         findings=[
             *task.findings,
-            *unanswered(task, made[f"{gguf}-test"]),
-            *undecided(task, made[f"{gguf}-test"], goal.keep),
+            *unanswered(task, len(answered[STOCK_LABELS[0]].examples)),
+            *undecided(task, len(answered[STOCK_LABELS[0]].examples), goal.keep),
         ],
-        use=[asking(answering(run.folder, rival if refused else None), example_question(task), goal.runtime)],
+        use=[asking(shlex.quote(str(run.folder)), example_question(task), goal.runtime)] if handed else [],
         versions=versions,
         machine=machine,
         command=command,
     )
+    return Assembled(result, {name: made[file.label] for name, file in published.items()})
 
 
-def stock_files(made: dict[str, Artifact], runtime: GgufRuntime) -> list[Scored]:
-    """The adapted teacher as f16, then as a user would quantize it."""
-    title = RUNTIME_TITLES[runtime]
-    return [scored(made, f"teacher-{q}", f"adapted teacher, {q}, {title}", runtime) for q in STOCK]
+def answers(execution: Execution) -> dict[str, Answered]:
+    """What every measured file answered on test, by the file's label."""
+    labels = measured_roles(execution.steps[COSTS])
+    return on_same_items(execution.run.task, {label: execution.made[f"{label}-test"] for label in labels})
+
+
+def measured_files(
+    execution: Execution, students: dict[str, str], answered: dict[str, Answered], runtime: GgufRuntime
+) -> dict[str, File]:
+    """Every file whose costs were measured, by label. students: display names of those that are no stock files."""
+    made, task, title = execution.made, execution.run.task, RUNTIME_TITLES[runtime]
+    names = {label: f"adapted teacher, {q}, {title}" for label, q in zip(STOCK_LABELS, STOCK, strict=True)} | students
+    costs, found = costs_of(made[COSTS]), {}
+    on_validation = Figure(**made["teacher-validation"].facts["score"])
+    for label, role in measured_roles(execution.steps[COSTS]).items():
+        kind: FileKind = "decoder" if label in students else "stock"
+        file = Scored(name=names[label], kind=kind, runtime=runtime, score=answered[label].score)
+        file = scored(task, made, label, role, answered[label], file)
+        found[label] = File(
+            label,
+            file,
+            costs[role],
+            at_chance(task, file.score, answered[label].examples),
+            label in students and beats(made[f"{label}-validation"], on_validation, task.metric),
+        )
+    return found
+
+
+def beats(validation: Artifact, teacher: Figure, metric: str) -> bool:
+    """Whether the score of an evaluation is better than the teacher's on the same items."""
+    score = Figure(**validation.facts["score"])
+    if score.value is None or teacher.value is None:
+        return False
+    return score.value > teacher.value if higher_is_better(metric) else score.value < teacher.value
+
+
+def check_learned(files: Sequence[File], floor: Floor, task: Task) -> None:
+    """Raises RunFailure where no file can be told from one that has learned nothing; and where what `keep` is a share
+    of cannot, unless an absolute score was asked for."""
+    teacher, idle = files[0], [f for f in files if f.chance]
+    references = [f for f in files if not f.chance and (f is teacher or f.beats_teacher)]
+    if references or (floor.at_least is not None and len(idle) < len(files)):
+        return
+    what = "nothing that was made has" if len(idle) == len(files) else "the adapted teacher has not"
+    raise RunFailure(
+        f"{what} learned the task: {task.metric} on test is {teacher.scored.score} with the adapted teacher, "
+        f"and {teacher.chance}; there is no quality to judge",
+        mend="give more examples or time, or a milder --metric such as chrf, and another --out",
+    )
+
+
+def to_publish(judged: Judgement) -> dict[str, File]:
+    """By the name in the run's folder: what is handed out, and beside it a student that is not."""
+    files = {MODEL: judged.handed} if judged.handed else {}
+    if judged.best:
+        files[DEAR if judged.best_does else BELOW] = judged.best
+    return files
+
+
+def with_path(file: File | None, named: dict[str, str]) -> Scored | None:
+    return None if file is None else file.scored.model_copy(update={"path": named[file.label]})
+
+
+def retention_against(task: Task, answered: dict[str, Answered], judged: Judgement, teacher_label: str) -> Figure:
+    """Score of what is handed out / that of the reference; / the teacher's where nothing else was better."""
+    if judged.handed is None:
+        return Figure(value=None, unit="ratio", source="derived", method="nothing is handed out")
+    against = judged.reference.label
+    if against == judged.handed.label:
+        against = teacher_label
+    return retention_of(task, answered[judged.handed.label], answered[against])
+
+
+def certain(judged: Judgement, retention: Figure, floor: Floor) -> Verdict:
+    """ "within-noise" for a student whose interval reaches below what was asked."""
+    if judged.verdict != "kept" or judged.handed is None:
+        return judged.verdict
+    is_reference = judged.handed.label == judged.reference.label
+    kept = sure(retention, judged.handed.scored.score, floor, is_reference)
+    return "kept" if kept else "within-noise"
+
+
+def paid_back(spent: Cost, judged: Judgement) -> Figure:
+    if judged.verdict != "kept" or judged.handed is None:
+        return Figure(value=None, unit="answers", source="derived", method="no student is handed out")
+    less = saved(judged.compared.costs, judged.handed.costs, "joules_per_answer")
+    return break_even(spent.joules, judged.compared.scored, judged.handed.scored, less)
+
+
+def told_ratios(judged: Judgement, teacher: File) -> list[Ratio]:
+    """Before / after against the stock file that would do and against the teacher; none where no student does."""
+    if judged.verdict != "kept" or judged.handed is None:
+        return []
+    against = {file.label: file for file in (judged.compared, teacher)}
+    return [ratio for file in against.values() for ratio in ratios_of(file, judged.handed)]
 
 
 def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]:
@@ -101,23 +232,31 @@ def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]
     ]
 
 
-def candidates(choice: Choice) -> list[Candidate]:
+def candidates(choice: Choice, chances: dict[str, str]) -> list[Candidate]:
+    """chances: why a file that was tested is at chance, by label. Of such a candidate nothing else is told."""
+    at = chances.get(f"{choice.student}-gguf", "")
     return [
-        Candidate(name=t.name, layers=t.layers, score=t.score, seconds=t.seconds, chosen=t.chosen, why=t.why)
+        Candidate(
+            name=t.name,
+            layers=t.layers,
+            score=t.score,
+            seconds=t.seconds,
+            chosen=t.chosen and not at,
+            why=f"at chance on test: {at}" if t.chosen and at else t.why,
+        )
         for t in choice.tried
     ]
 
 
-def unanswered(task: Task, evaluation: Artifact) -> list[str]:
-    if (answered := evaluation.facts["items"]) == len(task.test):
+def unanswered(task: Task, items: int) -> list[str]:
+    if items == len(task.test):
         return []
-    return [f"{answered:,} of {len(task.test):,} test items were answered: there was no time for all"]
+    return [f"{items:,} of {len(task.test):,} test items were answered: there was no time for all"]
 
 
-def undecided(task: Task, evaluation: Artifact, keep: float) -> list[str]:
+def undecided(task: Task, items: int, keep: float | None) -> list[str]:
     """Where there are too few items for the verdict "kept", however well the student does (Wilson's interval)."""
-    items = evaluation.facts["items"]
-    if task.kind == "text" or (most := wilson(items, items)[0]) >= keep:
+    if keep is None or task.kind == "text" or (most := wilson(items, items)[0]) >= keep:
         return []
     return [f"{items:,} test items can show at most that {most:.1%} was kept"]
 
@@ -137,68 +276,58 @@ def verification(verify: Artifact, runtime: GgufRuntime) -> dict[str, Figure]:
     }
 
 
-def scored(made: dict[str, Artifact], label: str, name: str, runtime: GgufRuntime) -> Scored:
-    role = "student" if label not in {f"teacher-{q}" for q in STOCK} else label
-    costs = {k: Figure(**v) for k, v in made["costs"].facts[role].items()}
-    test = made[f"{label}-test"].facts
+def scored(task: Task, made: dict[str, Artifact], label: str, role: str, answered: Answered, file: Scored) -> Scored:
+    """`file` with its path, size and costs."""
+    costs = {k: Figure(**v) for k, v in made[COSTS].facts[role].items()}
+    test, right = made[f"{label}-test"].facts, share_right(task, answered)
     per_answer = {
         f"{side}_tokens_per_answer": Figure(
             value=test[f"{side}_tokens"] / test["asked"], unit="tokens", method="mean over the different test items"
         )
         for side in ("prompt", "output")
     }
-    score = Figure(**test["score"])
-    file = made[label].gguf
-    path = str(file.relative_to(file.parents[2]))  # steps/LABEL-KEY/model.gguf
-    return Scored(name=name, runtime=runtime, path=path, score=score, bytes=made[label].bytes).model_copy(
-        update=costs | per_answer
-    )
+    per_right = {
+        f"{what}_per_right_answer": per_right_answer(costs[f"{what}_per_answer"], right)
+        for what in ("joules", "cpu_seconds")
+    }
+    place = made[label].gguf
+    known = {
+        "path": str(place.relative_to(place.parents[2])),  # steps/LABEL-KEY/model.gguf
+        "bytes": made[label].bytes,
+    }
+    return file.model_copy(update=known | costs | per_answer | per_right)
 
 
-def trials_of(made: dict[str, Artifact], before: Scored, what: str) -> list[tuple[float, float]]:
-    """(before, student) of every trial; empty where it was not measured. what: "cpu_seconds" or "joules"."""
-    trials = read_json(made["costs"].path / "trials.json")
-    old, new = (trials[role][what] for role in ("teacher-" + before.name.split(", ")[1], "student"))
-    return list(zip(old, new, strict=True)) if old and new else []
+def share_right(task: Task, answered: Answered) -> Figure:
+    """Share of test items that are answered rightly; None for a metric that does not say which are."""
+    if task.metric not in RIGHT:
+        return Figure(value=None, unit="share", method=f"{task.metric} does not say which answers are right")
+    right = right_of(task, answered)
+    low, high = wilson(sum(right), len(right))
+    method = f"{len(right):,} items, Wilson interval"
+    return Figure(value=sum(right) / len(right), low=low, high=high, unit="share", method=method)
 
 
-def saved(made: dict[str, Artifact], before: Scored) -> list[float]:
-    """Joules an answer, before - student, trial by trial."""
-    return [old - new for old, new in trials_of(made, before, "joules")]
-
-
-def ratios(made: dict[str, Artifact], before: Scored, student: Scored) -> list[Ratio]:
-    how = "median over trials, before / after, paired"
-    found: list[tuple[str, Quantity, Figure]] = [
-        ("CPU seconds per answer", "cpu_seconds_per_answer", paired(trials_of(made, before, "cpu_seconds"), how))
-    ]
-    if joules := trials_of(made, before, "joules"):
-        energy = paired(joules, how)
-        if before.joules_per_answer and before.joules_per_answer.source == "estimated":
-            how += "; both are estimates with the same watts, which cancel"
-            energy = energy.model_copy(update={"source": "estimated", "method": how})
-        found.append(("joules per answer", "joules_per_answer", energy))
-    if before.bytes and student.bytes:
-        size = Figure(value=before.bytes / student.bytes, unit="ratio", source="derived", method="file sizes")
-        found.append(("bytes", "bytes", size))
+def ratios_of(before: File, after: File) -> list[Ratio]:
+    """What `before` takes / what `after` takes, paired; of costs that were measured for both, and of bytes."""
+    found = ratios(before.costs, after.costs)
+    values = [(what, quantity, found[quantity]) for what, quantity in RATIOS if quantity in found]
+    if before.scored.bytes and after.scored.bytes:
+        size = before.scored.bytes / after.scored.bytes
+        size_ratio = Figure(value=size, unit="ratio", source="derived", method="file sizes")
+        values.append(("bytes", "bytes", size_ratio))
     return [
-        Ratio(name=f"{what}, {before.name} / student", value=value, quantity=quantity, against=before.name)
-        for what, quantity, value in found
+        Ratio(
+            name=f"{what}, {before.scored.name} / student", value=value, quantity=quantity, against=before.scored.name
+        )
+        for what, quantity, value in values
     ]
-
-
-def paired(trials: list[tuple[float, float]], method: str) -> Figure:
-    return ratio([old for old, _ in trials], [new for _, new in trials], method)
-
-
-def answering(folder: Path, stock: Scored | None) -> str:
-    """What `lightbulb ask` is given: the run folder, or the stock file that is used instead; quoted for a shell."""
-    return shlex.quote(str(folder / stock.path if stock and stock.path else folder))
 
 
 def asking(model: str, question: Example | None, runtime: GgufRuntime) -> str:
     """The command that asks `model` in the form in which it was taught."""
-    words = f'lightbulb ask {model} "{question.prompt if question else "..."}"'
+    asked = shlex.quote(question.prompt) if question else '"..."'
+    words = f"lightbulb ask {model} {asked}"
     if question and question.messages and question.messages[0].role == "system":
         words += f" --system {shlex.quote(question.messages[0].content)}"
     return words + ("" if runtime == "llamacpp" else f" --runtime {runtime}")
@@ -228,11 +357,10 @@ def remainder(outside: Cost) -> LedgerRow:
     )
 
 
-def counts(task: Task, made: dict[str, Artifact], gguf: str) -> Counts | None:
+def counts(task: Task, teacher: Answered, student: Answered) -> Counts | None:
     if task.kind == "text":
         return None
-    teacher, student = (right_of(task, made[label]) for label in ("teacher-f16-test", f"{gguf}-test"))
-    pairs = list(zip(teacher, student, strict=True))
+    pairs = list(zip(right_of(task, teacher), right_of(task, student), strict=True))
     return Counts(
         both=pairs.count((True, True)),
         only_teacher=pairs.count((True, False)),
@@ -241,12 +369,11 @@ def counts(task: Task, made: dict[str, Artifact], gguf: str) -> Counts | None:
     )
 
 
-def differences(task: Task, made: dict[str, Artifact], gguf: str) -> list[Difference]:
+def differences(task: Task, teacher: Answered, student: Answered) -> list[Difference]:
     """Test items that teacher and student answer differently, where either is right first."""
     if task.kind == "text":
         return []
-    teacher, student = (predictions_of(made[label]) for label in ("teacher-f16-test", f"{gguf}-test"))
-    items = zip(task.split("test", len(teacher)), teacher, student, strict=True)
+    items = zip(teacher.examples, teacher.predictions, student.predictions, strict=True)
     rows: list[tuple[Any, ...]] = [(e, t, s) for e, t, s in items if t != s]
     rows.sort(key=lambda row: row[0].completion not in row[1:])  # stable: test order within each group
     return [Difference(prompt=e.prompt, reference=e.completion, teacher=t, student=s) for e, t, s in rows[:SHOWN]]

@@ -32,7 +32,7 @@ def render_card(result: Result, *, name: str | None = None, region: str | None =
 
 
 def front_matter(result: Result, *, region: str | None) -> dict[str, Any]:
-    """The YAML block as a dict. A refused student has no scores in it: the file is not handed out."""
+    """The YAML block as a dict, with the score of what is handed out."""
     front: dict[str, Any] = {
         "license": result.base.license if result.base else None,
         "base_model": result.base.repo if result.base else None,
@@ -40,7 +40,7 @@ def front_matter(result: Result, *, region: str | None) -> dict[str, Any]:
         "tags": ["lightbulb", "gguf", "energy", "compression"],
         "metrics": [result.metric],
         "co2_eq_emissions": _emissions(result, region),
-        "model-index": None if result.refused else _model_index(result),
+        "model-index": _model_index(result),
     }
     return {key: value for key, value in front.items() if value is not None}
 
@@ -53,13 +53,10 @@ def _emissions(result: Result, region: str | None) -> dict[str, Any] | None:
 
 
 def _model_index(result: Result) -> list[dict[str, Any]] | None:
-    if result.student.score.value is None:
+    student = result.shrunk or words.handed_stock(result)
+    if student is None or student.score.value is None:
         return None
-    metric = {
-        "type": result.metric,
-        "name": words.name_of_metric(result),
-        "value": float(f"{result.student.score.value:.6g}"),
-    }
+    metric = {"type": result.metric, "name": words.name_of_metric(result), "value": float(f"{student.score.value:.6g}")}
     return [
         {
             "name": result.task,
@@ -92,11 +89,11 @@ def _flat(value: Any) -> Any:
 def _opening(result: Result) -> str:
     base = (result.base.repo or result.base.name) if result.base else ""
     of = f" It was made from {_inline(base)}." if base else ""
-    if result.refused:
+    if not result.shrunk:
+        why = words.reason(result)
         return (
-            f"**{words.heading(result)}.** {_inline(words.refused(result))}\n\nA model for one task, "
-            f"{_inline(result.task)} ({result.kind}), was made and measured by lightbulb; this is its record.{of} "
-            f"{_inline(words.verdict(result))}"
+            f"**{words.heading(result)}.** {_inline(f'{why} {words.verdict(result)}'.strip())}\n\nA model for one "
+            f"task, {_inline(result.task)} ({result.kind}), was made and measured by lightbulb; this is its record.{of}"
         )
     return (
         f"**{words.heading(result)}.** {_inline(f'{words.verdict(result)} {words.saving(result)}')}\n\n"
@@ -106,18 +103,12 @@ def _opening(result: Result) -> str:
 
 
 def _energy(result: Result) -> str:
-    rival, student = words.compared(result), result.student
-    rows = [
-        ["", f"before: {rival.name}", "after: the student" if result.refused else "after: this model", "before / after"]
-    ]
-    for quantity in ("cpu_seconds_per_answer", "joules_per_answer", "bytes"):
-        rows.append(
-            [
-                words.LABELS[quantity],
-                *[units.text(words.figure_of(m, quantity), source=True) for m in (rival, student)],
-                units.text(words.ratio(result, quantity), source=True),
-            ]
-        )
+    columns = words.columns(result)
+    rows = [["", *(heading for heading, _ in columns), *(["before / after"] if result.shrunk else [])]]
+    for quantity in (*words.COSTS, *words.per_right(result)):
+        figures = [units.text(words.figure_of(m, quantity), source=True) for _, m in columns]
+        times = units.text(words.ratio(result, quantity), source=True) if quantity in words.COSTS else ""
+        rows.append([words.LABELS[quantity], *figures, *([times] if result.shrunk else [])])
     made = result.making
     lines = [
         f"- Making it took {units.text(made.joules, source=True)}, {units.text(made.cpu_seconds, source=True)} of "
@@ -131,7 +122,9 @@ def _energy(result: Result) -> str:
 
 
 def _how_to_use(result: Result) -> str:
-    file = (words.compared(result) if result.refused else result.student).path or "model.gguf"
+    if result.student is None:
+        return ""
+    file = result.student.path or "model.gguf"
     tokens = 1 if result.kind == "choose" else 256
     commands = list(result.use) or [f'lightbulb ask {_shell(file)} "..."']
     if not any("llama-" in command or " --system " in command for command in commands):
@@ -140,14 +133,13 @@ def _how_to_use(result: Result) -> str:
     lines = "\n".join(commands)
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`{3,}", lines)), default=2))
     note = "\n\nAn answer is one token: `-n 1` is all it takes." if result.kind == "choose" else ""
-    if result.form is not None and not result.refused:
+    if result.form is not None:
         note += (
             "\n\nFor Ollama there is a `Modelfile` beside it: `ollama create NAME -f Modelfile`. A program that "
             f"applies no chat template must send the question as `{_code(result.form)}`, with `{{prompt}}` as the "
             "question and special tokens read as such."
         )
-    title = "What to use instead" if result.refused else "How to use it"
-    return f"## {title}\n\n{fence}sh\n{lines}\n{fence}{note}"
+    return f"## How to use it\n\n{fence}sh\n{lines}\n{fence}{note}"
 
 
 def _kept(result: Result) -> str:
@@ -155,10 +147,11 @@ def _kept(result: Result) -> str:
     rows += [_model_row(model) for model in result.models]
     lines = [f"- {_inline(name)}: {units.text(f, source=True)}" for name, f in words.verification(result)]
     agreement = "\n\nThe exported file against the model that was trained:\n\n" + "\n".join(lines) if lines else ""
-    return (
-        f"## What was kept\n\nRetention: {units.text(units.percent(result.retention), source=True)}, asked for "
-        f"{words.floor_text(result)}. All models answered the same test items.\n\n" + _table(rows) + agreement
-    )
+    kept = f"asked for {words.floor_text(result)}."
+    if result.retention.value is not None:
+        kept = f"retention: {units.text(units.percent(result.retention), source=True)}, {kept}"
+    kept = kept[0].upper() + kept[1:]
+    return f"## What was kept\n\n{_inline(kept)} All models answered the same test items.\n\n{_table(rows)}{agreement}"
 
 
 def _model_row(model: Scored) -> list[str]:

@@ -37,7 +37,7 @@ def print_examination(found: Examination, console: Console) -> None:
 
 def _machine(machine: Machine) -> Iterator[Line]:
     yield "processor", f"{machine.processor or NOT_KNOWN} ({machine.architecture})"
-    yield "watts as", machine.watts_row or "a processor of unknown family: all families together, a wider interval"
+    yield "watts as", machine.watts_from or "a processor of unknown family: all families together, a wider interval"
     yield "threads", _threads(machine)
     limit = f"; this process may use {units.text(machine.memory_limit)}" if machine.memory_limit.value else ""
     yield "memory", f"{_known(machine.memory)}, {_known(machine.memory_available)} available{limit}"

@@ -18,7 +18,8 @@ FIGURES = {
 
 
 def as_text(planned: DryRun) -> str:
-    lines = [f"layers to try, bold first: {', '.join(map(str, planned.ladder))}"]
+    lines = [f"asked for: {planned.asked}"] if planned.asked else []
+    lines += planned.told
     lines += [f"{label}: {units.text(getattr(planned, name))} (estimated)" for name, label in FIGURES.items()]
     return planned.recipe + "\n" + "\n".join(f"# {line}" for line in lines)
 
@@ -26,6 +27,7 @@ def as_text(planned: DryRun) -> str:
 def as_dict(planned: DryRun) -> dict[str, Any]:
     return {
         "recipe": planned.recipe,
+        "asked": planned.asked,
         "ladder": list(planned.ladder),
         **{name: getattr(planned, name).model_dump() for name in FIGURES},
     }

@@ -27,7 +27,11 @@ def pair_of(result: Result) -> Pair:
     Where the joules of both are one watt model on top of CPU time, the watts cancel in their ratio r, and what is saved
     is joules x (1 - 1/r); the interval of r is the run's. Raises UserError where joules were not measured.
     """
-    rival, student = words.compared(result), result.student
+    rival, student = words.compared(result), result.shrunk
+    if student is None:
+        raise UserError(
+            "that run hands out no student, so nothing is saved", where="result.json", mend="give a number instead"
+        )
     before, after = rival.joules_per_answer, student.joules_per_answer
     if before is None or after is None:
         raise UserError(

@@ -49,15 +49,15 @@ def _facts(result: Result) -> dict[str, Any]:
     quantities = plots.quantities(result)
     return {
         "heading": words.heading(result),
-        "refused": words.refused(result),
+        "reason": words.reason(result),
         "floor": words.floor_text(result),
         "verdict": words.verdict(result),
         "saving": words.saving(result),
         "pay_back": words.pay_back(result),
         "arithmetic": words.arithmetic(result),
         "limits": words.limits(result),
-        "rival": words.compared(result),
-        "before_after": before_after(result),
+        "columns": [heading for heading, _ in words.columns(result)],
+        "side_by_side": side_by_side(result),
         "models": model_rows(result),
         "plotly": _plotly_script() if quantities else "",
         "plots": [plots.score_against(result, quantity) for quantity in quantities],
@@ -76,28 +76,35 @@ def _plotly_script() -> str:
     return re.sub(r"</(script)", r"<\\/\1", str(get_plotlyjs()), flags=re.IGNORECASE)
 
 
-def before_after(result: Result) -> list[dict[str, Any]]:
-    """Rows of the small table under the verdict: what, before, after, before / after."""
-    rival, student = words.compared(result), result.student
+def side_by_side(result: Result) -> list[dict[str, Any]]:
+    """Rows of the small table under the verdict: what, a figure a column, before / after where a student is handed
+    out."""
+    models = [model for _, model in words.columns(result)]
     rows: list[dict[str, Any]] = [
-        {"label": words.name_of_metric(result), "before": rival.score, "after": student.score, "ratio": None}
+        {"label": words.name_of_metric(result), "figures": [m.score for m in models], "ratio": None}
     ]
-    for quantity in ("cpu_seconds_per_answer", "joules_per_answer", "bytes"):
+    for quantity in (*words.COSTS, *words.per_right(result)):
+        told = result.shrunk and quantity in words.COSTS
         rows.append(
             {
                 "label": words.LABELS[quantity],
-                "before": words.figure_of(rival, quantity),
-                "after": words.figure_of(student, quantity),
-                "ratio": words.ratio(result, quantity),
+                "figures": [words.figure_of(m, quantity) for m in models],
+                "ratio": words.ratio(result, quantity) if told else None,
             }
         )
     return rows
 
 
-def model_rows(result: Result) -> list[tuple[str, Scored, Figure]]:
-    """(role, model, size) of every model."""
-    roles = ["teacher", *["stock"] * len(result.baselines), "student"]
-    return [(role, model, units.counted_bytes(model.bytes)) for role, model in zip(roles, result.models, strict=True)]
+def model_rows(result: Result) -> list[tuple[str, Scored, Figure, str]]:
+    """(role, model, size, what it is) of every model."""
+    roles = ["teacher", *["stock"] * len(result.baselines), *["student"] * (len(result.models) - len(result.stock))]
+    handed = result.student.name if result.student and result.verdict != "not-kept" else None
+    rows = []
+    for role, model in zip(roles, result.models, strict=True):
+        what = [model.runtime, "stock quantization" if role == "stock" else ""]
+        what.append("handed out" if model.name == handed else words.not_handed(result) if role == "student" else "")
+        rows.append((role, model, units.counted_bytes(model.bytes), ", ".join(w for w in what if w)))
+    return rows
 
 
 def unlisted(result: Result) -> Figure | None:

@@ -1,86 +1,148 @@
-"""What the figures of a run amount to: kept or not, refused or not, paid back after how many answers."""
+"""What the figures of a run amount to: which file is handed out, why, and after how many answers it is paid back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
-from lightbulb.figures import Figure, bootstrap
+from lightbulb.energy.costs import Costs, ratios
+from lightbulb.figures import Figure, bounds
 from lightbulb.report import units, words
-from lightbulb.report.record import Ratio, Scored, Verdict
-from lightbulb.tasks.metrics import higher_is_better
-
-WITHIN = 0.01  # a stock quantization counts as a rival when it scores within one point of the teacher
+from lightbulb.report.record import Quantity, Scored, Verdict
+from lightbulb.search.floor import Floor
 
 
-def verdict(retention: Figure, keep: float) -> Verdict:
-    """kept: the whole interval is at or above the floor; not-kept: all of it is below; else within noise."""
-    if retention.low is not None and retention.low >= keep:
-        return "kept"
-    return "not-kept" if retention.high is not None and retention.high < keep else "within-noise"
+@dataclass(frozen=True)
+class File:
+    """An exported file of the run that was measured and tested.
+
+    label: of the step that made it. chance: why its score on test shows no learning, "" where it does. beats_teacher:
+    whether it scored better than the adapted teacher on validation, so that it can be the reference.
+    """
+
+    label: str
+    scored: Scored
+    costs: Costs
+    chance: str = ""
+    beats_teacher: bool = False
+
+    @property
+    def score(self) -> float | None:
+        return self.scored.score.value
 
 
-def best_rival(teacher: Scored, baselines: Sequence[Scored], metric: str) -> Scored:
-    """The file with the fewest CPU seconds among the teacher's own and those within one point of it."""
-    rivals = [teacher, *(m for m in baselines if _loss(teacher, m, metric) <= WITHIN)]
-    return min(rivals, key=lambda m: m.cpu_seconds_per_answer.value)  # type: ignore[union-attr, arg-type, return-value]
+@dataclass(frozen=True)
+class Judgement:
+    """handed: the file to hand out; None where none does what was asked. best: a student that is not handed out; None
+    where there is none, or where it has learned nothing. best_does: whether it does what was asked, and is not shown
+    to cost less. compared: the stock file that before / after speaks of. floor: the score on test that does what was
+    asked.
+    """
+
+    verdict: Verdict
+    reason: str
+    handed: File | None
+    best: File | None
+    compared: File
+    reference: File
+    floor: float
+    best_does: bool = False
 
 
-def stand_ins(teacher: Scored, baselines: Sequence[Scored], keep: float, metric: str) -> list[Scored]:
-    """The stock files that would do in the student's place: those that keep what was asked or are within one point of
-    the teacher. The teacher's own f16 file is always one."""
-    best = teacher.score.value or 0.0
-    allowed = max(WITHIN, best * (1 - keep) if higher_is_better(metric) else best / keep - best)
-    return [teacher, *(m for m in baselines if _loss(teacher, m, metric) <= allowed)]
+def judge(stock: Sequence[File], students: Sequence[File], floor: Floor, no_student: str = "") -> Judgement:
+    """The cheapest file that does what was asked. A student must be shown to cost less than every stock file that does;
+    what has learned nothing does nothing. stock: the adapted teacher's files, its own f16 first. no_student: why there
+    is none, where there is none.
+
+    The verdict of a student is "kept" here; `sure` says whether its interval allows that.
+    """
+    teacher = stock[0]
+    reference = max(
+        [teacher, *(s for s in students if s.beats_teacher and not s.chance)], key=lambda f: _rank(f, floor)
+    )
+    needed = floor.score(reference.score)
+    does = {f.label for f in (*stock, *students) if not f.chance and floor.holds(f.score, reference.score)}
+    learned = [s for s in students if not s.chance]
+    able = [s for s in students if s.label in does]
+    rivals = [f for f in stock if f.label in does]
+    best = min(able, key=_cost) if able else max(learned, key=lambda f: _rank(f, floor), default=None)
+    rival = min(rivals, key=_cost) if rivals else None
+    dear = not_cheaper(best, rivals) if able and best and rivals else None
+    if able and not dear:
+        return Judgement("kept", "", best, None, rival or teacher, reference, needed)
+    if dear:
+        reason = dear
+    elif best:
+        reason = f"the best student scores {units.text(best.scored.score)}, and {_needs(needed, floor)} was needed"
+    elif students:
+        reason = f"the student is at chance ({students[0].chance})"
+    else:
+        reason = no_student or "no student was made"
+    reason = reason.replace("\N{NO-BREAK SPACE}", " ")
+    verdict: Verdict = "not-shrunk" if rival else "not-kept"
+    return Judgement(verdict, reason, rival, best, rival or teacher, reference, needed, bool(dear))
 
 
-def _loss(teacher: Scored, model: Scored, metric: str) -> float:
-    """How much worse than the teacher `model` scores, in the metric's own unit; infinite when that is not known."""
-    if teacher.score.value is None or model.score.value is None:
-        return float("inf")
-    return (teacher.score.value - model.score.value) * (1 if higher_is_better(metric) else -1)
+def sure(retention: Figure, score: Figure, floor: Floor, is_reference: bool) -> bool:
+    """Whether the whole interval does what was asked, not its middle alone. is_reference: nothing was better."""
+    ends = [] if floor.keep is None or is_reference else [(retention.low, floor.keep, 1)]
+    if floor.at_least is not None:
+        ends.append((score.low if floor.sign > 0 else score.high, floor.at_least, floor.sign))
+    return all(end is not None and sign * (end - least) >= 0 for end, least, sign in ends)
 
 
-def saving(ratios: Sequence[Ratio]) -> Ratio:
+def not_cheaper(student: File, rivals: Sequence[File]) -> str | None:
+    """Why the student is not shown to cost less than the stock file that it saves least against; None where the whole
+    interval of before / after is above 1 against each. The proof is the student's to give."""
+    savings = [(rival, *saving(rival, student)) for rival in rivals]
+    rival, quantity, times = min(savings, key=lambda row: row[2].value or 0.0)  # not measured is not shown
+    if all(row[2].low is not None and row[2].low > 1 for row in savings):
+        return None
+    after, before = (units.text(words.figure_of(f.scored, quantity)) for f in (student, rival))
+    what = f"{after}{' of CPU time' if quantity == 'cpu_seconds_per_answer' else ''} an answer, against {before}"
+    costs = "costs more" if times.high is not None and times.high < 1 else "is not shown to cost less"
+    return f"the student {costs} than a stock file, {words.in_a_sentence(rival.scored)}: {what}"
+
+
+def saving(before: File, after: File) -> tuple[Quantity, Figure]:
     """Of the ratios before / after, the one that says whether energy is saved: that of joules where a counter read
     them, else that of CPU seconds, which are measured and in which joules are estimated."""
-    found = {r.quantity: r for r in ratios}
+    found = ratios(before.costs, after.costs)
     joules = found.get("joules_per_answer")
-    counted = joules is not None and joules.value.value is not None and joules.value.source != "estimated"
-    return joules if joules and counted else found["cpu_seconds_per_answer"]
+    if joules is not None and joules.value is not None and joules.source != "estimated":
+        return "joules_per_answer", joules
+    return "cpu_seconds_per_answer", found["cpu_seconds_per_answer"]
 
 
-def refusal(
-    student: Scored, rivals: Sequence[Scored], saving_over: Callable[[Scored], Ratio]
-) -> tuple[Scored, str] | None:
-    """The stock file to use instead of the student, and why; None when the student earns its place: the whole interval
-    of before / after against the cheapest of `rivals` is above 1. The proof is the student's to give."""
-    savings = [(rival, saving_over(rival)) for rival in rivals]
-    rival, times = min(savings, key=lambda pair: pair[1].value.value or 0.0)  # not measured is not shown
-    low, high = times.value.low, times.value.high
-    if low is not None and low > 1:
-        return None
-    quantity = times.quantity or "cpu_seconds_per_answer"
-    after, before = (units.text(words.figure_of(m, quantity)) for m in (student, rival))
-    what = f"{after}{' of CPU time' if quantity == 'cpu_seconds_per_answer' else ''} an answer, against {before}"
-    costs = "costs more" if high is not None and high < 1 else "is not shown to cost less"
-    reason = f"it {costs} than a stock file, {words.in_a_sentence(rival)}: {what}; use that one"
-    return rival, reason.replace("\N{NO-BREAK SPACE}", " ")
+def _cost(file: File) -> float:
+    """Joules an answer where a counter read them, else CPU seconds: one or the other for all files of a run."""
+    joules, seconds = file.scored.joules_per_answer, file.scored.cpu_seconds_per_answer
+    if joules is not None and joules.value is not None and joules.source != "estimated":
+        return joules.value
+    return float("inf") if seconds is None or seconds.value is None else seconds.value
 
 
-def break_even(making: Figure, before: Scored, after: Scored, saved: Sequence[float]) -> Figure:
+def _rank(file: File, floor: Floor) -> float:
+    return float("-inf") if file.score is None else floor.sign * file.score
+
+
+def _needs(score: float, floor: Floor) -> str:
+    return f"{score:.4g} or {'more' if floor.sign > 0 else 'less'}"
+
+
+def break_even(making: Figure, before: Scored, after: Scored, saved: Figure) -> Figure:
     """Answers after which the joules saved equal the joules of making.
 
-    saved: joules an answer, before - after, trial by trial. The interval is that of the trials (bootstrap of their
-    median) times that of the making. Where joules are estimates, one watt model stands behind both sides: its low end
+    saved: joules an answer, before - after, paired. The interval is that of what is saved times that of the making.
+    Where joules are estimates, one watt model stands behind both sides: its low end
     is taken on both at once, and so is its high end, which leaves what does not cancel.
     """
     old, new, unit = before.joules_per_answer, after.joules_per_answer, "answers"
     method = "joules of making / (joules per answer before - after)"
-    if making.value is None or old is None or new is None or old.value is None or new.value is None or not saved:
+    known = all(figure is not None and figure.value is not None for figure in (making, old, new, saved))
+    if not known or making.value is None or old is None or new is None or old.value is None or new.value is None:
         return Figure(value=None, unit=unit, method=f"{method}; joules were not measured")
-    low, high = bootstrap([saved], lambda x: np.median(x, axis=-1))
+    low, high = bounds(saved) or (0.0, 0.0)
     difference = old.value - new.value
     estimated = making.source == "estimated"
     ends = [_end_of_making(making, old, new, side, estimated) for side in ("low", "high")]
@@ -96,7 +158,7 @@ def break_even(making: Figure, before: Scored, after: Scored, saved: Sequence[fl
         unit=unit,
         source="estimated" if estimated else "derived",
         scope=making.scope,
-        method=f"{method}; interval of the trials, times {spread}",
+        method=f"{method}; interval of the trials ({saved.method}), times {spread}",
     )
 
 

@@ -78,11 +78,12 @@ def _about(measured: Measured) -> list[str]:
     if measured.task is None:
         work = f"prompts of {measured.context} tokens, answers of {measured.output_tokens}"
     idle, machine = measured.idle, measured.machine
+    family = machine.family_from or machine.family or "of a family that has no row"
     return [
         f"{work}; {measured.batch} at a time, {machine.threads} threads; medians of {measured.trials} trials, windows "
         f"of at least {measured.window_seconds:g} s, 95% intervals; {measured.date}, lightbulb {measured.lightbulb}",
         f"idle: {units.text(idle.before)} before, {units.text(idle.after)} after ({idle.before.source}); machine: "
-        f"{machine.family or 'of a family that has no row'}; others kept {units.text(machine.others_threads)} busy, "
+        f"{family}; others kept {units.text(machine.others_threads)} busy, "
         f"{units.text(units.percent(machine.stolen_share))} of its time was stolen by its host",
         f"joules: {measured.joules_per_answer.method or 'not measured'}",
         *(reached(m.roofline) for m in (measured, measured.against) if m is not None and m.roofline is not None),

@@ -22,13 +22,15 @@ class Idle(BaseModel):
 
 
 class Machine(BaseModel):
-    """family: this processor's row in the table of watts; None where it has none. threads: those the runtime was given.
+    """family: this processor's row in the table of watts; None where it has none or can be of several. family_from:
+    what told it. threads: those the runtime was given.
     others_threads: threads that others kept busy meanwhile. stolen_share: of the CPU time that was
     wanted here, what the host gave to other virtual machines."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: str | None
+    family_from: str = ""
     threads: int
     others_threads: Figure
     stolen_share: Figure

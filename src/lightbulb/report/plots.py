@@ -9,6 +9,7 @@ from typing import Any
 from lightbulb.figures import Figure
 from lightbulb.report import units, words
 from lightbulb.report.record import Quantity, Result, Scored
+from lightbulb.search.floor import Floor
 
 COLOURS = {"teacher": "#8a8f98", "baseline": "#3b82c4", "student": "#d97706"}  # readable on light and dark
 TITLES: dict[str, str] = {
@@ -28,8 +29,10 @@ def short_names(names: list[str]) -> list[str]:
 
 def points(result: Result, quantity: Quantity) -> list[tuple[str, str, Scored, Figure]]:
     """(role, label, model, cost) of every model whose score and cost were measured."""
-    labels = ["teacher", *short_names([m.name for m in result.baselines]), "student"]
-    roles = ["teacher", *["baseline"] * len(result.baselines), "student"]
+    students = len(result.models) - len(result.stock)
+    label = "student" if result.shrunk else f"student, {words.not_handed(result)}"
+    labels = ["teacher", *short_names([m.name for m in result.baselines]), *[label] * students]
+    roles = ["teacher", *["baseline"] * len(result.baselines), *["student"] * students]
     found = []
     for role, label, model in zip(roles, labels, result.models, strict=True):
         cost = words.figure_of(model, quantity)
@@ -47,11 +50,11 @@ def quantities(result: Result) -> list[Quantity]:
 
 
 def floor(result: Result) -> float | None:
-    """The score below which the student is not kept."""
+    """The score that was needed; from the teacher's in records that do not tell it."""
+    if result.floor is not None:
+        return result.floor
     best = result.teacher.score.value
-    if best is None:
-        return None
-    return best * result.keep if result.higher_is_better else best / result.keep
+    return None if best is None else Floor(result.metric, result.keep, result.at_least).score(best)
 
 
 def ticks(low: float, high: float, unit: str) -> tuple[list[float], list[str]]:
@@ -218,8 +221,8 @@ def _add_axes(plot: Any, result: Result, quantity: Quantity, costs: list[float],
         plot.add_hline(
             y=at,
             line={"dash": "dash", "width": 1.3, "color": "#8a8f98"},
-            annotation_text=f"floor: {words.floor_text(result)} of the teacher",
-            annotation_position="bottom right",
+            annotation_text=f"floor: {words.floor_text(result)}" + (" of the best" if result.keep is not None else ""),
+            annotation_position="bottom right" if result.student else "top left",  # where no point is
         )
 
 

@@ -13,8 +13,16 @@ from lightbulb.models.origin import Origin
 from lightbulb.store import read_json, write_json
 from lightbulb.tasks.task import Kind
 
-Verdict = Literal["kept", "within-noise", "not-kept"]
-Quantity = Literal["bytes", "cpu_seconds_per_answer", "joules_per_answer", "tokens_per_second"]
+Verdict = Literal["kept", "within-noise", "not-shrunk", "not-kept"]
+FileKind = Literal["decoder", "stock"]
+Quantity = Literal[
+    "bytes",
+    "cpu_seconds_per_answer",
+    "joules_per_answer",
+    "cpu_seconds_per_right_answer",
+    "joules_per_right_answer",
+    "tokens_per_second",
+]
 
 
 class Record(BaseModel):
@@ -24,12 +32,15 @@ class Record(BaseModel):
 
 
 class Scored(Record):
-    """One model file: how well it does the task and what an answer costs in `runtime`. Figures are per answer.
+    """One model file: how well it does the task and what an answer costs in `runtime`. Figures are per answer, and per
+    answer that is right where the metric says which are.
 
-    bytes: size of the model file, counted. path: relative to the run folder, None where that is not known.
+    kind: "decoder" for a student, "stock" for a quantization of the adapted teacher. bytes: size of the model file,
+    counted. path: relative to the run folder, None where that is not known.
     """
 
     name: str = ""
+    kind: FileKind | None = None
     runtime: str = ""
     path: str | None = None
     score: Figure
@@ -37,6 +48,8 @@ class Scored(Record):
     joules_per_answer: Figure | None = None
     cpu_seconds_per_answer: Figure | None = None
     seconds_per_answer: Figure | None = None
+    joules_per_right_answer: Figure | None = None
+    cpu_seconds_per_right_answer: Figure | None = None
     tokens_per_second: Figure | None = None
     prompt_tokens_per_answer: Figure | None = None
     output_tokens_per_answer: Figure | None = None
@@ -101,28 +114,46 @@ class Ratio(Record):
     against: str | None = None
 
 
+class Reference(Record):
+    """What an answer of a stock file costs, by a run's measurements. times: how many times less CPU time the run's
+    student takes; None where no student is handed out, or where it is not less."""
+
+    name: str
+    cpu_seconds_per_answer: Figure | None = None
+    joules_per_answer: Figure | None = None
+    times: Figure | None = None
+
+
 class Result(Record):
     """`result.json`.
 
-    verdict: about quality alone. refused: why the student must not be used although it was made and measured: it costs
-    no less energy than a stock file that would do; None when it may be used. base: the model that it was made from.
-    retention: student score / adapted teacher score on the same test items (inverted where lower is better).
-    keep: the floor that was asked for. break_even_answers: its value is null when the making is never paid back.
-    compare_with: name of the baseline that before / after speaks of; without it the teacher.
+    verdict: "kept" and "within-noise": a student is handed out that does what was asked and costs less, surely so or as
+    far as this test set can say. "not-shrunk": the cheapest stock file that does is handed out instead. "not-kept":
+    nothing that was made does. reason: why it came to that, "" where a student is handed out.
+    student: what is handed out as model.gguf, None where nothing is. best_student: a student that is not handed out.
+    base: the model that they were made from. keep, at_least: what was asked for. reference: name of the model that
+    `keep` is a share of. floor: the score on test that does what was asked.
+    retention: score of what is handed out / score of the reference on the same test items (inverted where lower is
+    better); where it is the reference itself, / the adapted teacher's. break_even_answers: null when the making is
+    never paid back. compare_with: name of the baseline that before / after speaks of; without it the teacher.
     recipe: {"pass", "parameters", "key"} a step. use: exact commands that use the result. form: the text that the model
     reads for a question, {prompt} in its place: what to send where no chat template is applied.
     """
 
     verdict: Verdict
-    refused: str | None = None
+    reason: str = ""
     task: str
     kind: Kind
     metric: str
     higher_is_better: bool = True
-    keep: float
+    keep: float | None = None
+    at_least: float | None = None
+    reference: str | None = None
+    floor: float | None = None
     teacher: Scored
     baselines: list[Scored] = []
-    student: Scored
+    student: Scored | None = None
+    best_student: Scored | None = None
     base: Origin | None = None
     compare_with: str | None = None
     retention: Figure
@@ -148,8 +179,8 @@ class Result(Record):
         """Teacher and student need no name in the file: a page needs one."""
         if not isinstance(values, dict):
             return values
-        filled = dict(values)
-        for role, name in (("teacher", "adapted teacher"), ("student", "student")):
+        filled = _from_refused(dict(values))
+        for role, name in (("teacher", "adapted teacher"), ("student", "student"), ("best_student", "student")):
             scored = filled.get(role)
             if isinstance(scored, dict) and not scored.get("name"):
                 filled[role] = {**scored, "name": name}
@@ -158,9 +189,25 @@ class Result(Record):
         return filled
 
     @property
+    def shrunk(self) -> Scored | None:
+        """The student that is handed out; None where a stock file or nothing is. Only of it may savings be told."""
+        return self.student if self.verdict in ("kept", "within-noise") else None
+
+    @property
+    def below(self) -> Scored | None:
+        """The student that was made and is not handed out. In records of before there was `best_student`, what did not
+        keep the floor is called `student`."""
+        return self.best_student or (self.student if self.verdict == "not-kept" else None)
+
+    @property
+    def stock(self) -> list[Scored]:
+        """The adapted teacher's files as a user would quantize it, f16 first."""
+        return [self.teacher, *self.baselines]
+
+    @property
     def models(self) -> list[Scored]:
-        """Teacher, baselines, student, in that order."""
-        return [self.teacher, *self.baselines, self.student]
+        """Teacher, baselines, the student, in that order."""
+        return [*self.stock, *(m for m in (self.shrunk, self.below) if m is not None)]
 
     @staticmethod
     def read(path: Path) -> Result:
@@ -178,3 +225,16 @@ class Result(Record):
 
     def write(self, path: Path) -> None:
         write_json(path, self.model_dump(mode="json"))
+
+
+def _from_refused(values: dict[str, Any]) -> dict[str, Any]:
+    """A record from before there was "not-shrunk": `refused` said why the student was not handed out, and the stock
+    file to be used instead was the one that it was compared with."""
+    reason = values.pop("refused", None)
+    if not reason:
+        return values
+    stock = [values["teacher"], *values.get("baselines", [])]
+    names = [m["name"] if isinstance(m, dict) else m.name for m in stock]
+    instead = stock[names.index(values["compare_with"])] if values.get("compare_with") in names else stock[0]
+    student = {"student": instead, "best_student": values.get("student")}
+    return {**values, **student, "verdict": "not-shrunk", "reason": reason}

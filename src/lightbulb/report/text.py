@@ -9,58 +9,85 @@ from rich.table import Table
 from rich.text import Text
 
 from lightbulb.report import units, words
-from lightbulb.report.record import Quantity, Result
+from lightbulb.report.record import Quantity, Result, Scored
 
-_STYLES = {"kept": "bold green", "within-noise": "bold yellow", "not-kept": "bold red"}
+_STYLES = {"kept": "bold green", "within-noise": "bold yellow", "not-shrunk": "bold yellow", "not-kept": "bold red"}
 
 
 def render_summary(result: Result, *, report: Path | str | None = None) -> RenderableType:
-    """Verdict, what was kept, cost before and after, the making, pay-back, the page. Text from data is never read as
-    markup. The command that uses the model is not in it, because tables wrap: `print_summary` adds it."""
-    rival = words.compared(result)
+    """Verdict, what was kept, what it costs, the making, pay-back, the page. Before and after only of a student that is
+    handed out. Text from data is never read as markup. The command that uses the model is not in it, because tables
+    wrap: `print_summary` adds it."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-
-    def line(label: str, text: str) -> None:
-        grid.add_row(Text(label), Text(text))
-
-    line(
-        "kept",
-        f"{units.text(units.percent(result.retention))} of the adapted teacher (asked for {words.floor_text(result)})",
-    )
-    line(
-        words.name_of_metric(result),
-        f"{units.text(result.teacher.score)} adapted teacher, {units.text(result.student.score)} student",
-    )
-    line("before", rival.name)
-    for quantity in ("bytes", "cpu_seconds_per_answer", "joules_per_answer"):
-        line(words.LABELS[quantity], _before_after(result, quantity))
-    line("making", _making(result))
-    line("pay-back", words.pay_back(result))
+    rows = _shrunk(result) if result.shrunk else _not_shrunk(result)
+    rows.append(("making", _making(result)))
+    if result.shrunk:
+        rows.append(("pay-back", words.pay_back(result)))
     if report is not None:
-        line("report", str(report))
+        rows.append(("report", str(report)))
+    for label, text in rows:
+        grid.add_row(Text(label), Text(text))
     return Group(_first_line(result), grid)
 
 
 def _first_line(result: Result) -> Text:
-    if result.refused:
-        return Text(f"{words.heading(result)}: {result.refused}", style=_STYLES["not-kept"])
-    return Text(words.heading(result), style=_STYLES[result.verdict])
+    heading, style = words.heading(result), _STYLES[result.verdict]
+    return Text(f"{heading}: {result.reason}" if result.reason and not result.shrunk else heading, style=style)
+
+
+def _shrunk(result: Result) -> list[tuple[str, str]]:
+    student = result.shrunk
+    assert student is not None
+    kept = f"{units.text(units.percent(result.retention))} of {words.whose(result)}"
+    scores = f"{units.text(result.teacher.score)} adapted teacher, {units.text(student.score)} student"
+    rows = [
+        ("kept", f"{kept} (asked for {words.floor_text(result)})"),
+        (words.name_of_metric(result), scores),
+        ("before", words.compared(result).name),
+    ]
+    rows += [(words.LABELS[quantity], _before_after(result, student, quantity)) for quantity in words.COSTS]
+    for quantity in words.per_right(result)[-1:]:
+        before, after = (units.text(words.figure_of(m, quantity)) for m in (words.compared(result), student))
+        rows.append((words.LABELS[quantity], f"{before} -> {after}"))
+    return rows
+
+
+def _not_shrunk(result: Result) -> list[tuple[str, str]]:
+    """What is handed out instead, if anything does, and the student that is not."""
+    rows = [("asked for", words.floor_text(result))]
+    models = []
+    if handed := words.handed_stock(result):
+        models.append((str(handed.path), handed, words.in_a_sentence(handed)))
+    else:
+        best = words.best_stock(result)
+        models.append(("best stock file", best, words.in_a_sentence(best)))
+    if result.below:
+        models.append((str(result.below.path), result.below, f"{result.below.name}: {words.not_handed(result)}"))
+    for file, model, what in models:
+        costs = [f"{units.text(words.figure_of(model, q))} {_UNIT[q]}".strip() for q in words.COSTS]
+        rows.append((file, what))
+        rows.append(("", f"{words.name_of_metric(result)} {units.text(model.score)}; {', '.join(costs)}"))
+        for quantity in words.per_right(result)[-1:]:
+            rows.append(("", f"{words.LABELS[quantity]} {units.text(words.figure_of(model, quantity))}"))
+    return rows
+
+
+_UNIT = {"cpu_seconds_per_answer": "of CPU time", "joules_per_answer": "an answer", "bytes": ""}
 
 
 def print_summary(result: Result, console: Console, *, report: Path | str | None = None) -> None:
-    """Prints the summary, then the command that uses the model (of a refused run: the stock file), never wrapped, so
-    that it can be copied."""
+    """Prints the summary, then the command that uses the model, never wrapped, so that it can be copied."""
     console.print(render_summary(result, report=report))
     for command in result.use[:1]:
         console.print(Text(command, style="bold"), soft_wrap=True)
 
 
-def _before_after(result: Result, quantity: Quantity) -> str:
+def _before_after(result: Result, student: Scored, quantity: Quantity) -> str:
     rival = words.compared(result)
-    before, after = (units.text(words.figure_of(m, quantity)) for m in (rival, result.student))
-    figure = words.figure_of(result.student, quantity)
+    before, after = (units.text(words.figure_of(m, quantity)) for m in (rival, student))
+    figure = words.figure_of(student, quantity)
     times = words.ratio(result, quantity)
     gain = ""
     if times.value:

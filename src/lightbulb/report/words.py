@@ -6,15 +6,20 @@ import math
 
 from lightbulb.figures import Figure
 from lightbulb.report import units
-from lightbulb.report.record import Quantity, Result, Scored
+from lightbulb.report.record import Quantity, Reference, Result, Scored
+from lightbulb.search.floor import Floor
 
-HEADINGS = {"kept": "Kept", "within-noise": "Within noise", "not-kept": "Not kept"}
+HEADINGS = {"kept": "Kept", "within-noise": "Within noise", "not-shrunk": "Not shrunk", "not-kept": "Not kept"}
+COSTS: tuple[Quantity, ...] = ("cpu_seconds_per_answer", "joules_per_answer", "bytes")
+PER_RIGHT: tuple[Quantity, ...] = ("cpu_seconds_per_right_answer", "joules_per_right_answer")
 LABELS: dict[str, str] = {
     "score": "score",
     "bytes": "model file",
     "cpu_seconds_per_answer": "CPU time per answer",
     "joules_per_answer": "energy per answer",
     "tokens_per_second": "tokens per second",
+    "cpu_seconds_per_right_answer": "CPU time per right answer",
+    "joules_per_right_answer": "energy per right answer",
 }
 VERIFIED = {
     "same_text": "prompts that read the same",
@@ -28,13 +33,52 @@ VERIFIED = {
 
 def heading(result: Result) -> str:
     """The first word of every page."""
-    return "Refused" if result.refused else HEADINGS[result.verdict]
+    return HEADINGS[result.verdict]
 
 
-def refused(result: Result) -> str:
-    """Why the student must not be used, as a sentence; "" where it may be."""
-    reason = result.refused or ""
-    return f"{reason[0].upper()}{reason[1:]}." if reason else ""
+def reason(result: Result) -> str:
+    """Why no student is handed out, as a sentence; "" where one is."""
+    why = result.reason
+    return f"{why[0].upper()}{why[1:]}." if why and not result.shrunk else ""
+
+
+def columns(result: Result) -> list[tuple[str, Scored]]:
+    """(heading, model) of what the first table puts side by side: before and after, or, where no student is handed out,
+    what is (or comes nearest), and the student beside it."""
+    if result.shrunk:
+        rival = compared(result)
+        return [(f"before: {rival.name}", rival), (f"after: {result.shrunk.name}", result.shrunk)]
+    handed = handed_stock(result)
+    if handed:
+        found = [(f"{handed.path}: {handed.name}", handed)]
+    else:
+        best = best_stock(result)
+        found = [(f"best stock file: {best.name}", best)]
+    if result.below:
+        found.append((f"{not_handed(result)}: {result.below.name}", result.below))
+    return found
+
+
+def handed_stock(result: Result) -> Scored | None:
+    """The stock file that is handed out; None where a student or nothing is."""
+    return result.student if result.verdict == "not-shrunk" else None
+
+
+def not_handed(result: Result) -> str:
+    """What is wrong with the student that is not handed out."""
+    score = result.below.score.value if result.below else None
+    if result.verdict == "not-kept":
+        return "below the floor"
+    if score is None or result.floor is None:
+        return "not handed out"
+    sign = 1 if result.higher_is_better else -1
+    return "not shown to cost less" if sign * (score - result.floor) >= 0 else "below the floor"
+
+
+def per_right(result: Result) -> list[Quantity]:
+    """Costs of a right answer that are known of any model: a metric may not say what is right."""
+    known = {q: [figure_of(m, q) for m in result.models] for q in PER_RIGHT}
+    return [q for q, figures in known.items() if any(f is not None and f.value is not None for f in figures)]
 
 
 def in_a_sentence(model: Scored) -> str:
@@ -45,7 +89,7 @@ def in_a_sentence(model: Scored) -> str:
 
 def compared(result: Result) -> Scored:
     """The model that before / after speaks of: `compare_with`, else the teacher."""
-    return next((m for m in result.baselines if m.name == result.compare_with), result.teacher)
+    return next((m for m in result.stock if m.name == result.compare_with), result.teacher)
 
 
 def figure_of(model: Scored, quantity: Quantity) -> Figure | None:
@@ -56,14 +100,16 @@ def ratio(result: Result, quantity: Quantity, against: Scored | None = None) -> 
     """How many times more `against` (default: `compared`) takes than the student: the ratio the run recorded, else the
     quotient. Its interval divides end by end, the widest that the two allow; where joules of both sides are CPU seconds
     times the watts of one model, the watts cancel and the interval is that of the CPU time."""
-    against = against or compared(result)
+    against, student = against or compared(result), result.shrunk
+    if student is None:
+        return Figure(value=None, unit="×", source="derived", method="no student is handed out")
     for known in result.ratios:
         if known.quantity == quantity and known.against == against.name:
             return known.value.model_copy(update={"unit": "×"})
-    before, after = figure_of(against, quantity), figure_of(result.student, quantity)
+    before, after = figure_of(against, quantity), figure_of(student, quantity)
     if before is None or after is None or before.value is None or not after.value:
         return Figure(value=None, unit="×", source="derived", method="a part was not measured")
-    if quantity == "joules_per_answer" and (same := _watts_cancel(result, against)) is not None:
+    if quantity == "joules_per_answer" and (same := _watts_cancel(result, against, student)) is not None:
         return same
     estimated = "estimated" in (before.source, after.source)
     low = high = None
@@ -80,9 +126,9 @@ def ratio(result: Result, quantity: Quantity, against: Scored | None = None) -> 
     )
 
 
-def _watts_cancel(result: Result, against: Scored) -> Figure | None:
+def _watts_cancel(result: Result, against: Scored, student: Scored) -> Figure | None:
     """The ratio of CPU time as the ratio of energy, where both energies are one estimate on top of CPU time."""
-    before, after = against.joules_per_answer, result.student.joules_per_answer
+    before, after = against.joules_per_answer, student.joules_per_answer
     time = ratio(result, "cpu_seconds_per_answer", against)
     if before is None or after is None or not before.value or not after.value or not time.value:
         return None
@@ -103,31 +149,66 @@ def name_of_metric(result: Result) -> str:
 
 
 def floor_text(result: Result) -> str:
-    return f"{100 * result.keep:.4g}%"
+    """What was asked for: "97%", "at least 0.92 accuracy", or both."""
+    return Floor(result.metric, result.keep, result.at_least).asked
+
+
+def whose(result: Result) -> str:
+    """ "the adapted teacher’s", or of what the student was held against in its place."""
+    name = result.reference or ""
+    student = result.student.name if result.student else ""
+    other = name not in ("", student, result.teacher.name)
+    return f"{name if other else 'the adapted teacher'}’s {name_of_metric(result)}"
 
 
 def verdict(result: Result) -> str:
     """The page's first sentence, without its heading."""
-    if result.retention.value is None:
+    if handed := handed_stock(result):
+        return _instead(result, handed)
+    if result.student is None:
+        best = units.text(best_stock(result).score)
+        return f"Nothing that was made does what was asked ({floor_text(result)}): the best stock file scores {best}."
+    if result.keep is not None and result.retention.value is None:
         why = f"the adapted teacher has no {name_of_metric(result)} on these items"
         return f"What the student keeps cannot be said: {why}."
-    kept = units.text(units.percent(result.retention))
+    parts = []
+    if result.keep is not None:
+        parts.append(f"keeps {units.text(units.percent(result.retention))} of {whose(result)}")
+    if result.at_least is not None:
+        parts.append(f"scores {units.text(result.student.score)} {name_of_metric(result)}")
     floor = floor_text(result)
     if result.verdict == "kept":
         end = f"the floor asked for was {floor}."
     elif result.verdict == "within-noise":
-        end = f"this test set is too small to say on which side of the {floor} asked for that lies."
+        end = f"this test set is too small to say on which side of the floor ({floor}) that lies."
     else:
         end = f"less than the {floor} asked for."
+    return f"The student {' and '.join(parts)}; {end}"
+
+
+def _instead(result: Result, handed: Scored) -> str:
     return (
-        f"The student keeps {kept} of the adapted teacher\N{RIGHT SINGLE QUOTATION MARK}s "
-        f"{name_of_metric(result)}; {end}"
+        f"{handed.path or 'What is handed out'} is the cheapest stock file that does what was asked "
+        f"({floor_text(result)}): {in_a_sentence(handed)}, which scores {units.text(handed.score)} "
+        f"{name_of_metric(result)}."
     )
 
 
+def best_stock(result: Result) -> Scored:
+    """The stock file that scores best."""
+
+    def rank(model: Scored) -> float:
+        value = model.score.value
+        return float("-inf") if value is None else value if result.higher_is_better else -value
+
+    return max(result.stock, key=rank)
+
+
 def saving(result: Result) -> str:
-    """The second sentence: what an answer costs, against what."""
-    rival, student = compared(result), result.student
+    """The second sentence: what an answer costs, against what; "" where no student is handed out."""
+    rival, student = compared(result), result.shrunk
+    if student is None:
+        return ""
     key: Quantity = "cpu_seconds_per_answer"
     if ratio(result, key).value is None:
         key = "joules_per_answer"
@@ -147,6 +228,31 @@ def saving(result: Result) -> str:
     )
 
 
+def references(result: Result) -> list[Reference]:
+    """The adapted teacher as it was trained, and the stock file that the student is compared with."""
+    found = []
+    for model in {m.name: m for m in (result.teacher, compared(result))}.values():
+        times = ratio(result, "cpu_seconds_per_answer", model)
+        found.append(
+            Reference(
+                name=in_a_sentence(model),
+                cpu_seconds_per_answer=model.cpu_seconds_per_answer,
+                joules_per_answer=model.joules_per_answer,
+                times=times if times.value is not None and times.value > 1 else None,
+            )
+        )
+    return found
+
+
+def reference_text(other: Reference) -> str:
+    """One line of a terminal."""
+    costs = (
+        f"{units.text(other.cpu_seconds_per_answer)} of CPU time, {units.text(other.joules_per_answer, source=True)}"
+    )
+    times = f"; the student takes {units.text(other.times, '')} times less" if other.times else ""
+    return f"{other.name}, as the run measured it: {costs} an answer{times}".replace("\N{NO-BREAK SPACE}", " ")
+
+
 def never_pays(result: Result) -> bool:
     """Whether both sides were measured and the student saves nothing."""
     joules = ratio(result, "joules_per_answer").value
@@ -155,6 +261,8 @@ def never_pays(result: Result) -> bool:
 
 def pay_back(result: Result) -> str:
     figure = result.break_even_answers
+    if not result.shrunk:
+        return "Nothing is paid back: no student is handed out."
     if figure.value is not None:
         return f"Making it is paid back after {units.text(figure, 'answers')}."
     if never_pays(result):
@@ -165,7 +273,7 @@ def pay_back(result: Result) -> str:
 def arithmetic(result: Result) -> str:
     """Break-even as a division, or "" when no model compared here gives the recorded figure: what does not add up is
     not shown."""
-    made, after = result.making.joules, result.student.joules_per_answer
+    made, after = result.making.joules, result.shrunk.joules_per_answer if result.shrunk else None
     answers = result.break_even_answers.value
     if made is None or after is None or made.value is None or after.value is None or not answers:
         return ""
@@ -193,9 +301,11 @@ def verification(result: Result) -> list[tuple[str, Figure]]:
 def limits(result: Result) -> list[str]:
     """What the figures do not say: sentences that follow from the record alone."""
     lines = [f"Measured on the test split of one task ({result.task}); nothing is claimed about any other work."]
+    models = [m for m in (result.student, result.below) if m is not None] or [result.teacher]
+    joules = [*(m.joules_per_answer for m in models), result.making.joules]
     if result.kind == "choose":
         lines.append("It answers with one of a closed set and never says that none fits.")
-    if any(f is not None and f.source == "estimated" for f in (result.student.joules_per_answer, result.making.joules)):
+    if any(f is not None and f.source == "estimated" for f in joules):
         lines.append("Joules are estimated, not read from a counter: trust ratios of CPU time more than joules.")
     machine = ", ".join(f"{k} {v}" if v[:1].isdigit() else v for k, v in result.machine.items())
     if machine:

@@ -14,10 +14,13 @@ from lightbulb.artifact import Artifact
 from lightbulb.errors import RunFailure
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal
-from lightbulb.recipe import Execution
-from lightbulb.search.plan import METHODS, PROBE_SHARE, RUNG, Method, Plan, Precision
+from lightbulb.recipe import Execution, Step
+from lightbulb.search.floor import Floor
+from lightbulb.search.plan import METHODS, Method, Plan, Precision
 from lightbulb.search.steps import depth, quantized, trained
-from lightbulb.tasks.metrics import higher_is_better, wilson
+from lightbulb.search.student_time import StudentTime
+from lightbulb.tasks.chance import at_chance, chance, enough
+from lightbulb.tasks.metrics import wilson
 
 GAP_CLOSED = (
     0.8  # the most of a probe's distance to the teacher that the rest of the training closes (docs/lab-notes.md)
@@ -39,54 +42,40 @@ class Tried:
 
 @dataclass
 class Choice:
-    """`student` labels the quantized model folder, `student`-gguf its file."""
+    """`student` labels the quantized model folder, `student`-gguf its file; None where no student could be trained in
+    the time, and `why`."""
 
-    student: str
-    layers: int
-    method: Method
-    grid: Precision
+    student: str | None
+    layers: int = 0
+    method: Method = "plain"
+    grid: Precision = "f16"
     tried: list[Tried] = field(default_factory=list)
+    why: str = ""
 
 
 class Chooser:
-    """Walks down the ladder of a plan, the teacher's steps being done.
-
-    `plan_for(layers)` is the plan of a student of so many layers, and `student_seconds(layers)` what it takes.
-    `time_allows(what, seconds)` says whether there is that much time left beside the proof, and the same for the same
-    `what` in a resumed run.
-    """
+    """Walks down the ladder of a plan, the teacher's steps being done. `time`: what is left, and how it is shared."""
 
     def __init__(
-        self,
-        execution: Execution,
-        plan: Plan,
-        goal: Goal,
-        metric: str,
-        plan_for: Callable[[int], Plan],
-        student_seconds: Callable[[int], float],
-        time_allows: Callable[[str, float], bool],
-        say: Callable[[str], None],
+        self, execution: Execution, plan: Plan, goal: Goal, metric: str, time: StudentTime, say: Callable[[str], None]
     ):
         self.execution, self.plan, self.goal = execution, plan, goal
-        self.plan_for, self.student_seconds, self.time_allows, self.say = plan_for, student_seconds, time_allows, say
-        self.metric, self.sign = metric, 1 if higher_is_better(metric) else -1
+        self.time, self.say = time, say
+        self.metric, self.floor = metric, Floor.of(goal, metric)
+        self.sign = self.floor.sign
         self.tried: list[Tried] = []
         self.finished: list[tuple[float, Choice, Tried]] = []
 
     def choose(self) -> Choice:
         teacher = self._score(self.execution.made["teacher-validation"])
-        items = self.execution.made["teacher-validation"].facts["items"]
-        if self.sign > 0 and not teacher.value and wilson(0, items)[1] < LEAST_TEACHER:
-            raise RunFailure(
-                f"the adapted teacher has learned nothing: its {self.metric} is 0 on {items:,} validation items",
-                mend="give more examples or time, or a milder --metric such as chrf, and another --out",
-            )
-        floor = self._floor(teacher)
+        self._check_teacher(teacher)
+        floor = self._floor()
         self.say(f"teacher: {teacher} on validation; the student must hold {floor:.4g}")
         method = self.plan.methods[0] if len(self.plan.methods) == 1 else None
         held = False
         for rung, layers in enumerate(self.plan.ladder):
-            if self.finished and not self.time_allows(f"{layers} layers", self._rung_seconds(layers)):
+            floor = self._floor()
+            if not self.time.allows_student(layers):
                 break
             last = not self.finished and not self._time_for_a_wider_one(rung, method)
             if method is None or not last:
@@ -94,20 +83,16 @@ class Chooser:
                 if not last and not self._promises(self._score(probe), teacher, floor):
                     self._note(f"back off: too far below {floor:.4g} for a probe")
                     continue
-            if held := self._finish(layers, method, floor):
+            if held := self._finish(layers, method):
                 break
         return self._best(held)
-
-    def _rung_seconds(self, layers: int) -> float:
-        return RUNG * self.student_seconds(layers)
 
     def _time_for_a_wider_one(self, rung: int, method: Method | None) -> bool:
         """Whether the next rung could still be finished after a probe of this one."""
         if rung == len(self.plan.ladder) - 1:
             return False
         layers, wider = self.plan.ladder[rung : rung + 2]
-        probes = PROBE_SHARE * self.student_seconds(layers) * (1 if method else 2)
-        return self.time_allows(f"{wider} layers after a probe of {layers}", probes + self._rung_seconds(wider))
+        return self.time.allows_student(wider, after_probe_of=layers, probes=1 if method else 2)
 
     def _probe(self, layers: int, method: Method | None) -> tuple[Artifact, Method]:
         """A short training of `layers` layers; the first time also without the teacher, to see whether it is needed.
@@ -118,7 +103,8 @@ class Chooser:
         scores: dict[Method, Artifact] = {}
         for m in (method,) if method else METHODS:
             label = f"probe-{layers}-{m}"
-            scores[m] = self.execution.perform(*trained(layers, m, self.plan_for(layers), label, probe=True))
+            steps = trained(layers, m, self.time.plan_for(layers), label, probe=True)
+            scores[m] = self._perform(steps, label, self.time.probe_seconds(layers))
             self._try(f"{depth(layers)}, {m}, probe", layers, label, scores[m], "probe")
         if method is None:
             distilled, plain = (self._score(scores[m]) for m in ("distill", "plain"))
@@ -128,16 +114,18 @@ class Chooser:
             self._note(f"the teacher's logits {help_} ({gain:+.3g}): go on with {method}")
         return scores[method], method
 
-    def _finish(self, layers: int, method: Method, floor: float) -> bool:
+    def _finish(self, layers: int, method: Method) -> bool:
         """Trains in full and puts on the grid, boldest first; True when the exported file holds the floor."""
         label = f"student-{layers}-{method}"
-        plan = self.plan_for(layers)
-        full = self.execution.perform(*trained(layers, method, plan, label))
+        plan = self.time.plan_for(layers)
+        full = self._perform(trained(layers, method, plan, label), label, self.time.training_seconds(layers))
         self._try(f"{depth(layers)}, {method}", layers, label, full, "trained in full")
         for grid in self.plan.grids:
             student, steps = quantized(label, method, grid, plan, self.goal.runtime)
-            score = self._score(evaluation := self.execution.perform(*steps))
+            evaluation = self._perform(steps, student, self.time.recovery_seconds(layers))
+            score = self._score(evaluation)
             tried = self._try(f"{depth(layers)}, {method}, {grid}", layers, steps[0].label, evaluation, "exported")
+            floor = self._floor()
             self.finished.append((self.sign * (score.value or 0), Choice(student, layers, method, grid), tried))
             if self._holds(score, floor, -self._margin(score)):
                 self._note("holds the floor with a margin: taken")
@@ -147,19 +135,40 @@ class Chooser:
         self._note(f"back off: the exported file does not hold {floor:.4g} with a margin")
         return False
 
+    def _perform(self, steps: list[Step], training: str, seconds: float) -> Artifact:
+        """The artifact of the last step, of which the one called `training` may take `seconds`."""
+        for s in steps:
+            made = self.execution.perform(s, seconds=seconds if s.label == training else None)
+        return made
+
     def _best(self, held: bool) -> Choice:
         """The student that held the floor, which is the last one; else the one that scored best."""
         if not self.finished:
-            raise RunFailure("no student could be trained in the time given", mend="give more with --max-time")
+            return Choice(None, tried=self.tried, why="no student that has a chance could be trained in the time left")
         _, choice, tried = self.finished[-1] if held else max(self.finished, key=lambda f: f[0])
         tried.chosen = True
         choice.tried = self.tried
         return choice
 
-    def _floor(self, teacher: Figure) -> float:
-        """The worst score that still keeps the asked share of the teacher's."""
-        value = teacher.value or 0.0
-        return value * self.goal.keep if self.sign > 0 else value / self.goal.keep
+    def _floor(self) -> float:
+        """The worst score that still does, after the best that was trained so far: the teacher, or what beat it."""
+        teacher = self._score(self.execution.made["teacher-validation"])
+        return self.floor.score(self.floor.best(score.value for score in (teacher, *(t.score for t in self.tried))))
+
+    def _check_teacher(self, teacher: Figure) -> None:
+        """Raises RunFailure for a teacher that has learned nothing. One that is only not shown to have learned anything
+        may still have students that do: what is handed out is judged on test."""
+        task, items = self.execution.run.task, self.execution.made["teacher-validation"].facts["items"]
+        examples = task.split("validation", items)
+        worst = chance(task, examples)
+        told = enough(worst, items) if task.kind == "choose" else wilson(0, items)[1] < LEAST_TEACHER
+        no_better = teacher.value is None or self.sign * (teacher.value - worst) <= 0
+        if told and no_better and (why := at_chance(task, teacher, examples)):
+            raise RunFailure(
+                f"the adapted teacher has learned nothing: its {self.metric} is {teacher} on {items:,} validation "
+                f"items, and {why}",
+                mend="give more examples or time, or a milder --metric such as chrf, and another --out",
+            )
 
     def _margin(self, score: Figure) -> float:
         """Half a standard error: validation is a sample, and the best of several tries flatters itself."""
@@ -174,6 +183,8 @@ class Chooser:
         """Whether the full training could bring a probe's score to the floor, a standard error aside."""
         if probe.value is None or teacher.value is None:
             return False
+        if self.sign * (probe.value - teacher.value) >= 0:
+            return True  # a teacher that a probe beats is no measure of what is within reach
         hoped = probe.value + GAP_CLOSED * (teacher.value - probe.value)
         return self.sign * (hoped - floor) + self._standard_error(probe) >= 0
 

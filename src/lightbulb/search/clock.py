@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
-from lightbulb.store import read_json, write_json
+from lightbulb.decisions import Decisions
 
 Decision = TypeVar("Decision", bool, int, float)
 
 
 class Clock:
-    """`spent()`: seconds of the run so far, earlier attempts included. `place`: the JSON file that keeps decisions."""
+    """`spent()`: seconds of the run so far, earlier attempts included."""
 
-    def __init__(self, place: Path, spent: Callable[[], float], max_seconds: float):
-        self.place, self.spent, self.max_seconds = place, spent, max_seconds
-        self.decided: dict[str, bool | int | float] = read_json(place) if place.exists() else {}
+    def __init__(self, decisions: Decisions, spent: Callable[[], float], max_seconds: float):
+        self.decisions, self.spent, self.max_seconds = decisions, spent, max_seconds
 
     @property
     def left(self) -> float:
@@ -24,10 +22,7 @@ class Clock:
 
     def once(self, what: str, decide: Callable[[], Decision]) -> Decision:
         """What was decided about `what` before, or what `decide()` says now."""
-        if what not in self.decided:
-            self.decided[what] = decide()
-            write_json(self.place, self.decided)
-        return self.decided[what]  # type: ignore[return-value]
+        return self.decisions.once(what, decide)  # type: ignore[no-any-return]
 
     def allows(self, what: str, seconds: float) -> bool:
         return self.once(what, lambda: seconds <= self.left)

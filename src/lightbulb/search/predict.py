@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightbulb.energy.estimate import estimate_joules
@@ -13,8 +13,9 @@ from lightbulb.figures import Figure
 from lightbulb.goal import Goal
 from lightbulb.models.resolve import ModelSource
 from lightbulb.recipe import Reading, Recipe
-from lightbulb.search.plan import Plan, Shape, Work, for_layers, measure_trials, student_seconds
-from lightbulb.search.steps import cost_steps, quantized, teacher_steps, test_steps, trained
+from lightbulb.search.floor import Floor
+from lightbulb.search.plan import RUNG, Plan, Shape, Work, epochs_for, measuring, student_seconds
+from lightbulb.search.steps import cost_steps, framed_steps, quantized, teacher_steps, test_steps, trained
 from lightbulb.tasks.task import Task
 
 BITS = {"q4_0": 4.5, "q8_0": 8.5, "f16": 16}  # a weight, its share of the block's scale included
@@ -26,39 +27,40 @@ class DryRun:
     """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates)."""
 
     recipe: str
+    told: tuple[str, ...]
     ladder: tuple[int, ...]
     seconds: Figure
     joules: Figure
     bytes: Figure
     cpu_seconds_ratio: Figure
+    asked: str = ""
 
 
-def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str], None] | None = None) -> DryRun:
+def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str], None]) -> DryRun:
     """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given. say:
     hears what the import changed. Raises ModelError where the runtime does not read the model as its folder does."""
-    from lightbulb.artifact import Artifact
-    from lightbulb.models.loading import import_model
-    from lightbulb.shrinking import imported_alike, plan_of, shape_of, typed, work_of
+    from lightbulb.energy.meter import Meter
+    from lightbulb.passes.base import Silent
+    from lightbulb.run import Run
+    from lightbulb.shrinking import prepare, typed
 
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
-        facts = import_model(source, folder)
-        model = Artifact(path=folder, kind="model", key="", made_by="import", facts=facts)
-        for told in imported_alike(model, source, task, goal, Path(scratch)):
-            (say or (lambda text: None))(f"model: {told}")
-        shape, work = shape_of(model), work_of(task, model)
-    plan = plan_of(None, shape, work, goal)
-    bold = plan.ladder[0]
-    method, bold_plan = plan.methods[0], for_layers(plan, shape, work, 1.0, bold)
-    label = f"student-{bold}-{method}"
-    student, exported = quantized(label, method, plan.grids[0], bold_plan, goal.runtime)
-    steps = [
-        *teacher_steps(plan),
-        *trained(bold, method, bold_plan, label),
-        *exported,
-        *cost_steps(student, measure_trials(goal.max_seconds), goal.runtime),
-        *test_steps(student, None, goal.runtime),
-    ]
+    meter = Meter(())
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Run(Path(folder), task, seed=goal.seed, progress=Silent(), meter=meter, threads=goal.threads) as run,
+    ):
+        prepared = prepare(run, source, goal, say)
+    shape, work, plan = prepared.shape, prepared.work, prepared.plan
+    steps = [*framed_steps(goal.runtime), *teacher_steps(plan)]
+    student = None
+    if plan.ladder:
+        bold, method = plan.ladder[0], plan.methods[0]
+        bold_plan = plan.model_copy(update={"distill_epochs": epochs_for(plan, work, bold)})
+        label = f"student-{bold}-{method}"
+        student, exported = quantized(label, method, plan.grids[0], bold_plan, goal.runtime)
+        steps += [*trained(bold, method, bold_plan, label), *exported]
+    steps += cost_steps(student, measuring(goal.max_seconds), goal.runtime)
+    steps += test_steps(student, None, goal.runtime)
     recipe = Recipe(
         model=typed(source),
         task=task.source or task.name,
@@ -66,33 +68,32 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         reading=Reading.model_validate(task.reading),
         step=tuple(steps),
     )
-    seconds = predicted_seconds(shape, work, plan, goal)
+    seconds = predicted_seconds(work, plan, goal)
     return DryRun(
         recipe=recipe.as_toml(),
+        told=tuple(plan.told),
         ladder=plan.ladder,
         seconds=seconds,
         joules=predicted_joules(seconds, goal),
         bytes=predicted_bytes(shape, plan),
         cpu_seconds_ratio=predicted_ratio(shape, plan),
+        asked=Floor.of(goal, task.metric).asked,
     )
 
 
-def predicted_seconds(shape: Shape, work: Work, plan: Plan, goal: Goal) -> Figure:
-    base = plan.teacher_seconds + plan.proof_seconds
-    plans = [for_layers(plan, shape, work, 1.0, n) for n in plan.ladder]
-    each = [
-        student_seconds(shape, work, p.train_flops, p.distill_epochs, p.batch_size, n, p.answer_flops)
-        for p, n in zip(plans, plan.ladder, strict=True)
-    ]
-    least, most = base + 1.5 * each[0], base + 1.5 * sum(each)
-    likely = min(goal.max_seconds, base + 1.5 * sum(each[:2]))
+def predicted_seconds(work: Work, plan: Plan, goal: Goal) -> Figure:
+    base = plan.teacher_seconds + plan.check_seconds + plan.logits_seconds + plan.proof_seconds
+    work = replace(work, validation_examples=plan.validation_limit or work.validation_examples)
+    each = [student_seconds(plan.times, work, epochs_for(plan, work, n), n) for n in plan.ladder] or [0.0]
+    least, most = base + RUNG * each[0], base + RUNG * sum(each)
+    likely = min(goal.max_seconds, base + RUNG * sum(each[:2]))
     return Figure(
         value=likely,
         low=min(0.7 * least, likely),
         high=max(likely, min(1.1 * goal.max_seconds, 1.4 * most)),
         unit="s",
         source="estimated",
-        method="operations / speed of bare products measured here; boldest student to all rungs",
+        method="steps x seconds of a step timed here; boldest student to all rungs",
     )
 
 
@@ -119,11 +120,12 @@ def predicted_bytes(shape: Shape, plan: Plan) -> Figure:
         return (layers * shape.layer_parameters * BITS[grid] + rows * shape.width * max(BITS[grid], BITS["q8_0"])) / 8
 
     bold, mild = plan.grids[0], plan.grids[-1]
-    likely = size(plan.ladder[0], bold)
+    ladder = plan.ladder or (shape.layers,)
+    likely = size(ladder[0], bold)
     return Figure(
         value=likely,
         low=likely * 0.95,
-        high=size(plan.ladder[-1], mild) * 1.05,
+        high=size(ladder[-1], mild) * 1.05,
         unit="bytes",
         source="estimated",
         method=f"weights x bits of the grid; boldest rung {bold} to mildest rung {mild}",
@@ -132,7 +134,8 @@ def predicted_bytes(shape: Shape, plan: Plan) -> Figure:
 
 def predicted_ratio(shape: Shape, plan: Plan) -> Figure:
     """Layers before / after: an answer of a closed set is prefill, and prefill is layers."""
-    value, low = shape.layers / plan.ladder[0], shape.layers / plan.ladder[-1]
+    ladder = plan.ladder or (shape.layers,)
+    value, low = shape.layers / ladder[0], shape.layers / ladder[-1]
     return Figure(
         value=value,
         low=0.7 * low,

@@ -8,8 +8,8 @@ from typing import Any
 from lightbulb.goal import Goal
 from lightbulb.recipe import Execution
 from lightbulb.search.clock import Clock
-from lightbulb.search.plan import FEWEST_TESTED, Work, measure_trials
-from lightbulb.search.steps import STOCK, cost_steps, test_steps
+from lightbulb.search.plan import FEWEST_TESTED, Work, measuring
+from lightbulb.search.steps import cost_steps, measured_roles, test_steps
 
 LATE = 0.05  # of the time: a tenth over is allowed, and half of that is left for what the arithmetic misses
 REPORT_SECONDS = 10.0
@@ -18,10 +18,13 @@ REPORT_SECONDS = 10.0
 TWO_THREADS = 0.8
 
 
-def prove(execution: Execution, student: str, work: Work, clock: Clock, goal: Goal, say: Callable[[str], None]) -> None:
+def prove(
+    execution: Execution, student: str | None, work: Work, clock: Clock, goal: Goal, say: Callable[[str], None]
+) -> None:
     """Measures the costs of the student and of the stock files, then scores as many test items as the time allows."""
-    costs = execution.perform(*cost_steps(student, measure_trials(clock.max_seconds), goal.runtime))
-    each = [seconds_each(costs.facts[role], work) for role in ("student", *(f"teacher-{q}" for q in STOCK))]
+    steps = cost_steps(student, measuring(clock.max_seconds), goal.runtime)
+    costs = execution.perform(*steps)
+    each = [seconds_each(costs.facts[role], work) for role in measured_roles(steps[-1]).values()]
 
     def items() -> int:
         seconds = clock.left + LATE * clock.max_seconds - REPORT_SECONDS
@@ -30,8 +33,28 @@ def prove(execution: Execution, student: str, work: Work, clock: Clock, goal: Go
     tested = clock.once("test items", items)
     if tested < work.test_examples:
         say(f"time for {tested:,} test items, of {work.test_examples:,} different ones")
-    limit = None if tested == work.test_examples else tested
-    execution.perform(*test_steps(student, limit, goal.runtime))
+    answer_test(execution, student, dict(zip(measured_roles(steps[-1]), each, strict=True)), tested, work, clock, goal)
+
+
+def answer_test(
+    execution: Execution,
+    student: str | None,
+    each: Mapping[str, float],
+    items: int,
+    work: Work,
+    clock: Clock,
+    goal: Goal,
+) -> None:
+    """Scores the files on test, the slowest first. Each gets its part of the time left, by the seconds `each` takes for
+    an item; one that is slower than it was answers fewer items, and so do those after it."""
+    limit = None if items == work.test_examples else items
+    for label in sorted(each, key=lambda label: -each[label]):
+        later = sum(each[other] for other in each if f"{other}-test" not in execution.made)
+        seconds = clock.left + LATE * clock.max_seconds - REPORT_SECONDS
+        test = next(s for s in test_steps(student, limit, goal.runtime) if s.source == label)
+        made = execution.perform(test, seconds=seconds * each[label] / later)
+        if (answered := made.facts["items"]) < min(limit or answered + 1, len(execution.run.task.test)):
+            limit = answered
 
 
 def seconds_each(figures: Mapping[str, Any], work: Work) -> float:

@@ -9,7 +9,7 @@ from lightbulb.passes.distill import Distill
 from lightbulb.passes.evaluate import Evaluate
 from lightbulb.passes.export import Export
 from lightbulb.passes.frame import Frame
-from lightbulb.passes.measure import Measure
+from lightbulb.passes.measure import SOURCE, Measure
 from lightbulb.passes.prune_depth import PruneDepth
 from lightbulb.passes.quantize import Quantize
 from lightbulb.passes.teacher_logits import CacheLogits
@@ -20,9 +20,12 @@ from lightbulb.runtimes import GgufRuntime
 from lightbulb.search.plan import Method, Plan, Precision
 from lightbulb.train.loop import Schedule
 
+FRAMED, FRAMED_FILE, CHECK, TEACHER = "framed", "framed-gguf", "import-check", "teacher"
 TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
 STOCK: tuple[Precision, ...] = ("f16", "q8_0", "q4_0")  # what a user would try first
+STOCK_LABELS = tuple(f"teacher-{q}" for q in STOCK)
+COSTS = "costs"
 EMBEDDING: Grid = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
 
 
@@ -30,10 +33,13 @@ def depth(layers: int) -> str:
     return "1 layer" if layers == 1 else f"{layers} layers"
 
 
-def import_steps(runtime: GgufRuntime) -> list[Step]:
-    """The model in the task's form, and whether the runtime that ships reads and computes it alike: performed before
-    anything is planned or trained."""
-    return [step("framed", Frame(), "model"), step("import-check", CheckImport(runtime=runtime), "framed")]
+def framed_steps(runtime: GgufRuntime = "llamacpp") -> list[Step]:
+    """The model in the task's form, its file, and whether the runtime that ships reads and computes both alike."""
+    return [
+        step(FRAMED, Frame(), "model"),
+        step(FRAMED_FILE, Export(quantization="f16"), FRAMED),
+        step(CHECK, CheckImport(runtime=runtime), FRAMED, gguf=FRAMED_FILE),
+    ]
 
 
 def teacher_steps(plan: Plan) -> list[Step]:
@@ -41,10 +47,9 @@ def teacher_steps(plan: Plan) -> list[Step]:
     logits."""
     schedule = Schedule(epochs=plan.teacher_epochs, learning_rate=TEACHER_RATE, batch_size=plan.batch_size)
     return [
-        step("framed", Frame(), "model"),
-        step("teacher", Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), "framed"),
-        step("teacher-validation", on_validation(plan), "teacher"),
-        step("trimmed", TrimVocab(), "teacher"),
+        step(TEACHER, Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), FRAMED),
+        step("teacher-validation", on_validation(plan), TEACHER),
+        step("trimmed", TrimVocab(), TEACHER),
         *([step("logits", CacheLogits(), "trimmed")] if "distill" in plan.methods else []),
     ]
 
@@ -88,19 +93,33 @@ def quantized(source: str, method: Method, grid: Precision, plan: Plan, runtime:
     ]
 
 
-def cost_steps(student: str, trials: int, runtime: GgufRuntime) -> list[Step]:
-    """Verification, stock exports and costs. `student` labels the quantized model folder."""
-    gguf = f"{student}-gguf"
-    steps = [step("verify", Verify(runtime=runtime), gguf, model=student)]
-    steps += [
-        step(f"teacher-{q}", Export(quantization=q, embedding=None if q == "f16" else EMBEDDING), "teacher")
+def cost_steps(student: str | None, windows: tuple[int, float], runtime: GgufRuntime) -> list[Step]:
+    """Verification, stock exports and costs. `student` labels the quantized model folder; without one the teacher's own
+    file is verified, and the stock files alone are measured. windows: trials of each file, and seconds of one."""
+    files, (trials, seconds) = measured_files(student), windows
+    steps = [
+        step(f"teacher-{q}", Export(quantization=q, embedding=None if q == "f16" else EMBEDDING), TEACHER)
         for q in STOCK
     ]
-    stock = {f"teacher-{q}": f"teacher-{q}" for q in STOCK}
-    return [*steps, step("costs", Measure(trials=trials, runtime=runtime), gguf, **stock)]
+    measure = Measure(trials=trials, window_seconds=seconds, runtime=runtime)
+    return [
+        *steps,
+        step("verify", Verify(runtime=runtime), files[0], model=student or TEACHER),
+        step(COSTS, measure, files[0], **{label: label for label in files[1:]}),
+    ]
 
 
-def test_steps(student: str, limit: int | None, runtime: GgufRuntime) -> list[Step]:
+def measured_files(student: str | None) -> list[str]:
+    """Labels of the files that are measured and tested: the student's, where there is one, and the stock files."""
+    return [*([f"{student}-gguf"] if student else []), *STOCK_LABELS]
+
+
+def test_steps(student: str | None, limit: int | None, runtime: GgufRuntime) -> list[Step]:
     """Scores of the student and of the stock files on test, or on `limit` of its items."""
-    labels = (f"{student}-gguf", *(f"teacher-{q}" for q in STOCK))
+    labels = measured_files(student)
     return [step(f"{label}-test", Evaluate(split="test", limit=limit, runtime=runtime), label) for label in labels]
+
+
+def measured_roles(costs: Step) -> dict[str, str]:
+    """Label of each file that the step measured -> its role in the facts, the source's first."""
+    return {str(costs.source): SOURCE, **{label: role for role, label in costs.inputs.items()}}

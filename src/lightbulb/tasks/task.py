@@ -9,6 +9,7 @@ from typing import Literal
 
 Kind = Literal["choose", "generate", "text"]
 SplitName = Literal["train", "validation", "test"]
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,23 @@ class Task:
     _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def split(self, name: SplitName, limit: int | None = None) -> tuple[Example, ...]:
-        """Its examples; at most `limit`, evenly spread, because files are often sorted by answer."""
-        examples = {"train": self.train, "validation": self.validation, "test": self.test}[name]
-        count = len(examples) if limit is None else min(limit, len(examples))
-        return tuple(examples[i * len(examples) // count] for i in range(count))
+        """Its examples in their order; at most the first `limit` of `spread`."""
+        examples = self._examples(name)
+        if limit is None or limit >= len(examples):
+            return examples
+        return tuple(examples[i] for i in sorted(self.spread(name)[:limit]))
+
+    def spread(self, name: SplitName) -> list[int]:
+        """Places of all examples in an order of which any beginning is spread evenly over the file, because files are
+        often sorted by answer: by the fractional parts of multiples of the golden ratio (three-gap theorem, Sos 1958).
+        Where every answer counts alike (macro-f1), the first of each comes before."""
+        examples = self._examples(name)
+        first = {e.completion: i for i, e in reversed(list(enumerate(examples)))} if self.metric == "macro-f1" else {}
+        leads = set(first.values())
+        return sorted(range(len(examples)), key=lambda i: (i not in leads, i * GOLDEN % 1.0))
+
+    def _examples(self, name: SplitName) -> tuple[Example, ...]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
     @property
     def summary(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,7 +86,7 @@ class PassConformance:
 def make(case: PassCase, folder: Path, progress: Progress | None = None) -> Artifact:
     """The artifact of the case's pass, made (or resumed, or found) in the run folder `folder` with seed 0."""
     with _run(case, folder, progress or Silent(), 0) as run:
-        return run.step(LABEL, case.pass_, case.source, **case.inputs)
+        return run.step(LABEL, case.pass_, case.source, case.inputs)
 
 
 def attempt(case: PassCase, folder: Path, progress: Progress) -> Artifact | None:
@@ -126,6 +126,9 @@ class Stop:
 
     def __init__(self, after: float):
         self.after, self.reported = after, list[float]()
+
+    def working(self, label: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     @contextmanager
     def bar(self, label: str, total: float) -> Iterator[Callable[[float, str], None]]:

@@ -16,7 +16,7 @@ from lightbulb.passes.base import Context
 from lightbulb.train.data import Batch, encode_split
 from lightbulb.train.forward import deterministic, target_logits
 from lightbulb.train.logits import TeacherLogits
-from lightbulb.train.loop import LossFunction, Schedule, train
+from lightbulb.train.loop import LossFunction, Schedule, Timekeeper, train
 from lightbulb.train.quantized import Rounded
 
 
@@ -28,10 +28,11 @@ def fit(
     context: Context,
     label: str,
     grids: tuple[Grid, Grid] | None = None,
+    parameter: str = "schedule",
 ) -> dict[str, Any]:
     """Trains `model` in place on the task's train split, encoded with the tokenizer and answers of `source`.
 
-    grids: (layers, embedding) to train on rounded weights.
+    grids: (layers, embedding) to train on rounded weights. parameter: of the pass, which holds the schedule.
     """
     answer_ids = source.facts.get("answer_ids")
     positions = model.config.max_position_embeddings
@@ -54,8 +55,17 @@ def fit(
             scratch=context.scratch,
             progress=context.progress,
             label=label,
+            timekeeper=timekeeper(context, parameter),
         )
     return {"steps": done.steps, "train_loss": done.loss}
+
+
+def timekeeper(context: Context, parameter: str) -> Timekeeper | None:
+    """What keeps the time of a training, where its step has a budget."""
+    budget = context.budget
+    if budget is None:
+        return None
+    return Timekeeper(budget.left, lambda schedule: budget.shorten(**{parameter: schedule.model_dump(mode="json")}))
 
 
 def plain_loss(logits_PV: torch.Tensor, batch: Batch) -> torch.Tensor:

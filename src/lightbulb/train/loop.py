@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
@@ -30,10 +31,18 @@ LossFunction = Callable[[torch.Tensor, Batch], torch.Tensor]  # (logits [P, V], 
 CHECKPOINT_SECONDS = 60.0
 LOSSES = "losses"
 CHECKPOINT_SHARE = 20  # never spend more than 1/20 of the time on writing checkpoints
+LOOK_SECONDS = 5.0  # between two looks at the clock
+RECENT_SECONDS = 20.0
+TOLERATED = 0.05  # of the steps that are left: by so much a training may be late before it is shortened
 
 
 class Schedule(BaseModel):
-    """How long and how fast to train. Learning rate: linear warm-up over 5% of the steps, then cosine to zero."""
+    """How long and how fast to train. Learning rate: linear warm-up over 5% of the steps, then cosine to zero.
+
+    cuts: (step, steps) each: what the clock decided after so many steps, that the training ends after `steps` of them.
+    The rest of the schedule is then run through in fewer steps (or, after a cut, in more again), so that the learning
+    rate still comes down to zero.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,13 +50,43 @@ class Schedule(BaseModel):
     learning_rate: float = Field(gt=0)
     batch_size: int = Field(default=32, ge=1)
     weight_decay: float = Field(default=0.01, ge=0)
+    cuts: tuple[tuple[int, int], ...] = ()
 
-    def steps(self, examples: int) -> int:
+    @field_validator("cuts")
+    @classmethod
+    def _cuts_shorten(cls, cuts: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        last = 0
+        for at, steps in cuts:
+            if not last <= at < steps:
+                raise ValueError(f"a cut ({at}, {steps}) after step {last}")
+            last = at + 1
+        return cuts
+
+    def planned(self, examples: int) -> int:
+        """Steps without any cut."""
         return max(1, math.ceil(math.ceil(examples / self.batch_size) * self.epochs))
 
-    def rate(self, step: int, steps: int) -> float:
-        warm = max(1, round(0.05 * steps))
-        return self.learning_rate * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    def steps(self, examples: int) -> int:
+        return self.cuts[-1][1] if self.cuts else self.planned(examples)
+
+    def cut(self, step: int, steps: int) -> Schedule:
+        """The same, ending after `steps` steps of which `step` are done."""
+        return self.model_copy(update={"cuts": (*self.cuts, (step, steps))})
+
+    def rate(self, step: int, planned: int) -> float:
+        """The learning rate of a step, of a training planned with `planned` of them."""
+        warm, place = max(1, round(0.05 * planned)), self._place(step, planned)
+        return self.learning_rate * min(1.0, (place + 1) / warm) * 0.5 * (1 + math.cos(math.pi * place / planned))
+
+    def _place(self, step: int, planned: int) -> float:
+        """Where in the planned schedule a step stands."""
+        start, end, place = 0, planned, 0.0
+        for at, steps in self.cuts:
+            if step < at:
+                break
+            place += (planned - place) * (at - start) / (end - start)
+            start, end = at, steps
+        return place + (planned - place) * (step - start) / (end - start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +107,27 @@ def train(
     scratch: Path,
     progress: Progress,
     label: str,
+    timekeeper: Timekeeper | None = None,
 ) -> Trained:
-    """Trains the parameters of `model` that require gradients, in place."""
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(
-        parameters.values(),
-        lr=schedule.learning_rate,
-        weight_decay=schedule.weight_decay,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
-    steps = schedule.steps(len(data))
+    """Trains the parameters of `model` that require gradients, in place. timekeeper: shortens the schedule where the
+    time does not allow all of it."""
+    parameters, optimizer = optimizer_of(model, schedule)
+    steps, planned = schedule.steps(len(data)), schedule.planned(len(data))
     checkpoint = Checkpoint(scratch / "checkpoint.safetensors", parameters, optimizer)
     first, losses = checkpoint.load()
     per_epoch = math.ceil(len(data) / schedule.batch_size)
     order, order_epoch, tokens = [], -1, 0
     model.train()
+    step = first
     with progress.bar(label, steps) as advance:
-        for step in range(first, steps):
+        while step < steps:
             if step // per_epoch != order_epoch:
                 order_epoch = step // per_epoch
                 order = epoch_order(data, schedule.batch_size, seed, order_epoch)
             batches = micro_batches(data, order[step % per_epoch])
             for group in optimizer.param_groups:
-                group["lr"] = schedule.rate(step, steps)
-            loss = _step(model, batches, forward, loss_function, optimizer, list(parameters.values()))
+                group["lr"] = schedule.rate(step, planned)
+            loss = take_step(model, batches, forward, loss_function, optimizer, list(parameters.values()))
             if not math.isfinite(loss):
                 raise RunFailure(
                     f"training diverged at step {step}: the loss is {loss}",
@@ -102,14 +137,33 @@ def train(
                 )
             losses.append(loss)
             tokens += sum(batch.tokens for batch in batches)
-            advance(step + 1, f"loss {sum(losses[-20:]) / len(losses[-20:]):.3f}")
-            checkpoint.maybe_save(step + 1, losses)
+            step += 1
+            if timekeeper:
+                schedule = timekeeper.look(schedule, step, steps, planned)
+                steps = schedule.steps(len(data))
+            advance(step, f"loss {sum(losses[-20:]) / len(losses[-20:]):.3f}")
+            checkpoint.maybe_save(step, losses)
     model.eval()
     tail = losses[-max(1, steps // 10) :]
     return Trained(steps, tokens, sum(tail) / len(tail))
 
 
-def _step(
+def optimizer_of(
+    model: PreTrainedModel, schedule: Schedule
+) -> tuple[dict[str, torch.nn.Parameter], torch.optim.Optimizer]:
+    """(what is trained, by name; AdamW on it)."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(
+        parameters.values(),
+        lr=schedule.learning_rate,
+        weight_decay=schedule.weight_decay,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    return parameters, optimizer
+
+
+def take_step(
     model: PreTrainedModel,
     batches: Sequence[Batch],
     forward: Forward,
@@ -130,6 +184,47 @@ def _step(
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     return total
+
+
+class Timekeeper:
+    """Compares the pace of a training with the time left for it, every LOOK_SECONDS, and shortens what cannot be done.
+    Where the machine gets faster again, so does what was cut come back, up to what was planned.
+
+    left: seconds left for the training. decided: called with a shortened schedule before it is acted on.
+    """
+
+    def __init__(self, left: Callable[[], float], decided: Callable[[Schedule], None]):
+        self.left, self.decided = left, decided
+        self.begin: tuple[float, int] | None = None
+        self.recent: deque[tuple[float, int]] = deque()
+
+    def look(self, schedule: Schedule, step: int, steps: int, planned: int) -> Schedule:
+        """The schedule to go on with after `step` of `steps` steps; `planned`: how many there were without cuts."""
+        now = time.monotonic()
+        if self.begin is None:  # the first step of a process also sets up what all of them use
+            self.begin = (now, step)
+            self.recent.append(self.begin)
+            return schedule
+        if now - self.recent[-1][0] < LOOK_SECONDS or step >= steps:
+            return schedule
+        self.recent.append((now, step))
+        while len(self.recent) > 2 and now - self.recent[1][0] >= RECENT_SECONDS:
+            self.recent.popleft()
+        if schedule.cuts and step <= schedule.cuts[-1][0]:
+            return schedule  # what was decided before a kill comes first
+        ends = min(planned, step + self._affordable(now, step))
+        if abs(ends - steps) <= TOLERATED * (steps - step):
+            return schedule
+        changed = schedule.cut(step, ends)
+        self.decided(changed)
+        return changed
+
+    def _affordable(self, now: float, step: int) -> int:
+        """Steps that the time left allows, at the mean of the pace so far and of late: a moment's load is no trend, and
+        a lasting one shows more with every look. At least one, so that the learning rate comes to its end."""
+        assert self.begin is not None
+        paces = [(now - then) / (step - at) for then, at in (self.begin, self.recent[0]) if step > at]
+        return max(1, int(self.left() / (sum(paces) / len(paces))))
 
 
 class Checkpoint:

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from lightbulb.energy.prediction.shapes import from_config, from_model, from_parameters, from_sizes, parse_bits
+from lightbulb.energy.prediction.configs import from_config
+from lightbulb.energy.prediction.shapes import from_model, from_parameters, from_sizes, parse_bits
 from lightbulb.errors import ModelError, UserError
 
 PUBLISHED = [  # (layers, width, heads, kv heads, ffn, vocabulary, tied), billions as the model cards say

@@ -173,6 +173,11 @@ def check(setting: Setting, device: Device) -> None:
 
 def _notes(shape: ModelShape, device: Device, setting: Setting, found: Calibrated) -> list[str]:
     c, notes = found.values, []
+    if shape.stored:
+        notes.append(f"weights as the configuration says: {shape.stored}")
+    if shape.routed_share < 1:
+        active = shape.layers * shape.active_layer_parameters + shape.vocabulary * shape.width
+        notes.append(f"experts: a token sees {active / 1e9:.3g} of {shape.parameters / 1e9:.3g} billion weights")
     if shape.guessed:
         notes.append("layers and width guessed from the number of parameters: name the model for a better figure")
     if alike(device.kind) not in found.kinds:

@@ -62,11 +62,13 @@ class Cost:
 
 
 def decode_work(shape: ModelShape, setting: Setting) -> Work:
-    """One token for each sequence of the batch: all weights once, and each sequence's keys and values."""
-    attention = 4 * shape.layers * shape.attention_width * setting.context
+    """One token for each sequence of the batch: all weights that any of them needs once, and each sequence's keys and
+    values."""
+    seen = shape.tokens_seen(setting.context)
+    attention = 4 * shape.layers * shape.attention_width * seen
     return Work(
-        weight_bytes=shape.bytes_read,
-        kv_bytes=setting.batch * setting.context * shape.kv_bytes_per_token,
+        weight_bytes=shape.bytes_read_by(setting.batch),
+        kv_bytes=setting.batch * seen * shape.kv_bytes_per_token,
         operations=setting.batch * (2 * shape.weights_per_token + attention),
         tokens=setting.batch,
         message_bytes=2 * setting.batch * shape.width,
@@ -77,10 +79,10 @@ def prefill_work(shape: ModelShape, setting: Setting) -> Work:
     """A chunk of the prompts: the weights once for all its tokens, each seeing half of the context on average; the
     head is read for the last one only."""
     tokens = min(PREFILL_TOKENS, setting.batch * setting.context)
-    layers = shape.layers * shape.layer_parameters
-    attention = 4 * shape.layers * shape.attention_width * setting.context / 2
+    layers = shape.layers * shape.active_layer_parameters
+    attention = 4 * shape.layers * shape.attention_width * shape.mean_tokens_seen(setting.context)
     return Work(
-        weight_bytes=layers * shape.bits / 8,
+        weight_bytes=shape.layer_bytes_read_by(tokens),
         kv_bytes=tokens * shape.kv_bytes_per_token,
         operations=tokens * (2 * layers + attention),
         tokens=tokens,
@@ -144,4 +146,5 @@ def messages(work: Work, shape: ModelShape, device: Device, setting: Setting, c:
 
 def bytes_needed(shape: ModelShape, setting: Setting) -> float:
     """Weights, keys and values, and a tenth for activations and buffers."""
-    return 1.1 * (shape.bytes_stored + setting.batch * setting.context * shape.kv_bytes_per_token)
+    kept = setting.batch * shape.tokens_seen(setting.context) * shape.kv_bytes_per_token
+    return 1.1 * (shape.bytes_stored + kept)

@@ -29,12 +29,15 @@ MIXTURES = {
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """A dense decoder.
+    """A decoder.
 
     layers, width; kv_width: width of one layer's keys (kv_heads x head_dim), as large as that of its values;
     attention_width: heads x head_dim; layer_parameters: weights of one layer; vocabulary: rows of the embedding;
     tied: the head is the embedding. bits, head_bits: bits per weight as stored, of the layers and of the head.
-    guessed: only the number of parameters was given, the rest follows what is usual.
+    routed_parameters: those of a layer's weights that lie in experts, of which a token sees the share `routed_share`,
+    in `routed_bits` (None: as `bits`). window: tokens that the share `windowed` of the layers sees at most. kv_bits: of
+    a key or value. stored: how the weights are stored, in words, where a configuration says it. guessed: only the
+    number of parameters was given, the rest follows what is usual.
     """
 
     layers: int
@@ -47,6 +50,13 @@ class ModelShape:
     bits: float = F16_BITS
     head_bits: float = F16_BITS
     guessed: bool = False
+    routed_parameters: float = 0.0
+    routed_share: float = 1.0
+    routed_bits: float | None = None
+    window: int | None = None
+    windowed: float = 0.0
+    kv_bits: float = F16_BITS
+    stored: str = ""
 
     @property
     def parameters(self) -> float:
@@ -54,29 +64,54 @@ class ModelShape:
         return self.layers * self.layer_parameters + self.vocabulary * self.width * (1 if self.tied else 2)
 
     @property
+    def active_layer_parameters(self) -> float:
+        """Weights of a layer that one token is multiplied with."""
+        return self.layer_parameters - self.routed_parameters * (1 - self.routed_share)
+
+    @property
     def weights_per_token(self) -> float:
         """Weights that one token is multiplied with: the layers and the head."""
-        return self.layers * self.layer_parameters + self.vocabulary * self.width
+        return self.layers * self.active_layer_parameters + self.vocabulary * self.width
 
     @property
     def bytes_read(self) -> float:
-        """Bytes of weights that one decoding step streams."""
-        layers = self.layers * self.layer_parameters * self.bits
-        return (layers + self.vocabulary * self.width * self.head_bits) / 8
+        """Bytes of weights that one decoding step of one sequence streams."""
+        return self.bytes_read_by(1)
+
+    def bytes_read_by(self, tokens: float) -> float:
+        """...of a step of so many tokens, each of which chooses its experts by itself."""
+        return self.layer_bytes_read_by(tokens) + self.vocabulary * self.width * self.head_bits / 8
+
+    def layer_bytes_read_by(self, tokens: float) -> float:
+        """Without the head."""
+        idle = self.routed_parameters * (1 - self.routed_share) ** tokens
+        return self.layers * (self.layer_parameters * self.bits - idle * (self.routed_bits or self.bits)) / 8
 
     @property
     def bytes_stored(self) -> float:
         """Bytes of all weights."""
-        return self.bytes_read + (0 if self.tied else self.vocabulary * self.width * self.head_bits / 8)
+        heads = self.vocabulary * self.width * self.head_bits / 8
+        return self.layers * self.layer_parameters * self.bits / 8 + heads * (1 if self.tied else 2)
 
     @property
     def kv_bytes_per_token(self) -> float:
-        """Keys and values in 16 bits of all layers."""
-        return 2 * self.layers * self.kv_width * 2
+        """Keys and values of all layers."""
+        return 2 * self.layers * self.kv_width * self.kv_bits / 8
+
+    def tokens_seen(self, context: float) -> float:
+        """Tokens that a layer sees of so many, in the mean of the layers."""
+        seen = context if self.window is None else min(context, self.window)
+        return self.windowed * seen + (1 - self.windowed) * context
+
+    def mean_tokens_seen(self, context: float) -> float:
+        """...in the mean of all places in the text, each of which sees those before it."""
+        window = context if self.window is None else min(context, self.window)
+        return self.windowed * window * (1 - window / (2 * context)) + (1 - self.windowed) * context / 2
 
     def at_bits(self, bits: float) -> ModelShape:
         """The same model stored in `bits`; the head stays as wide as 6-bit files keep it, or wider (llama.cpp)."""
-        return replace(self, bits=bits, head_bits=max(bits, min(F16_BITS, 6.5625)))
+        head = max(bits, min(F16_BITS, 6.5625))
+        return replace(self, bits=bits, head_bits=head, routed_bits=None, stored="")
 
 
 def from_sizes(
@@ -125,31 +160,6 @@ def from_parameters(parameters: float) -> ModelShape:
     )
 
 
-def from_config(config: dict[str, Any], where: str) -> ModelShape:
-    """From transformers' config.json (Gemma 3's text_config included). Raises ModelError when sizes are missing."""
-    config = config.get("text_config", config)
-    try:
-        heads = int(config["num_attention_heads"])
-        shape = from_sizes(
-            int(config["num_hidden_layers"]),
-            int(config["hidden_size"]),
-            heads,
-            int(config.get("num_key_value_heads") or heads),
-            int(config["intermediate_size"]),
-            int(config["vocab_size"]),
-            head_dim=int(config.get("head_dim") or 0),
-            tied=bool(config.get("tie_word_embeddings", "gemma" in str(config.get("model_type", "")))),
-        )
-    except (KeyError, TypeError, ValueError) as e:
-        raise ModelError(
-            f"the configuration tells no shape: {e}",
-            where=where,
-            mend="give it with --layers --width --heads --kv-heads --ffn --vocab",
-        ) from e
-    stored = str(config.get("torch_dtype") or config.get("dtype") or "bfloat16")
-    return shape if "float32" not in stored else replace(shape, bits=32, head_bits=32)
-
-
 def from_gguf(file: Path) -> ModelShape:
     """From the header of a GGUF: the real bytes of its tensors, whatever mixture they are in."""
     header = read_header(file)
@@ -165,6 +175,12 @@ def from_gguf(file: Path) -> ModelShape:
     kv_heads = _number(header, f"{architecture}.attention.head_count_kv", file, heads)
     head_dim = _number(header, f"{architecture}.attention.key_length", file, width // max(1, heads))
     count, length = (sum(column) for column in zip(*blocks, strict=True))
+    routed = [sizes for name, sizes in weights.items() if "_exps." in name]
+    routed_count, routed_bytes = (sum(column) for column in zip(*routed, strict=True)) if routed else (0, 0)
+    share = 1.0
+    if routed:
+        used = _number(header, f"{architecture}.expert_used_count", file)
+        share = min(1.0, used / _number(header, f"{architecture}.expert_count", file))
     head_count, head_bytes = weights.get("output.weight", weights["token_embd.weight"])
     return ModelShape(
         layers=layers,
@@ -176,23 +192,28 @@ def from_gguf(file: Path) -> ModelShape:
         tied="output.weight" not in weights,
         bits=8 * length / count,
         head_bits=8 * head_bytes / head_count,
+        routed_parameters=routed_count / layers,
+        routed_share=share,
+        routed_bits=8 * routed_bytes / routed_count if routed else None,
     )
 
 
-def from_model(name: str) -> ModelShape:
+def from_model(name: str, *, bits: bool = True) -> ModelShape:
     """From whatever names a model: a folder, a config.json, a GGUF, a short name, or a hub id (its config.json only,
     from the local cache or else the hub, because the user named it)."""
-    from lightbulb.models.resolve import resolve
+    from lightbulb.energy.prediction.configs import from_config
+    from lightbulb.models.resolve import json_object, resolve
 
     path = Path(os.path.expanduser(name))
     if path.name == "config.json" and path.is_file():
-        return from_config(read_json(path), str(path))
+        return from_config(json_object(path), str(path), bits=bits)
     source = resolve(name)
     if source.gguf is not None:
         return from_gguf(source.gguf)
     if source.path is not None:
-        return from_config(read_json(source.path / "config.json"), str(source.path / "config.json"))
-    return from_config(_hub_config(source.hub_id or name), name)
+        file = source.path / "config.json"
+        return from_config(json_object(file), str(file), bits=bits)
+    return from_config(_hub_config(source.hub_id or name), name, bits=bits)
 
 
 def _hub_config(hub_id: str) -> dict[str, Any]:

@@ -1,0 +1,88 @@
+"""Sharing out the time that is left after the teacher: how long students train, and how long each training may take."""
+
+from __future__ import annotations
+
+from lightbulb.search.clock import Clock
+from lightbulb.search.plan import (
+    PROBE_SHARE,
+    RECOVER_SHARE,
+    ROUNDING,
+    RUNG,
+    STUDENT_MENU,
+    Plan,
+    Work,
+    epochs_for,
+    file_check_seconds,
+    longest_student,
+    student_seconds,
+)
+
+PROBED_LONGER = 1.5  # so many times as long as planned a probe may take
+FASTEST = 0.75  # a pace below is not believed: what comes is planned for at least so much of the time
+
+
+class StudentTime:
+    """The students' time. `pace`: how many times slower than planned the teacher was.
+
+    Every answer that depends on the clock is decided once and remembered.
+    """
+
+    def __init__(self, plan: Plan, work: Work, clock: Clock, pace: float):
+        self.plan, self.work, self.clock, self.pace = plan, work, clock, max(FASTEST, pace)
+
+    @property
+    def left(self) -> float:
+        """Seconds left beside the proof."""
+        return self.clock.left - self.plan.reserve(self.pace, self.clock.left)
+
+    def plan_for(self, layers: int) -> Plan:
+        """The plan of a student of so many layers, as far as the time allows when it is first asked for."""
+        epochs = self.clock.once(f"epochs of {layers} layers", lambda: self._epochs(layers))
+        return self.plan.model_copy(update={"distill_epochs": epochs})
+
+    def _epochs(self, layers: int) -> float:
+        epochs = epochs_for(self.plan, self.work, layers)
+        if RUNG * self._seconds(epochs, layers) <= self.left:
+            return epochs
+        return min(epochs, longest_student(self.plan.times, self.work, layers, self.left / self.pace / RUNG)[0])
+
+    def _seconds(self, epochs: float, layers: int) -> float:
+        return self.pace * student_seconds(self.plan.times, self.work, epochs, layers)
+
+    def student_seconds(self, layers: int) -> float:
+        """What a student of so many layers takes."""
+        return self._seconds(self.plan_for(layers).distill_epochs, layers)
+
+    def allows_student(self, layers: int, after_probe_of: int | None = None, probes: int = 1) -> bool:
+        """Whether there is time for a student of so many layers that has a chance; with `after_probe_of` also for that
+        many `probes` of another depth before."""
+        before = 0.0 if after_probe_of is None else probes * PROBE_SHARE * self.student_seconds(after_probe_of)
+        what = f"{layers} layers" + ("" if after_probe_of is None else f" after a probe of {after_probe_of}")
+
+        def fits() -> bool:
+            left = (self.left - before) / self.pace / RUNG
+            epochs = [e for e in STUDENT_MENU if self.work.has_a_chance(e)] or [STUDENT_MENU[0]]
+            return student_seconds(self.plan.times, self.work, epochs[-1], layers) <= left
+
+        return self.clock.once(what, fits)
+
+    def probe_seconds(self, layers: int) -> float:
+        """The longest that a probe of so many layers may take."""
+        return PROBED_LONGER * PROBE_SHARE * self.student_seconds(layers)
+
+    def training_seconds(self, layers: int) -> float:
+        """The longest that the full training of a student may take: what is left beside all that must follow."""
+        return self.left - self.recovery_planned(layers) - self.check_planned(layers)
+
+    def recovery_seconds(self, layers: int) -> float:
+        """The longest that its recovery on the grid may take."""
+        return self.left - self.check_planned(layers)
+
+    def recovery_planned(self, layers: int) -> float:
+        epochs = RECOVER_SHARE * self.plan_for(layers).distill_epochs
+        return self.pace * ROUNDING * self.work.steps(epochs) * self.plan.times.student_step(layers)
+
+    def check_planned(self, layers: int) -> float:
+        """Export, and the file's answers on validation."""
+        times = self.plan.times
+        return self.pace * (2 * times.pass_seconds + file_check_seconds(times, self.work, layers))
