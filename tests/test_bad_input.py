@@ -78,6 +78,16 @@ FILES = {
     "too-few": ((ROW + "\n").encode() * 3, "at least 8"),
     "missing-columns": (lines(*[{"x1": f"p {i}", "x2": i, "x3": "y"} for i in range(50)]), "column"),
     "deep": (b"[" * 100_000 + b"\n", "nested too deeply"),
+    "calls-of-tools": (
+        lines(
+            *[{"messages": [{"role": "user", "content": f"{i}"}, {"role": "tool", "content": "x"}]} for i in range(50)]
+        ),
+        "50 of 50 rows have calls of tools",
+    ),
+    "images": (
+        lines(*[{"prompt": f"p {i}", "completion": "ab"[i % 2], "image": {"path": "x"}} for i in range(50)]),
+        "50 of 50 rows have images",
+    ),
     "empty-cells": (b'{"prompt": "", "completion": ""}\n' * 50, "empty prompt or completion"),
 }
 
@@ -115,7 +125,12 @@ def test_a_label_seen_only_in_test(refused, tiny_folder, data, tmp_path):
 
 def test_bad_csv_and_parquet(refused, tiny_folder, tmp_path):
     (tmp_path / "task.csv").write_bytes(b'prompt,completion\n"open,never closed\n')
-    assert "task.csv" in refused(tiny_folder, tmp_path / "task.csv")
+    assert "task.csv:2" in refused(tiny_folder, tmp_path / "task.csv")
+    (tmp_path / "task.csv").write_bytes(b"prompt,completion\n" + b'"a" b,c\n' * 50)
+    assert "task.csv:2" in refused(tiny_folder, tmp_path / "task.csv")
+    (tmp_path / "task.csv").write_bytes("prompt;completion\ncafé;x\n".encode("windows-1252") * 50)
+    error = refused(tiny_folder, tmp_path / "task.csv")
+    assert "task.csv:2" in error and "iconv" in error
     (tmp_path / "task.parquet").write_bytes(b"PAR1 this is not")
     assert "task.parquet" in refused(tiny_folder, tmp_path / "task.parquet")
 

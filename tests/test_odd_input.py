@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from conftest import choose_rows, write_rows
 from tiny import tiny_model
 
 from lightbulb.cli import main
-from lightbulb.search import proof
+from lightbulb.search import proof, steps
 
 pytestmark = pytest.mark.slow
 Shrunk = Callable[..., dict[str, Any]]
@@ -21,7 +22,8 @@ Shrunk = Callable[..., dict[str, Any]]
 @pytest.fixture
 def shrunk(tmp_path, monkeypatch) -> Shrunk:
     """Shrinks a model to rows of a task; returns the result."""
-    monkeypatch.setattr(proof, "measuring_windows", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(proof, "measuring", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(steps, "TEACHER_RATE", 3e-3)  # a tiny model learns something in seconds
 
     def run(model: Path, rows: list[dict], *more: str) -> dict[str, Any]:
         data, out = write_rows(tmp_path / "task.jsonl", rows), tmp_path / "run"
@@ -51,3 +53,24 @@ def test_long_prompts_and_long_completions(shrunk, tiny_folder):
         for i in range(16)
     ]
     assert shrunk(tiny_folder, rows, "--kind", "generate", "--metric", "chrf")["metric"] == "chrf"
+
+
+def test_answers_that_end_in_the_model_s_own_end(shrunk, tiny_folder, tmp_path):
+    """An end that only its tokenizer knows: learned and scored without it, and the recipe makes the same file."""
+    model = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (model / name).write_text((model / name).read_text().replace("<|im_end|>", "<<fin>>"))
+    rows = [{**row, "completion": row["completion"] + "<<fin>>"} for row in choose_rows(60)]
+    result = shrunk(model, rows, "--keep", "0.5")
+    assert any("60 completions with this model's own end" in finding for finding in result["findings"])
+    assert not any("<<fin>>" in str(e) for e in result["examples"])
+    again = tmp_path / "again"
+    assert main(["run", str(tmp_path / "run" / "recipe.toml"), "--out", str(again), "--threads", "1"]) == 0
+    made = [sorted(p.name for p in (folder / "steps").glob("framed-*")) for folder in (tmp_path / "run", again)]
+    assert made[0] == made[1]
+
+
+def test_answers_that_are_indented(shrunk, tiny_folder, tmp_path):
+    rows = [{"prompt": f"def f{i}(x):", "completion": f"    y = x + {i}\n    return y\n"} for i in range(60)]
+    result = shrunk(tiny_folder, rows, "--kind", "generate", "--metric", "chrf")
+    assert any("60 completions with an indented beginning: kept" in finding for finding in result["findings"])

@@ -107,7 +107,7 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
     with waiting("reading the model", quiet):
         source = usable(read.model, "filament" if in_filament else "llamacpp")
-    introduce(task, say_to(quiet))
+    introduce(task, say := say_to(quiet))
     with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
         run.claim(
             {
@@ -118,7 +118,7 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
             }
         )
         with run.undecided():
-            made = execute(read, run, start(run, source)).made
+            made = execute(read, run, start(run, source, say)).made
     return {label: {"path": str(a.path), "kind": a.kind, **a.facts} for label, a in made.items()}
 
 
@@ -161,10 +161,11 @@ def file_of(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Asked:
-    """An answer and what it cost. file: which one answered. references: what an answer of other files costs, where a
-    run's folder was asked."""
+    """An answer and what it cost. unread: tokens of the question's beginning that the model had no room for. file:
+    which one answered. references: what an answer of other files costs, where a run's folder was asked."""
 
     text: str
+    unread: int
     prompt_tokens: int
     output_tokens: int
     cpu_seconds: Figure
@@ -208,7 +209,7 @@ def ask(
         form = None if schema is None else read_schema(schema.read_text(encoding="utf-8"), str(schema))
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"the schema cannot be read: {e}", where=str(schema)) from e
-    turns = [{"role": "user", "content": prompt}]
+    turns = [{"role": "user", "content": prompt.strip()}]  # as prompts are learned
     if system is not None:
         turns.insert(0, {"role": "system", "content": system})
     room = sum(len(turn["content"].encode()) for turn in turns) + max_tokens + TEMPLATE_TOKENS
@@ -217,11 +218,13 @@ def ask(
     if answers and (form is not None or stop):
         raise UserError("this model chooses one of its answers", where="--schema, --stop", mend="leave them out")
     rendered = opened.render(turns)
-    left = opened.context_length - len(opened.tokenize(rendered))
+    asked = len(opened.tokenize(rendered))
+    left = opened.context_length - asked
     if not answers and not 0 < max_tokens <= left:
         raise UserError(
-            f"no room for an answer of {max_tokens:,} tokens: beside this question the model has {max(0, left):,}",
-            where="--max-tokens",
+            f"no room for an answer of {max_tokens:,} tokens: beside this question of {asked:,} the model has"
+            f" {max(0, left):,}",
+            where="--max-tokens" if left > 0 else None,
             mend=f"--max-tokens {min(256, left)}" if left > 0 else "a shorter question",
         )
     meter = Meter(gpus=False)
@@ -240,7 +243,8 @@ def ask(
         )
     reading = window.reading
     return Asked(
-        said.texts[0].strip(),
+        without_blanks(said.texts[0]),
+        max(0, asked - said.prompt_tokens),
         said.prompt_tokens,
         said.output_tokens,
         reading.cpu_seconds,
@@ -248,6 +252,12 @@ def ask(
         file,
         references_of(model),
     )
+
+
+def without_blanks(answer: str) -> str:
+    """An answer as it is shown: of several lines the first keeps its indentation."""
+    lines = answer.strip("\r\n").rstrip()
+    return lines if "\n" in lines else lines.strip()
 
 
 def render_report(folder: Path) -> Path:

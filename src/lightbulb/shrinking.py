@@ -31,12 +31,24 @@ COUNTED = 2000  # answers, whose mean length is asked for
 PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "lightbulb-filament", "gguf")
 
 
-def start(run: Run, source: ModelSource) -> Artifact:
-    """The imported model: the first artifact of a run."""
+def start(run: Run, source: ModelSource, say: Say) -> Artifact:
+    """The imported model: the first artifact of a run. From here on the run's task is what this model can learn."""
     from lightbulb.models.loading import import_model
 
     key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
-    return run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
+    model = run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
+    run.task = prepared_for(model, run.task, say)
+    return model
+
+
+def prepared_for(model: Artifact, task: Task, say: Say) -> Task:
+    """The task as this model can learn it; says what that changes or costs."""
+    from lightbulb.train.prepare import prepared
+
+    fitting = prepared(task, model.path)
+    for finding in fitting.findings[len(task.findings) :]:
+        say(f"task: {finding}")
+    return fitting
 
 
 def typed(source: ModelSource) -> str:
@@ -120,7 +132,7 @@ class Prepared:
 def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> Prepared:
     """Imports the model, gives it the task's form, checks its file in the runtime that ships, times this machine with
     it and makes the plan; or reads the plan back, so that a resumed run decides alike. say: hears what was changed."""
-    execution = Execution(run, start(run, source))
+    execution = Execution(run, start(run, source, say))
     model = execution.made[START]
     check_import(execution, source, goal, say)
     shape, work = shape_of(model), work_of(run.task, model)
@@ -170,10 +182,9 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     from lightbulb.search.choose import Chooser
     from lightbulb.search.proof import prove
 
-    task = run.task
     with run.undecided():
         prepared = prepare(run, source, goal, say)
-    execution, plan, work = prepared.execution, prepared.plan, prepared.work
+    task, execution, plan, work = run.task, prepared.execution, prepared.plan, prepared.work
     for told in plan.told:
         say(f"plan: {told}")
     work = replace(work, validation_examples=plan.validation_limit or work.validation_examples)

@@ -68,3 +68,12 @@ def test_without_time_the_first_of_the_spread_are_answered(imported, tmp_path, m
     assert predictions_of(short) == [answered[e] for e in task.split("test", 8)]
     with run() as r:
         assert r.step("short", Evaluate(), framed, seconds=1e9) == short
+
+
+def test_indentation_is_part_of_an_answer_where_the_task_has_it() -> None:
+    runtime: Any = Recorder()
+    for completion, said in (("  x", " 0"), ("x", "0")):
+        task = Task("code", "generate", "exact", (Example("q", completion),), (), (Example("a", completion),))
+        runtime.asked.clear()
+        predictions, _ = answer(runtime, task, task.test, lambda done, note: None, CHUNK)
+        assert predictions == [said]

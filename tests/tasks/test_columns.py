@@ -11,7 +11,14 @@ from lightbulb.tasks.load import load_task
 
 @pytest.mark.parametrize(
     ("question", "answer"),
-    [("instruction", "output"), ("Question", "Answer"), ("text", "label"), ("input", "category"), ("query", "intent")],
+    [
+        ("instruction", "output"),
+        ("Question", "Answer"),
+        ("text", "label"),
+        ("input", "category"),
+        ("query", "intent"),
+        ("User", "Assistant"),
+    ],
 )
 def test_synonyms(tmp_path, question, answer):
     items = [{"id": i, question: r["prompt"], answer: r["completion"]} for i, r in enumerate(rows())]

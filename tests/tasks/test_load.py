@@ -23,6 +23,7 @@ def rows(n: int = 60) -> list[dict]:
 
 
 def jsonl(path: Path, items: list) -> str:
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(item) + "\n" for item in items))
     return str(path)
 
@@ -169,12 +170,29 @@ def test_label_only_in_test(tmp_path):
     assert load_task(str(tmp_path), kind="generate").kind == "generate"
 
 
-def test_answer_lost_by_the_split_is_reported(tmp_path):
-    source = jsonl(tmp_path / "a.jsonl", rows(120) + [{"prompt": "lonely", "completion": "rare"}])
-    lost = [
-        t for t in (load_task(source, seed=seed) for seed in range(12)) if "rare" not in {e.completion for e in t.train}
-    ]
-    assert lost and all(any("no example of 'rare'" in f for f in t.findings) and "rare" in t.answers for t in lost)
+def test_the_only_example_of_an_answer_is_learned_and_one_lost_to_leakage_is_reported(tmp_path):
+    lonely = {"prompt": "lonely", "completion": "rare"}
+    source = jsonl(tmp_path / "a.jsonl", [*rows(120), lonely])
+    for task in (load_task(source, seed=seed) for seed in range(12)):
+        assert "rare" in {e.completion for e in task.train}
+        assert any(f.startswith("test has no example of 'rare'") for f in task.findings)
+    task = load_task(source, test=jsonl(tmp_path / "test.jsonl", [{"prompt": "new", "completion": "login"}, lonely]))
+    assert "rare" in task.answers and any("train has no example of 'rare'" in f for f in task.findings)
+
+
+def test_rare_answers_are_in_every_split_and_named(tmp_path):
+    items = [{"prompt": f"clause {i}", "completion": "yes" if i in (5, 90, 130) else "no"} for i in range(200)]
+    task = load_task(jsonl(tmp_path / "a.jsonl", items))
+    assert [sum(e.completion == "yes" for e in s) for s in (task.train, task.validation, task.test)] == [1, 1, 1]
+    assert {f"{s} has fewer than 5 examples of 'yes' (1): give more of them" for s in ("validation", "test")} <= {
+        *task.findings
+    }
+    assert not any("fewer than" in f for f in load_task(jsonl(tmp_path / "b.jsonl", rows(90))).findings)
+    for name, part in (("train", items[:150]), ("validation", items[150:170]), ("test", items[170:])):
+        jsonl(tmp_path / "given" / f"{name}.jsonl", part)
+    found = load_task(str(tmp_path / "given")).findings
+    assert any(f.startswith("validation has no example of 'yes': ") for f in found)
+    assert any(f.startswith("test has no example of 'yes': ") for f in found)
 
 
 def test_skewed_answers_are_scored_by_macro_f1(tmp_path):
@@ -349,10 +367,15 @@ def test_a_part_of_a_split_is_spread_over_it():
     assert task.split("validation", 5) == ()
 
 
-def test_a_part_holds_every_answer_where_all_count_alike():
-    examples = tuple(Example(f"question {i}", "rare" if i == 77 else "common") for i in range(100))
-    task = Task("rare", "choose", "macro-f1", examples, (), (), ("common", "rare"))
-    assert all({e.completion for e in task.split("train", n)} == {"common", "rare"} for n in range(2, 100))
+def test_a_part_of_a_split_has_every_answer_where_each_counts():
+    examples = tuple(Example(f"question {i}", {40: "rare", 77: "rarer"}.get(i, "usual")) for i in range(200))
+    task = Task("skewed", "choose", "macro-f1", examples, (), examples, ("rare", "rarer", "usual"))
+    for limit in (3, 20, 199):
+        part = task.split("test", limit)
+        numbers = [examples.index(e) for e in part]
+        assert len(part) == limit and {e.completion for e in part} == {"rare", "rarer", "usual"}
+        assert numbers == sorted(set(numbers))
+    assert {e.completion for e in task.split("test", 1)} == {"usual"}
 
 
 def test_a_task_tells_how_it_was_read(tmp_path):

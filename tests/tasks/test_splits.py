@@ -128,3 +128,60 @@ def test_ties_by_first_sight():
     assert findings == [
         "train: 1 question has conflicting answers; the most frequent answer was kept (the first is at f:1)"
     ]
+
+
+def labelled(counts: dict[str, int], each: int = 1) -> list[Row]:
+    return [
+        row(f"{answer} {i}", answer, group=f"{answer} {i // each}" if each > 1 else None)
+        for answer, count in counts.items()
+        for i in range(count)
+    ]
+
+
+def answers(rows: list[Row]) -> set[str]:
+    return {r.example.completion for r in rows}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(3, 40), min_size=2, max_size=8), st.integers(0, 50), st.randoms(use_true_random=False))
+def test_every_answer_is_in_every_split(counts: list[int], seed: int, rng: random.Random):
+    rows = labelled({f"answer {n}": count for n, count in enumerate(counts)} | {"usual": 150})
+    splits = make_splits(rows, None, None, seed, closed=True)
+    parts = [splits.train, splits.validation, splits.test]
+    assert [answers(part) for part in parts] == [answers(rows)] * 3
+    assert sum(map(len, parts)) == len(rows) == len(set.union(*map(keys, parts)))
+    rng.shuffle(rows)
+    again = make_splits(rows, None, None, seed, closed=True)
+    assert [keys(part) for part in (again.train, again.validation, again.test)] == [keys(part) for part in parts]
+
+
+def test_few_rows_move_for_a_rare_answer():
+    rows = labelled({"usual": 197, "rare": 3})
+    ruled, moved = make_splits(rows, None, None), make_splits(rows, None, None, closed=True)
+    for name in ("validation", "test"):
+        assert len(keys(getattr(ruled, name)) ^ keys(getattr(moved, name))) <= 2
+        assert [r.example.completion for r in getattr(moved, name)].count("rare") == 1
+    assert answers(make_splits(rows, None, labelled({"usual": 5}), closed=True).validation) == {"usual", "rare"}
+
+
+def test_what_is_too_rare_for_all_splits_is_learned():
+    for seed in range(40):
+        splits = make_splits(labelled({"usual": 60, "twice": 2, "once": 1}), None, None, seed, closed=True)
+        assert {"twice", "once"} <= answers(splits.train)
+        assert len(splits.train) + len(splits.validation) + len(splits.test) == 63
+
+
+@given(st.integers(0, 20))
+@settings(max_examples=20, deadline=None)
+def test_groups_stay_whole_for_rare_answers(seed: int):
+    rows = labelled({"usual": 120, "rare": 12}, each=3)
+    splits = make_splits(rows, None, None, seed, closed=True)
+    parts = [splits.train, splits.validation, splits.test]
+    assert sum(len(groups(part)) for part in parts) == 44 and [answers(part) for part in parts] == [answers(rows)] * 3
+
+
+def test_a_group_of_a_fifth_of_all_is_not_moved_for_one_answer():
+    rows = labelled({"usual": 60})
+    rows += [row(f"page {g} line {i}", "rare", group=f"page {g}") for g in range(3) for i in range(40)]
+    moved, ruled = make_splits(rows, None, None, closed=True), make_splits(rows, None, None)
+    assert all(len(getattr(moved, s)) <= max(len(getattr(ruled, s)), 20) for s in ("validation", "test"))

@@ -151,6 +151,7 @@ def ask(
         )
     record = {
         "text": asked.text,
+        "unread_tokens": asked.unread,
         "prompt_tokens": asked.prompt_tokens,
         "output_tokens": asked.output_tokens,
         "cpu_seconds": asked.cpu_seconds.model_dump(),
@@ -159,6 +160,11 @@ def ask(
         "references": [other.model_dump() for other in asked.references],
     }
     show(record, json, lambda console: console.print(asked.text, markup=False))
+    if asked.unread:
+        print(
+            f"the question is too long for this model: the first {asked.unread:,} of its tokens were not read",
+            file=sys.stderr,
+        )
     if not json:
         print(
             f"{asked.prompt_tokens} tokens read, {asked.output_tokens} written; CPU {asked.cpu_seconds}; "

@@ -75,6 +75,7 @@ def answer(
     known: dict[str, str] = {}
     tokens = {"asked": 0, "prompt_tokens": 0, "output_tokens": 0}
     longest, begin = longest_answer(task), time.monotonic()
+    trim = str.rstrip if any(e.completion[:1].isspace() for e in task.train) else str.strip  # indentation is an answer
     for start in range(0, len(examples), together):
         chunk = examples[start : start + together]
         if budget and start and budget.left() < (time.monotonic() - begin) / start * len(chunk):
@@ -88,7 +89,7 @@ def answer(
             prompts = [runtime.render(turns_of(e)) for e in chunk]
             if new := [p for p in dict.fromkeys(prompts) if p not in known]:
                 answers = ask(runtime, task, new, longest)
-                known.update(zip(new, (text.strip() for text in answers.texts), strict=True))
+                known.update(zip(new, (trim(text) for text in answers.texts), strict=True))
                 tokens["asked"] += len(new)
                 tokens["prompt_tokens"] += answers.prompt_tokens
                 tokens["output_tokens"] += answers.output_tokens

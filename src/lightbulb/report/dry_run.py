@@ -29,5 +29,6 @@ def as_dict(planned: DryRun) -> dict[str, Any]:
         "recipe": planned.recipe,
         "asked": planned.asked,
         "ladder": list(planned.ladder),
+        "findings": list(planned.findings),
         **{name: getattr(planned, name).model_dump() for name in FIGURES},
     }

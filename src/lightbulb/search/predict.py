@@ -24,9 +24,11 @@ ROWS = 4096  # least vocabulary that trim-vocab leaves; the task's own tokens ma
 
 @dataclass(frozen=True)
 class DryRun:
-    """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates)."""
+    """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates).
+    findings: what was noticed in the task, also as this model meets it."""
 
     recipe: str
+    findings: tuple[str, ...]
     told: tuple[str, ...]
     ladder: tuple[int, ...]
     seconds: Figure
@@ -71,6 +73,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
     seconds = predicted_seconds(work, plan, goal)
     return DryRun(
         recipe=recipe.as_toml(),
+        findings=run.task.findings,
         told=tuple(plan.told),
         ladder=plan.ladder,
         seconds=seconds,

@@ -8,19 +8,24 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from lightbulb.errors import TaskError
-from lightbulb.tasks.columns import Columns, Row, find_columns, rows_of
+from lightbulb.tasks.columns import Columns, Row, find_columns, rows_of, unread
+from lightbulb.tasks.conversations import BAD_ANSWER, EMPTY, NO_TEXT, LeftOut
 from lightbulb.tasks.demo import home_task
-from lightbulb.tasks.metrics import BITS_PER_BYTE, check_metric, parses_as_json
-from lightbulb.tasks.readers import Table
+from lightbulb.tasks.lines import Table
+from lightbulb.tasks.metrics import BITS_PER_BYTE, MACRO_F1, check_metric, parses_as_json
 from lightbulb.tasks.sources import Source, open_source
-from lightbulb.tasks.splits import Splits, counted, enough, make_splits
-from lightbulb.tasks.task import Example, Kind, SplitName, Task
+from lightbulb.tasks.splits import Splits, enough, make_splits
+from lightbulb.tasks.task import Example, Kind, SplitName, Task, counted
+from lightbulb.tasks.tidy import with_blanks_that_matter, without_marks
 
 MOST_ANSWERS = 512
 LONGEST_ANSWER_CHARACTERS = 64
 EXAMPLES_PER_ANSWER = 5
 UNSEEN_ANSWERS = 0.05
 SKEWED = 0.8
+FEW = 5  # examples of an answer: a score of it would be a guess
+RARE = 4  # times fewer than the commonest answer
+EACH_COUNTS = 10  # of so few answers each matters to the score
 
 
 def load_task(
@@ -56,27 +61,35 @@ def load_task(
         held = open_source(test).tables
         found.tables["test"] = held.get("test") or [table for tables in held.values() for table in tables]
     findings = list(found.findings)
-    rows = _examples(found, kind, columns, findings)
+    rows, left = _examples(found, kind, columns, findings)
+    rows = without_marks(rows, findings)
     enough(len(rows["train"]), len(rows["train"]), rows["train"])
-    kind = kind or infer_kind([row.example for row in rows["train"]])
+    closed = (usual := infer_kind([row.example for row in rows["train"]])) == "choose" or kind == "choose"
+    kind = kind or usual
+    rows = with_blanks_that_matter(rows, kind, findings)
     if kind == "choose":
         _check_choices(rows)
+        _name_lost_answers(rows, left, findings)
     splits = make_splits(
-        rows["train"], rows.get("validation"), rows.get("test"), seed, several_answers=kind == "generate"
+        rows["train"], rows.get("validation"), rows.get("test"), seed, several_answers=kind == "generate", closed=closed
     )
     answers = _answers(splits, findings) if kind == "choose" else ()
     train, validation, test_items = (
         tuple(row.example for row in split) for split in (splits.train, splits.validation, splits.test)
     )
+    metric = _metric(metric, kind, train)
+    findings.extend(splits.findings)
+    if closed:
+        _tell_rare_answers(splits, metric, findings)
     return Task(
         name=found.name,
         kind=kind,
-        metric=_metric(metric, kind, train),
+        metric=metric,
         train=train,
         validation=validation,
         test=test_items,
         answers=answers,
-        findings=(*findings, *splits.findings),
+        findings=tuple(findings),
         source=source,
         reading=reading,
     )
@@ -90,7 +103,7 @@ def infer_kind(train: Sequence[Example]) -> Kind:
     """
     if not any(e.prompt for e in train):
         return "text"
-    tally = Counter(e.completion for e in train)
+    tally = Counter(e.completion.strip() for e in train)
     once = sum(1 for n in tally.values() if n == 1)
     closed = (
         len(tally) <= MOST_ANSWERS
@@ -128,9 +141,10 @@ def _built_in(
 
 def _examples(
     found: Source, kind: Kind | None, named: Mapping[str, str | None], findings: list[str]
-) -> dict[SplitName, list[Row]]:
-    """Rows by split; train decides whether all tables are text."""
+) -> tuple[dict[SplitName, list[Row]], list[LeftOut]]:
+    """Rows by split, and those left out; train decides whether all tables are text."""
     rows: dict[SplitName, list[Row]] = {}
+    left: list[LeftOut] = []
     used: dict[str, None] = {}
     first = find_columns(found.tables["train"][0], kind, **named)
     asked: Kind | None = "text" if first.text else kind
@@ -143,24 +157,38 @@ def _examples(
                     f"only text here, but train has {first}", where=table.where, mend="give all splits the same columns"
                 )
             used[str(columns)] = None
-            rows.setdefault(split, []).extend(_kept(table, columns, findings))
+            kept, dropped = _kept(table, columns, findings)
+            rows.setdefault(split, []).extend(kept)
+            left.extend(dropped)
     usual = str(Columns(prompt=("prompt",), completion="completion"))
     findings.extend(f"columns: {columns}" for columns in used if columns != usual)
-    return rows
+    return rows, left
 
 
-def _kept(table: Table, columns: Columns, findings: list[str]) -> list[Row]:
-    rows, dropped = rows_of(table, columns)
-    empty = "no text" if columns.text else "an empty prompt or completion"
-    if len(dropped) * 2 > len(table.rows):
+def _kept(table: Table, columns: Columns, findings: list[str]) -> tuple[list[Row], list[LeftOut]]:
+    findings.extend(table.findings)
+    rows, left = rows_of(table, columns)
+    lost = [row for row in left if row.why != BAD_ANSWER]
+    whys = Counter(row.why for row in lost).most_common()
+    if len(lost) * 2 > len(table.rows):
+        why = whys[0][0]
         raise TaskError(
-            f"{len(dropped):,} of {len(table.rows):,} rows have {empty} ({columns})",
-            where=dropped[0],
-            mend="--prompt COLUMN --completion COLUMN name the right columns",
+            f"{whys[0][1]:,} of {len(table.rows):,} rows have {why} ({columns})",
+            where=next(row.place for row in lost if row.why == why),
+            mend="--prompt COLUMN --completion COLUMN name the right columns"
+            if why in (EMPTY, NO_TEXT)
+            else "give rows that text alone asks and answers",
         )
-    if dropped:
-        findings.append(f"{counted(len(dropped), 'row')} with {empty} dropped (the first is at {dropped[0]})")
-    return rows
+    for why, count in whys + [(BAD_ANSWER, len(left) - len(lost))]:
+        if count:
+            first = next(row.place for row in left if row.why == why)
+            findings.append(f"{counted(count, 'row')} with {why} dropped (the first is at {first})")
+    if several := sum(any(m.role == "assistant" for m in row.example.messages) for row in rows):
+        findings.append(
+            f"{counted(several, 'conversation')} with several answers: the last of each is learned, the others are read"
+        )
+    findings.extend(unread(table, columns))
+    return rows, left
 
 
 def _check_choices(rows: dict[SplitName, list[Row]]) -> None:
@@ -191,18 +219,48 @@ def _check_choices(rows: dict[SplitName, list[Row]]) -> None:
             )
 
 
+def _name_lost_answers(rows: dict[SplitName, list[Row]], left: list[LeftOut], findings: list[str]) -> None:
+    """An answer that only rows have which were left out is none that the model will learn."""
+    kept = {row.example.completion for split in rows.values() for row in split}
+    lost = Counter(row.answer for row in left if row.answer and row.answer not in kept)
+    if lost:
+        named = ", ".join(f"{answer[:80]!r} ({count:,})" for answer, count in lost.most_common(10))
+        more = f" and {len(lost) - 10:,} more" if len(lost) > 10 else ""
+        findings.append(f"answers that only dropped rows have, so that none will be given: {named}{more}")
+
+
 def _answers(splits: Splits, findings: list[str]) -> tuple[str, ...]:
     """All answers, sorted. One that train lost to the cut or to leakage stays a choice and is reported."""
     everything = {row.example.completion for row in [*splits.train, *splits.validation, *splits.test]}
     if lost := sorted(everything - {row.example.completion for row in splits.train}):
-        findings.append(
-            f"after splitting, train has no example of {', '.join(map(repr, lost[:10]))}"
-            + (f" and {len(lost) - 10} more" if len(lost) > 10 else "")
-        )
+        findings.append(f"after splitting, train has no example of {_named(lost)}")
     alike = Counter(answer.casefold() for answer in everything)
     if doubled := sorted(answer for answer in everything if alike[answer.casefold()] > 1):
         findings.append(f"answers that differ only in case: {', '.join(map(repr, doubled[:10]))}")
     return tuple(sorted(everything))
+
+
+def _tell_rare_answers(splits: Splits, metric: str, findings: list[str]) -> None:
+    """Answers that validation, by which a student is chosen, or test has none of, or too few to score."""
+    every = (*splits.train, *splits.validation, *splits.test)
+    answers = sorted({row.example.completion for row in every})
+    for split, rows, so in (
+        ("validation", splits.validation, "whether a student still gives it is not looked at when one is chosen"),
+        ("test", splits.test, "the score says nothing of it"),
+    ):
+        tally = Counter(row.example.completion for row in rows)
+        if missing := [answer for answer in answers if not tally[answer]]:
+            findings.append(f"{split} has no example of {_named(missing)}: {so}")
+        usual = tally.most_common(1)[0][1]
+        rare = [answer for answer in answers if 0 < tally[answer] < FEW and RARE * tally[answer] < usual]
+        few = [f"{answer!r} ({tally[answer]})" for answer in rare]
+        if few and (len(answers) <= EACH_COUNTS or metric == MACRO_F1):
+            more = f" and {len(few) - 10:,} more" if len(few) > 10 else ""
+            findings.append(f"{split} has fewer than {FEW} examples of {', '.join(few[:10])}{more}: give more of them")
+
+
+def _named(answers: Sequence[str]) -> str:
+    return ", ".join(map(repr, answers[:10])) + (f" and {len(answers) - 10:,} more" if len(answers) > 10 else "")
 
 
 def _metric(metric: str | None, kind: Kind, train: Sequence[Example]) -> str:

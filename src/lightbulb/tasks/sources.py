@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lightbulb.errors import TaskError
-from lightbulb.tasks.readers import DATA_SUFFIXES, TEXT, Table, read_table
+from lightbulb.tasks.lines import Table
+from lightbulb.tasks.readers import DATA_SUFFIXES, TEXT, read_table
 from lightbulb.tasks.task import SplitName
 
 SPLIT_WORDS: dict[str, SplitName] = {

@@ -1,7 +1,7 @@
 """Train, validation and test: made by hash where absent, without duplicates and without leakage.
 
 An example's split depends on its own key and the seed alone: adding, removing or reordering rows moves no other
-(except where a cut would be empty, or where validation is over its cap).
+(except where a cut would be empty or without an answer of a closed set, or where validation is over its cap).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from lightbulb.errors import TaskError
 from lightbulb.tasks.columns import Row
-from lightbulb.tasks.task import SplitName
+from lightbulb.tasks.task import SplitName, counted
 
 FEWEST = 8
 MOST_VALIDATION = 1000
@@ -39,21 +39,23 @@ def make_splits(
     seed: int = 0,
     *,
     several_answers: bool = False,
+    closed: bool = False,
 ) -> Splits:
     """Cleans given splits and cuts the missing ones out of train: 1 in 10 for test, 1 in 10 (at most 1,000) for
     validation, and at least one each.
 
     A given test split is kept whole, duplicates included, so that its figures compare with published ones; questions
     and groups that it shares with validation and train are removed from these. several_answers: a question may have
-    more than one right answer ("generate"), and all of them stay in train. Raises TaskError when fewer than FEWEST
-    distinct examples are left in train.
+    more than one right answer ("generate"), and all of them stay in train. closed: the answers are a closed set
+    ("choose"): each cut gets an example of every answer that has enough of them. Raises TaskError when fewer than
+    FEWEST distinct examples are left in train.
     """
     findings: list[str] = []
     kept = without_duplicates(train, "train", findings, several_answers)
     enough(len(kept), len(train), train)
     _enough_groups(len({row.group for row in kept}), 1 + (test is None) + (validation is None), train)
     if test is None:
-        test = cut(kept, 0.0, seed)
+        test = cut(kept, 0.0, seed, spare=(2 if validation is None else 1) if closed else None)
         findings.append(f"no test split was given: {len(test):,} of {len(kept):,} examples were set apart by hash")
         kept = _apart(kept, test)
     elif repeated := len(test) - len({row.key for row in test}):
@@ -61,7 +63,7 @@ def make_splits(
     kept = _unleaked(kept, test, "train", "test", findings)
     _some_left(kept, "train", train)
     if validation is None:
-        validation = cut(kept, 0.1, seed, most=MOST_VALIDATION)
+        validation = cut(kept, 0.1, seed, most=MOST_VALIDATION, spare=1 if closed else None)
         findings.append(
             f"no validation split was given: {len(validation):,} of {len(kept):,} training examples were"
             " set apart by hash"
@@ -109,9 +111,10 @@ def without_duplicates(
     return kept
 
 
-def cut(rows: Sequence[Row], start: float, seed: int, most: int | None = None) -> list[Row]:
+def cut(rows: Sequence[Row], start: float, seed: int, most: int | None = None, spare: int | None = None) -> list[Row]:
     """The rows whose groups fall in [start, start + 0.1), or the group nearest after `start` where none does; of more
-    than `most` rows those nearest to `start`. One row a question, the first; groups stay whole."""
+    than `most` rows those nearest to `start`. One row a question, the first; groups stay whole. spare: every answer of
+    more than so many groups gets one or more in the cut, and keeps `spare` of them outside."""
     offsets = {row.group: (share(row.group, seed) - start) % 1.0 for row in rows}
     first = list({row.key: row for row in reversed(rows)}.values())[::-1]
     sizes = Counter(row.group for row in first)
@@ -121,7 +124,35 @@ def cut(rows: Sequence[Row], start: float, seed: int, most: int | None = None) -
         if most is None or not inside or held + sizes[group] <= most:
             inside.add(group)
             held += sizes[group]
+    if spare is not None:
+        inside = _with_every_answer(first, inside, offsets, spare)
     return [row for row in first if row.group in inside]
+
+
+def _with_every_answer(rows: Sequence[Row], inside: set[str], offsets: dict[str, float], spare: int) -> set[str]:
+    """`inside` with the nearest group of each answer that it has none of, and without the farthest ones of an answer
+    that would have too few left; rarest answers first. A group that holds a fifth of all rows is not moved; the only
+    one of an answer stays outside, where it is learned."""
+    of_answer: dict[str, set[str]] = {}
+    for row in rows:
+        of_answer.setdefault(row.example.completion, set()).add(row.group)
+    sizes = Counter(row.group for row in rows)
+    inside = set(inside)
+
+    def spared(group: str) -> bool:
+        """Whether every answer of a group keeps enough groups outside when this one goes in."""
+        return all(
+            len(groups - inside) > spare for groups in of_answer.values() if group in groups and len(groups) > spare
+        )
+
+    for groups in (of_answer[answer] for answer in sorted(of_answer, key=lambda a: (len(of_answer[a]), a))):
+        near = sorted(groups, key=offsets.__getitem__)
+        while len(groups - inside) < max(1, min(spare, len(groups) - 1)) and len(inside) > 1:
+            inside.remove(next(group for group in reversed(near) if group in inside))
+        if len(groups) > spare and not groups & inside:
+            free = (group for group in near if 5 * sizes[group] < len(rows) and spared(group))
+            inside.update(next(([group] for group in free), []))
+    return inside
 
 
 def enough(distinct: int, given: int, rows: Sequence[Row]) -> None:
@@ -146,10 +177,6 @@ def _enough_groups(groups: int, splits: int, rows: Sequence[Row]) -> None:
             where=rows[0].place.rpartition(":")[0],
             mend="give more documents, or --group with a column of more values",
         )
-
-
-def counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _apart(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:

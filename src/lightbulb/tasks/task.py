@@ -97,3 +97,8 @@ class Task:
                     digest.update(json.dumps(row, ensure_ascii=True).encode())
             self._fingerprint.append(digest.hexdigest())
         return self._fingerprint[0]
+
+
+def counted(n: int, noun: str) -> str:
+    """ "1 row", "2,000 rows": for findings."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
