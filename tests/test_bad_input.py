@@ -365,3 +365,22 @@ def test_bad_questions(tmp_path, capsys):
 def test_a_model_without_a_tokenizer(refused, model, data):
     (model / "tokenizer.json").unlink()
     assert "tokenizer.json" in refused(model, data)
+
+
+def test_a_template_that_another_program_renders_otherwise(model, tmp_path, refused):
+    """Known before anything is trained; it names the user's model, and the folder is free for another try."""
+    file = model / "tokenizer_config.json"
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | upper }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n"
+        "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+    )
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
+    turns = [
+        {"messages": [{"role": "user", "content": r["prompt"]}, {"role": "assistant", "content": r["completion"]}]}
+        for r in choose_rows(60)
+    ]
+    out = tmp_path / "out" / "run"
+    err = refused(model, write_rows(tmp_path / "chat.jsonl", turns), out=out)
+    assert f"where: {model}" in err and "<think>" in err and "prompt and completion" in err
+    assert not (out / "goal.json").exists()

@@ -25,6 +25,7 @@ MORE = {
     "quantize": {"grid": "q8_0"},
     "export": {"embedding": "q8_0"},
     "verify": {"prompts": 4},
+    "check-import": {"answered": 4},
     "evaluate": {"limit": 3},
     "measure": {"trials": 10, "window_seconds": 0.02},
 }
@@ -39,6 +40,7 @@ PARAMETERS = {
 }
 SOURCES = {
     "frame": ("imported", {}),
+    "check-import": ("framed", {}),
     "adapt": ("framed", {}),
     "trim-vocab": ("framed", {}),
     "teacher-logits": ("framed", {}),
@@ -51,8 +53,8 @@ SOURCES = {
     "measure": ("gguf", {"teacher": "gguf"}),
 }
 KINDS = {
-    "generate": ("frame", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
-    "text": ("adapt", "teacher-logits", "verify", "evaluate", "measure"),
+    "generate": ("frame", "check-import", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
+    "text": ("check-import", "adapt", "teacher-logits", "verify", "evaluate", "measure"),
 }
 CASES = [(name, "choose") for name in PASSES] + [(name, kind) for kind, names in KINDS.items() for name in names]
 

@@ -15,7 +15,7 @@ from lightbulb.energy.meter import Meter
 from lightbulb.errors import ModelError, RunFailure, UserError
 from lightbulb.figures import Figure
 from lightbulb.goal import Goal, check_threads
-from lightbulb.models.resolve import ModelSource, check_family, check_tokenizer, resolve
+from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
 from lightbulb.progress import progress_for, waiting
 from lightbulb.report.record import Reference, Result
 from lightbulb.run import Run
@@ -50,7 +50,7 @@ def usable(model: str, runtime: GgufRuntime = "llamacpp") -> ModelSource:
     """The model's files, of a family that works in `runtime`: known before a run folder is opened for it."""
     source = resolve(model)
     check_family(source, runtime)
-    check_tokenizer(source)
+    check_contents(source)
     return source
 
 

@@ -14,7 +14,7 @@ from lightbulb.goal import Goal
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint, is_packaged
 from lightbulb.recipe import START, Execution, Reading, Recipe, Step
-from lightbulb.report.assemble import PUBLISHED, Assembled, assemble
+from lightbulb.report.assemble import MODEL, PUBLISHED, Assembled, assemble
 from lightbulb.report.record import Result
 from lightbulb.run import PLAN, Run
 from lightbulb.search.clock import Clock
@@ -26,7 +26,7 @@ from lightbulb.store import new_file, read_json, sha256_of, write_json
 from lightbulb.tasks.task import Example, Task
 
 Say = Callable[[str], None]
-IMPORT_VERSION = 3
+IMPORT_VERSION = 4
 COUNTED = 2000  # answers, whose mean length is asked for
 PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "lightbulb-filament", "gguf")
 
@@ -130,12 +130,12 @@ class Prepared:
 
 
 def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> Prepared:
-    """Imports the model, gives it the task's form, times this machine with it and makes the plan; or reads the plan
-    back, so that a resumed run decides alike."""
+    """Imports the model, gives it the task's form, checks its file in the runtime that ships, times this machine with
+    it and makes the plan; or reads the plan back, so that a resumed run decides alike. say: hears what was changed."""
     execution = Execution(run, start(run, source, say))
     model = execution.made[START]
+    check_import(execution, source, goal, say)
     shape, work = shape_of(model), work_of(run.task, model)
-    execution.perform(*framed_steps())
     if (place := run.folder / PLAN).exists():
         return Prepared(execution, shape, work, Plan(**read_json(place)))
     with run.progress.working("timing this machine"):
@@ -143,6 +143,20 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> Prepared:
     plan = make_plan(times, shape, work, goal.max_seconds, run.spent().seconds)
     write_json(place, plan.model_dump(mode="json"))
     return Prepared(execution, shape, work, plan)
+
+
+def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
+    """Frames the model and compares it with its export in the runtime that ships, before anything is trained; says
+    what was changed on the way. Raises ModelError, which names the user's model, where the two do not agree."""
+    from lightbulb.models.loading import user_file
+
+    steps = framed_steps(goal.runtime)
+    for s in steps:
+        with user_file(source, execution.made[s.source or START].path):
+            execution.perform(s)
+    for label in (START, *(s.label for s in steps)):
+        for told in execution.made[label].facts.get("findings", []):
+            say(f"model: {told}")
 
 
 def timed(execution: Execution, work: Work, goal: Goal) -> Times:
@@ -195,8 +209,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         versions=versions(),
         machine=machine(goal),
     )
-    publish(run.folder, assembled, recipe)
-    return assembled.result
+    return publish(run.folder, assembled, recipe)
 
 
 def teach(execution: Execution, plan: Plan, clock: Clock, say: Say) -> float:
@@ -232,10 +245,15 @@ def needed(steps: dict[str, Step], wanted: list[str]) -> list[Step]:
     return [s for label, s in steps.items() if label in keep]
 
 
-def publish(folder: Path, assembled: Assembled, recipe: Recipe) -> None:
+def publish(folder: Path, assembled: Assembled, recipe: Recipe) -> Result:
     """Copies what is handed out, and what goes beside it, and writes the pages and the result."""
+    from lightbulb.report.ollama import describe
     from lightbulb.report.pages import write_pages
 
+    (folder / "Modelfile").unlink(missing_ok=True)
+    if (student := assembled.files.get(MODEL)) is not None:
+        form = describe(folder, student.gguf, assembled.result.kind)
+        assembled = assembled._replace(result=assembled.result.model_copy(update={"form": form}))
     for name in PUBLISHED:
         if name not in assembled.files:
             (folder / name).unlink(missing_ok=True)
@@ -245,6 +263,7 @@ def publish(folder: Path, assembled: Assembled, recipe: Recipe) -> None:
     recipe.write(folder / "recipe.toml")
     write_pages(folder, assembled.result)
     assembled.result.write(folder / "result.json")  # last: where it stands, the run is done
+    return assembled.result
 
 
 def versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from lightbulb.errors import ModelError
 from lightbulb.formats.gguf_header import TensorEntry, read_header
 from lightbulb.formats.gguf_shape import context_length, rope_factors, shape_fields
 from lightbulb.formats.gguf_tokenizer import tokenizer_fields
+from lightbulb.formats.gguf_tokenizer_check import check_tokenizer_fields
 from lightbulb.models.anatomy import GGUF_LINEAR, Anatomy, anatomy_of
 from lightbulb.store import plain_os_errors
 
@@ -159,9 +160,9 @@ def _tensors(folder: Path, config: dict[str, Any], anatomy: Anatomy) -> Iterator
     factors = rope_factors(config)
     with safe_open(path, framework="pt") as file:
         present = set(file.keys())
-        if config.get("tie_word_embeddings"):
-            present.discard(f"{anatomy.head}.weight")
-            names.pop(f"{anatomy.head}.weight")
+        head = f"{anatomy.head}.weight"
+        if head not in present and config.get("tie_word_embeddings"):  # a head of its own is written whatever is said
+            names.pop(head)
         missing = [n for n in names if n not in present and not n.endswith(".bias")]
         strange = sorted(present - set(names))
         if missing or strange:
@@ -276,6 +277,7 @@ def read_gguf(path: Path) -> GgufInfo:
             where=str(path),
             mend="use a file that llama.cpp can run",
         )
+    check_tokenizer_fields(fields, path)
     return GgufInfo(
         architecture=str(architecture),
         layers=sizes[0],

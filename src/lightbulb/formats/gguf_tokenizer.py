@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightbulb.errors import ModelError, UnsupportedModel
+from lightbulb.formats.gguf_tokenizer_check import check_tokenizer_fields
 from lightbulb.formats.pretokenizers import WHOLE_WORDS_FIRST, pre_tokenizer_json, pre_tokenizer_name
 
 Json = dict[str, Any]
@@ -193,8 +194,9 @@ def tokenizer_from_gguf(fields: Mapping[str, Any], file: Path) -> tuple[Json, Js
     """(tokenizer.json, tokenizer_config.json) from GGUF keys -> values.
 
     Special tokens become added tokens; the pre-tokenizer comes from `tokenizer.ggml.pre`; the chat template is kept
-    as it is. Raises UnsupportedModel for tokenizer kinds other than gpt2 and llama.
+    as it is. Raises UnsupportedModel for tokenizer kinds other than gpt2 and llama, ModelError for a damaged one.
     """
+    check_tokenizer_fields(fields, file)
     texts: list[str] = fields["tokenizer.ggml.tokens"]
     types: list[int] = fields.get("tokenizer.ggml.token_type") or [NORMAL] * len(texts)
     kind = fields.get("tokenizer.ggml.model")
@@ -228,7 +230,7 @@ def tokenizer_from_gguf(fields: Mapping[str, Any], file: Path) -> tuple[Json, Js
     }
     for role in ROLES:
         index = fields.get(f"tokenizer.ggml.{GGUF_ROLE[role]}_token_id")
-        if index is not None and index < len(texts):
+        if isinstance(index, int) and 0 <= index < len(texts):
             config[f"{role}_token"] = texts[index]
     if fields.get("tokenizer.chat_template"):
         config["chat_template"] = fields["tokenizer.chat_template"]

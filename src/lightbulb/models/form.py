@@ -73,7 +73,7 @@ def texts_of(task: Task, tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
 def encode(
     tokenizer: PreTrainedTokenizerFast, task: Task, example: Example, answer_ids: list[int] | None, max_length: int
 ) -> Encoded:
-    """Token ids of one example. `answer_ids` holds one token for each of task.answers ("choose" only).
+    """Token ids of one example and its end. `answer_ids`: a token for each of task.answers ("choose" only).
 
     A sequence longer than `max_length` loses the beginning of its prompt (not its BOS): the answer must stay.
     """
@@ -84,7 +84,8 @@ def encode(
     if task.kind == "choose":
         if answer_ids is None:
             raise ModelError("this model has no answer tokens for a choose task", mend="run the pass `frame` first")
-        answer = [answer_ids[task.answers.index(example.completion)]]
+        # the end is taught, too: a chat program goes on until it comes
+        answer = [answer_ids[task.answers.index(example.completion)], tokenizer.eos_token_id]
     else:
         answer = tokenizer(example.completion, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
         answer = answer[: max_length // 2]

@@ -14,8 +14,17 @@ import torch
 from lightbulb.errors import LightbulbError, ModelError, UnsupportedModel
 from lightbulb.formats.gguf_tokenizer import ROLES
 from lightbulb.models.anatomy import anatomy_of, is_tied
-from lightbulb.models.resolve import ModelSource, check_family, json_object, local_folder, tokenizer_mend
-from lightbulb.store import plain_os_errors, read_json, write_json, write_text
+from lightbulb.models.folders import tensors_of, weight_files
+from lightbulb.models.resolve import (
+    ModelSource,
+    check_contents,
+    check_family,
+    json_object,
+    local_folder,
+    tokenizer_mend,
+)
+from lightbulb.models.tokenizing import mend_tokenizer
+from lightbulb.store import plain_os_errors, write_json, write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -34,7 +43,9 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
     from lightbulb.passes.base import Silent
 
     out.mkdir(parents=True, exist_ok=True)
-    with (progress or Silent()).bar(f"reading {source.name}", 2) as step:
+    findings: list[str] = []
+    with user_file(source, out), (progress or Silent()).bar(f"reading {source.name}", 2) as step:
+        check_contents(source)
         if source.gguf is not None:
             model = _read_gguf_model(source.gguf, out)
         else:
@@ -45,7 +56,8 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
             _write_gguf_tokenizer(source.gguf, out)
         else:
             copy_tokenizer(folder, out)
-            _leave_text_as_it_is(out)
+            findings += head_finding(folder, is_tied(model))
+        findings += mend_tokenizer(out)
         tokenizer = _named_tokenizer(out, source)
         _adopt_special_ids(model, tokenizer, override=source.gguf is not None)
         save_model(model, out)
@@ -60,7 +72,24 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
         "width": config.hidden_size,
         "vocabulary": config.vocab_size,
         "tied": is_tied(model),
+        "findings": findings,
     }
+
+
+@contextlib.contextmanager
+def user_file(source: ModelSource, work: Path) -> Iterator[None]:
+    """An error that names a file in the folder `work`, which is ours, names the user's instead."""
+    try:
+        yield
+    except LightbulbError as e:
+        theirs = source.gguf or source.path or Path(source.name)
+        for at in (e.where or "").split(", ")[:1]:
+            inside = Path(at).relative_to(work) if Path(at).is_relative_to(work) else None
+            if inside is not None:
+                there = theirs / inside
+                e.where = str(there if there.is_file() else theirs)
+        e.where = e.where or str(theirs)
+        raise
 
 
 def parameter_count(model: PreTrainedModel) -> int:
@@ -70,14 +99,19 @@ def parameter_count(model: PreTrainedModel) -> int:
 def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The causal model of a transformers folder, in eval mode. Runs no code from the folder and never downloads.
 
+    Whether the head is the embedding is what the weights say, not the config.
+
     Raises ModelError when weights are missing, left over or of the wrong shape.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     anatomy_of(json_object(folder / "config.json"), where=str(folder / "config.json"))
     with _quiet(), _plain_model_errors(folder):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config.tie_word_embeddings = head_is_tied(folder)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=config,
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
@@ -94,6 +128,41 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMo
             mend="download the model again",
         )
     return model.eval()
+
+
+def head_is_tied(folder: Path) -> bool:
+    """Whether the head of the model in `folder` is its embedding: it has no head of its own among its weights, or one
+    that is the same while the config says that they are tied."""
+    config = json_object(folder / "config.json")
+    anatomy = anatomy_of(config)
+    names = {f"{anatomy.embed}.weight", f"{anatomy.head}.weight"}
+    where = {name: file for file in weight_files(folder) for name in names & set(tensors_of(file))}
+    if f"{anatomy.head}.weight" not in where:
+        return True
+    if len(where) < len(names) or not _says_tied(config):
+        return False
+    from safetensors import safe_open
+
+    found = []
+    for name, file in where.items():
+        with safe_open(file, framework="pt") as opened:
+            found.append(opened.get_tensor(name))
+    return bool(torch.equal(*found))
+
+
+def _says_tied(config: Mapping[str, Any]) -> bool:
+    """What config.json says, or leaves to its family: Gemma ties, the others do not."""
+    said = config.get("tie_word_embeddings")
+    return anatomy_of(config).gguf == "gemma3" if said is None else bool(said)
+
+
+def head_finding(folder: Path, tied: bool) -> list[str]:
+    """A sentence where config.json and the weights do not agree on the head."""
+    if _says_tied(json_object(folder / "config.json")) == tied:
+        return []
+    if tied:
+        return ["the weights hold no head although config.json speaks of one: the embedding is the head"]
+    return ["the weights hold a head of their own although config.json says it is the embedding: it is kept"]
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -180,18 +249,6 @@ def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
     _write_weights(tensors, out)
     _write_config(config.to_dict(), out)
     return load_model(out)
-
-
-def _leave_text_as_it_is(folder: Path) -> None:
-    """Takes NFC (Qwen) out of the tokenizer: what runs GGUF files changes no text before it cuts it, so the model must
-    learn without it. Text that is NFC already, as most is, gives the same tokens. Out go padding and truncation, too,
-    which are saved where the tokenizer last worked with them."""
-    tokenizer = read_json(folder / "tokenizer.json")
-    plain = {"padding": None, "truncation": None}
-    if (tokenizer.get("normalizer") or {}).get("type") == "NFC":
-        plain["normalizer"] = None
-    if any(tokenizer.get(part) is not None for part in plain):
-        write_text(folder / "tokenizer.json", json.dumps(tokenizer | plain, ensure_ascii=False))
 
 
 def _check_exportable(folder: Path) -> None:

@@ -18,7 +18,9 @@ from typing import Any
 from lightbulb.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.formats.gguf_header import is_later_part, read_header
 from lightbulb.formats.gguf_tokenizer import read_tokenizer_json
+from lightbulb.formats.gguf_tokenizer_check import check_tokenizer_fields
 from lightbulb.models.anatomy import FAMILIES, anatomy_of
+from lightbulb.models.folders import check_checkpoint, check_kind
 from lightbulb.runtimes import FILAMENT_ARCHITECTURES, GgufRuntime
 from lightbulb.store import sha256_of, sha256_of_file
 
@@ -43,6 +45,13 @@ DTYPE_BITS = {
     "U64": 64,
     "U32": 32,
     "U16": 16,
+    "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8,
+    "F8_E8M0": 8,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "F4": 4,
+    "C64": 64,
 }
 
 
@@ -117,6 +126,7 @@ def is_packaged(source: ModelSource) -> bool:
 
 def check_folder(folder: Path) -> None:
     """Raises ModelError unless `folder` holds a config without custom code and whole safetensors."""
+    check_kind(folder)
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise ModelError(
@@ -240,11 +250,14 @@ def _opened(file: Path) -> BufferedReader:
         ) from e
 
 
-def check_tokenizer(source: ModelSource) -> None:
-    """Raises ModelError or UnsupportedModel unless the tokenizer of a folder can be read; a GGUF's is read with it."""
+def check_contents(source: ModelSource) -> None:
+    """Raises ModelError or UnsupportedModel unless a source's tokenizer can be read and its weights are floats with a
+    row for every token."""
     if source.gguf is not None:
+        check_tokenizer_fields(read_header(source.gguf).fields, source.gguf)
         return
     folder = local_folder(source)
+    check_checkpoint(folder)
     if not (folder / "tokenizer.json").is_file():
         raise ModelError("this folder has no tokenizer.json", where=str(folder), mend=tokenizer_mend(folder))
     read_tokenizer_json(folder / "tokenizer.json")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PASSES = {
     "frame": "frame:Frame",
+    "check-import": "check_import:CheckImport",
     "adapt": "adapt:Adapt",
     "trim-vocab": "trim_vocab:TrimVocab",
     "teacher-logits": "teacher_logits:CacheLogits",

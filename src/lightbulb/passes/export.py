@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from lightbulb.artifact import Artifact, ArtifactKind
 from lightbulb.passes.base import Context, Pass
+from lightbulb.tasks.task import Task
 
 Quantization = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
 
@@ -28,11 +29,17 @@ class Export(Pass):
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         from lightbulb.formats.gguf import write_gguf
 
-        task, answer_ids = context.task, source.facts.get("answer_ids")
-        metadata: dict[str, str | list[str] | list[int]] = {"lightbulb.kind": task.kind}
-        if task.kind == "choose" and answer_ids is not None:
-            metadata |= {"lightbulb.answers": list(task.answers), "lightbulb.answer_ids": list(answer_ids)}
+        answer_ids, metadata = source.facts.get("answer_ids"), task_metadata(context.task, source)
         with context.progress.bar("export", 1) as step:
             facts = write_gguf(source.path, out / "model.gguf", self.quantization, self.embedding, metadata)
             step(1, "written")
         return facts | ({"answer_ids": list(answer_ids)} if answer_ids is not None else {})
+
+
+def task_metadata(task: Task, source: Artifact) -> dict[str, str | list[str] | list[int]]:
+    """What a file needs beside the model so that the task can be answered."""
+    answer_ids = source.facts.get("answer_ids")
+    metadata: dict[str, str | list[str] | list[int]] = {"lightbulb.kind": task.kind}
+    if task.kind == "choose" and answer_ids is not None:
+        metadata |= {"lightbulb.answers": list(task.answers), "lightbulb.answer_ids": list(answer_ids)}
+    return metadata

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,8 +20,9 @@ from lightbulb.runtimes import GgufRuntime, open_gguf
 from lightbulb.tasks.task import Example, Task
 
 if TYPE_CHECKING:
-    from lightbulb.runtimes.filament import Filament
-    from lightbulb.runtimes.llamacpp import LlamaCpp
+    from transformers import PreTrainedTokenizerFast
+
+    from lightbulb.runtimes.base import Shipped
 
 # Beyond these the export is broken, not merely rounded: int8 activations move few answers, and by little
 LEAST_AGREEMENT = 0.9
@@ -55,8 +58,7 @@ class Verify(Pass):
                 advance(done, "")
         shipped.close()
         facts = summary(rows)
-        moved = facts["same_choice"] < LEAST_AGREEMENT and facts["mean_log_prob_difference"] > MOST_DIFFERENCE
-        if facts["same_tokens"] < LEAST_AGREEMENT or moved:
+        if facts["same_tokens"] < LEAST_AGREEMENT or moved(facts):
             raise RunFailure(
                 f"the exported file does not agree with the trained model: {facts}",
                 where=str(source.gguf),
@@ -81,29 +83,47 @@ class Trained:
         return best, log_probs[best].item()
 
 
-def compare(
-    trained: Trained, shipped: LlamaCpp | Filament, task: Task, example: Example, turn: int
-) -> dict[str, float]:
-    """One prompt in both. In a generated answer the likeliest token is asked for after `turn` of the reference's tokens
-    (modulo their number), so that all places of an answer are seen, not only its start."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A prompt as text and as tokens, here and in the runtime that ships."""
+
+    text: str
+    shipped_text: str
+    ids: list[int]
+    shipped_ids: list[int]
+
+
+def read_alike(tokenizer: PreTrainedTokenizerFast, shipped: Shipped, task: Task, example: Example) -> Read:
+    """One prompt (of a document, its beginning) in both."""
     if task.kind == "text":
         ours = theirs = example.completion[:200]
     else:
-        ours, theirs = render(trained.tokenizer, turns_of(example)), shipped.render(turns_of(example))
-    ids, shipped_ids = trained.tokenizer(ours).input_ids, shipped.tokenize(theirs)
+        ours, theirs = render(tokenizer, turns_of(example)), shipped.render(turns_of(example))
+    return Read(ours, theirs, tokenizer(ours).input_ids, shipped.tokenize(theirs))
+
+
+def compare(trained: Trained, shipped: Shipped, task: Task, example: Example, turn: int) -> dict[str, float]:
+    """One prompt in both. In a generated answer the likeliest token is asked for after `turn` of the reference's tokens
+    (modulo their number), so that all places of an answer are seen, not only its start."""
+    read = read_alike(trained.tokenizer, shipped, task, example)
     answer = (
         trained.tokenizer(example.completion, add_special_tokens=False).input_ids if task.kind == "generate" else []
     )
     room = min(trained.positions, shipped.context_length - 1)
-    place = (ids + answer[: turn % (len(answer) + 1)])[-room:]
+    place = (read.ids + answer[: turn % (len(answer) + 1)])[-room:]
     best, log_prob = trained.likeliest(place)
     shipped_best, shipped_log_prob = shipped.likeliest(place, trained.candidates, best)
     return {
-        "same_text": ours == theirs,
-        "same_tokens": ids == shipped_ids,
+        "same_text": read.text == read.shipped_text,
+        "same_tokens": read.ids == read.shipped_ids,
         "same_choice": best == shipped_best,
         "difference": abs(log_prob - shipped_log_prob),
     }
+
+
+def moved(facts: Mapping[str, float]) -> bool:
+    """Whether another token is likeliest too often, and by too much for rounding."""
+    return facts["same_choice"] < LEAST_AGREEMENT and facts["mean_log_prob_difference"] > MOST_DIFFERENCE
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -133,6 +133,12 @@ def _how_to_use(result: Result) -> str:
     lines = "\n".join(commands)
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`{3,}", lines)), default=2))
     note = "\n\nAn answer is one token: `-n 1` is all it takes." if result.kind == "choose" else ""
+    if result.form is not None:
+        note += (
+            "\n\nFor Ollama there is a `Modelfile` beside it: `ollama create NAME -f Modelfile`. A program that "
+            f"applies no chat template must send the question as `{_code(result.form)}`, with `{{prompt}}` as the "
+            "question and special tokens read as such."
+        )
     return f"## How to use it\n\n{fence}sh\n{lines}\n{fence}{note}"
 
 
@@ -171,6 +177,11 @@ def _inline(text: str) -> str:
     """Text that Markdown shows as it is: one line, no markup, no link, no HTML. Brackets of intervals stay readable."""
     flat = " ".join(text.split())
     return re.sub(r"([\\`*<>|~]|(?<!\w)_|_(?!\w)|(?<=\])\()", r"\\\1", flat)
+
+
+def _code(text: str) -> str:
+    """As it stands between backticks, on one line: ends of lines are written out."""
+    return text.replace("\n", "\\n").replace("`", "'")
 
 
 def _shell(path: str) -> str:

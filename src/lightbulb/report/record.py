@@ -136,7 +136,8 @@ class Result(Record):
     retention: score of what is handed out / score of the reference on the same test items (inverted where lower is
     better); where it is the reference itself, / the adapted teacher's. break_even_answers: null when the making is
     never paid back. compare_with: name of the baseline that before / after speaks of; without it the teacher.
-    recipe: {"pass", "parameters", "key"} a step. use: exact commands that use the result.
+    recipe: {"pass", "parameters", "key"} a step. use: exact commands that use the result. form: the text that the model
+    reads for a question, {prompt} in its place: what to send where no chat template is applied.
     """
 
     verdict: Verdict
@@ -167,6 +168,7 @@ class Result(Record):
     examples: list[Difference] = []
     findings: list[str] = []
     use: list[str] = []
+    form: str | None = None
     versions: dict[str, str] = {}
     machine: dict[str, str] = {}
     command: str = ""

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lightbulb.artifact import Artifact
-    from lightbulb.runtimes.base import Runtime
-    from lightbulb.runtimes.filament import Filament
-    from lightbulb.runtimes.llamacpp import LlamaCpp
+    from lightbulb.runtimes.base import Runtime, Shipped
 
 
 def check_installed(runtime: GgufRuntime) -> None:
@@ -43,7 +41,7 @@ def open_runtime(
 
 def open_gguf(
     path: Path, runtime: GgufRuntime = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024
-) -> LlamaCpp | Filament:
+) -> Shipped:
     """A GGUF file in one of the runtimes that take it. `slots`: prompts side by side."""
     if runtime == "filament":
         from lightbulb.runtimes.filament import Filament

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from lightbulb.formats.gguf import GgufInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Runtime(Protocol):
 
 
 class Measurable(Runtime, Protocol):
-    """What the measure protocol asks of a runtime beside answering."""
+    """What measuring and verifying ask of a runtime beside answering."""
 
     @property
     def context_length(self) -> int:
@@ -70,6 +73,23 @@ class Measurable(Runtime, Protocol):
         """Token ids of rendered text, the BOS that is added included."""
         ...
 
+    def likeliest(self, prompt: list[int], among: Sequence[int] | None, asked: int) -> tuple[int, float]:
+        """(the likeliest next token, among the given ones if any; the log-probability of the token `asked`, in nats,
+        over the whole vocabulary)."""
+        ...
+
     def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
         """Greedy continuation of each prompt (token ids) by exactly `tokens` tokens, through any end-of-turn token."""
+        ...
+
+
+class Shipped(Measurable, Protocol):
+    """What `ask` and the main job use of a runtime for GGUF files."""
+
+    info: GgufInfo
+
+    def generate(
+        self, prompts: Sequence[str], max_tokens: int, *, schema: str | None = None, stop: Sequence[str] = ()
+    ) -> Answers:
+        """As in Runtime. schema: a JSON Schema that answers follow. stop: strings before which they end."""
         ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from lightbulb.errors import ModelError
 from lightbulb.formats.gguf import answer_tokens, read_fields, read_gguf
 from lightbulb.formats.gguf_tokenizer import tokenizer_from_gguf
 from lightbulb.models.form import shortened
+from lightbulb.models.templates import compiled
 from lightbulb.runtimes import check_installed
 from lightbulb.runtimes.base import Answers, TextScore, windows
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from lightbulb.runtimes.grammar import Grammars
 
-# transformers' own tags around what an assistant says: they mark it for training, and print nothing
-GENERATION = re.compile(r"({%-?\s*)((?:end)?generation)(\s*-?%})")
-GENERATION_AS = {"generation": "if true", "endgeneration": "endif"}
 SHARED = 8  # tokens that prompts must have in common to be worth remembering
 
 
@@ -136,7 +133,7 @@ class Filament:
         template = self._config.get("chat_template")
         if template is None:
             raise ModelError("this file has no chat template", where=str(self.path))
-        return _compiled(template)
+        return compiled(template)
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
         from jinja2.exceptions import TemplateError
@@ -156,23 +153,9 @@ def _tokenizer(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
     from tokenizers import Tokenizer
 
     description, config = tokenizer_from_gguf(read_fields(path), path)
-    return Tokenizer.from_str(json.dumps(description)), config
-
-
-def _compiled(template: str) -> Any:
-    """As transformers compiles chat templates: in a sandbox, blocks trimmed, with the names they use."""
-    from datetime import datetime
-
-    from jinja2.exceptions import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def refuse(message: str) -> None:
-        raise TemplateError(message)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = lambda x, **more: json.dumps(x, **{"ensure_ascii": False, **more})
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment.from_string(GENERATION.sub(lambda tag: tag[1] + GENERATION_AS[tag[2]] + tag[3], template))
+    try:
+        return Tokenizer.from_str(json.dumps(description)), config
+    except Exception as e:  # the library has no class of its own for what it cannot read
+        raise ModelError(
+            f"the tokenizer of this file cannot be read: {e}", where=str(path), mend="download or export the file again"
+        ) from e

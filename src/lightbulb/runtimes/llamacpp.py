@@ -48,7 +48,12 @@ class LlamaCpp:
         try:
             self._server = xllamacpp.Server(params)
         except Exception as e:
-            raise ModelError(f"llama.cpp cannot load this file: {e}", where=str(path)) from e
+            raise ModelError(
+                f"llama.cpp cannot load this file: {e}",
+                where=str(path),
+                mend="export the file again; what llama.cpp cannot load is a template, a tokenizer or a family that it "
+                "does not know",
+            ) from e
         self._complete({"prompt": "a", "max_tokens": 1})  # a server that never worked hangs when it is closed
 
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:

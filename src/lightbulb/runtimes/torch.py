@@ -122,6 +122,13 @@ class Torch:
         return list(self.tokenizer(text).input_ids)
 
     @torch.no_grad()
+    def likeliest(self, prompt: list[int], among: Sequence[int] | None, asked: int) -> tuple[int, float]:
+        logits_V = self.model(torch.tensor([prompt], device=self.model.device), use_cache=False).logits[0, -1].float()
+        log_probs = logits_V.log_softmax(-1)
+        best = max(among, key=lambda i: log_probs[i].item()) if among else int(log_probs.argmax())
+        return best, log_probs[asked].item()
+
+    @torch.no_grad()
     def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
         inputs = self.tokenizer.pad({"input_ids": [list(p) for p in prompts]}, return_tensors="pt")
         inputs = inputs.to(self.model.device)

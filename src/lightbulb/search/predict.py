@@ -39,7 +39,8 @@ class DryRun:
 
 
 def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str], None]) -> DryRun:
-    """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given."""
+    """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given. say:
+    hears what the import changed. Raises ModelError where the runtime does not read the model as its folder does."""
     from lightbulb.energy.meter import Meter
     from lightbulb.passes.base import Silent
     from lightbulb.run import Run
@@ -52,7 +53,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
     ):
         prepared = prepare(run, source, goal, say)
     shape, work, plan = prepared.shape, prepared.work, prepared.plan
-    steps = [*framed_steps(), *teacher_steps(plan)]
+    steps = [*framed_steps(goal.runtime), *teacher_steps(plan)]
     student = None
     if plan.ladder:
         bold, method = plan.ladder[0], plan.methods[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightbulb.ops.grids import Grid
 from lightbulb.passes.adapt import Adapt
+from lightbulb.passes.check_import import CheckImport
 from lightbulb.passes.distill import Distill
 from lightbulb.passes.evaluate import Evaluate
 from lightbulb.passes.export import Export
@@ -19,7 +20,7 @@ from lightbulb.runtimes import GgufRuntime
 from lightbulb.search.plan import Method, Plan, Precision
 from lightbulb.train.loop import Schedule
 
-FRAMED, FRAMED_FILE, TEACHER = "framed", "framed-gguf", "teacher"
+FRAMED, FRAMED_FILE, CHECK, TEACHER = "framed", "framed-gguf", "import-check", "teacher"
 TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
 STOCK: tuple[Precision, ...] = ("f16", "q8_0", "q4_0")  # what a user would try first
@@ -32,9 +33,13 @@ def depth(layers: int) -> str:
     return "1 layer" if layers == 1 else f"{layers} layers"
 
 
-def framed_steps() -> list[Step]:
-    """The model in the task's form, and its file."""
-    return [step(FRAMED, Frame(), "model"), step(FRAMED_FILE, Export(quantization="f16"), FRAMED)]
+def framed_steps(runtime: GgufRuntime = "llamacpp") -> list[Step]:
+    """The model in the task's form, its file, and whether the runtime that ships reads and computes both alike."""
+    return [
+        step(FRAMED, Frame(), "model"),
+        step(FRAMED_FILE, Export(quantization="f16"), FRAMED),
+        step(CHECK, CheckImport(runtime=runtime), FRAMED, gguf=FRAMED_FILE),
+    ]
 
 
 def teacher_steps(plan: Plan) -> list[Step]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightbulb.runtimes.base import Runtime
+from lightbulb.runtimes.base import Measurable
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class RuntimeCase:
     which the model has tokens. texts: documents to score. reference: another runtime with the same weights.
     """
 
-    runtime: Runtime
+    runtime: Measurable
     memorised: Sequence[tuple[Sequence[dict[str, str]], str]]
     answers: Sequence[str]
     texts: Sequence[str]
-    reference: Runtime | None = None
+    reference: Measurable | None = None
 
-    def prompts(self, runtime: Runtime | None = None) -> list[str]:
+    def prompts(self, runtime: Measurable | None = None) -> list[str]:
         return [(runtime or self.runtime).render(turns) for turns, _ in self.memorised]
 
 
@@ -82,6 +82,22 @@ class RuntimeConformance:
             assert all(t["content"] in text for t in turns)
             assert text != "".join(t["content"] for t in turns), "nothing marks the end of the turn"
 
+    def test_tokens_begin_the_answer_that_is_likeliest(self, case: RuntimeCase) -> None:
+        """Greedy decoding begins with the likeliest token, whose probability is the greatest; among others it is the
+        likeliest of these."""
+        runtime = case.runtime
+        for prompt, (_, answer) in zip(case.prompts(), case.memorised, strict=True):
+            ids = runtime.tokenize(prompt)
+            assert ids and all(isinstance(i, int) for i in ids) and runtime.tokenize(prompt) == ids
+            best, log_prob = runtime.likeliest(ids, None, ids[0])
+            certain = runtime.likeliest(ids, None, best)[1]
+            assert -math.inf < log_prob <= certain <= 1e-6
+            others = [i for i in dict.fromkeys(ids) if i != best][:3]
+            assert runtime.likeliest(ids, [*others, best], best)[0] == best
+            assert runtime.likeliest(ids, others, best)[0] in others
+            assert math.isclose(runtime.likeliest(ids, others, best)[1], certain, abs_tol=1e-3)
+            assert answer.startswith(runtime.generate([prompt], 1).texts[0].strip())
+
     def test_runtimes_agree(self, case: RuntimeCase) -> None:
         other = case.reference
         if other is None:
@@ -95,3 +111,9 @@ class RuntimeConformance:
         for a, b in zip(case.runtime.score_texts(case.texts), other.score_texts(case.texts), strict=True):
             assert (a.tokens, a.bytes) == (b.tokens, b.bytes)
             assert math.isclose(a.nats, b.nats, rel_tol=0.01), f"{a.nats} and {b.nats} nats"
+        for prompt in prompts:
+            ids = case.runtime.tokenize(prompt)
+            assert other.tokenize(prompt) == ids
+            best, log_prob = case.runtime.likeliest(ids, None, ids[-1])
+            theirs_best, theirs_log_prob = other.likeliest(ids, None, ids[-1])
+            assert best == theirs_best and math.isclose(log_prob, theirs_log_prob, rel_tol=0.02, abs_tol=0.02)

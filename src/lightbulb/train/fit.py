@@ -36,11 +36,13 @@ def fit(
     """
     answer_ids = source.facts.get("answer_ids")
     positions = model.config.max_position_embeddings
-    data = encode_split(context.task, "train", load_tokenizer(source.path), answer_ids, positions)
+    tokenizer = load_tokenizer(source.path)
+    data = encode_split(context.task, "train", tokenizer, answer_ids, positions)
+    learning = answer_ids and [*answer_ids, tokenizer.eos_token_id]  # rows of the head
     rounded = Rounded(model, *grids) if grids else None
 
     def forward(m: PreTrainedModel, batch: Batch) -> torch.Tensor:
-        return rounded.target_logits(batch, answer_ids) if rounded else target_logits(m, batch, answer_ids)
+        return rounded.target_logits(batch, learning) if rounded else target_logits(m, batch, learning)
 
     with deterministic(context.seed, context.threads):
         done = train(
