@@ -37,7 +37,7 @@ def full_recipe() -> Recipe:
         *known.teacher_steps(plan),
         *known.trained(4, "distill", plan, label),
         *known.quantized(label, "distill", "q4_0", plan, "llamacpp")[1],
-        *known.cost_steps(f"{label}-q4_0", 5, "llamacpp"),
+        *known.cost_steps(f"{label}-q4_0", (8, 1.2), "llamacpp"),
         *known.test_steps(f"{label}-q4_0", 1000, "llamacpp"),
     ]
     reading = Reading(kind="choose", prompt="question")
