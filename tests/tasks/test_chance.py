@@ -24,6 +24,14 @@ def test_in_a_closed_set_it_is_the_most_frequent_answer_or_a_guess():
     assert chance(three, examples(a=90, b=5, c=5)) == pytest.approx(max(1 / 3, (2 * 0.9 / 1.9) / 3))
 
 
+def test_what_is_frequent_is_what_training_shows():
+    """One test item does not make its own answer the one to give."""
+    train = tuple(examples(a=9, b=1))
+    some = Task("t", "choose", "accuracy", train, (), (), ("a", "b", "c"))
+    assert chance(some, examples(b=1)) == pytest.approx(1 / 3)
+    assert at_chance(some, metrics.score("accuracy", ["b"], ["b"]), examples(b=1)) == ""
+
+
 def test_elsewhere_it_is_nothing_right_or_bytes_all_alike():
     assert chance(task("generate", "json-match"), examples(a=9)) == 0
     assert chance(task("text", "bits-per-byte"), examples(a=9)) == 8

@@ -13,14 +13,15 @@ BITS_OF_A_BYTE = 8.0  # bits per byte of a model to which all bytes are alike
 
 
 def chance(task: Task, examples: Sequence[Example]) -> float:
-    """The score that needs no learning: in a closed set that of always giving its most frequent answer, or of a uniform
-    guess where that is better; of text that of bytes that are all alike; else 0, nothing right."""
+    """The score that needs no learning: in a closed set that of always giving the most frequent answer of the train
+    split, or of a uniform guess where that is better; of text that of bytes that are all alike; else 0, nothing
+    right."""
     if task.metric == metrics.BITS_PER_BYTE:
         return BITS_OF_A_BYTE
     if task.kind != "choose":
         return 0.0
     references = [e.completion for e in examples]
-    constant = metrics.score(task.metric, [_most_frequent(references)] * len(references), references).value or 0.0
+    constant = metrics.score(task.metric, [_constant(task, examples)] * len(references), references).value or 0.0
     guess = task.metric in (*metrics.PROPORTIONS, metrics.MACRO_F1)
     return max(constant, 1 / len(task.answers)) if guess else constant
 
@@ -41,8 +42,7 @@ def at_chance(task: Task, score: Figure, examples: Sequence[Example]) -> str:
         return "" if score.value > 0 else "nothing was right"
     if (low if enough(worst, len(examples)) else score.value) > worst:
         return ""
-    answer = _most_frequent([e.completion for e in examples])
-    return f"always answering {answer!r} or guessing gives {human(worst)}"
+    return f"always answering {_constant(task, examples)!r} or guessing gives {human(worst)}"
 
 
 def enough(worst: float, items: int) -> bool:
@@ -50,5 +50,6 @@ def enough(worst: float, items: int) -> bool:
     return items > 0 and metrics.wilson(round(items * (1 + worst) / 2), items)[0] > worst
 
 
-def _most_frequent(references: Sequence[str]) -> str:
-    return Counter(references).most_common(1)[0][0]
+def _constant(task: Task, examples: Sequence[Example]) -> str:
+    """The most frequent answer, as far as training could know it."""
+    return Counter(e.completion for e in task.train or examples).most_common(1)[0][0]
