@@ -20,14 +20,18 @@ BUCKET = 32  # batches are cut from windows of this many batches, sorted by leng
 @dataclass(frozen=True, slots=True)
 class Batch:
     """ids [B, T] right-padded; target positions and tokens, flat over the batch: logits at (rows, columns) predict
-    targets. `examples` are indices into the encoded data, `tokens` counts without padding."""
+    targets. `examples` are indices into the encoded data, `lengths` their tokens without padding, `tokens` the sum."""
 
     ids: torch.Tensor
     rows: torch.Tensor
     columns: torch.Tensor
     targets: torch.Tensor
     examples: list[int]
-    tokens: int
+    lengths: list[int]
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.lengths)
 
 
 def encode_split(
@@ -62,7 +66,7 @@ def collate(data: Sequence[Encoded], examples: list[int]) -> Batch:
         torch.tensor(columns),
         torch.tensor(targets),
         examples,
-        sum(len(item.ids) - 1 for item in items),
+        [len(item.ids) - 1 for item in items],
     )
 
 

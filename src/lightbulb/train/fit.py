@@ -14,10 +14,10 @@ from lightbulb.ops.grids import Grid
 from lightbulb.ops.losses import cross_entropy, distillation
 from lightbulb.passes.base import Context
 from lightbulb.train.data import Batch, encode_split
-from lightbulb.train.forward import deterministic, target_logits
+from lightbulb.train.engine import forward_of
+from lightbulb.train.forward import deterministic, kept_memory
 from lightbulb.train.logits import TeacherLogits
 from lightbulb.train.loop import LossFunction, Schedule, train
-from lightbulb.train.quantized import Rounded
 
 
 def fit(
@@ -36,12 +36,8 @@ def fit(
     answer_ids = source.facts.get("answer_ids")
     positions = model.config.max_position_embeddings
     data = encode_split(context.task, "train", load_tokenizer(source.path), answer_ids, positions)
-    rounded = Rounded(model, *grids) if grids else None
-
-    def forward(m: PreTrainedModel, batch: Batch) -> torch.Tensor:
-        return rounded.target_logits(batch, answer_ids) if rounded else target_logits(m, batch, answer_ids)
-
-    with deterministic(context.seed, context.threads):
+    forward = forward_of(model, answer_ids, grids)
+    with deterministic(context.seed, context.threads), kept_memory():
         done = train(
             model,
             data,

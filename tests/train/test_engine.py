@@ -1,0 +1,121 @@
+"""The engine against transformers' own modules and autograd: logits, gradients, frozen layers, grids, every family."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_training import sequences
+from tiny import FAMILIES, tiny_model
+
+from lightbulb.models.form import Encoded
+from lightbulb.models.loading import load_model
+from lightbulb.passes.adapt import freeze
+from lightbulb.train import engine, loop
+from lightbulb.train.data import collate
+from lightbulb.train.fit import plain_loss
+from lightbulb.train.forward import target_logits
+from lightbulb.train.quantized import Rounded, block_weights, put_on_grid
+
+
+@pytest.fixture
+def model(tiny_folder):
+    torch.set_num_threads(1)
+    return load_model(tiny_folder)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request, tmp_path):
+    """A model of each family; mistral and gemma3_text look back through a window shorter than the sequences."""
+    torch.set_num_threads(1)
+    model = load_model(tiny_model(tmp_path, request.param, layers=3))
+    if request.param in ("mistral", "gemma3_text"):
+        model.config.sliding_window = 8
+    return model
+
+
+def gradients(model, logits, batch):
+    model.zero_grad(set_to_none=True)
+    plain_loss(logits, batch).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("plain_attention", [512, 4])
+@pytest.mark.parametrize("answers", [None, [5, 9, 100]])
+def test_the_engine_computes_what_transformers_computes(family, answers, plain_attention, monkeypatch):
+    """Logits and gradients, in sequences of one length and of many."""
+    monkeypatch.setattr(engine, "PLAIN_ATTENTION", plain_attention)
+    assert engine.fits(family)
+    ours = engine.Engine(family, answers, dtype=torch.float32)
+    even = [Encoded(list(range(i, i + 20)), 15) for i in range(3)]
+    for data in (sequences(7, seed=1, most=40), even):
+        batch = collate(data, list(range(len(data))))
+        theirs = target_logits(family, batch, answers)
+        wanted = gradients(family, theirs, batch)
+        logits = ours.target_logits(batch)
+        found = gradients(family, logits, batch)
+        assert torch.allclose(logits, theirs, atol=1e-4)
+        assert found.keys() == wanted.keys()
+        for name, grad in wanted.items():
+            assert torch.allclose(found[name], grad, atol=1e-5 + 1e-4 * float(grad.abs().max())), name
+
+
+def test_in_bfloat16_the_engine_is_near(family):
+    batch = collate(data := sequences(7, seed=1, most=40), list(range(len(data))))
+    ours = engine.Engine(family, dtype=torch.bfloat16).target_logits(batch)
+    theirs = target_logits(family, batch)
+    assert ours.dtype == torch.bfloat16
+    found, wanted = gradients(family, ours, batch), gradients(family, theirs, batch)
+    assert (ours.float() - theirs).std() < 0.03 * theirs.std()
+    assert all(p.grad.dtype == torch.float32 for p in family.parameters())
+    assert all(torch.cosine_similarity(found[n].flatten(), g.flatten(), dim=0) > 0.98 for n, g in wanted.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_working_copies_follow_their_masters(model, dtype):
+    batch = collate(data := sequences(4), list(range(len(data))))
+    ours = engine.Engine(model, dtype=dtype)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
+    before = loop._step(
+        model, [batch], lambda m, b: ours.target_logits(b), plain_loss, optimizer, [*model.parameters()]
+    )
+    after = plain_loss(ours.target_logits(batch), batch)
+    assert torch.equal(after, plain_loss(engine.Engine(model, dtype=dtype).target_logits(batch), batch))
+    assert after < 0.8 * before
+
+
+@pytest.mark.parametrize("keep_head", [True, False])
+def test_the_engine_learns_where_the_model_does_above_frozen_layers(model, keep_head):
+    freeze(model, 2, keep_head=keep_head)
+    batch = collate(data := sequences(4), list(range(len(data))))
+    answers = [5, 9] if keep_head else None
+    wanted = gradients(model, target_logits(model, batch, answers), batch)
+    found = gradients(model, engine.Engine(model, answers, dtype=torch.float32).target_logits(batch), batch)
+    assert found.keys() == wanted.keys()
+    assert all(torch.allclose(found[n], g, atol=1e-5 + 1e-4 * float(g.abs().max())) for n, g in wanted.items())
+
+
+@pytest.mark.parametrize("grid", ["q8_0", "q4_0"])
+def test_the_engine_s_weights_on_a_grid_are_those_of_the_grid(model, tiny_folder, grid):
+    batch = collate(data := sequences(4), list(range(len(data))))
+    grids = {id(w): to for w, to in block_weights(model, grid, "q8_0")}
+    ours = engine.Engine(model, [5, 9], grids, dtype=torch.float32)
+    found = gradients(model, acting := ours.target_logits(batch), batch)
+    wanted = gradients(model, Rounded(model, grid, "q8_0").target_logits(batch, [5, 9]), batch)
+    assert all(torch.allclose(found[n], g, atol=1e-5 + 1e-4 * float(g.abs().max())) for n, g in wanted.items())
+    other = load_model(tiny_folder)
+    put_on_grid(other, grid, "q8_0")
+    with torch.no_grad():
+        assert torch.allclose(acting, target_logits(other, batch), atol=1e-4)
+
+
+def test_what_the_engine_does_not_know_goes_the_long_way(model):
+    peft = pytest.importorskip("peft")
+    batch = collate(data := sequences(4), list(range(len(data))))
+    model.config.attention_dropout = 0.1
+    assert not engine.fits(model)
+    model.config.attention_dropout = 0.0
+    assert engine.fits(model)
+    peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    assert not engine.fits(model)
+    with torch.no_grad():
+        assert torch.equal(engine.forward_of(model)(model, batch), target_logits(model, batch))
