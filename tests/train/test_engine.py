@@ -10,10 +10,12 @@ from tiny import FAMILIES, tiny_model
 from lightbulb.models.form import Encoded
 from lightbulb.models.loading import load_model
 from lightbulb.passes.adapt import freeze
-from lightbulb.train import engine, loop
+from lightbulb.passes.base import Silent
+from lightbulb.testing import Stop, Stopped, frequent_checkpoints
+from lightbulb.train import engine, frozen, loop
 from lightbulb.train.data import collate
 from lightbulb.train.fit import plain_loss
-from lightbulb.train.forward import target_logits
+from lightbulb.train.forward import deterministic, target_logits
 from lightbulb.train.quantized import Rounded, block_weights, put_on_grid
 
 
@@ -119,3 +121,66 @@ def test_what_the_engine_does_not_know_goes_the_long_way(model):
     assert not engine.fits(model)
     with torch.no_grad():
         assert torch.equal(engine.forward_of(model)(model, batch), target_logits(model, batch))
+
+
+def kept_run(folder, scratch, progress=None):
+    """Three epochs above two frozen layers, in bfloat16; returns the loss, the weights, and which examples went through
+    the frozen layers."""
+    model = load_model(folder)
+    freeze(model, 2, keep_head=True)
+    data = [Encoded([*item.ids[:-1], 500 + i % 2], len(item.ids) - 1) for i, item in enumerate(sequences(22))]
+    ours = engine.Engine(model, [500, 501], dtype=torch.bfloat16)
+    ours.keep(engine.Epochs(data, 4, 0))
+    assert ours.kept is not None
+    computed: list[int] = []
+    frozen_states = ours._frozen_states
+    ours._frozen_states = lambda batch: (computed.extend(batch.examples), frozen_states(batch))[1]
+    with deterministic(0, 1):
+        done = loop.train(
+            model,
+            data,
+            loop.Schedule(epochs=3, learning_rate=1e-3, batch_size=4),
+            lambda m, b: ours.target_logits(b),
+            plain_loss,
+            seed=0,
+            scratch=scratch,
+            progress=progress or Silent(),
+            label="test",
+        )
+    return done.loss, {name: p.detach().clone() for name, p in model.named_parameters()}, computed
+
+
+@pytest.mark.parametrize("tokens", [10**6, 120])
+@pytest.mark.parametrize("after", [3, 8, 14])
+def test_kept_states_survive_a_kill(tiny_folder, tmp_path, after, tokens, monkeypatch):
+    """Resumed in any epoch, the bytes are those of a straight training, also where not all is kept."""
+    monkeypatch.setattr(frozen, "MOST_BYTES", tokens * 64 * 2)
+    loss, weights, computed = kept_run(tiny_folder, tmp_path / "a")
+    assert tokens == 120 or sorted(computed) == list(range(22)), "each example once, in three epochs"
+    assert tokens != 120 or 22 < len(computed) < 3 * 22
+    with frequent_checkpoints():
+        with pytest.raises(Stopped):
+            kept_run(tiny_folder, tmp_path / "b", Stop(after))
+        again_loss, again, _ = kept_run(tiny_folder, tmp_path / "b")
+    assert again_loss == loss and all(torch.equal(weights[n], again[n]) for n in weights)
+
+
+def test_kept_states_are_what_the_frozen_layers_give(model):
+    freeze(model, 2, keep_head=False)
+    data = sequences(9)
+    batch = collate(data, [4, 0, 8])
+    ours = engine.Engine(model, dtype=torch.float32)
+    ours.keep(engine.Epochs(data, 4, 0))
+    plain = engine.Engine(model, dtype=torch.float32)
+    for _ in range(2):
+        assert torch.allclose(ours.target_logits(batch), plain.target_logits(batch), atol=1e-4)
+    assert ours.kept is not None and set(ours.kept.states) >= {4, 0, 8}
+
+
+def test_nothing_is_kept_where_a_word_that_is_read_learns(model):
+    freeze(model, 2, keep_head=True)
+    data = [Encoded([1, 2, 3, 400], 3)]
+    for answers, keeps in (([400, 401], True), ([2, 400], False), (None, False)):
+        ours = engine.Engine(model, answers)
+        ours.keep(engine.Epochs(data, 4, 0))
+        assert (ours.kept is not None) is keeps

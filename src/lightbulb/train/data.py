@@ -70,16 +70,18 @@ def collate(data: Sequence[Encoded], examples: list[int]) -> Batch:
     )
 
 
-def micro_batches(data: Sequence[Encoded], examples: list[int]) -> list[Batch]:
+def pieces(data: Sequence[Encoded], examples: list[int]) -> list[list[int]]:
     """One batch cut into pieces of at most MICRO_TOKENS padded tokens (and at least one example)."""
-    pieces: list[list[int]] = []
-    longest = 0
+    found: list[list[int]] = []
     for i in sorted(examples, key=lambda i: len(data[i].ids)):
-        longest = len(data[i].ids)
-        if not pieces or (len(pieces[-1]) + 1) * longest > MICRO_TOKENS:
-            pieces.append([])
-        pieces[-1].append(i)
-    return [collate(data, piece) for piece in pieces]
+        if not found or (len(found[-1]) + 1) * len(data[i].ids) > MICRO_TOKENS:
+            found.append([])
+        found[-1].append(i)
+    return found
+
+
+def micro_batches(data: Sequence[Encoded], examples: list[int]) -> list[Batch]:
+    return [collate(data, piece) for piece in pieces(data, examples)]
 
 
 def epoch_order(data: Sequence[Encoded], batch_size: int, seed: int, epoch: int) -> list[list[int]]:

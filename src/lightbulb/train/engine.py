@@ -18,14 +18,25 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lightbulb.models.anatomy import FAMILIES, anatomy_of, embedding_of, final_norm_of, is_tied, layers_of, part
+from lightbulb.models.form import Encoded
 from lightbulb.ops.fused import ClosedHead, Gated, Gather, RMSNorm, Rotary, Rows, Spread, Working
 from lightbulb.ops.grids import Grid, round_to_grid
 from lightbulb.train.data import Batch
 from lightbulb.train.forward import device_of, native_bf16, target_logits
+from lightbulb.train.frozen import Kept
 from lightbulb.train.quantized import Rounded, block_weights
 
 PLAIN_ATTENTION = 512  # tokens up to which scores of all pairs, kept for the way back, are faster than torch's kernel
 FORBIDDEN = -1e9  # added to the score of a pair that must not attend
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """The order in which a training reads `data`."""
+
+    data: Sequence[Encoded]
+    batch_size: int
+    seed: int
 
 
 def fits(model: PreTrainedModel) -> bool:
@@ -49,14 +60,20 @@ def activation_of(config: Any) -> str:
 
 
 def forward_of(
-    model: PreTrainedModel, answer_ids: list[int] | None = None, grids: tuple[Grid, Grid] | None = None
+    model: PreTrainedModel,
+    answer_ids: list[int] | None = None,
+    grids: tuple[Grid, Grid] | None = None,
+    epochs: Epochs | None = None,
 ) -> Callable[[PreTrainedModel, Batch], torch.Tensor]:
     """What gives the logits [P, V] at the targets of a batch, by the fastest way that computes what `model` does.
 
-    answer_ids: see train.forward.target_logits. grids: (layers, embedding) that the weights are rounded to.
+    answer_ids: see train.forward.target_logits. grids: (layers, embedding) that the weights are rounded to. epochs:
+    what frozen layers give is kept for them.
     """
     if fits(model):
         engine = Engine(model, answer_ids, {id(w): to for w, to in block_weights(model, *grids)} if grids else None)
+        if epochs:
+            engine.keep(epochs)
         return lambda m, batch: engine.target_logits(batch)
     rounded = Rounded(model, *grids) if grids else None
     return lambda m, batch: rounded.target_logits(batch, answer_ids) if rounded else target_logits(m, batch, answer_ids)
@@ -290,14 +307,28 @@ class Engine:
         self.head = Copy([self.model.lm_head.weight], self.dtype, grids)
         self.norm = Norm(final_norm_of(model), anatomy.norm_offset, self.dtype)
         self.cap = getattr(model.config, "final_logit_softcapping", None)
-        self.tied = is_tied(model)
+        self.kept: Kept | None = None
+
+    def keep(self, epochs: Epochs) -> None:
+        """Keeps what the frozen blocks give for each example: they read the words as they are now. Nothing is kept
+        where a word that is read may learn in a tied head. (Decay of weights moves a tied matrix by less than
+        bfloat16 shows.)"""
+        read = sorted({i for item in epochs.data for i in item.ids[:-1]})
+        learns = is_tied(self.model) and self.embedding.weight.requires_grad
+        if not self.frozen or (learns and (self.answers is None or not set(read).isdisjoint(self.answers.tolist()))):
+            return
+        self.kept = Kept(epochs.data, epochs.batch_size, epochs.seed, self.model.config.hidden_size, self.dtype)
+        rows = torch.tensor(read, device=self.device)
+        self.place = torch.zeros(len(self.embedding.weight), dtype=torch.long, device=self.device)
+        self.place[rows] = torch.arange(len(rows), device=self.device)
+        self.first_words = self.words.values()[rows]
 
     def target_logits(self, batch: Batch) -> torch.Tensor:
         """Logits [P, V] at the target positions of a batch."""
         with torch.autocast(self.device.type, enabled=False):
             packed = Packed.of(batch, self.device)
             rotary = self._rotary(packed)
-            h_ND = self._below(packed, rotary)
+            h_ND = self.kept.read(batch, self._frozen_states) if self.kept else self._below(packed, rotary)
             for block in self.blocks[self.frozen : -1]:
                 h_ND = block(h_ND, packed.all, rotary[block.kind])
             h_PD = self.blocks[-1](h_ND, packed.predicting, rotary[self.blocks[-1].kind])
@@ -312,12 +343,18 @@ class Engine:
                 h_ND = block(h_ND, packed.all, rotary[block.kind])
         return h_ND
 
+    @torch.no_grad()
+    def _frozen_states(self, batch: Batch) -> torch.Tensor:
+        packed = Packed.of(batch, self.device)
+        return self._below(packed, self._rotary(packed))
+
     def _embedded(self, ids_N: torch.Tensor) -> torch.Tensor:
-        matrix = self.words.values()
-        if self.frozen or not torch.is_grad_enabled():  # nothing goes back below a frozen block
-            h_ND = matrix.detach()[ids_N]
+        if self.kept:
+            h_ND = self.first_words[self.place[ids_N]]
+        elif self.frozen or not torch.is_grad_enabled():  # nothing goes back below a frozen block
+            h_ND = self.words.values().detach()[ids_N]
         else:
-            h_ND = Rows.apply(self.embedding.weight, matrix, ids_N, self.embedding.padding_idx)
+            h_ND = Rows.apply(self.embedding.weight, self.words.values(), ids_N, self.embedding.padding_idx)
         scale = getattr(self.embedding, "embed_scale", None)
         return h_ND if scale is None else h_ND * scale.to(h_ND.dtype)
 

@@ -14,7 +14,7 @@ from lightbulb.ops.grids import Grid
 from lightbulb.ops.losses import cross_entropy, distillation
 from lightbulb.passes.base import Context
 from lightbulb.train.data import Batch, encode_split
-from lightbulb.train.engine import forward_of
+from lightbulb.train.engine import Epochs, forward_of
 from lightbulb.train.forward import deterministic, kept_memory
 from lightbulb.train.logits import TeacherLogits
 from lightbulb.train.loop import LossFunction, Schedule, train
@@ -36,7 +36,8 @@ def fit(
     answer_ids = source.facts.get("answer_ids")
     positions = model.config.max_position_embeddings
     data = encode_split(context.task, "train", load_tokenizer(source.path), answer_ids, positions)
-    forward = forward_of(model, answer_ids, grids)
+    again = Epochs(data, schedule.batch_size, context.seed) if schedule.epochs > 1 else None
+    forward = forward_of(model, answer_ids, grids, again)
     with deterministic(context.seed, context.threads), kept_memory():
         done = train(
             model,
