@@ -7,6 +7,7 @@ import torch
 from test_training import sequences
 from tiny import FAMILIES, tiny_model
 
+from lightbulb.models.anatomy import layers_of
 from lightbulb.models.form import Encoded
 from lightbulb.models.loading import load_model
 from lightbulb.passes.adapt import freeze
@@ -16,6 +17,7 @@ from lightbulb.train import engine, frozen, loop
 from lightbulb.train.data import collate
 from lightbulb.train.fit import plain_loss
 from lightbulb.train.forward import deterministic, target_logits
+from lightbulb.train.pace import pace_of
 from lightbulb.train.quantized import Rounded, block_weights, put_on_grid
 
 
@@ -184,3 +186,16 @@ def test_nothing_is_kept_where_a_word_that_is_read_learns(model):
         ours = engine.Engine(model, answers)
         ours.keep(engine.Epochs(data, 4, 0))
         assert (ours.kept is not None) is keeps
+
+
+def test_the_pace_of_real_steps(tiny_folder):
+    """Frozen layers cost in the first epoch only; twice the tokens take twice the time."""
+    model = load_model(tiny_folder)
+    freeze(model, len(layers_of(model)) - 1, keep_head=False)
+    data = [Encoded(list(range(200)), 199) for _ in range(24)]
+    schedule = loop.Schedule(epochs=2, learning_rate=1e-3, batch_size=8)
+    found = pace_of(model, data, schedule, plain_loss, seed=0, threads=1, seconds=600.0)
+    assert found.steps == 6 and found.again > 0 and found.first > 0
+    assert found.first * 8 * 199  == pytest.approx(found.step_seconds, rel=0.9)
+    assert found.seconds(1000, 0.5) == pytest.approx(500 * found.first)
+    assert found.seconds(1000, 3) == pytest.approx(1000 * found.first + 2000 * found.again)
