@@ -87,9 +87,10 @@ def test_working_copies_follow_their_masters(model, dtype):
     assert after < 0.8 * before
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("keep_head", [True, False])
-def test_the_engine_learns_where_the_model_does_above_frozen_layers(model, keep_head):
-    freeze(model, 2, keep_head=keep_head)
+def test_the_engine_learns_where_the_model_does_above_frozen_layers(model, keep_head, layers):
+    freeze(model, layers, keep_head=keep_head)
     batch = collate(data := sequences(4), list(range(len(data))))
     answers = [5, 9] if keep_head else None
     wanted = gradients(model, target_logits(model, batch, answers), batch)
@@ -196,6 +197,6 @@ def test_the_pace_of_real_steps(tiny_folder):
     schedule = loop.Schedule(epochs=2, learning_rate=1e-3, batch_size=8)
     found = pace_of(model, data, schedule, plain_loss, seed=0, threads=1, seconds=600.0)
     assert found.steps == 6 and found.again > 0 and found.first > 0
-    assert found.first * 8 * 199  == pytest.approx(found.step_seconds, rel=0.9)
+    assert found.first * 8 * 199 == pytest.approx(found.step_seconds, rel=0.9)
     assert found.seconds(1000, 0.5) == pytest.approx(500 * found.first)
     assert found.seconds(1000, 3) == pytest.approx(1000 * found.first + 2000 * found.again)

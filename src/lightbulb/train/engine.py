@@ -301,7 +301,8 @@ class Engine:
         self.answers = None if answer_ids is None else torch.tensor(answer_ids, device=self.device)
         anatomy = anatomy_of(model.config)
         self.blocks = [Block(model, i, self.dtype, grids) for i in range(len(layers_of(model)))]
-        self.frozen = next((i for i, b in enumerate(self.blocks) if b.trains), len(self.blocks))
+        learning = (i for i, block in enumerate(self.blocks) if block.trains)
+        self.frozen = min(next(learning, len(self.blocks)), len(self.blocks) - 1)  # the last is computed apart
         self.embedding: Any = embedding_of(model)
         self.words = Copy([self.embedding.weight], torch.float32, grids)
         self.head = Copy([self.model.lm_head.weight], self.dtype, grids)

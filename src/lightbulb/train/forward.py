@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from lightbulb.train.data import Batch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-KEEP_BYTES, GLIBC_THRESHOLD = 2**31 - 1, 128 * 1024
+KEEP_BYTES = 2**31 - 1
+USUAL_MMAP, USUAL_TRIM = 32 * 2**20, 64 * 2**20  # where glibc's own thresholds end in a process of large tensors
 
 
 def device_of(model: PreTrainedModel) -> torch.device:
@@ -74,8 +75,8 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        mallopt(M_MMAP_THRESHOLD, GLIBC_THRESHOLD)
-        mallopt(M_TRIM_THRESHOLD, GLIBC_THRESHOLD)
+        mallopt(M_MMAP_THRESHOLD, USUAL_MMAP)
+        mallopt(M_TRIM_THRESHOLD, USUAL_TRIM)
         malloc_trim(0)
 
 
