@@ -8,13 +8,14 @@ logits (Trainer and SFTTrainer, which cannot use these, train it on the text). T
 AdamW, learning rates and bfloat16. Every training is a process of its own; all rows take turns, in mirrored order.
 Counted: CPU seconds of the process over all steps after the first two. Score: loss on text that none of them saw.
 
-The loop as it was runs from `git worktree add FOLDER 4ccf395`, made in the work folder; where that commit is not to be
-had, it is left out. TRL is no dependency: pip install trl, or name a folder that holds it in --trl.
+The loop as it was comes out of `git archive 4ccf395`; where this clone does not have that commit, it is left out.
+TRL is no dependency: pip install trl, or name a folder that holds it in --trl.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
@@ -22,6 +23,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Sequence
@@ -290,11 +292,13 @@ def prepare(folder: Path, lengths: Sequence[int], examples: dict[int, int], with
 
 
 def old_source(folder: Path) -> Path | None:
-    """The package at commit OLD, in a worktree of its own."""
-    made = subprocess.run(
-        ["git", "-C", str(ROOT), "worktree", "add", "--detach", str(folder / "old"), OLD], capture_output=True
-    )
-    return folder / "old" / "src" if made.returncode == 0 else None
+    """The package at commit OLD."""
+    made = subprocess.run(["git", "-C", str(ROOT), "archive", OLD, "src"], capture_output=True)
+    if made.returncode:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
+        archive.extractall(folder / "old", filter="data")
+    return folder / "old" / "src"
 
 
 def run(job: Job, source: Path, more: Sequence[str]) -> Outcome | None:
@@ -323,11 +327,7 @@ def main() -> None:
         print(json.dumps(asdict(work(Job(**json.loads(args.worker))))))
         return
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        try:
-            compare(args, folder)
-        finally:
-            subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", str(folder / "old")], check=False)
+        compare(args, Path(name))
 
 
 def compare(args: argparse.Namespace, folder: Path) -> None:
