@@ -151,3 +151,29 @@ def test_what_filament_is_measured_with_can_be_made(tmp_path: Path) -> None:
     write_shape(tmp_path / "m.gguf", Shape(2, 256, 512, 300, "TQ2_0"))
     types = {t.name: t.tensor_type.name for t in GGUFReader(tmp_path / "m.gguf").tensors}
     assert types["token_embd.weight"] == "Q8_0" and types["blk.1.ffn_down.weight"] == "TQ2_0"
+
+
+def test_the_table_of_training_speed() -> None:
+    from training import Outcome, processor, rate, render
+
+    assert rate([9.0, 10.0, 12.0, 14.0], 100) == 50.0  # the first two steps are left out: 2 steps in 4 seconds
+    outcomes = {
+        ("full", 16, "old"): [Outcome(100.0, 2.0), Outcome(110.0, 2.0)],
+        ("full", 16, "new"): [Outcome(150.0, 1.9), Outcome(220.0, 1.9)],
+        ("student", 64, "trainer"): [Outcome(80.0, 3.0)],
+    }
+    rows = [line for line in render(outcomes, ["a machine"]).splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + 3
+    assert "105 [100, 110]" in rows[1] and "1.00 [1.00, 1.00]" in rows[1]
+    assert "1.75 [1.50, 2.00]" in rows[2] and "1.900" in rows[2] and "all layers | 16 | this loop" in rows[2]
+    assert "not measured" in rows[3] and "| 80 |" in rows[3]
+    assert processor()
+
+
+def test_training_sequences_are_whole_and_apart(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import sequences
+
+    monkeypatch.setenv("TRAINING_BENCHMARK_MODEL", str(tiny_folder))
+    seen, unseen = sequences(16, 5), sequences(16, 3, skip=5)
+    assert [len(s) for s in seen + unseen] == [17] * 8
+    assert sequences(16, 8) == seen + unseen

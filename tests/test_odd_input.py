@@ -73,7 +73,9 @@ def test_answers_that_end_in_the_model_s_own_end(shrunk, tiny_folder, tmp_path):
     assert not any("<<fin>>" in str(e) for e in result["examples"])
     again = tmp_path / "again"
     assert main(["run", str(tmp_path / "run" / "recipe.toml"), "--out", str(again), "--threads", "1"]) == 0
-    made = [sorted(p.name for p in (folder / "steps").glob("framed-????????????")) for folder in (tmp_path / "run", again)]
+    made = [
+        sorted(p.name for p in (folder / "steps").glob("framed-????????????")) for folder in (tmp_path / "run", again)
+    ]
     assert made[0] == made[1]
 
 

@@ -34,6 +34,7 @@ def full_recipe() -> Recipe:
         layers=30,
         full_step=1.0,
         frozen_step=0.6,
+        frozen_again=0.5,
         frozen_layers=15,
         student_steps=((1, 0.05), (6, 0.2)),
         read_example=0.01,

@@ -40,6 +40,7 @@ QUICK = Times(
     layers=4,
     full_step=0.02,
     frozen_step=0.015,
+    frozen_again=0.013,
     frozen_layers=2,
     student_steps=((1, 0.01), (4, 0.02)),
     read_example=0.001,

@@ -189,7 +189,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         say(f"plan: {told}")
     work = replace(work, validation_examples=plan.validation_limit or work.validation_examples)
     clock = Clock(run.decisions, lambda: run.spent().seconds, goal.max_seconds)
-    pace = teach(execution, plan, clock, say)
+    pace = teach(execution, plan, work, clock, say)
     choice = Chooser(execution, plan, goal, task.metric, StudentTime(plan, work, clock, pace), say).choose()
     prove(execution, choice.student, work, clock, goal, say)
     recipe = Recipe(
@@ -212,7 +212,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     return publish(run.folder, assembled, recipe)
 
 
-def teach(execution: Execution, plan: Plan, clock: Clock, say: Say) -> float:
+def teach(execution: Execution, plan: Plan, work: Work, clock: Clock, say: Say) -> float:
     """Performs the teacher's steps, its training in the seconds that the plan leaves it. How many times slower than
     planned it was."""
     after = plan.check_seconds + plan.logits_seconds + RUNG * plan.student_seconds + plan.proof_seconds
@@ -220,7 +220,7 @@ def teach(execution: Execution, plan: Plan, clock: Clock, say: Say) -> float:
     for s in teacher_steps(plan):
         execution.perform(s, seconds=seconds if s.label == TEACHER else None)
     teacher = execution.made[TEACHER]
-    pace = clock.once("pace", lambda: plan.pace(execution.run.cost(teacher).seconds, teacher.facts["steps"]))
+    pace = clock.once("pace", lambda: plan.pace(work, execution.run.cost(teacher).seconds, teacher.facts["steps"]))
     if (cut := execution.steps[TEACHER].parameters["schedule"].get("cuts")) is not None:
         say(f"the teacher was {pace:.2f} times slower than planned: it ended after {cut[-1][1]:,} steps")
     return pace

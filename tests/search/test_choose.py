@@ -197,7 +197,11 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, ste
         n = int(s.label.split("-")[1]) if s.label.split("-")[0] in ("probe", "student") else layers
         if s.pass_ in ("adapt", "distill", "quantize"):
             schedule = s.build().recover if s.pass_ == "quantize" else s.build().schedule
-            one = times.teacher_step(plan.freeze_layers) if s.label == TEACHER else times.student_step(n)
+            one = (
+                times.teacher_step(plan.freeze_layers, plan.teacher_epochs)
+                if s.label == TEACHER
+                else times.student_step(n)
+            )
             return pace() * work.steps(schedule.epochs) * one * (1.5 if s.pass_ == "quantize" else 1)
         taken = pace() * (plan.check_seconds * times.share(n) if s.pass_ == "evaluate" else 1.0)
         taken += pace() * plan.logits_seconds if s.pass_ == "teacher-logits" else 0.0
@@ -212,7 +216,9 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, ste
     execution.perform(*teacher_steps(plan)[1:])
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock(Decisions(Path(folder) / "clock.json"), lambda: execution.spent, max_seconds)
-        time = StudentTime(plan, work, clock, plan.pace(slow * plan.teacher_seconds, 1))
+        time = StudentTime(
+            plan, work, clock, plan.pace(work, slow * plan.teacher_seconds, round(work.steps(plan.teacher_epochs)))
+        )
         choose(execution, plan, time=time)
         late = max(0.0, plan.fixed_seconds - clock.left)
     assert late <= 0.1 * max_seconds + unbounded[0]

@@ -41,6 +41,7 @@ def times_of(step: float = 2.0, layers: int = 30, answer: float = 0.05) -> Times
         layers=layers,
         full_step=step,
         frozen_step=0.6 * step,
+        frozen_again=0.45 * step,
         frozen_layers=layers // 2,
         student_steps=((1, step / layers), (min(6, layers), step * min(6, layers) / layers)),
         read_example=step / 32 / 3,
@@ -174,10 +175,11 @@ def test_few_examples_want_small_batches():
 def test_the_pace_of_a_teacher_of_seconds_tells_little():
     plan = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600)
     steps = round(BANKING.steps(plan.teacher_epochs))
-    assert plan.pace(plan.teacher_seconds, steps) == pytest.approx(1, abs=0.01)
-    assert plan.pace(2 * plan.teacher_seconds, steps) == pytest.approx(2, abs=0.1)
-    assert plan.pace(plan.teacher_seconds / 2, steps // 2) == pytest.approx(1, abs=0.05), "of the steps it did"
-    assert plan.pace(20.0, 0) < 1.3
+    half = teacher_training_seconds(plan.times, BANKING, plan.teacher_epochs / 2, plan.freeze_layers)
+    assert plan.pace(BANKING, plan.teacher_seconds, steps) == pytest.approx(1, abs=0.01)
+    assert plan.pace(BANKING, 2 * plan.teacher_seconds, steps) == pytest.approx(2, abs=0.1)
+    assert plan.pace(BANKING, half, steps // 2) == pytest.approx(1, abs=0.05), "of the steps it did"
+    assert plan.pace(BANKING, 20.0, 0) < 1.3
 
 
 def test_the_proof_gives_way_to_the_students_only_where_the_machine_is_slow():

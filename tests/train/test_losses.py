@@ -56,3 +56,22 @@ def test_block_influence():
     h = torch.randn(10, 16)
     assert block_influence(h, 3 * h).item() == pytest.approx(0, abs=1e-6)
     assert block_influence(h, -h).item() == pytest.approx(2, abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_gradients_of_the_losses_are_those_of_autograd(temperature):
+    torch.manual_seed(0)
+    logits = torch.randn(5, 40, requires_grad=True)
+    targets, kept = torch.tensor([3, 0, 39, 3, 7]), torch.randn(5, 40).log_softmax(-1).topk(6)
+    ours = 0.8 * distillation(logits, kept.values, kept.indices, temperature) + 0.2 * cross_entropy(logits, targets)
+    (found,) = torch.autograd.grad(ours, logits)
+    teacher = (kept.values / temperature).softmax(-1)
+    student = (logits / temperature).log_softmax(-1).gather(-1, kept.indices)
+    kl = torch.nn.functional.kl_div(student, teacher, reduction="batchmean") * temperature**2
+    plain = 0.8 * kl + 0.2 * torch.nn.functional.cross_entropy(logits, targets)
+    (wanted,) = torch.autograd.grad(plain, logits)
+    assert torch.allclose(ours, plain, atol=1e-6) and torch.allclose(found, wanted, atol=1e-7)
+    half = logits.detach().bfloat16().requires_grad_()
+    (near,) = torch.autograd.grad(cross_entropy(half, targets), half)
+    assert near.dtype == torch.bfloat16
+    assert torch.allclose(cross_entropy(half, targets), torch.nn.functional.cross_entropy(half.float(), targets))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
+from torch.autograd import Function
 
 
 def cross_entropy(logits_PV: torch.Tensor, targets_P: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(logits_PV.float(), targets_P)
+    """Mean over positions, in float32."""
+    return _Loss.apply(logits_PV, targets_P[:, None], logits_PV.new_zeros(len(targets_P), 1, dtype=torch.float32), 1.0)
 
 
 def top_k_log_probs(logits_PV: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,5 +28,31 @@ def distillation(
     vocabulary, so that probability it spends elsewhere is punished.
     """
     teacher = (teacher_log_probs_PK.float() / temperature).log_softmax(-1)
-    student = (logits_PV.float() / temperature).log_softmax(-1).gather(-1, teacher_ids_PK)
-    return (teacher.exp() * (teacher - student)).sum(-1).mean() * temperature**2
+    return _Loss.apply(logits_PV, teacher_ids_PK, teacher, temperature)
+
+
+class _Loss(Function):
+    """KL(wanted || softmax(logits / temperature)) * temperature², where `wanted` are log-probabilities [P, K] at `ids`
+    and nothing elsewhere. What goes back is known when the loss is: it is made in place of the log-probabilities, in
+    half the passes over [P, V] that autograd takes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits_PV: torch.Tensor, ids_PK: torch.Tensor, wanted_PK: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        if temperature == 1:
+            log_probs_PV = logits_PV.log_softmax(-1, dtype=torch.float32)
+        else:
+            log_probs_PV = (logits_PV.float() / temperature).log_softmax(-1)
+        share_PK = wanted_PK.exp()
+        loss = (share_PK * (wanted_PK - log_probs_PV.gather(-1, ids_PK))).sum(-1).mean() * temperature**2
+        if ctx.needs_input_grad[0]:
+            scale = temperature / len(logits_PV)
+            back_PV = log_probs_PV.exp_().mul_(scale).scatter_add_(-1, ids_PK, share_PK * -scale)
+            ctx.save_for_backward(back_PV.to(logits_PV.dtype))
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (back_PV,) = ctx.saved_tensors
+        return back_PV * grad, None, None, None

@@ -25,7 +25,7 @@ class Adapt(Pass):
     """
 
     name: ClassVar[str] = "adapt"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     schedule: Schedule = Schedule(epochs=3, learning_rate=2e-4)
     method: Literal["full", "lora"] = "full"

@@ -19,7 +19,7 @@ class Distill(Pass):
     """Logit distillation (Hinton et al. 2015). `weight` of the teacher against the data's own answers."""
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     uses: ClassVar[tuple[ArtifactKind, ...]] = ("logits",)
 
     schedule: Schedule = Schedule(epochs=6, learning_rate=6e-4)

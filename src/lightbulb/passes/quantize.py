@@ -25,7 +25,7 @@ class Quantize(Pass):
     """
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ("logits",)
 
     grid: Grid = "q4_0"

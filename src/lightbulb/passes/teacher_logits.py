@@ -19,7 +19,7 @@ class CacheLogits(Pass):
     """Top-k log-probabilities of the source on the train split, for any number of students."""
 
     name: ClassVar[str] = "teacher-logits"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     makes: ClassVar[ArtifactKind] = "logits"
 
     top_k: int = Field(default=32, ge=1)

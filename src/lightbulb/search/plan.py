@@ -141,10 +141,10 @@ class Plan(BaseModel):
             parts.append(f"the time does not allow {' or '.join(self.gave_up)}{more}")
         return parts
 
-    def pace(self, seconds: float, steps: int) -> float:
+    def pace(self, work: Work, seconds: float, steps: int) -> float:
         """How many times slower than planned the machine is, when `steps` steps of the teacher took `seconds`. A
         minute as planned is believed beforehand: a teacher of seconds is mostly overheads, which tell little."""
-        planned = self.times.pass_seconds + steps * self.times.teacher_step(self.freeze_layers)
+        planned = teacher_training_seconds(self.times, work, steps / work.steps(1), self.freeze_layers)
         return (seconds + BELIEVED_SECONDS) / (planned + BELIEVED_SECONDS)
 
     def reserve(self, pace: float, left: float) -> float:
@@ -163,7 +163,7 @@ class Plan(BaseModel):
 
 
 def teacher_training_seconds(times: Times, work: Work, epochs: float, frozen: int) -> float:
-    return times.pass_seconds + work.steps(epochs) * times.teacher_step(frozen)
+    return times.pass_seconds + work.steps(epochs) * times.teacher_step(frozen, epochs)
 
 
 def file_check_seconds(times: Times, work: Work, layers: int) -> float:

@@ -11,7 +11,8 @@ class Times(BaseModel):
     """Wall seconds on this machine, as busy as it was.
 
     layers: of the model that was timed. full_step: one optimizer step on a batch of typical length, all layers
-    trained; frozen_step: the first `frozen_layers` frozen; student_steps: (layers, seconds) of models of few layers and
+    trained; frozen_step: the first `frozen_layers` frozen; frozen_again: the same in an epoch after the first, where
+    what these give is kept; student_steps: (layers, seconds) of models of few layers and
     STUDENT_ROWS tokens. read_example: reading one training example. answer_folder, answer_file: one question, answered
     by the model folder in torch, or by its float16 file as test items are. pass_seconds: loading and saving a model.
     """
@@ -21,6 +22,7 @@ class Times(BaseModel):
     layers: int
     full_step: float
     frozen_step: float
+    frozen_again: float
     frozen_layers: int
     student_steps: tuple[tuple[int, float], ...]
     read_example: float
@@ -28,12 +30,16 @@ class Times(BaseModel):
     answer_file: float
     pass_seconds: float
 
-    def teacher_step(self, frozen: int) -> float:
-        """Of a model with so many frozen layers: between the two that were timed, or beyond."""
+    def teacher_step(self, frozen: int, epochs: float) -> float:
+        """The mean over `epochs` of a model with so many frozen layers: between the two that were timed, or beyond."""
         if not self.frozen_layers:
             return self.full_step
-        slope = (self.frozen_step - self.full_step) / self.frozen_layers
-        return max(self.full_step + slope * frozen, 0.1 * self.full_step)
+        first, again = (
+            max(self.full_step + (step - self.full_step) / self.frozen_layers * frozen, 0.1 * self.full_step)
+            for step in (self.frozen_step, self.frozen_again)
+        )
+        later = max(0.0, epochs - 1)
+        return (min(epochs, 1.0) * first + later * again) / (min(epochs, 1.0) + later)
 
     def student_step(self, layers: int) -> float:
         """Of a student of so many layers: on the line through the two that were timed, never above the whole model."""

@@ -22,8 +22,10 @@ from lightbulb.runtimes.torch import Torch
 from lightbulb.search.times import STUDENT_ROWS, Times
 from lightbulb.tasks.task import Task
 from lightbulb.train.data import encode_split, epoch_order, in_order, micro_batches
+from lightbulb.train.engine import Epochs, forward_of
 from lightbulb.train.fit import plain_loss
-from lightbulb.train.forward import deterministic, device_of, fast_math, placed, target_logits
+from lightbulb.train.forward import deterministic, device_of, kept_memory, placed
+from lightbulb.train.frozen import MOST_BYTES
 from lightbulb.train.loop import Schedule, optimizer_of, take_step
 
 SECONDS = 2.5  # of each kind of work, beside warming up
@@ -49,15 +51,16 @@ def time_work(
     data = encode_sample(framed, task)
     batch = typical_batch(data, batch_size)
     answer_ids = framed.facts.get("answer_ids")
-    keep_head = task.kind == "choose"
-    with deterministic(0, threads):
+    with deterministic(0, threads), kept_memory():
         model = placed(load_model(framed.path))
         layers = len(layers_of(model))
         full = step_seconds(model, data, batch, answer_ids)
         frozen_layers = round(FROZEN_SHARE * layers)
         read = reading_seconds(model, data) / len(data)
-        freeze(model, frozen_layers, keep_head=keep_head)
+        freeze(model, frozen_layers, keep_head=task.kind == "choose")
         frozen = step_seconds(model, data, batch, answer_ids)
+        kept = min(1.0, kept_share(model, data, len(task.train)))
+        again = step_seconds(model, data, batch, answer_ids, Epochs(data, batch_size, 0)) if kept else frozen
         del model
         students = []
         for depth in sorted({min(depth, layers) for depth in STUDENT_DEPTHS}):
@@ -68,6 +71,7 @@ def time_work(
         layers=layers,
         full_step=full,
         frozen_step=min(frozen, full),
+        frozen_again=min(kept * again + (1 - kept) * frozen, frozen, full),
         frozen_layers=frozen_layers,
         student_steps=tuple(students),
         read_example=read,
@@ -96,24 +100,29 @@ def typical_batch(data: Sequence[Encoded], batch_size: int) -> list[int]:
     return min(zip(batches, tokens, strict=True), key=lambda bt: abs(bt[1] - mean))[0]
 
 
+def kept_share(model: PreTrainedModel, data: Sequence[Encoded], examples: int) -> float:
+    """Of the states of frozen layers, the share that is kept from epoch to epoch."""
+    tokens = sum(len(item.ids) - 1 for item in data) / len(data) * examples
+    return MOST_BYTES / (tokens * model.config.hidden_size * 2)
+
+
 def step_seconds(
-    model: PreTrainedModel, data: Sequence[Encoded], batch: Sequence[int], answer_ids: list[int] | None
+    model: PreTrainedModel,
+    data: Sequence[Encoded],
+    batch: Sequence[int],
+    answer_ids: list[int] | None,
+    epochs: Epochs | None = None,
 ) -> float:
-    """Of an optimizer step at learning rate 0. Where a whole batch takes long, a quarter of it and the optimizer."""
+    """Of an optimizer step at learning rate 0. Where a whole batch takes long, a quarter of it and the optimizer.
+    epochs: as a step of a later epoch, in which frozen layers are not computed again."""
     schedule = Schedule(epochs=1, learning_rate=1e-9, weight_decay=0)
     parameters, optimizer = optimizer_of(model, schedule)
     for group in optimizer.param_groups:
         group["lr"] = 0.0
+    forward = forward_of(model, answer_ids, None, epochs)
 
     def step(examples: Sequence[int]) -> None:
-        take_step(
-            model,
-            micro_batches(data, list(examples)),
-            lambda m, b: target_logits(m, b, answer_ids),
-            plain_loss,
-            optimizer,
-            list(parameters.values()),
-        )
+        take_step(model, micro_batches(data, list(examples)), forward, plain_loss, optimizer, list(parameters.values()))
         synchronize(model)
 
     model.train()
@@ -149,10 +158,10 @@ def reading_seconds(model: PreTrainedModel, data: Sequence[Encoded]) -> float:
     places = [len(batches) // 4, len(batches) // 2, 3 * len(batches) // 4]
     examples = [i for place in sorted(set(places)) for i in batches[place]]
     model.eval()
+    forward = forward_of(model)
     tokens, begin = 0, time.perf_counter()
     for batch in micro_batches(data, examples):
-        with fast_math(device_of(model)):
-            target_logits(model, batch)
+        forward(model, batch)
         synchronize(model)
         tokens += batch.tokens
         if time.perf_counter() - begin > SECONDS:

@@ -20,14 +20,18 @@ BUCKET = 32  # batches are cut from windows of this many batches, sorted by leng
 @dataclass(frozen=True, slots=True)
 class Batch:
     """ids [B, T] right-padded; target positions and tokens, flat over the batch: logits at (rows, columns) predict
-    targets. `examples` are indices into the encoded data, `tokens` counts without padding."""
+    targets. `examples` are indices into the encoded data, `lengths` their tokens without padding, `tokens` the sum."""
 
     ids: torch.Tensor
     rows: torch.Tensor
     columns: torch.Tensor
     targets: torch.Tensor
     examples: list[int]
-    tokens: int
+    lengths: list[int]
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.lengths)
 
 
 def encode_split(
@@ -62,20 +66,22 @@ def collate(data: Sequence[Encoded], examples: list[int]) -> Batch:
         torch.tensor(columns),
         torch.tensor(targets),
         examples,
-        sum(len(item.ids) - 1 for item in items),
+        [len(item.ids) - 1 for item in items],
     )
 
 
-def micro_batches(data: Sequence[Encoded], examples: list[int]) -> list[Batch]:
+def pieces(data: Sequence[Encoded], examples: list[int]) -> list[list[int]]:
     """One batch cut into pieces of at most MICRO_TOKENS padded tokens (and at least one example)."""
-    pieces: list[list[int]] = []
-    longest = 0
+    found: list[list[int]] = []
     for i in sorted(examples, key=lambda i: len(data[i].ids)):
-        longest = len(data[i].ids)
-        if not pieces or (len(pieces[-1]) + 1) * longest > MICRO_TOKENS:
-            pieces.append([])
-        pieces[-1].append(i)
-    return [collate(data, piece) for piece in pieces]
+        if not found or (len(found[-1]) + 1) * len(data[i].ids) > MICRO_TOKENS:
+            found.append([])
+        found[-1].append(i)
+    return found
+
+
+def micro_batches(data: Sequence[Encoded], examples: list[int]) -> list[Batch]:
+    return [collate(data, piece) for piece in pieces(data, examples)]
 
 
 def epoch_order(data: Sequence[Encoded], batch_size: int, seed: int, epoch: int) -> list[list[int]]:

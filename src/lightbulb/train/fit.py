@@ -14,10 +14,10 @@ from lightbulb.ops.grids import Grid
 from lightbulb.ops.losses import cross_entropy, distillation
 from lightbulb.passes.base import Context
 from lightbulb.train.data import Batch, encode_split
-from lightbulb.train.forward import deterministic, target_logits
+from lightbulb.train.engine import Epochs, forward_of
+from lightbulb.train.forward import deterministic, kept_memory
 from lightbulb.train.logits import TeacherLogits
 from lightbulb.train.loop import LossFunction, Schedule, Timekeeper, train
-from lightbulb.train.quantized import Rounded
 
 
 def fit(
@@ -39,12 +39,9 @@ def fit(
     tokenizer = load_tokenizer(source.path)
     data = encode_split(context.task, "train", tokenizer, answer_ids, positions)
     learning = answer_ids and [*answer_ids, tokenizer.eos_token_id]  # rows of the head
-    rounded = Rounded(model, *grids) if grids else None
-
-    def forward(m: PreTrainedModel, batch: Batch) -> torch.Tensor:
-        return rounded.target_logits(batch, learning) if rounded else target_logits(m, batch, learning)
-
-    with deterministic(context.seed, context.threads):
+    again = Epochs(data, schedule.batch_size, context.seed) if schedule.epochs > 1 else None
+    forward = forward_of(model, learning, grids, again)
+    with deterministic(context.seed, context.threads), kept_memory():
         done = train(
             model,
             data,

@@ -17,7 +17,8 @@ from lightbulb.models.form import Encoded
 from lightbulb.ops.losses import top_k_log_probs
 from lightbulb.passes.base import Progress
 from lightbulb.train.data import in_order, micro_batches
-from lightbulb.train.forward import device_of, fast_math, target_logits
+from lightbulb.train.engine import forward_of
+from lightbulb.train.forward import device_of, fast_math, kept_memory
 
 FILE = "logits.safetensors"
 
@@ -50,12 +51,12 @@ def write_logits(
     top_k = min(top_k, model.config.vocab_size)
     log_probs = torch.empty(positions, top_k, dtype=torch.float16)
     ids = torch.empty(positions, top_k, dtype=torch.int32)
-    batches = in_order(data, batch_size)
-    with progress.bar(label, len(batches)) as advance:
+    batches, forward = in_order(data, batch_size), forward_of(model)
+    with kept_memory(), progress.bar(label, len(batches)) as advance:
         for done, examples in enumerate(batches, 1):
             for batch in micro_batches(data, examples):
                 with fast_math(device_of(model)):
-                    logits_PV = target_logits(model, batch)
+                    logits_PV = forward(model, batch)
                 best, best_ids = top_k_log_probs(logits_PV, top_k)
                 index = torch.cat([torch.arange(int(offsets[n]), int(offsets[n + 1])) for n in batch.examples])
                 log_probs[index], ids[index] = best.half().cpu(), best_ids.int().cpu()

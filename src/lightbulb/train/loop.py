@@ -29,6 +29,7 @@ from lightbulb.train.forward import device_of, fast_math
 Forward = Callable[[PreTrainedModel, Batch], torch.Tensor]  # -> logits [P, V]
 LossFunction = Callable[[torch.Tensor, Batch], torch.Tensor]  # (logits [P, V], batch) -> scalar
 CHECKPOINT_SECONDS = 60.0
+MAX_NORM = 1.0  # of all gradients together: a longer one is shortened
 LOSSES = "losses"
 CHECKPOINT_SHARE = 20  # never spend more than 1/20 of the time on writing checkpoints
 LOOK_SECONDS = 5.0  # between two looks at the clock
@@ -174,16 +175,19 @@ def take_step(
     """One optimizer step on the mean loss over all targets of `batches`; returns that loss."""
     optimizer.zero_grad(set_to_none=True)
     targets = sum(len(batch.targets) for batch in batches)
-    total = 0.0
+    total = torch.zeros((), device=device_of(model))
     for batch in batches:
         with fast_math(device_of(model)):
             logits_PV = forward(model, batch)
         loss = loss_function(logits_PV, batch) * (len(batch.targets) / targets)
         loss.backward()
-        total += loss.item()
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        total += loss.detach()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if not norm <= MAX_NORM:
+        torch.nn.utils.clip_grads_with_norm_(parameters, MAX_NORM, norm)
     optimizer.step()
-    return total
+    torch.autograd.graph.increment_version(parameters)  # a fused step does not; working copies go by it
+    return total.item()
 
 
 class Timekeeper:

@@ -1,0 +1,378 @@
+"""A decoder as training runs it: the same numbers as transformers' modules, for fewer CPU seconds.
+
+Tokens of all sequences stand in one row without padding; matrices that read the same input are one product; attention
+over short sequences is plain products; the last block and the head see only the positions where something is predicted.
+Products work on copies of the float32 masters in bfloat16 where the hardware multiplies it natively.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+
+from lightbulb.models.anatomy import FAMILIES, anatomy_of, embedding_of, final_norm_of, is_tied, layers_of, part
+from lightbulb.models.form import Encoded
+from lightbulb.ops.fused import ClosedHead, Gated, Gather, RMSNorm, Rotary, Rows, Spread, Working
+from lightbulb.ops.grids import Grid, round_to_grid
+from lightbulb.train.data import Batch
+from lightbulb.train.forward import device_of, native_bf16, target_logits
+from lightbulb.train.frozen import Kept
+from lightbulb.train.quantized import Rounded, block_weights
+
+PLAIN_ATTENTION = 512  # tokens up to which scores of all pairs, kept for the way back, are faster than torch's kernel
+FORBIDDEN = -1e9  # added to the score of a pair that must not attend
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """The order in which a training reads `data`."""
+
+    data: Sequence[Encoded]
+    batch_size: int
+    seed: int
+
+
+def fits(model: PreTrainedModel) -> bool:
+    """Whether this engine computes what `model` does: a known family, untouched modules, no dropout."""
+    config = getattr(model, "config", None)
+    if getattr(config, "model_type", None) not in FAMILIES:
+        return False
+    anatomy = anatomy_of(config)
+    linears = [part(layer, path) for layer in layers_of(model) for path in anatomy.linears.values()]
+    return (
+        all(type(linear) is nn.Linear for linear in linears)
+        and activation_of(config) in ("silu", "gelu_pytorch_tanh")
+        and not getattr(config, "attention_dropout", 0)
+        and not getattr(config, "attn_logit_softcapping", None)
+        and not getattr(config, "use_bidirectional_attention", False)
+    )
+
+
+def activation_of(config: Any) -> str:
+    return str(getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", ""))
+
+
+def forward_of(
+    model: PreTrainedModel,
+    answer_ids: list[int] | None = None,
+    grids: tuple[Grid, Grid] | None = None,
+    epochs: Epochs | None = None,
+) -> Callable[[PreTrainedModel, Batch], torch.Tensor]:
+    """What gives the logits [P, V] at the targets of a batch, by the fastest way that computes what `model` does.
+
+    answer_ids: see train.forward.target_logits. grids: (layers, embedding) that the weights are rounded to. epochs:
+    what frozen layers give is kept for them.
+    """
+    if fits(model):
+        engine = Engine(model, answer_ids, {id(w): to for w, to in block_weights(model, *grids)} if grids else None)
+        if epochs:
+            engine.keep(epochs)
+        return lambda m, batch: engine.target_logits(batch)
+    rounded = Rounded(model, *grids) if grids else None
+    return lambda m, batch: rounded.target_logits(batch, answer_ids) if rounded else target_logits(m, batch, answer_ids)
+
+
+class Copy:
+    """A working copy of one parameter or of several stacked ones, made anew when a master has changed."""
+
+    def __init__(self, masters: Sequence[torch.Tensor], dtype: torch.dtype, grids: Mapping[int, Grid]):
+        self.masters, self.dtype, self.grids = masters, dtype, grids
+        self.plain = len(masters) == 1 and masters[0].dtype == dtype and id(masters[0]) not in grids
+        self.versions: list[int] = []
+        self.copy = masters[0].detach()
+
+    @torch.no_grad()
+    def values(self) -> torch.Tensor:
+        versions = [m._version for m in self.masters]
+        if not self.plain and versions != self.versions:
+            if not self.versions:
+                rows = sum(len(m) for m in self.masters)
+                self.copy = self.masters[0].new_empty(rows, *self.masters[0].shape[1:], dtype=self.dtype)
+            at = 0
+            for m in self.masters:
+                grid = self.grids.get(id(m))
+                self.copy[at : at + len(m)].copy_(round_to_grid(m, grid) if grid else m)
+                at += len(m)
+            self.versions = versions
+        return self.copy
+
+    def __call__(self) -> torch.Tensor:
+        if self.plain:
+            return self.masters[0]
+        return Working.apply(self.values(), *self.masters)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The tokens of a batch in a row. position [N] in their sequence, slot [N] in the padded [B * T]; at [P] the rows
+    where something is predicted."""
+
+    ids: torch.Tensor
+    position: torch.Tensor
+    slot: torch.Tensor
+    at: torch.Tensor
+    batch: int
+    width: int
+
+    @staticmethod
+    def of(batch: Batch, device: torch.device) -> Packed:
+        lengths = torch.tensor(batch.lengths)
+        B, T = batch.ids.shape
+        slot = (torch.arange(T) < lengths[:, None]).flatten().nonzero().flatten()
+        start = lengths.cumsum(0) - lengths
+        at = start[batch.rows] + batch.columns
+        ids = batch.ids.flatten()[slot]
+        return Packed(ids.to(device), (slot % T).to(device), slot.to(device), at.to(device), B, T)
+
+    @cached_property
+    def all(self) -> Queries:
+        return Queries(self, None)
+
+    @cached_property
+    def predicting(self) -> Queries:
+        return Queries(self, self.at)
+
+
+class Queries:
+    """Which rows ask in a block (None: all), where they stand in the padded [B, Tq], and what each may see."""
+
+    def __init__(self, packed: Packed, rows: torch.Tensor | None):
+        self.packed, self.rows, self.slot, self.width = packed, rows, packed.slot, packed.width
+        if rows is not None:
+            sequence = packed.slot[rows] // packed.width
+            counts = torch.bincount(sequence, minlength=packed.batch)
+            rank = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[sequence]
+            self.width = int(counts.max())
+            self.slot = sequence * self.width + rank
+        self.full = len(self.slot) == packed.batch * self.width
+        self.seen: dict[int | None, torch.Tensor] = {}
+
+    def may_see(self, window: int | None) -> torch.Tensor:
+        """Mask [1 or B, Tq, T]."""
+        if window not in self.seen:
+            keys = torch.arange(self.packed.width, device=self.slot.device)
+            if self.rows is None:
+                queries = keys[None, :]
+            else:
+                queries = torch.zeros(self.packed.batch * self.width, dtype=torch.long, device=self.slot.device)
+                queries[self.slot] = self.packed.position[self.rows]
+                queries = queries.view(self.packed.batch, self.width)
+            distance = queries[:, :, None] - keys
+            self.seen[window] = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
+        return self.seen[window]
+
+
+class Norm:
+    def __init__(self, module: Any, offset: float, dtype: torch.dtype):
+        self.weight, self.offset, self.dtype = module.weight, offset, dtype
+        self.eps = getattr(module, "variance_epsilon", None) or module.eps
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight + self.offset if self.offset else self.weight
+        return RMSNorm.apply(x, weight, self.eps, self.dtype)
+
+
+class Block:
+    """One layer. Sequences meet only in `attend`."""
+
+    def __init__(self, model: PreTrainedModel, index: int, dtype: torch.dtype, grids: Mapping[int, Grid]):
+        config, anatomy, layer = model.config, anatomy_of(model.config), layers_of(model)[index]
+        linears: dict[str, Any] = {role: part(layer, path) for role, path in anatomy.linears.items()}
+
+        def stacked(*roles: str) -> tuple[Copy, Copy | None]:
+            weights, biases = [linears[r].weight for r in roles], [linears[r].bias for r in roles]
+            return Copy(weights, dtype, grids), None if biases[0] is None else Copy(biases, dtype, {})
+
+        attention: Any = layer.self_attn
+        self.dtype, self.activation = dtype, activation_of(config)
+        self.q, self.kv, self.qkv = stacked("q"), stacked("k", "v"), stacked("q", "k", "v")
+        self.o, self.gate_up, self.down = stacked("o"), stacked("gate", "up"), stacked("down")
+        self.norms = {
+            path.rpartition(".")[2]: Norm(part(layer, path), anatomy.norm_offset, dtype) for path in anatomy.norms
+        }
+        self.d, self.scale = attention.head_dim, attention.scaling
+        self.heads = linears["q"].out_features // self.d
+        self.kv_heads = linears["k"].out_features // self.d
+        kinds = getattr(config, "layer_types", None)
+        self.kind = kinds[index] if kinds else None
+        window = getattr(config, "sliding_window", None)
+        self.window = window if self.kind == "sliding_attention" or (kinds is None and window) else None
+        self.trains = any(p.requires_grad for p in layer.parameters())
+
+    def __call__(self, h_ND: torch.Tensor, queries: Queries, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """h [N, D] float32 -> [rows that ask, D]."""
+        norms, rows = self.norms, queries.rows
+        x_ND = norms["input_layernorm"](h_ND)
+        if rows is None:
+            qkv = linear(x_ND, self.qkv).view(len(x_ND), -1, self.d)
+            q, k, v = qkv.split((self.heads, self.kv_heads, self.kv_heads), 1)
+        else:
+            q = linear(x_ND[rows], self.q).view(len(rows), -1, self.d)
+            k, v = linear(x_ND, self.kv).view(len(x_ND), 2, -1, self.d).unbind(1)
+            h_ND = h_ND[rows]
+        h_ND = h_ND + self._normed("post_attention_layernorm", linear(self._attend(q, k, v, queries, rotary), self.o))
+        before = "pre_feedforward_layernorm" if "pre_feedforward_layernorm" in norms else "post_attention_layernorm"
+        gated = Gated.apply(linear(norms[before](h_ND), self.gate_up), self.activation)
+        return h_ND + self._normed("post_feedforward_layernorm", linear(gated, self.down))
+
+    def _normed(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """Gemma norms what a part gives before it is added."""
+        return self.norms[name](x) if "pre_feedforward_layernorm" in self.norms else x
+
+    def _attend(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        queries: Queries,
+        rotary: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
+        if "q_norm" in self.norms:
+            q, k = self.norms["q_norm"](q), self.norms["k_norm"](k)
+        cos, sin = rotary
+        rows = queries.rows
+        q = Rotary.apply(q, *((cos, sin) if rows is None else (cos[rows], sin[rows])))
+        k = Rotary.apply(k, cos, sin)
+        packed, G = queries.packed, self.heads // self.kv_heads
+        if packed.width > PLAIN_ATTENTION or q.device.type != "cpu":
+            out = self._kernel(q, k, v, queries)
+        else:
+            B, K, T, Q = packed.batch, self.kv_heads, packed.width, queries.width
+            q = self._padded(q, queries).view(B, Q, K, G, self.d).permute(0, 2, 3, 1, 4).reshape(B * K, G * Q, self.d)
+            k, v = (
+                self._padded(t, packed.all).view(B, T, K, self.d).transpose(1, 2).reshape(B * K, T, self.d)
+                for t in (k, v)
+            )
+            bias = torch.zeros_like(may := queries.may_see(self._window(T)), dtype=q.dtype)
+            bias = bias.masked_fill_(~may, FORBIDDEN)[:, None, None].expand(B, K, G, Q, T).reshape(B * K, G * Q, T)
+            scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=self.scale)
+            out = torch.bmm(scores.softmax(-1), v).view(B, K, G, Q, self.d).permute(0, 3, 1, 2, 4)
+        out = out.reshape(-1, self.heads * self.d)
+        return out if queries.full else Gather.apply(out, queries.slot)
+
+    def _window(self, width: int) -> int | None:
+        return self.window if self.window and self.window < width else None
+
+    def _kernel(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, queries: Queries) -> torch.Tensor:
+        """torch's own attention: [B, Tq, heads, d]."""
+        q, k, v = (
+            self._padded(t, to).view(to.packed.batch, to.width, -1, self.d).transpose(1, 2)
+            for t, to in ((q, queries), (k, queries.packed.all), (v, queries.packed.all))
+        )
+        window = self._window(queries.packed.width)
+        causal = queries.rows is None and window is None
+        mask = None if causal else queries.may_see(window)[:, None]
+        gqa = self.heads != self.kv_heads
+        out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=self.scale, enable_gqa=gqa)
+        return out.transpose(1, 2)
+
+    def _padded(self, x: torch.Tensor, queries: Queries) -> torch.Tensor:
+        return x if queries.full else Spread.apply(x, queries.slot, queries.packed.batch * queries.width)
+
+
+def linear(x: torch.Tensor, weights: tuple[Copy, Copy | None]) -> torch.Tensor:
+    weight, bias = weights
+    return F.linear(x, weight(), bias() if bias else None)
+
+
+class Engine:
+    """`model` (one that `fits`) with working copies of its weights.
+
+    answer_ids: see train.forward.target_logits. grids: of parameters, by id, that act as rounded. dtype: of products;
+    None for what the hardware multiplies fastest.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        answer_ids: Sequence[int] | None = None,
+        grids: Mapping[int, Grid] | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        self.model, self.device, grids = model, device_of(model), grids or {}
+        self.dtype = dtype or (torch.bfloat16 if native_bf16(self.device) else torch.float32)
+        self.answers = None if answer_ids is None else torch.tensor(answer_ids, device=self.device)
+        anatomy = anatomy_of(model.config)
+        self.blocks = [Block(model, i, self.dtype, grids) for i in range(len(layers_of(model)))]
+        learning = (i for i, block in enumerate(self.blocks) if block.trains)
+        self.frozen = min(next(learning, len(self.blocks)), len(self.blocks) - 1)  # the last is computed apart
+        self.embedding: Any = embedding_of(model)
+        self.words = Copy([self.embedding.weight], torch.float32, grids)
+        self.head = Copy([self.model.lm_head.weight], self.dtype, grids)
+        self.norm = Norm(final_norm_of(model), anatomy.norm_offset, self.dtype)
+        self.cap = getattr(model.config, "final_logit_softcapping", None)
+        self.kept: Kept | None = None
+
+    def keep(self, epochs: Epochs) -> None:
+        """Keeps what the frozen blocks give for each example: they read the words as they are now. Nothing is kept
+        where a word that is read may learn in a tied head. (Decay of weights moves a tied matrix by less than
+        bfloat16 shows.)"""
+        read = sorted({i for item in epochs.data for i in item.ids[:-1]})
+        learns = is_tied(self.model) and self.embedding.weight.requires_grad
+        if not self.frozen or (learns and (self.answers is None or not set(read).isdisjoint(self.answers.tolist()))):
+            return
+        self.kept = Kept(epochs.data, epochs.batch_size, epochs.seed, self.model.config.hidden_size, self.dtype)
+        rows = torch.tensor(read, device=self.device)
+        self.place = torch.zeros(len(self.embedding.weight), dtype=torch.long, device=self.device)
+        self.place[rows] = torch.arange(len(rows), device=self.device)
+        self.first_words = self.words.values()[rows]
+
+    def target_logits(self, batch: Batch) -> torch.Tensor:
+        """Logits [P, V] at the target positions of a batch."""
+        with torch.autocast(self.device.type, enabled=False):
+            packed = Packed.of(batch, self.device)
+            rotary = self._rotary(packed)
+            h_ND = self.kept.read(batch, self._frozen_states) if self.kept else self._below(packed, rotary)
+            for block in self.blocks[self.frozen : -1]:
+                h_ND = block(h_ND, packed.all, rotary[block.kind])
+            h_PD = self.blocks[-1](h_ND, packed.predicting, rotary[self.blocks[-1].kind])
+            logits_PV = self._head(self.norm(h_PD))
+            return torch.tanh(logits_PV / self.cap) * self.cap if self.cap else logits_PV
+
+    def _below(self, packed: Packed, rotary: Mapping[str | None, tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """What the frozen blocks give, or else the embedding."""
+        h_ND = self._embedded(packed.ids)
+        with torch.no_grad():
+            for block in self.blocks[: self.frozen]:
+                h_ND = block(h_ND, packed.all, rotary[block.kind])
+        return h_ND
+
+    @torch.no_grad()
+    def _frozen_states(self, batch: Batch) -> torch.Tensor:
+        packed = Packed.of(batch, self.device)
+        return self._below(packed, self._rotary(packed))
+
+    def _embedded(self, ids_N: torch.Tensor) -> torch.Tensor:
+        if self.kept:
+            h_ND = self.first_words[self.place[ids_N]]
+        elif self.frozen or not torch.is_grad_enabled():  # nothing goes back below a frozen block
+            h_ND = self.words.values().detach()[ids_N]
+        else:
+            h_ND = Rows.apply(self.embedding.weight, self.words.values(), ids_N, self.embedding.padding_idx)
+        scale = getattr(self.embedding, "embed_scale", None)
+        return h_ND if scale is None else h_ND * scale.to(h_ND.dtype)
+
+    def _head(self, x_PD: torch.Tensor) -> torch.Tensor:
+        if self.answers is None:
+            return F.linear(x_PD, self.head())
+        return ClosedHead.apply(x_PD, self.head.values(), self.model.lm_head.weight, self.answers)
+
+    def _rotary(self, packed: Packed) -> dict[str | None, tuple[torch.Tensor, torch.Tensor]]:
+        """cos and sin [N, 1, d/2] of each kind of layer."""
+        like = torch.empty(1, dtype=torch.float32, device=self.device)
+        positions = torch.arange(packed.width, device=self.device)[None]
+        turns: Any = self.model.base_model.rotary_emb
+        by_kind = self.model.config.model_type == "gemma3_text"
+        found: dict[str | None, tuple[torch.Tensor, torch.Tensor]] = {}
+        for kind in {block.kind for block in self.blocks}:
+            tables = turns(like, positions, kind) if by_kind else turns(like, positions)
+            cos, sin = (t[0, :, None, : t.shape[-1] // 2][packed.position] for t in tables)
+            found[kind] = (cos, sin)
+        return found
