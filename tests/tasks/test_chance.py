@@ -55,7 +55,7 @@ def test_few_items_condemn_nobody_who_is_above_chance():
     two = task("choose", "accuracy", ("a", "b"))
     assert at_chance(two, score, some) == ""
     half = metrics.score("accuracy", ["a"] * 10, [e.completion for e in some])
-    assert at_chance(two, half, some)
+    assert at_chance(two, half, some) and not enough(0.2, 1)
 
 
 def test_one_right_answer_is_learning_where_any_can_be_written():

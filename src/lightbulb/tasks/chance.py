@@ -47,7 +47,7 @@ def at_chance(task: Task, score: Figure, examples: Sequence[Example]) -> str:
 
 def enough(worst: float, items: int) -> bool:
     """Whether so many items tell a model half-way between a share `worst` and all right from one at `worst`."""
-    return items > 0 and metrics.wilson(round(items * (1 + worst) / 2), items)[0] > worst
+    return items > 0 and metrics.wilson(int(items * (1 + worst) / 2), items)[0] > worst
 
 
 def _constant(task: Task, examples: Sequence[Example]) -> str:
