@@ -6,7 +6,8 @@ SmolLM2-135M on text of the built-in task, in sequences of one length (so that n
 predicted. Cases: the whole teacher; the teacher with 40% of its layers frozen; a student of 3 layers on the teacher's
 logits (Trainer and SFTTrainer, which cannot use these, train it on the text). Three epochs with the same batch size,
 AdamW, learning rates and bfloat16. Every training is a process of its own; all rows take turns, in mirrored order.
-Counted: CPU seconds of the process over all steps after the first two. Score: loss on text that none of them saw.
+Counted: CPU seconds of the process over all steps (the first two as the others of the first
+epoch). Score: loss on text that none of them saw.
 
 The loop as it was comes out of `git archive 4ccf395`; where this clone does not have that commit, it is left out.
 TRL is no dependency: pip install trl, or name a folder that holds it in --trl.
@@ -125,8 +126,11 @@ def _spread(values: Sequence[float], form: str) -> str:
 
 
 def rate(marks: Sequence[float], tokens_per_step: int) -> float:
-    """Tokens a CPU second from the process's CPU clock after each step, the first WARM steps left out."""
-    return tokens_per_step * (len(marks) - WARM) / (marks[-1] - marks[WARM - 1])
+    """Tokens a CPU second of EPOCHS epochs from the process's CPU clock after each step. The first WARM steps count as
+    much as the others of the first epoch, in which alone frozen layers are computed."""
+    epoch = len(marks) // EPOCHS
+    first = (marks[epoch - 1] - marks[WARM - 1]) / (epoch - WARM) * epoch
+    return tokens_per_step * len(marks) / (first + marks[-1] - marks[epoch - 1])
 
 
 def processor() -> str:
@@ -326,6 +330,8 @@ def main() -> None:
     if args.worker:
         print(json.dumps(asdict(work(Job(**json.loads(args.worker))))))
         return
+    if args.steps % EPOCHS or args.steps <= WARM * EPOCHS:
+        parser.error(f"--steps must be a multiple of {EPOCHS} above {WARM * EPOCHS}")
     with tempfile.TemporaryDirectory() as name:
         compare(args, Path(name))
 
