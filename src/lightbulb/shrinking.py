@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -125,7 +125,6 @@ class Prepared:
 
     execution: Execution
     shape: Shape
-    work: Work
     plan: Plan
 
 
@@ -137,12 +136,12 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> Prepared:
     check_import(execution, source, goal, say)
     shape, work = shape_of(model), work_of(run.task, model)
     if (place := run.folder / PLAN).exists():
-        return Prepared(execution, shape, work, Plan(**read_json(place)))
+        return Prepared(execution, shape, Plan(**read_json(place)))
     with run.progress.working("timing this machine"):
         times = timed(execution, work, goal)
     plan = make_plan(times, shape, work, goal.max_seconds, run.spent().seconds)
     write_json(place, plan.model_dump(mode="json"))
-    return Prepared(execution, shape, work, plan)
+    return Prepared(execution, shape, plan)
 
 
 def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
@@ -184,14 +183,13 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
 
     with run.undecided():
         prepared = prepare(run, source, goal, say)
-    task, execution, plan, work = run.task, prepared.execution, prepared.plan, prepared.work
+    task, execution, plan = run.task, prepared.execution, prepared.plan
     for told in plan.told:
         say(f"plan: {told}")
-    work = replace(work, validation_examples=plan.validation_limit or work.validation_examples)
     clock = Clock(run.decisions, lambda: run.spent().seconds, goal.max_seconds)
-    pace = teach(execution, plan, work, clock, say)
-    choice = Chooser(execution, plan, goal, task.metric, StudentTime(plan, work, clock, pace), say).choose()
-    prove(execution, choice.student, work, clock, goal, say)
+    pace = teach(execution, plan, clock, say)
+    choice = Chooser(execution, plan, goal, task.metric, StudentTime(plan, clock, pace), say).choose()
+    prove(execution, choice.student, plan.work, clock, goal, say)
     recipe = Recipe(
         model=typed(source),
         task=task.source or task.name,
@@ -212,7 +210,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
     return publish(run.folder, assembled, recipe)
 
 
-def teach(execution: Execution, plan: Plan, work: Work, clock: Clock, say: Say) -> float:
+def teach(execution: Execution, plan: Plan, clock: Clock, say: Say) -> float:
     """Performs the teacher's steps, its training in the seconds that the plan leaves it. How many times slower than
     planned it was."""
     after = plan.check_seconds + plan.logits_seconds + RUNG * plan.student_seconds + plan.proof_seconds
@@ -220,7 +218,7 @@ def teach(execution: Execution, plan: Plan, work: Work, clock: Clock, say: Say) 
     for s in teacher_steps(plan):
         execution.perform(s, seconds=seconds if s.label == TEACHER else None)
     teacher = execution.made[TEACHER]
-    pace = clock.once("pace", lambda: plan.pace(work, execution.run.cost(teacher).seconds, teacher.facts["steps"]))
+    pace = clock.once("pace", lambda: plan.pace(execution.run.cost(teacher).seconds, teacher.facts["steps"]))
     if (cut := execution.steps[TEACHER].parameters["schedule"].get("cuts")) is not None:
         say(f"the teacher was {pace:.2f} times slower than planned: it ended after {cut[-1][1]:,} steps")
     return pace

@@ -216,9 +216,8 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, ste
     execution.perform(*teacher_steps(plan)[1:])
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock(Decisions(Path(folder) / "clock.json"), lambda: execution.spent, max_seconds)
-        time = StudentTime(
-            plan, work, clock, plan.pace(work, slow * plan.teacher_seconds, round(work.steps(plan.teacher_epochs)))
-        )
+        steps = round(work.steps(plan.teacher_epochs))
+        time = StudentTime(plan, clock, plan.pace(slow * plan.teacher_seconds, steps))
         choose(execution, plan, time=time)
         late = max(0.0, plan.fixed_seconds - clock.left)
     assert late <= 0.1 * max_seconds + unbounded[0]

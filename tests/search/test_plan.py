@@ -121,7 +121,7 @@ def test_the_ladder_goes_from_bold_to_mild(shape, work, step, answer, seconds):
     assert Plan(**plan.model_dump(mode="json")) == plan
     likely = likely_layers(work.kind, plan.ladder)
     for layers in plan.ladder:
-        epochs = epochs_for(plan, work, layers)
+        epochs = epochs_for(plan, layers)
         assert epochs >= plan.distill_epochs and (layers < likely or epochs == plan.distill_epochs)
         if epochs > plan.distill_epochs:  # a bolder one trains as long as the likely one
             assert student_seconds(plan.times, work, epochs, layers) <= student_seconds(
@@ -176,10 +176,10 @@ def test_the_pace_of_a_teacher_of_seconds_tells_little():
     plan = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600)
     steps = round(BANKING.steps(plan.teacher_epochs))
     half = teacher_training_seconds(plan.times, BANKING, plan.teacher_epochs / 2, plan.freeze_layers)
-    assert plan.pace(BANKING, plan.teacher_seconds, steps) == pytest.approx(1, abs=0.01)
-    assert plan.pace(BANKING, 2 * plan.teacher_seconds, steps) == pytest.approx(2, abs=0.1)
-    assert plan.pace(BANKING, half, steps // 2) == pytest.approx(1, abs=0.05), "of the steps it did"
-    assert plan.pace(BANKING, 20.0, 0) < 1.3
+    assert plan.pace(plan.teacher_seconds, steps) == pytest.approx(1, abs=0.01)
+    assert plan.pace(2 * plan.teacher_seconds, steps) == pytest.approx(2, abs=0.1)
+    assert plan.pace(half, steps // 2) == pytest.approx(1, abs=0.05), "of the steps it did"
+    assert plan.pace(20.0, 0) < 1.3
 
 
 def test_the_proof_gives_way_to_the_students_only_where_the_machine_is_slow():

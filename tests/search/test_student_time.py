@@ -19,7 +19,7 @@ PLAN = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600)
 
 def time_of(spent: float, pace: float = 1.0, folder: Path | None = None, plan=PLAN) -> StudentTime:
     folder = folder or Path(tempfile.mkdtemp())
-    return StudentTime(plan, BANKING, Clock(Decisions(folder / "clock.json"), lambda: spent, 3600), pace)
+    return StudentTime(plan, Clock(Decisions(folder / "clock.json"), lambda: spent, 3600), pace)
 
 
 @given(st.sampled_from(PLAN.ladder), st.floats(0, 4000), st.floats(0.8, 8))

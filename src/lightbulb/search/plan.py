@@ -91,15 +91,17 @@ class Plan(BaseModel):
     """What was decided before anything was trained. `ladder`: numbers of layers to try, bold first; empty where the
     time does not allow a student that has a chance.
 
-    Seconds that each phase is planned with: teacher_seconds its training; check_seconds its score on validation;
-    logits_seconds; student_seconds the likely student, whole; proof_seconds exports, measuring, test items answered by
-    teacher and baselines, report; answering_seconds: of these, what hangs on the machine's speed. gave_up: what more
-    time would have allowed. enough_seconds: the time that would do for a student, where this one does not.
+    work: with the validation items that are answered. Seconds that each phase is planned with: teacher_seconds its
+    training; check_seconds its score on validation; logits_seconds; student_seconds the likely student, whole;
+    proof_seconds exports, measuring, test items answered by teacher and baselines, report; answering_seconds: of these,
+    what hangs on the machine's speed. gave_up: what more time would have allowed. enough_seconds: the time that would
+    do for a student, where this one does not.
     """
 
     model_config = ConfigDict(frozen=True)
 
     times: Times
+    work: Work
     batch_size: int
     teacher_epochs: float
     freeze_layers: int
@@ -141,10 +143,11 @@ class Plan(BaseModel):
             parts.append(f"the time does not allow {' or '.join(self.gave_up)}{more}")
         return parts
 
-    def pace(self, work: Work, seconds: float, steps: int) -> float:
+    def pace(self, seconds: float, steps: int) -> float:
         """How many times slower than planned the machine is, when `steps` steps of the teacher took `seconds`. A
         minute as planned is believed beforehand: a teacher of seconds is mostly overheads, which tell little."""
-        planned = teacher_training_seconds(self.times, work, steps / work.steps(1), self.freeze_layers)
+        epochs = steps / self.work.steps(1)
+        planned = teacher_training_seconds(self.times, self.work, epochs, self.freeze_layers)
         return (seconds + BELIEVED_SECONDS) / (planned + BELIEVED_SECONDS)
 
     def reserve(self, pace: float, left: float) -> float:
@@ -193,9 +196,10 @@ def likely_layers(kind: Kind, ladder: tuple[int, ...]) -> int:
     return ladder[min(2 if kind == "choose" else 1, len(ladder) - 1)]
 
 
-def epochs_for(plan: Plan, work: Work, layers: int) -> float:
+def epochs_for(plan: Plan, layers: int) -> float:
     """Epochs of a student of so many layers: one bolder than the likely rung trains for as long, so for more."""
-    likely, epochs = likely_layers(work.kind, plan.ladder), plan.distill_epochs
+    work, epochs = plan.work, plan.distill_epochs
+    likely = likely_layers(work.kind, plan.ladder)
     if layers >= likely:
         return epochs
     alike = student_seconds(plan.times, work, epochs, likely)
@@ -333,6 +337,7 @@ def _plan(
     likely = likely_layers(work.kind, ladder) if ladder else 0
     return Plan(
         times=times,
+        work=_checking(work, shares.checked),
         batch_size=work.batch_size,
         teacher_epochs=teacher_epochs,
         freeze_layers=frozen,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightbulb.energy.estimate import estimate_joules
@@ -14,7 +14,7 @@ from lightbulb.goal import Goal
 from lightbulb.models.resolve import ModelSource
 from lightbulb.recipe import Reading, Recipe
 from lightbulb.search.floor import Floor
-from lightbulb.search.plan import RUNG, Plan, Shape, Work, epochs_for, measuring, student_seconds
+from lightbulb.search.plan import RUNG, Plan, Shape, epochs_for, measuring, student_seconds
 from lightbulb.search.steps import cost_steps, framed_steps, quantized, teacher_steps, test_steps, trained
 from lightbulb.tasks.task import Task
 
@@ -52,12 +52,12 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         Run(Path(folder), task, seed=goal.seed, progress=Silent(), meter=meter, threads=goal.threads) as run,
     ):
         prepared = prepare(run, source, goal, say)
-    shape, work, plan = prepared.shape, prepared.work, prepared.plan
+    shape, plan = prepared.shape, prepared.plan
     steps = [*framed_steps(goal.runtime), *teacher_steps(plan)]
     student = None
     if plan.ladder:
         bold, method = plan.ladder[0], plan.methods[0]
-        bold_plan = plan.model_copy(update={"distill_epochs": epochs_for(plan, work, bold)})
+        bold_plan = plan.model_copy(update={"distill_epochs": epochs_for(plan, bold)})
         label = f"student-{bold}-{method}"
         student, exported = quantized(label, method, plan.grids[0], bold_plan, goal.runtime)
         steps += [*trained(bold, method, bold_plan, label), *exported]
@@ -70,7 +70,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         reading=Reading.model_validate(task.reading),
         step=tuple(steps),
     )
-    seconds = predicted_seconds(work, plan, goal)
+    seconds = predicted_seconds(plan, goal)
     return DryRun(
         recipe=recipe.as_toml(),
         findings=run.task.findings,
@@ -84,10 +84,9 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
     )
 
 
-def predicted_seconds(work: Work, plan: Plan, goal: Goal) -> Figure:
+def predicted_seconds(plan: Plan, goal: Goal) -> Figure:
     base = plan.teacher_seconds + plan.check_seconds + plan.logits_seconds + plan.proof_seconds
-    work = replace(work, validation_examples=plan.validation_limit or work.validation_examples)
-    each = [student_seconds(plan.times, work, epochs_for(plan, work, n), n) for n in plan.ladder] or [0.0]
+    each = [student_seconds(plan.times, plan.work, epochs_for(plan, n), n) for n in plan.ladder] or [0.0]
     least, most = base + RUNG * each[0], base + RUNG * sum(each)
     likely = min(goal.max_seconds, base + RUNG * sum(each[:2]))
     return Figure(

@@ -10,7 +10,6 @@ from lightbulb.search.plan import (
     RUNG,
     STUDENT_MENU,
     Plan,
-    Work,
     epochs_for,
     file_check_seconds,
     longest_student,
@@ -27,8 +26,8 @@ class StudentTime:
     Every answer that depends on the clock is decided once and remembered.
     """
 
-    def __init__(self, plan: Plan, work: Work, clock: Clock, pace: float):
-        self.plan, self.work, self.clock, self.pace = plan, work, clock, max(FASTEST, pace)
+    def __init__(self, plan: Plan, clock: Clock, pace: float):
+        self.plan, self.work, self.clock, self.pace = plan, plan.work, clock, max(FASTEST, pace)
 
     @property
     def left(self) -> float:
@@ -41,7 +40,7 @@ class StudentTime:
         return self.plan.model_copy(update={"distill_epochs": epochs})
 
     def _epochs(self, layers: int) -> float:
-        epochs = epochs_for(self.plan, self.work, layers)
+        epochs = epochs_for(self.plan, layers)
         if RUNG * self._seconds(epochs, layers) <= self.left:
             return epochs
         return min(epochs, longest_student(self.plan.times, self.work, layers, self.left / self.pace / RUNG)[0])
