@@ -38,7 +38,7 @@ class Times(BaseModel):
             max(self.full_step + (step - self.full_step) / self.frozen_layers * frozen, 0.1 * self.full_step)
             for step in (self.frozen_step, self.frozen_again)
         )
-        later = max(0.0, epochs - 1)
+        epochs, later = max(epochs, 1e-9), max(0.0, epochs - 1)
         return (min(epochs, 1.0) * first + later * again) / (min(epochs, 1.0) + later)
 
     def student_step(self, layers: int) -> float:
