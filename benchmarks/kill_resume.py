@@ -5,8 +5,12 @@
 A tiny random model learns which of 14 things a spoken home command asks for: training, exporting and measuring as in
 the main job, in about two minutes. First a few runs are left alone: they must give one sha256, and they tell how long
 a run takes when several work side by side. Then every trial starts in a folder of its own, is killed (SIGKILL to the
-whole process group), and the same command is repeated to its end. Exits 1 when any model.gguf differs from the first,
-or anything half-written is left over.
+whole process group), and the same command is repeated to its end.
+
+Half of the kills come after the clock has decided something: these runs have little time and more examples, and once
+their plan is made others spin on every core, so that trainings are shortened. What they decide hangs on the moment, so
+each is compared with its own recipe.toml, performed straight by `lightbulb run` in another folder. Exits 1 when any
+model.gguf differs from what it is compared with, or anything half-written is left over.
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ from lightbulb.report.record import Result  # noqa: E402
 from lightbulb.store import read_json, sha256_of_file  # noqa: E402
 
 MAX_TIME = "20m"  # far more than is needed, so that the clock decides nothing
+PRESSED_TIME, PRESSED_EXAMPLES = "3m", 16_000
+SPINNING = 2  # processes a core
 PATIENCE_SECONDS = 900
 
 
@@ -44,7 +50,13 @@ class Trial:
     during: str
     kept: int  # steps that were finished at the kill
     sha256: str
-    left_over: tuple[str, ...]  # unfinished files that the resumed run did not clear away
+    wanted: str  # the sha256 that it is compared with
+    decided: str = ""  # what the clock had shortened by then
+    left_over: tuple[str, ...] = ()  # unfinished files that the resumed run did not clear away
+
+    @property
+    def same(self) -> bool:
+        return self.sha256 == self.wanted
 
 
 def main() -> int:
@@ -54,26 +66,9 @@ def main() -> int:
         return 2
     model, task = prepare(asked.out, asked.layers, asked.width, asked.examples, asked.seed)
 
-    def command(folder: Path) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "lightbulb",
-            "shrink",
-            str(model),
-            "--task",
-            str(task),
-            "--keep",
-            "0.9",
-            "--max-time",
-            MAX_TIME,
-            "--threads",
-            "1",
-            "--out",
-            str(folder),
-            "--seed",
-            str(asked.seed),
-        ]
+    def command(folder: Path, data: Path = task, max_time: str = MAX_TIME) -> list[str]:
+        words = [sys.executable, "-m", "lightbulb", "shrink", str(model), "--task", str(data), "--keep", "0.9"]
+        return [*words, "--max-time", max_time, "--threads", "1", "--out", str(folder), "--seed", str(asked.seed)]
 
     with ThreadPoolExecutor(asked.jobs) as pool:
         alone = [asked.out / f"alone-{n}" for n in range(max(2, asked.jobs))]
@@ -85,17 +80,24 @@ def main() -> int:
             f" s, {len(wanted)} sha256: {', '.join(s[:16] for s in sorted(wanted))}",
             flush=True,
         )
-        moments = kill_moments(asked.kills, min(durations), measure_share(alone[0]), asked.seed)
+        first = sha256_of_file(student(alone[0]))
+        calm = asked.kills - asked.kills // 2
+        moments = kill_moments(calm, min(durations), measure_share(alone[0]), asked.seed)
         trials = list(
             pool.map(
-                lambda n: trial(n, moments[n], command, asked.out / f"kill-{n + 1}", asked.keep_runs),
-                range(asked.kills),
+                lambda n: trial(n, moments[n], command, asked.out / f"kill-{n + 1}", first, asked.keep_runs),
+                range(calm),
             )
         )
-    first = sha256_of_file(student(alone[0]))
-    same = sum(t.sha256 == first for t in trials)
-    print(table(trials, first), flush=True)
-    print(f"\n{same} of {len(trials)} killed runs ended with the model.gguf of a run left alone ({first[:16]})")
+    print(table(trials), flush=True)
+    _, pressed = prepare(asked.out / "pressed", asked.layers, asked.width, PRESSED_EXAMPLES, asked.seed)
+    rng = random.Random(asked.seed)
+    for n in range(calm, asked.kills):
+        folder = asked.out / f"kill-{n + 1}"
+        trials.append(pressed_trial(n, rng, command(folder, pressed, PRESSED_TIME), folder, asked.keep_runs))
+    print(table(trials), flush=True)
+    same = sum(t.same for t in trials)
+    print(f"\n{same} of {len(trials)} killed runs ended with the bytes of a run left alone, or of their recipe")
     return 0 if same == len(trials) and len(wanted) == 1 and not any(t.left_over for t in trials) else 1
 
 
@@ -159,18 +161,71 @@ def finish(command: Sequence[str], folder: Path) -> float:
     return time.monotonic() - begin
 
 
-def trial(n: int, seconds: float, command: Callable[[Path], list[str]], folder: Path, keep: bool) -> Trial:
+def trial(n: int, seconds: float, command: Callable[[Path], list[str]], folder: Path, wanted: str, keep: bool) -> Trial:
     """Start, kill after `seconds` (sooner, where the run was done by then), look, repeat to the end, hash."""
     while not killed(command(folder), folder, seconds):
         shutil.rmtree(folder)
         seconds *= 0.9
     during, kept = state(folder), len(finished(folder))
     finish(command(folder), folder)
-    made = Trial(n + 1, seconds, during, kept, sha256_of_file(student(folder)), left_over(folder))
+    made = Trial(n + 1, seconds, during, kept, sha256_of_file(student(folder)), wanted, left_over=left_over(folder))
     if not keep:
         shutil.rmtree(folder)
     print(f"kill {made.number}: {made.seconds:.1f} s, {made.during}: {made.sha256[:16]}", file=sys.stderr, flush=True)
     return made
+
+
+def pressed_trial(n: int, rng: random.Random, command: list[str], folder: Path, keep: bool) -> Trial:
+    """Start, load every core when the plan is made, kill some seconds after the clock has decided something, repeat to
+    the end, perform the recipe in another folder, compare."""
+    process, begin, spinning = start(command, folder.with_suffix(".log")), time.monotonic(), []
+    try:
+        while process.poll() is None and not shortened(folder):
+            time.sleep(0.2)
+            if not spinning and (folder / "plan.json").exists():
+                spinning = spin()
+        if process.poll() is not None:
+            raise SystemExit(f"error: {folder}: the clock decided nothing before the run was done")
+        time.sleep(rng.uniform(0, 8))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        seconds, during, kept = time.monotonic() - begin, state(folder), len(finished(folder))
+        decided = ", ".join(shortened(folder))
+        finish(command, folder)
+    finally:
+        for other in spinning:
+            other.kill()
+    again = folder.with_name(folder.name + "-recipe")
+    task = command[command.index("--task") + 1]
+    words = [*command[:3], "run", str(folder / "recipe.toml"), "--task", task, "--out", str(again), "--threads", "1"]
+    perform(words, again)
+    digest = sha256_of_file(student(folder))
+    files = {sha256_of_file(f) for f in again.glob("steps/*/model.gguf")}
+    wanted = digest if digest in files else "none of its recipe's files"
+    made = Trial(n + 1, seconds, during, kept, digest, wanted, decided, left_over(folder))
+    print(f"kill {made.number}: {seconds:.1f} s, {during}, after {decided}: {digest[:16]}", file=sys.stderr, flush=True)
+    if not keep and made.same:
+        shutil.rmtree(folder)
+        shutil.rmtree(again)
+    return made
+
+
+def perform(command: Sequence[str], folder: Path) -> None:
+    """Runs `lightbulb run`. Raises SystemExit with the log where it failed."""
+    log = folder.with_suffix(".log")
+    if code := start(command, log).wait(PATIENCE_SECONDS):
+        raise SystemExit(f"error: exit code {code}: {' '.join(command)}\n" + log.read_text(errors="replace")[-2000:])
+
+
+def shortened(folder: Path) -> list[str]:
+    """Labels of the steps that the clock has shortened."""
+    place = folder / "clock.json"
+    return [name.rpartition("-")[0] for name in read_json(place) if name.endswith("to")] if place.exists() else []
+
+
+def spin() -> list[subprocess.Popen[bytes]]:
+    cores = SPINNING * len(os.sched_getaffinity(0))
+    return [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
 
 
 def killed(command: Sequence[str], folder: Path, seconds: float) -> bool:
@@ -226,22 +281,23 @@ def kill_moments(kills: int, duration: float, share: float, seed: int) -> list[f
 
 def check_plans(folders: Sequence[Path]) -> None:
     """Fresh folders may measure different speeds; what their plans decide must be equal, or nothing can be compared."""
-    free = ("train_flops", "answer_flops", "teacher_seconds", "proof_seconds", "answering_seconds")
-    plans = [{k: v for k, v in read_json(f / "plan.json").items() if k not in free} for f in folders]
-    speeds = sorted({read_json(f / "plan.json")["train_flops"] for f in folders})
-    print(
-        f"speed in the plans: {', '.join(f'{s / 1e9:.1f} Gflop/s' for s in speeds)}; decisions "
-        f"{'equal' if all(p == plans[0] for p in plans) else 'DIFFER: ' + json.dumps(plans)}",
-        flush=True,
-    )
+    decided = ("batch_size", "teacher_epochs", "freeze_layers", "ladder", "grids", "methods", "distill_epochs")
+    plans = [{k: read_json(f / "plan.json")[k] for k in decided} for f in folders]
+    equal = all(p == plans[0] for p in plans)
+    print(f"decisions of the plans {'equal' if equal else 'DIFFER: ' + json.dumps(plans)}", flush=True)
 
 
-def table(trials: Sequence[Trial], wanted: str) -> str:
-    lines = ["| kill | after, s | killed | steps kept | same bytes | left over |", "|--:|--:|---|--:|---|---|"]
-    for t in sorted(trials, key=lambda t: t.seconds):
-        same = "yes" if t.sha256 == wanted else f"NO: {t.sha256[:16]}"
+def table(trials: Sequence[Trial]) -> str:
+    lines = [
+        "| kill | after, s | killed | shortened before | steps kept | same bytes | left over |",
+        "|--:|--:|---|---|--:|---|---|",
+    ]
+    for t in sorted(trials, key=lambda t: (t.decided != "", t.seconds)):
+        same = "yes" if t.same else f"NO: {t.sha256[:16]}"
         stray = ", ".join(t.left_over) or "-"
-        lines.append(f"| {t.number} | {t.seconds:.1f} | {t.during} | {t.kept} | {same} | {stray} |")
+        lines.append(
+            f"| {t.number} | {t.seconds:.1f} | {t.during} | {t.decided or '-'} | {t.kept} | {same} | {stray} |"
+        )
     return "\n".join(lines)
 
 

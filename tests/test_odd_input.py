@@ -38,14 +38,14 @@ def shrunk(tmp_path, monkeypatch) -> Shrunk:
 
 
 def test_a_width_that_fits_no_blocks_is_exported_as_f16(shrunk, tmp_path):
-    result = shrunk(tiny_model(tmp_path / "narrow", layers=2, width=48), choose_rows(150), "--at-least", "0.3")
+    result = shrunk(tiny_model(tmp_path / "narrow", layers=2, width=48), choose_rows(150), "--at-least", "0.05")
     assert any(c["chosen"] and c["name"].endswith("f16") for c in result["candidates"])
     assert (tmp_path / "run" / result["student"]["path"]).stat().st_size == result["student"]["bytes"]
 
 
 def test_a_task_of_ten_examples(tiny_folder, tmp_path, monkeypatch, capsys):
     """One validation example, one test example, which nothing answers rightly: the run ends with the reason."""
-    monkeypatch.setattr(proof, "measuring_windows", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(proof, "measuring", lambda seconds: (8, 0.02))
     data, out = write_rows(tmp_path / "task.jsonl", choose_rows(10)), tmp_path / "run"
     command = ["shrink", str(tiny_folder), "--task", str(data), "--out", str(out), "--max-time", "10m"]
     assert main([*command, "--kind", "choose", "--threads", "1"]) == 1

@@ -31,8 +31,8 @@ def students(imported, tmp_path_factory):
         trimmed = run.step("trimmed", pass_class("trim-vocab")(), teacher)
         logits = run.step("logits", pass_class("teacher-logits")(), trimmed)
         pruned = run.step("pruned", pass_class("prune-depth")(layers=1), trimmed)
-        student = run.step("student", pass_class("distill")(schedule=LONG), pruned, logits=logits)
-        rounded = run.step("rounded", pass_class("quantize")(recover=SHORT), student, logits=logits)
+        student = run.step("student", pass_class("distill")(schedule=LONG), pruned, {"logits": logits})
+        rounded = run.step("rounded", pass_class("quantize")(recover=SHORT), student, {"logits": logits})
         files = {
             "teacher": run.step("t", pass_class("export")(quantization="f16"), teacher),
             "student": run.step("s", pass_class("export")(quantization="q4_0", embedding="q8_0"), rounded),

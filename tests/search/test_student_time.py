@@ -45,6 +45,14 @@ def test_a_slow_machine_shortens_students_and_then_has_none():
     assert time_of(1500, 1).allows_student(2) and not time_of(3000, 8).allows_student(2)
 
 
+def test_the_time_that_would_do_does(tmp_path):
+    late = time_of(3000, 8)
+    assert not late.allows_student(1) and late.enough_seconds() > 3600
+    more = Clock(Decisions(tmp_path / "clock.json"), lambda: 3000, late.enough_seconds() + 1)
+    assert StudentTime(PLAN, more, 8).allows_student(1)
+    assert time_of(0, 1).enough_seconds() == 3600
+
+
 def test_a_resumed_run_decides_alike(tmp_path):
     first = time_of(1000, 1.0, tmp_path)
     decided = [(first.plan_for(n).distill_epochs, first.allows_student(n), first.allows_student(n, 1)) for n in (1, 2)]

@@ -144,7 +144,10 @@ class Chooser:
     def _best(self, held: bool) -> Choice:
         """The student that held the floor, which is the last one; else the one that scored best."""
         if not self.finished:
-            return Choice(None, tried=self.tried, why="no student that has a chance could be trained in the time left")
+            minutes = math.ceil(self.time.enough_seconds() / 60)
+            why = f"the time did not allow a student that has a chance; about {minutes} minutes would do"
+            self.say(why)
+            return Choice(None, tried=self.tried, why=why)
         _, choice, tried = self.finished[-1] if held else max(self.finished, key=lambda f: f[0])
         tried.chosen = True
         choice.tried = self.tried

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lightbulb.search.clock import Clock
 from lightbulb.search.plan import (
     PROBE_SHARE,
@@ -58,12 +60,19 @@ class StudentTime:
         before = 0.0 if after_probe_of is None else probes * PROBE_SHARE * self.student_seconds(after_probe_of)
         what = f"{layers} layers" + ("" if after_probe_of is None else f" after a probe of {after_probe_of}")
 
-        def fits() -> bool:
-            left = (self.left - before) / self.pace / RUNG
-            epochs = [e for e in STUDENT_MENU if self.work.has_a_chance(e)] or [STUDENT_MENU[0]]
-            return student_seconds(self.plan.times, self.work, epochs[-1], layers) <= left
+        return self.clock.once(what, lambda: before + self.least_seconds(layers) <= self.left)
 
-        return self.clock.once(what, fits)
+    def least_seconds(self, layers: int) -> float:
+        """What a student of so many layers takes that has just a chance, its probe included."""
+        epochs = [e for e in STUDENT_MENU if self.work.has_a_chance(e)] or [STUDENT_MENU[0]]
+        return RUNG * self._seconds(epochs[-1], layers)
+
+    def enough_seconds(self) -> float:
+        """Of the whole run, with which a student would have had a chance."""
+        if not self.plan.ladder:
+            return self.plan.enough_seconds or self.clock.max_seconds
+        needed = min(self.least_seconds(layers) for layers in self.plan.ladder) + self.plan.reserve(self.pace, math.inf)
+        return max(self.clock.max_seconds, self.clock.spent() + needed)
 
     def probe_seconds(self, layers: int) -> float:
         """The longest that a probe of so many layers may take."""

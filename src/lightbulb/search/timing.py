@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.artifact import Artifact
 from lightbulb.models.anatomy import keep_layers, layers_of
-from lightbulb.models.form import Encoded, turns_of
+from lightbulb.models.form import Encoded, shortened, turns_of
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.passes.adapt import freeze
 from lightbulb.passes.evaluate import SLOTS, longest_exchange
@@ -180,7 +180,7 @@ def folder_answer_seconds(framed: Artifact, task: Task, written: int) -> float:
         if task.kind == "choose":
             runtime.choose(prompts[:4], task.answers)
             return seconds_of(lambda: runtime.choose(prompts, task.answers)) / len(prompts)
-        ids = [runtime.tokenize(p) for p in prompts]
+        ids = fitting(runtime, prompts, written)
         runtime.write_exactly(ids[:4], 1)
         one, few = (seconds_of(lambda n=n: runtime.write_exactly(ids, n)) for n in (1, 4))  # type: ignore[misc]
         return (one + (few - one) / 3 * max(0.0, LONGER * written - 1)) / len(prompts)
@@ -197,7 +197,8 @@ def file_answer_seconds(gguf: Path, task: Task, written: int, threads: int, runt
         if task.kind == "text":
             return text_seconds(opened, task)
         prompts = [opened.render(turns_of(e)) for e in examples]
-        ids = [opened.tokenize(p) for p in prompts]
+        written = min(written, opened.context_length // 2)
+        ids = fitting(opened, prompts, written)
 
         def ask(chunk: slice) -> None:
             if task.kind == "choose":
@@ -213,6 +214,12 @@ def file_answer_seconds(gguf: Path, task: Task, written: int, threads: int, runt
         return (time.perf_counter() - begin) / done
     finally:
         opened.close()
+
+
+def fitting(runtime: Measurable, prompts: Sequence[str], written: int) -> list[list[int]]:
+    """Token ids of prompts that leave room for an answer: longer ones lose their beginning, as in training."""
+    room = max(1, runtime.context_length - written - 1)
+    return [shortened(runtime.tokenize(prompt), room, None) for prompt in prompts]
 
 
 def text_seconds(runtime: Measurable, task: Task) -> float:
