@@ -73,8 +73,8 @@ def assemble(
     versions: dict[str, str],
     machine: dict[str, str],
 ) -> Assembled:
-    """noticed: findings beside those of the task. Raises RunFailure where nothing that was made has learned anything, so
-    that there is nothing to judge."""
+    """noticed: findings beside those of the task. Raises RunFailure where nothing that was made has learned anything,
+    so that there is nothing to judge."""
     made, task, run = execution.made, execution.run.task, execution.run
     floor = Floor.of(goal, task.metric)
     names = {f"{choice.student}-gguf": f"student, {depth(choice.layers)}, {choice.grid}"} if choice.student else {}
