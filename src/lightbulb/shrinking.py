@@ -177,6 +177,7 @@ def timed(execution: Execution, work: Work, goal: Goal) -> Times:
         runtime=goal.runtime,
         output_tokens=work.output_tokens,
         pass_seconds=run.cost(framed).seconds,
+        max_seconds=goal.max_seconds,
     )
 
 
