@@ -35,7 +35,7 @@ LONGEST, SHORTEST, SHARE = 2.5, 0.3, 1 / 240  # seconds of each kind of work: of
 SAMPLE = 1024  # examples among which typical batches are found
 ASKED = 64  # questions at most
 STUDENT_DEPTHS = (1, 6)
-FROZEN_SHARE = 0.5
+FROZEN_SHARE = 0.6  # the most that a teacher freezes: what lies between is interpolated
 LONGER = 1.3  # answers written side by side end one after the other: rounds / mean tokens of an answer
 
 
@@ -145,7 +145,7 @@ class Steps:
         batch, part = self.batch, self.batch[:: min(4, len(self.batch))]
         quarter = seconds_of(lambda: step(part))  # allocates what all later ones use, too
         if quarter > self.seconds:
-            quarter = seconds_of(lambda: step(part))
+            quarter = mean_seconds(lambda: step(part), self.seconds)
             alone = seconds_of(optimizer.step)
             seconds = alone + max(quarter - alone, 0.0) * len(batch) / len(part)
         else:
