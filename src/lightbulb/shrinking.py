@@ -18,7 +18,7 @@ from lightbulb.report.assemble import MODEL, PUBLISHED, Assembled, assemble
 from lightbulb.report.record import Result
 from lightbulb.run import PLAN, Run
 from lightbulb.search.clock import Clock
-from lightbulb.search.plan import RUNG, Plan, Shape, Work, make_plan
+from lightbulb.search.plan import Plan, Shape, Work, make_plan
 from lightbulb.search.steps import CHECK, FRAMED, FRAMED_FILE, TEACHER, framed_steps, teacher_steps
 from lightbulb.search.student_time import StudentTime
 from lightbulb.search.times import Times
@@ -220,8 +220,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
 def teach(execution: Execution, plan: Plan, clock: Clock, say: Say) -> float:
     """Performs the teacher's steps, its training in the seconds that the plan leaves it. How many times slower than
     planned it was."""
-    after = plan.check_seconds + plan.logits_seconds + RUNG * plan.student_seconds + plan.proof_seconds
-    seconds = max(plan.teacher_seconds, clock.left - after)
+    seconds = plan.teacher_share * (clock.left - plan.fixed_seconds)
     for s in teacher_steps(plan):
         execution.perform(s, seconds=seconds if s.label == TEACHER else None)
     teacher = execution.made[TEACHER]

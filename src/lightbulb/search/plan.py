@@ -126,6 +126,13 @@ class Plan(BaseModel):
         return self.proof_seconds - self.answering_seconds
 
     @property
+    def teacher_share(self) -> float:
+        """Of the seconds that hang on the machine's speed, those of the teacher's training: what the plan leaves over
+        is shared out like the rest."""
+        others = self.check_seconds + self.logits_seconds + RUNG * self.student_seconds + self.answering_seconds
+        return self.teacher_seconds / (self.teacher_seconds + others)
+
+    @property
     def told(self) -> list[str]:
         """The plan in lines for a person."""
         times = self.times

@@ -60,10 +60,7 @@ def time_work(
         measured = steps.measured()
         folder = answers.of_folder(framed)
     return Times(
-        **measured,
-        answer_folder=folder,
-        answer_file=answers.of_file(gguf, threads, runtime),
-        pass_seconds=pass_seconds,
+        **measured, answer_folder=folder, answer_file=answers.of_file(gguf, threads, runtime), pass_seconds=pass_seconds
     )
 
 
