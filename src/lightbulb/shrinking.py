@@ -18,8 +18,8 @@ from lightbulb.report.assemble import MODEL, PUBLISHED, Assembled, assemble
 from lightbulb.report.record import Result
 from lightbulb.run import PLAN, Run
 from lightbulb.search.clock import Clock
-from lightbulb.search.plan import RUNG, Plan, Shape, Work, make_plan
-from lightbulb.search.steps import FRAMED, FRAMED_FILE, TEACHER, framed_steps, teacher_steps
+from lightbulb.search.plan import Plan, Shape, Work, make_plan
+from lightbulb.search.steps import CHECK, FRAMED, FRAMED_FILE, TEACHER, framed_steps, teacher_steps
 from lightbulb.search.student_time import StudentTime
 from lightbulb.search.times import Times
 from lightbulb.store import new_file, read_json, sha256_of, write_json
@@ -153,9 +153,14 @@ def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say
     for s in steps:
         with user_file(source, execution.made[s.source or START].path):
             execution.perform(s)
-    for label in (START, *(s.label for s in steps)):
-        for told in execution.made[label].facts.get("findings", []):
-            say(f"model: {told}")
+    for told in of_the_model(execution):
+        say(f"model: {told}")
+
+
+def of_the_model(execution: Execution) -> list[str]:
+    """What was found, and changed, when it was imported, framed and compared with its file."""
+    labels = [label for label in (START, FRAMED, CHECK) if label in execution.made]
+    return [told for label in labels for told in execution.made[label].facts.get("findings", [])]
 
 
 def timed(execution: Execution, work: Work, goal: Goal) -> Times:
@@ -172,6 +177,7 @@ def timed(execution: Execution, work: Work, goal: Goal) -> Times:
         runtime=goal.runtime,
         output_tokens=work.output_tokens,
         pass_seconds=run.cost(framed).seconds,
+        max_seconds=goal.max_seconds,
     )
 
 
@@ -202,6 +208,7 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
         choice,
         goal,
         recipe,
+        noticed=[*of_the_model(execution), *plan.missed, *shortened(recipe)],
         base=origin_of(source),
         command=command,
         versions=versions(),
@@ -213,15 +220,25 @@ def shrink(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say)
 def teach(execution: Execution, plan: Plan, clock: Clock, say: Say) -> float:
     """Performs the teacher's steps, its training in the seconds that the plan leaves it. How many times slower than
     planned it was."""
-    after = plan.check_seconds + plan.logits_seconds + RUNG * plan.student_seconds + plan.proof_seconds
-    seconds = max(plan.teacher_seconds, clock.left - after)
+    seconds = plan.teacher_share * (clock.left - plan.fixed_seconds)
     for s in teacher_steps(plan):
         execution.perform(s, seconds=seconds if s.label == TEACHER else None)
     teacher = execution.made[TEACHER]
     pace = clock.once("pace", lambda: plan.pace(execution.run.cost(teacher).seconds, teacher.facts["steps"]))
-    if (cut := execution.steps[TEACHER].parameters["schedule"].get("cuts")) is not None:
-        say(f"the teacher was {pace:.2f} times slower than planned: it ended after {cut[-1][1]:,} steps")
+    if "cuts" in execution.steps[TEACHER].parameters["schedule"]:
+        say(f"the teacher was {pace:.2f} times slower than planned: it ended after {teacher.facts['steps']:,} steps")
     return pace
+
+
+def shortened(recipe: Recipe) -> list[str]:
+    """What the clock took from the trainings that led to the result, in sentences."""
+    found = []
+    for s in recipe.steps:
+        cuts = [value.get("cuts") for value in s.parameters.values() if isinstance(value, dict)]
+        found += [
+            f"{s.label} was shortened to {c[-1][1]:,} steps: the machine was slower than planned" for c in cuts if c
+        ]
+    return found
 
 
 def tests(steps: dict[str, Step]) -> list[str]:

@@ -62,6 +62,9 @@ class Patient:
     def allows_student(self, layers, after_probe_of=None, probes=1):
         return self.allows(layers, after_probe_of)
 
+    def allows_another_grid(self, layers):
+        return self.allows(layers, None)
+
     def probe_seconds(self, layers):
         return 1e9
 
@@ -118,6 +121,13 @@ def test_backs_off_a_student_that_does_not_hold_when_exported():
 def test_a_finer_grid_when_only_rounding_hurts():
     choice, _ = choose(Pretended(scores(q4_0=0.5)))
     assert choice.grid == "q8_0" and choice.layers == 1
+
+
+def test_no_finer_grid_without_time_for_it():
+    time, execution = Patient(), Pretended(scores(q4_0=0.5))
+    time.allows_another_grid = lambda layers: False
+    choose(execution, time=time)
+    assert "student-1-distill-q4_0" in execution.made and "student-1-distill-q8_0" not in execution.made
 
 
 def test_plain_training_is_always_a_candidate_and_wins_when_it_is_surely_better():

@@ -167,6 +167,20 @@ def test_what_is_given_up_comes_in_this_order():
     assert [len(g) for g in seen[:-1]] == sorted(len(g) for g in seen[:-1])
 
 
+@given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS)
+def test_what_a_plan_leaves_over_is_shared_out(shape, work, step, answer, seconds):
+    """The teacher gets its planned seconds and its part of the rest, and leaves the others theirs."""
+    plan = planned(shape, work, step, answer, seconds)
+    assume(plan is not None)
+    gets = plan.teacher_share * (seconds - plan.fixed_seconds)
+    student = plan.student_seconds * RUNG
+    whole = plan.teacher_seconds + plan.check_seconds + plan.logits_seconds + student + plan.answering_seconds
+    if whole + plan.fixed_seconds <= seconds:
+        assert gets >= plan.teacher_seconds * 0.999999
+        left = seconds - gets - plan.fixed_seconds
+        assert left >= (whole - plan.teacher_seconds) * 0.999999
+
+
 def test_few_examples_want_small_batches():
     for size, examples in BATCH_SIZES:
         assert Work("choose", max(examples, 6), 1, 1, 1, 1.0).batch_size == size

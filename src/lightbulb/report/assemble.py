@@ -67,12 +67,14 @@ def assemble(
     goal: Goal,
     recipe: Recipe,
     *,
+    noticed: Sequence[str] = (),
     base: Origin,
     command: str,
     versions: dict[str, str],
     machine: dict[str, str],
 ) -> Assembled:
-    """Raises RunFailure where nothing that was made has learned anything, so that there is nothing to judge."""
+    """noticed: findings beside those of the task. Raises RunFailure where nothing that was made has learned anything,
+    so that there is nothing to judge."""
     made, task, run = execution.made, execution.run.task, execution.run
     floor = Floor.of(goal, task.metric)
     names = {f"{choice.student}-gguf": f"student, {depth(choice.layers)}, {choice.grid}"} if choice.student else {}
@@ -118,6 +120,7 @@ def assemble(
         examples=differences(task, answered[STOCK_LABELS[0]], answered[shown.label]) if shown else [],
         findings=[
             *task.findings,
+            *noticed,
             *unanswered(task, len(answered[STOCK_LABELS[0]].examples)),
             *undecided(task, len(answered[STOCK_LABELS[0]].examples), goal.keep),
         ],

@@ -130,7 +130,7 @@ class Chooser:
             if self._holds(score, floor, -self._margin(score)):
                 self._note("holds the floor with a margin: taken")
                 return True
-            if not self._holds(self._score(full), floor, 0):
+            if not self._holds(self._score(full), floor, 0) or not self.time.allows_another_grid(layers):
                 break  # it did not hold before rounding either: a finer grid cannot help
         self._note(f"back off: the exported file does not hold {floor:.4g} with a margin")
         return False

@@ -126,6 +126,13 @@ class Plan(BaseModel):
         return self.proof_seconds - self.answering_seconds
 
     @property
+    def teacher_share(self) -> float:
+        """Of the seconds that hang on the machine's speed, those of the teacher's training: what the plan leaves over
+        is shared out like the rest."""
+        others = self.check_seconds + self.logits_seconds + RUNG * self.student_seconds + self.answering_seconds
+        return self.teacher_seconds / (self.teacher_seconds + others)
+
+    @property
     def told(self) -> list[str]:
         """The plan in lines for a person."""
         times = self.times
@@ -138,10 +145,15 @@ class Plan(BaseModel):
                 f"students of {', '.join(map(str, self.ladder))} layers are tried in this order, the likely one with "
                 f"{self.distill_epochs:g} epochs, {self.student_seconds:,.0f} s"
             )
-        if self.gave_up:
-            more = f"; about {self.enough_seconds / 60:.0f} minutes would do" if self.enough_seconds else ""
-            parts.append(f"the time does not allow {' or '.join(self.gave_up)}{more}")
-        return parts
+        return [*parts, *self.missed]
+
+    @property
+    def missed(self) -> list[str]:
+        """What it gave up, in a line."""
+        if not self.gave_up:
+            return []
+        more = f"; about {self.enough_seconds / 60:.0f} minutes would do" if self.enough_seconds else ""
+        return [f"the time does not allow {' or '.join(self.gave_up)}{more}"]
 
     def pace(self, seconds: float, steps: int) -> float:
         """How many times slower than planned the machine is, when `steps` steps of the teacher took `seconds`. A
@@ -277,85 +289,78 @@ def enough_seconds(times: Times, shape: Shape, work: Work, max_seconds: float, s
 
 def drafts(times: Times, shape: Shape, work: Work, max_seconds: float, spent: float) -> Iterator[Plan]:
     """Plans that fit, best first."""
-    shares = Shares.of(times, work, max_seconds, spent)
+    draft = Draft(times, shape, work, Shares.of(times, work, max_seconds, spent))
+    left = draft.shares.available - draft.shares.planned
+    teachers = [(epochs, round(shape.layers * share)) for epochs, share in TEACHER_MENU]
+    takes = {teacher: teacher_training_seconds(times, work, *teacher) for teacher in teachers}
     for room, gave_up in ((STUDENT_SHARE, ()), (1 / RUNG, (NO_SECOND_TRY,))):
-        for epochs, share in TEACHER_MENU:
-            frozen = round(shape.layers * share)
-            teacher = teacher_training_seconds(times, work, epochs, frozen)
-            if teacher > TEACHER_SHARE * (shares.available - shares.planned):
-                continue
+        for teacher in (t for t in teachers if takes[t] <= TEACHER_SHARE * left):
             for methods in (METHODS, METHODS[1:]):
-                if plan := _with_student(times, shape, work, shares, epochs, frozen, methods, room, gave_up):
+                if plan := draft.with_student(teacher, methods, room, gave_up):
                     yield plan
-    for epochs, share in TEACHER_MENU:
-        frozen = round(shape.layers * share)
-        if teacher_training_seconds(times, work, epochs, frozen) <= shares.available - shares.planned:
-            yield _plan(times, shape, work, shares, epochs, frozen, (), METHODS[1:], 0.0, (NO_STUDENT,))
+    yield from (draft.plan(t, (), METHODS[1:], 0.0, (NO_STUDENT,)) for t in teachers if takes[t] <= left)
 
 
-def _with_student(
-    times: Times,
-    shape: Shape,
-    work: Work,
-    shares: Shares,
-    teacher_epochs: float,
-    frozen: int,
-    methods: tuple[Method, ...],
-    room: float,
-    gave_up: tuple[str, ...],
-) -> Plan | None:
-    """A plan with this teacher, if a student trained in `room` of the time that it leaves has a chance."""
-    work_checked = _checking(work, shares.checked)
-    ladder = tuple(sorted({max(1, round(shape.layers * share)) for share in LADDER[work.kind]}))
-    logits = times.read_example * work.train_examples if "distill" in methods else 0.0
-    left = shares.available - shares.planned - logits
-    left -= teacher_training_seconds(times, work, teacher_epochs, frozen)
-    for rungs in (ladder, ladder[1:] or ladder) if work.kind == "generate" else (ladder,):
-        epochs, student = longest_student(times, work_checked, likely_layers(work.kind, rungs), room * left)
-        if epochs >= 1:  # writing needs steps: the boldest rung has never been near in so few
-            break
-    if student > room * left or not work.has_a_chance(epochs) or logits > student:
-        return None  # a teacher that reads for longer than a student trains: more epochs do more (docs/lab-notes.md)
-    if "distill" not in methods:
-        gave_up = (NO_LOGITS, *gave_up)
-    return _plan(times, shape, work, shares, teacher_epochs, frozen, rungs, methods, epochs, gave_up)
+@dataclass(frozen=True)
+class Draft:
+    """Plans of one job. teacher: (epochs, frozen layers)."""
 
+    times: Times
+    shape: Shape
+    work: Work
+    shares: Shares
 
-def _plan(
-    times: Times,
-    shape: Shape,
-    work: Work,
-    shares: Shares,
-    teacher_epochs: float,
-    frozen: int,
-    ladder: tuple[int, ...],
-    methods: tuple[Method, ...],
-    epochs: float,
-    gave_up: tuple[str, ...],
-) -> Plan:
-    limit = None if shares.checked == work.validation_examples else shares.checked
-    likely = likely_layers(work.kind, ladder) if ladder else 0
-    return Plan(
-        times=times,
-        work=_checking(work, shares.checked),
-        batch_size=work.batch_size,
-        teacher_epochs=teacher_epochs,
-        freeze_layers=frozen,
-        ladder=ladder,
-        grids=("q4_0", "q8_0") if shape.fits_blocks else ("f16",),
-        methods=methods,
-        distill_epochs=epochs,
-        validation_limit=limit,
-        probe_limit=min(FEWEST_CHECKED, shares.checked) if work.kind == "generate" else limit,
-        teacher_seconds=teacher_training_seconds(times, work, teacher_epochs, frozen),
-        check_seconds=shares.check,
-        logits_seconds=times.read_example * work.train_examples if "distill" in methods else 0.0,
-        student_seconds=student_seconds(times, _checking(work, shares.checked), epochs, likely) if ladder else 0.0,
-        proof_seconds=shares.fixed + shares.answering,
-        answering_seconds=shares.answering,
-        gave_up=gave_up,
-    )
+    @property
+    def checked(self) -> Work:
+        return replace(self.work, validation_examples=self.shares.checked)
 
+    def logits_seconds(self, methods: tuple[Method, ...]) -> float:
+        return self.times.read_example * self.work.train_examples if "distill" in methods else 0.0
 
-def _checking(work: Work, items: int) -> Work:
-    return replace(work, validation_examples=items)
+    def with_student(
+        self, teacher: tuple[float, int], methods: tuple[Method, ...], room: float, gave_up: tuple[str, ...]
+    ) -> Plan | None:
+        """A plan with this teacher, if a student trained in `room` of the time that it leaves has a chance."""
+        kind, logits = self.work.kind, self.logits_seconds(methods)
+        ladder = tuple(sorted({max(1, round(self.shape.layers * share)) for share in LADDER[kind]}))
+        left = self.shares.available - self.shares.planned - logits
+        left -= teacher_training_seconds(self.times, self.work, *teacher)
+        for rungs in (ladder, ladder[1:] or ladder) if kind == "generate" else (ladder,):
+            epochs, student = longest_student(self.times, self.checked, likely_layers(kind, rungs), room * left)
+            if epochs >= 1:  # writing needs steps: the boldest rung has never been near in so few
+                break
+        if student > room * left or not self.work.has_a_chance(epochs) or logits > student:
+            return None  # reading for longer than a student trains: more epochs do more (docs/lab-notes.md)
+        return self.plan(teacher, rungs, methods, epochs, gave_up if "distill" in methods else (NO_LOGITS, *gave_up))
+
+    def plan(
+        self,
+        teacher: tuple[float, int],
+        ladder: tuple[int, ...],
+        methods: tuple[Method, ...],
+        epochs: float,
+        gave_up: tuple[str, ...],
+    ) -> Plan:
+        times, work, shares = self.times, self.checked, self.shares
+        limit = None if shares.checked == self.work.validation_examples else shares.checked
+        student = student_seconds(times, work, epochs, likely_layers(work.kind, ladder)) if ladder else 0.0
+        return Plan(
+            times=times,
+            work=work,
+            batch_size=work.batch_size,
+            teacher_epochs=teacher[0],
+            freeze_layers=teacher[1],
+            ladder=ladder,
+            grids=("q4_0", "q8_0") if self.shape.fits_blocks else ("f16",),
+            methods=methods,
+            distill_epochs=epochs,
+            validation_limit=limit,
+            probe_limit=min(FEWEST_CHECKED, shares.checked) if work.kind == "generate" else limit,
+            teacher_seconds=teacher_training_seconds(times, work, *teacher),
+            check_seconds=shares.check,
+            logits_seconds=self.logits_seconds(methods),
+            student_seconds=student,
+            proof_seconds=shares.fixed + shares.answering,
+            answering_seconds=shares.answering,
+            gave_up=gave_up,
+        )

@@ -59,8 +59,12 @@ class StudentTime:
         many `probes` of another depth before."""
         before = 0.0 if after_probe_of is None else probes * PROBE_SHARE * self.student_seconds(after_probe_of)
         what = f"{layers} layers" + ("" if after_probe_of is None else f" after a probe of {after_probe_of}")
-
         return self.clock.once(what, lambda: before + self.least_seconds(layers) <= self.left)
+
+    def allows_another_grid(self, layers: int) -> bool:
+        """Whether there is time to put a trained student on another grid."""
+        seconds = self.recovery_planned(layers) + self.check_planned(layers)
+        return self.clock.once(f"another grid for {layers} layers", lambda: seconds <= self.left)
 
     def least_seconds(self, layers: int) -> float:
         """What a student of so many layers takes that has just a chance, its probe included."""
