@@ -124,7 +124,6 @@ class Prepared:
     """What is known before anything is trained."""
 
     execution: Execution
-    shape: Shape
     plan: Plan
 
 
@@ -132,16 +131,16 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> Prepared:
     """Imports the model, gives it the task's form, checks its file in the runtime that ships, times this machine with
     it and makes the plan; or reads the plan back, so that a resumed run decides alike. say: hears what was changed."""
     execution = Execution(run, start(run, source, say))
-    model = execution.made[START]
     check_import(execution, source, goal, say)
-    shape, work = shape_of(model), work_of(run.task, model)
     if (place := run.folder / PLAN).exists():
-        return Prepared(execution, shape, Plan(**read_json(place)))
+        return Prepared(execution, Plan(**read_json(place)))
+    model = execution.made[START]
+    shape, work = shape_of(model), work_of(run.task, model)
     with run.progress.working("timing this machine"):
         times = timed(execution, work, goal)
     plan = make_plan(times, shape, work, goal.max_seconds, run.spent().seconds)
     write_json(place, plan.model_dump(mode="json"))
-    return Prepared(execution, shape, plan)
+    return Prepared(execution, plan)
 
 
 def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:

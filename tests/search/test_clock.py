@@ -6,16 +6,20 @@ from lightbulb.decisions import Decisions, StepBudget
 from lightbulb.search.clock import Clock
 
 
+def allows(clock: Clock, what: str, seconds: float) -> bool:
+    return clock.once(what, lambda: seconds <= clock.left)
+
+
 def test_what_was_decided_once_stays(tmp_path):
     spent, place = [10.0], tmp_path / "clock.json"
     clock = Clock(Decisions(place), lambda: spent[0], 100.0)
-    assert clock.left == 90 and clock.allows("a rung", 90) and not clock.allows("a wider one", 91)
+    assert clock.left == 90 and allows(clock, "a rung", 90) and not allows(clock, "a wider one", 91)
     assert clock.once("items", lambda: 50) == 50
     spent[0] = 99.0
     resumed = Clock(Decisions(place), lambda: spent[0], 100.0)
-    assert resumed.allows("a rung", 90) and not resumed.allows("a wider one", 0)
+    assert allows(resumed, "a rung", 90) and not allows(resumed, "a wider one", 0)
     assert resumed.once("items", lambda: 7) == 50
-    assert not resumed.allows("another", 2)
+    assert not allows(resumed, "another", 2)
 
 
 def test_a_step_is_shortened_on_disk_first(tmp_path):

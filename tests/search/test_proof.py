@@ -12,8 +12,8 @@ from lightbulb.decisions import Decisions
 from lightbulb.energy.protocol import measuring_seconds
 from lightbulb.goal import Goal
 from lightbulb.search.clock import Clock
-from lightbulb.search.plan import FEWEST_TESTED, Work, measuring
-from lightbulb.search.proof import LATE, REPORT_SECONDS, TWO_THREADS, items_in_time, prove, seconds_each
+from lightbulb.search.plan import FEWEST_TESTED, REPORT_SECONDS, Work, measuring
+from lightbulb.search.proof import LATE, TWO_THREADS, items_in_time, prove, seconds_each
 
 WORK = Work("choose", 5000, 3000, 60_000, 500, 1.0)
 ROLES = ("student", "teacher-f16", "teacher-q8_0", "teacher-q4_0")

@@ -23,6 +23,3 @@ class Clock:
     def once(self, what: str, decide: Callable[[], Decision]) -> Decision:
         """What was decided about `what` before, or what `decide()` says now."""
         return self.decisions.once(what, decide)  # type: ignore[no-any-return]
-
-    def allows(self, what: str, seconds: float) -> bool:
-        return self.once(what, lambda: seconds <= self.left)

@@ -101,6 +101,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     times: Times
+    shape: Shape
     work: Work
     batch_size: int
     teacher_epochs: float
@@ -346,6 +347,7 @@ class Draft:
         student = student_seconds(times, work, epochs, likely_layers(work.kind, ladder)) if ladder else 0.0
         return Plan(
             times=times,
+            shape=self.shape,
             work=work,
             batch_size=work.batch_size,
             teacher_epochs=teacher[0],

@@ -14,7 +14,7 @@ from lightbulb.goal import Goal
 from lightbulb.models.resolve import ModelSource
 from lightbulb.recipe import Reading, Recipe
 from lightbulb.search.floor import Floor
-from lightbulb.search.plan import RUNG, Plan, Shape, epochs_for, measuring, student_seconds
+from lightbulb.search.plan import RUNG, Plan, epochs_for, measuring, student_seconds
 from lightbulb.search.steps import cost_steps, framed_steps, quantized, teacher_steps, test_steps, trained
 from lightbulb.tasks.task import Task
 
@@ -52,7 +52,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         Run(Path(folder), task, seed=goal.seed, progress=Silent(), meter=meter, threads=goal.threads) as run,
     ):
         prepared = prepare(run, source, goal, say)
-    shape, plan = prepared.shape, prepared.plan
+    plan = prepared.plan
     steps = [*framed_steps(goal.runtime), *teacher_steps(plan)]
     student = None
     if plan.ladder:
@@ -78,8 +78,8 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         ladder=plan.ladder,
         seconds=seconds,
         joules=predicted_joules(seconds, goal),
-        bytes=predicted_bytes(shape, plan),
-        cpu_seconds_ratio=predicted_ratio(shape, plan),
+        bytes=predicted_bytes(plan),
+        cpu_seconds_ratio=predicted_ratio(plan),
         asked=Floor.of(goal, task.metric).asked,
     )
 
@@ -116,7 +116,9 @@ def predicted_joules(seconds: Figure, goal: Goal) -> Figure:
     )
 
 
-def predicted_bytes(shape: Shape, plan: Plan) -> Figure:
+def predicted_bytes(plan: Plan) -> Figure:
+    shape = plan.shape
+
     def size(layers: int, grid: str) -> float:
         rows = min(ROWS, shape.vocabulary)
         return (layers * shape.layer_parameters * BITS[grid] + rows * shape.width * max(BITS[grid], BITS["q8_0"])) / 8
@@ -134,9 +136,9 @@ def predicted_bytes(shape: Shape, plan: Plan) -> Figure:
     )
 
 
-def predicted_ratio(shape: Shape, plan: Plan) -> Figure:
+def predicted_ratio(plan: Plan) -> Figure:
     """Layers before / after: an answer of a closed set is prefill, and prefill is layers."""
-    ladder = plan.ladder or (shape.layers,)
+    shape, ladder = plan.shape, plan.ladder or (plan.shape.layers,)
     value, low = shape.layers / ladder[0], shape.layers / ladder[-1]
     return Figure(
         value=value,

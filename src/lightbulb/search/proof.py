@@ -8,11 +8,10 @@ from typing import Any
 from lightbulb.goal import Goal
 from lightbulb.recipe import Execution
 from lightbulb.search.clock import Clock
-from lightbulb.search.plan import FEWEST_TESTED, Work, measuring
+from lightbulb.search.plan import FEWEST_TESTED, REPORT_SECONDS, Work, measuring
 from lightbulb.search.steps import cost_steps, measured_roles, test_steps
 
 LATE = 0.05  # of the time: a tenth over is allowed, and half of that is left for what the arithmetic misses
-REPORT_SECONDS = 10.0
 # Seconds of answering test items with two threads / seconds of measuring the same answers with one, seen in the ledgers
 # of four runs: 0.67 to 0.94, median 0.73 (docs/lab-notes.md). More threads are not counted on: they may share cores.
 TWO_THREADS = 0.8
