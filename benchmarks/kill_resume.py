@@ -3,12 +3,12 @@
     python benchmarks/kill_resume.py --kills 20
 
 A tiny random model learns which of 14 things a spoken home command asks for: training, exporting and measuring as in
-the main job, in about two minutes. First a few runs are left alone: they must give one sha256, and they tell how long
-a run takes when several work side by side. Then every trial starts in a folder of its own, is killed (SIGKILL to the
-whole process group), and the same command is repeated to its end.
+the main job, in about two minutes. First two runs are left alone: they must give one sha256, and they tell how long a
+run takes. Then every trial starts in a folder of its own, is killed (SIGKILL to the whole process group), and the same
+command is repeated to its end.
 
 Half of the kills come after the clock has decided something: these runs have little time and more examples, and once
-their plan is made others spin on every core, so that trainings are shortened. What they decide hangs on the moment, so
+their plan is made others spin on their cores, so that trainings are shortened. What they decide hangs on the moment, so
 each is compared with its own recipe.toml, performed straight by `lightbulb run` in another folder. Exits 1 when any
 model.gguf differs from what it is compared with, or anything half-written is left over.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import queue
 import random
 import shutil
 import signal
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,42 +71,48 @@ def main() -> int:
         words = [sys.executable, "-m", "lightbulb", "shrink", str(model), "--task", str(data), "--keep", "0.9"]
         return [*words, "--max-time", max_time, "--threads", "1", "--out", str(folder), "--seed", str(asked.seed)]
 
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        alone = [asked.out / f"alone-{n}" for n in range(max(2, asked.jobs))]
-        durations = list(pool.map(lambda folder: finish(command(folder), folder), alone))
-        check_plans(alone)
-        wanted = {sha256_of_file(student(folder)) for folder in alone}
-        print(
-            f"{len(alone)} runs left alone, {asked.jobs} side by side: {min(durations):.0f} to {max(durations):.0f}"
-            f" s, {len(wanted)} sha256: {', '.join(s[:16] for s in sorted(wanted))}",
-            flush=True,
-        )
-        first = sha256_of_file(student(alone[0]))
-        calm = asked.kills - asked.kills // 2
-        moments = kill_moments(calm, min(durations), measure_share(alone[0]), asked.seed)
-        trials = list(
-            pool.map(
-                lambda n: trial(n, moments[n], command, asked.out / f"kill-{n + 1}", first, asked.keep_runs),
-                range(calm),
-            )
-        )
-    print(table(trials), flush=True)
-    _, pressed = prepare(asked.out / "pressed", asked.layers, asked.width, PRESSED_EXAMPLES, asked.seed)
     rng = random.Random(asked.seed)
-    for n in range(calm, asked.kills):
-        folder = asked.out / f"kill-{n + 1}"
-        trials.append(pressed_trial(n, rng, command(folder, pressed, PRESSED_TIME), folder, asked.keep_runs))
+    _, pressed = prepare(asked.out / "pressed", asked.layers, asked.width, PRESSED_EXAMPLES, asked.seed)
+    calm = asked.kills - asked.kills // 2
+    with workers(asked.jobs) as pool:
+        alone = [asked.out / f"alone-{n}" for n in range(2)]
+        left_alone = [pool.submit(finish, command(folder), folder) for folder in alone]
+        waiting: list[Future[Trial]] = []
+        for n in range(calm, asked.kills):
+            folder = asked.out / f"kill-{n + 1}"
+            words = command(folder, pressed, PRESSED_TIME)
+            waiting.append(pool.submit(pressed_trial, n, rng.uniform(0, 8), words, folder, asked.keep_runs))
+        durations = [run.result() for run in left_alone]
+        check_plans(alone)
+        digests = {sha256_of_file(student(folder)) for folder in alone}
+        named = ", ".join(d[:16] for d in sorted(digests))
+        print(f"runs left alone: {min(durations):.0f} to {max(durations):.0f} s, sha256 {named}", flush=True)
+        first = sha256_of_file(student(alone[0]))
+        for n, moment in enumerate(kill_moments(calm, min(durations), measure_share(alone[0]), asked.seed)):
+            folder = asked.out / f"kill-{n + 1}"
+            waiting.append(pool.submit(trial, n, moment, command, folder, first, asked.keep_runs))
+        trials = [run.result() for run in waiting]
     print(table(trials), flush=True)
     same = sum(t.same for t in trials)
     print(f"\n{same} of {len(trials)} killed runs ended with the bytes of a run left alone, or of their recipe")
-    return 0 if same == len(trials) and len(wanted) == 1 and not any(t.left_over for t in trials) else 1
+    return 0 if same == len(trials) and len(digests) == 1 and not any(t.left_over for t in trials) else 1
+
+
+def workers(jobs: int) -> ThreadPoolExecutor:
+    """Threads with cores of their own, which what they start inherits: trials side by side do not slow each other."""
+    cores, shares = sorted(os.sched_getaffinity(0)), queue.SimpleQueue[set[int]]()
+    for n in range(jobs):
+        shares.put(set(cores[n::jobs]) or {cores[n % len(cores)]})
+    return ThreadPoolExecutor(jobs, initializer=lambda: os.sched_setaffinity(0, shares.get()))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("runs/kill_resume"))
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trials side by side")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="trials side by side, on cores of their own"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--examples",
@@ -175,9 +182,9 @@ def trial(n: int, seconds: float, command: Callable[[Path], list[str]], folder: 
     return made
 
 
-def pressed_trial(n: int, rng: random.Random, command: list[str], folder: Path, keep: bool) -> Trial:
-    """Start, load every core when the plan is made, kill some seconds after the clock has decided something, repeat to
-    the end, perform the recipe in another folder, compare."""
+def pressed_trial(n: int, delay: float, command: list[str], folder: Path, keep: bool) -> Trial:
+    """Start, load this thread's cores when the plan is made, kill `delay` seconds after the clock has decided
+    something, repeat to the end, perform the recipe in another folder, compare."""
     process, begin, spinning = start(command, folder.with_suffix(".log")), time.monotonic(), []
     try:
         while process.poll() is None and not shortened(folder):
@@ -186,7 +193,7 @@ def pressed_trial(n: int, rng: random.Random, command: list[str], folder: Path, 
                 spinning = spin()
         if process.poll() is not None:
             raise SystemExit(f"error: {folder}: the clock decided nothing before the run was done")
-        time.sleep(rng.uniform(0, 8))
+        time.sleep(delay)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         seconds, during, kept = time.monotonic() - begin, state(folder), len(finished(folder))
