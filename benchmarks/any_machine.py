@@ -24,13 +24,13 @@ from sections import PAGE, ROOT, commit, put
 
 sys.path.insert(0, str(ROOT / "src"))
 
+from lightbulb.core import units
+from lightbulb.core.files import read_json, write_json
 from lightbulb.energy.family import family_here
 from lightbulb.energy.processor import processor_name
-from lightbulb.goal import seconds as seconds_of
-from lightbulb.report import units
-from lightbulb.report.record import Result
-from lightbulb.search.plan import Plan, student_seconds
-from lightbulb.store import read_json, write_json
+from lightbulb.shrinking.goal import seconds as seconds_of
+from lightbulb.shrinking.plan import Plan, student_seconds
+from lightbulb.shrinking.record import Result
 
 HEADING = "## On any machine"
 CONDITIONS = {

@@ -33,8 +33,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from lightbulb.report.record import Result  # noqa: E402
-from lightbulb.store import read_json, sha256_of_file  # noqa: E402
+from lightbulb.core.files import read_json, sha256_of_file  # noqa: E402
+from lightbulb.shrinking.record import Result  # noqa: E402
 
 MAX_TIME = "20m"  # far more than is needed, so that the clock decides nothing
 PRESSED_TIME, PRESSED_EXAMPLES = "3m", 16_000
@@ -63,7 +63,7 @@ class Trial:
 def main() -> int:
     asked = arguments()
     if asked.out.exists():
-        print(f"error: {asked.out} exists\n  mend:  remove it, or choose another --out", file=sys.stderr)
+        print(f"error: {asked.out} exists\n  hint:  remove it, or choose another --out", file=sys.stderr)
         return 2
     model, task = prepare(asked.out, asked.layers, asked.width, asked.examples, asked.seed)
 

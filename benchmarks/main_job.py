@@ -22,11 +22,12 @@ from sections import PAGE, ROOT, commit, put
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from lightbulb.figures import Figure
-from lightbulb.recipe import Recipe
-from lightbulb.report import units, words
-from lightbulb.report.record import Quantity, Result, Scored
-from lightbulb.store import read_json, write_json
+from lightbulb.core import units
+from lightbulb.core.figures import Figure
+from lightbulb.core.files import read_json, write_json
+from lightbulb.pipeline.recipe import Recipe
+from lightbulb.report import words
+from lightbulb.shrinking.record import Quantity, Result, Scored
 
 HEADING = "## The main job"
 

@@ -294,8 +294,8 @@ def says(tool: str, rows: list[Row]) -> str:
 
 
 def watts_and_joules(rows: list[Row]) -> str:
-    from lightbulb.figures import Figure
-    from lightbulb.report import units
+    from lightbulb.core import units
+    from lightbulb.core.figures import Figure
 
     if any(r["joules"] is None for r in rows):
         return units.NOT_MEASURED
@@ -333,8 +333,8 @@ def slowdowns(tool: str, workload: str, rows: list[Row]) -> list[float]:
 
 
 def cell(values: list[float], unit: str) -> str:
-    from lightbulb.figures import Figure
-    from lightbulb.report import units
+    from lightbulb.core import units
+    from lightbulb.core.figures import Figure
 
     if not values:
         return units.NOT_MEASURED

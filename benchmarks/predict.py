@@ -25,12 +25,12 @@ from sections import ROOT, put
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from lightbulb.energy.prediction.calibration import Judged, Row, fit, leave_one_source_out
-from lightbulb.energy.prediction.coefficients import PRIORS, as_record
-from lightbulb.energy.prediction.devices import find_device
-from lightbulb.energy.prediction.roofline import RuntimeClass, Setting
-from lightbulb.energy.prediction.shapes import ModelShape, from_sizes
-from lightbulb.store import write_json
+from lightbulb.core.files import write_json
+from lightbulb.predicting.calibration import Judged, Row, fit, leave_one_source_out
+from lightbulb.predicting.coefficients import PRIORS, as_record
+from lightbulb.predicting.devices import find_device
+from lightbulb.predicting.shapes import ModelShape, from_sizes
+from lightbulb.predicting.step_cost import RuntimeClass, Setting
 
 COEFFICIENTS = ROOT / "src/lightbulb/energy/data/prediction.json"
 

@@ -23,8 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from lightbulb.figures import Figure, human  # noqa: E402
-from lightbulb.store import new_file, read_json  # noqa: E402
+from lightbulb.core.figures import Figure, human  # noqa: E402
+from lightbulb.core.files import new_file, read_json  # noqa: E402
 
 MODEL = "smollm2-135m"
 QUANTITIES = ("cpu_seconds_per_answer", "seconds_per_answer", "joules_per_answer")
@@ -54,7 +54,7 @@ def files(model: str, out: Path) -> tuple[Path, Path]:
     """The model as q8_0 and as q4_0 (its embedding q8_0, as llama.cpp keeps it wider too)."""
     places = out / f"{Path(model).stem}-q8_0.gguf", out / f"{Path(model).stem}-q4_0.gguf"
     if not all(p.exists() for p in places):
-        from lightbulb.formats.gguf import write_gguf
+        from lightbulb.models.gguf import write_gguf
         from lightbulb.models.loading import import_model
         from lightbulb.models.resolve import resolve
 

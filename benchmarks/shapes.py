@@ -40,7 +40,7 @@ def make(name: str, folder: Path) -> Path:
     if isinstance(shape, Shape):
         write_shape(path, shape)
         return path
-    from lightbulb.formats.gguf import write_gguf
+    from lightbulb.models.gguf import write_gguf
     from lightbulb.models.loading import import_model
     from lightbulb.models.resolve import resolve
 

@@ -176,7 +176,7 @@ def prepared(job: Job) -> Any:
 
 def own_loop(job: Job, model: Any, pieces: list[list[int]], learned: int, scratch: Path) -> list[float]:
     from lightbulb.models.form import Encoded
-    from lightbulb.train.fit import plain_loss, teacher_loss
+    from lightbulb.passes.fit import plain_loss, teacher_loss
     from lightbulb.train.forward import deterministic
     from lightbulb.train.loop import Schedule, train
 
@@ -281,10 +281,10 @@ def loss_on(model: Any, pieces: list[list[int]], learned: int) -> float:
 
 def prepare(folder: Path, lengths: Sequence[int], examples: dict[int, int], with_student: bool) -> None:
     """The model as a folder, and the teacher's logits on each length's text."""
+    from lightbulb.core.progress import Silent
     from lightbulb.models.form import Encoded
     from lightbulb.models.loading import import_model, load_model
     from lightbulb.models.resolve import resolve
-    from lightbulb.passes.base import Silent
     from lightbulb.train.logits import write_logits
 
     os.environ["TRAINING_BENCHMARK_MODEL"] = str(folder / "model")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from tiny import TEXT, tiny_model
 
-from lightbulb.artifact import Artifact
+from lightbulb.core.artifact import Artifact
 from lightbulb.tasks.task import Example, Task
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

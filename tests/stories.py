@@ -19,8 +19,8 @@ def stories260k(folder: Path) -> Path | None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from lightbulb.formats.gguf import separate
-    from lightbulb.formats.gguf_tokenizer import tokenizer_from_gguf
+    from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
+    from lightbulb.models.gguf import separate
     from lightbulb.models.loading import save_model
 
     raw = (HERE / "stories260K.bin").read_bytes()

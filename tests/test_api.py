@@ -9,21 +9,22 @@ import pytest
 from conftest import tiny_task
 
 from lightbulb.api import without_blanks
-from lightbulb.artifact import Artifact
 from lightbulb.cli import main
-from lightbulb.passes.base import Context, Silent
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.progress import Silent
+from lightbulb.passes.base import Context
 from lightbulb.passes.export import Export
-from lightbulb.passes.frame import Frame
+from lightbulb.passes.format_task import FormatTask
 
 
 @pytest.fixture(scope="module", params=["choose", "generate"])
 def kind_and_file(request, imported, tmp_path_factory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp(request.param)
     context = Context(tiny_task(request.param), 0, Silent(), folder)
-    (framed := folder / "framed").mkdir()
+    (formatted := folder / "formatted").mkdir()
     (exported := folder / "exported").mkdir()
-    facts = Frame().apply(imported, framed, context)
-    model = Artifact(path=framed, kind="model", key="f", made_by="frame", facts=facts)
+    facts = FormatTask().apply(imported, formatted, context)
+    model = Artifact(path=formatted, kind="model", key="f", made_by="frame", facts=facts)
     Export(quantization="f16").apply(model, exported, context)
     return request.param, exported / "model.gguf"
 

@@ -44,7 +44,7 @@ def refused(tmp_path, capsys):
 
 def left_in(folder: Path) -> list[str]:
     """What a reader could take for a result; a finished step is whole, and the claim lets the same command resume."""
-    whole = {"goal.json", "plan.json", "outside.json", ".lock"}
+    whole = {"goal.json", "plan.json", "overhead.json", ".lock"}
     half = [str(p) for p in folder.rglob("*") if ".tmp" in p.name]
     return half + [p.name for p in folder.iterdir() if p.is_file() and p.name not in whole]
 
@@ -176,7 +176,7 @@ def test_an_unknown_family(refused, model, data, tmp_path):
 
 
 def test_an_unknown_family_in_a_gguf(refused, model, data, tmp_path):
-    from lightbulb.formats.gguf import write_gguf
+    from lightbulb.models.gguf import write_gguf
 
     file = tmp_path / "m.gguf"
     write_gguf(model, file, "f16")
@@ -215,7 +215,7 @@ def test_corrupt_safetensors(spoil, refused, model, data, tmp_path):
             }[spoil]
         )
     error = refused(model, data)
-    assert "model" in error and "mend:" in error
+    assert "model" in error and "hint:" in error
 
 
 def test_weights_that_are_not_there_any_more(refused, model, data, tmp_path):
@@ -243,7 +243,7 @@ def test_a_tokenizer_that_ends_no_text_leaves_the_folder_free_for_the_mend(refus
 
 @pytest.mark.parametrize("key", ["tokenizer.ggml.merges", "llama.block_count", "tokenizer.ggml.eos_token_id"])
 def test_a_gguf_without_what_it_needs(key, refused, model, data, tmp_path):
-    from lightbulb.formats.gguf import write_gguf
+    from lightbulb.models.gguf import write_gguf
 
     file = tmp_path / "m.gguf"
     write_gguf(model, file, "f16")
@@ -255,7 +255,7 @@ def test_a_gguf_without_what_it_needs(key, refused, model, data, tmp_path):
 
 @pytest.mark.parametrize("spoil", ["cut", "magic", "empty", "header"])
 def test_corrupt_gguf(spoil, refused, model, data, tmp_path):
-    from lightbulb.formats.gguf import write_gguf
+    from lightbulb.models.gguf import write_gguf
 
     file = tmp_path / "m.gguf"
     write_gguf(model, file, "f16")
@@ -326,8 +326,8 @@ def test_a_disk_that_really_is_full(refused, tiny_folder, data):
     """/dev/full refuses every byte."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    from lightbulb.errors import StorageFull
-    from lightbulb.store import plain_os_errors
+    from lightbulb.core.errors import StorageFull
+    from lightbulb.core.files import plain_os_errors
 
     with pytest.raises(StorageFull), plain_os_errors(Path("/dev/full")), open("/dev/full", "w", buffering=1) as f:
         f.write("x\n")

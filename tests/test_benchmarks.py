@@ -15,7 +15,7 @@ def test_the_table_holds_every_model_and_what_it_cost(tmp_path: Path) -> None:
     import main_job
     from sample import sample_result
 
-    from lightbulb.store import write_json
+    from lightbulb.core.files import write_json
 
     account = tmp_path / "bank.attempts.json"
     noted = {"date": "2026-11-21", "commit": "0123abc"}
@@ -39,16 +39,16 @@ def test_the_table_holds_every_model_and_what_it_cost(tmp_path: Path) -> None:
 def test_a_shortened_test_split_is_told(tmp_path: Path) -> None:
     from main_job import test_items as answered
 
-    from lightbulb.passes.frame import Frame
-    from lightbulb.recipe import Recipe, step
-    from lightbulb.search.steps import test_steps
-    from lightbulb.store import write_json
+    from lightbulb.core.files import write_json
+    from lightbulb.passes.format_task import FormatTask
+    from lightbulb.pipeline.recipe import Recipe, step
+    from lightbulb.shrinking.steps import test_steps
 
     for n, label in enumerate(("teacher-f16-test", "student-2-gguf-test")):
         write_json(tmp_path / "steps" / f"{label}-{n:012x}" / "lightbulb.json", {"facts": {"items": 1540}})
     for limit, told in ((None, "1,540 (all)"), (1540, "1,540 (NOT ALL: too little time)")):
         steps = test_steps("student-2", limit, "llamacpp")
-        sources = [step(s.source, Frame()) for s in steps]
+        sources = [step(s.source, FormatTask()) for s in steps]
         Recipe(model="m", task="t", seed=0, step=(*sources, *steps)).write(tmp_path / "recipe.toml")
         assert answered(tmp_path) == told
 

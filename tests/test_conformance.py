@@ -7,11 +7,11 @@ from functools import cache
 import pytest
 from conftest import tiny_task
 
-from lightbulb.artifact import Artifact
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
 from lightbulb.passes import PASSES, pass_class
-from lightbulb.passes.base import Silent
-from lightbulb.run import Run
+from lightbulb.pipeline.run import Run
 from lightbulb.testing import PassCase, PassConformance, RuntimeCase, RuntimeConformance
 from lightbulb.train.loop import Schedule
 
@@ -40,15 +40,15 @@ PARAMETERS = {
 }
 SOURCES = {
     "frame": ("imported", {}),
-    "check-import": ("framed", {}),
-    "adapt": ("framed", {}),
-    "trim-vocab": ("framed", {}),
-    "teacher-logits": ("framed", {}),
-    "prune-depth": ("framed", {}),
+    "check-import": ("formatted", {}),
+    "adapt": ("formatted", {}),
+    "trim-vocab": ("formatted", {}),
+    "teacher-logits": ("formatted", {}),
+    "prune-depth": ("formatted", {}),
     "distill": ("pruned", {"logits": "logits"}),
     "quantize": ("pruned", {"logits": "logits"}),
-    "export": ("framed", {}),
-    "verify": ("gguf", {"model": "framed"}),
+    "export": ("formatted", {}),
+    "verify": ("gguf", {"model": "formatted"}),
     "evaluate": ("gguf", {}),
     "measure": ("gguf", {"teacher": "gguf"}),
 }
@@ -72,13 +72,13 @@ def made(imported, tmp_path_factory):
             meter=Meter((), threads=1),
             threads=1,
         ) as run:
-            framed = run.step("framed", pass_class("frame")(), imported)
+            formatted = run.step("formatted", pass_class("frame")(), imported)
             return {
                 "imported": imported,
-                "framed": framed,
-                "pruned": run.step("pruned", pass_class("prune-depth")(layers=2), framed),
-                "logits": run.step("logits", pass_class("teacher-logits")(), framed),
-                "gguf": run.step("gguf", pass_class("export")(quantization="f16"), framed),
+                "formatted": formatted,
+                "pruned": run.step("pruned", pass_class("prune-depth")(layers=2), formatted),
+                "logits": run.step("logits", pass_class("teacher-logits")(), formatted),
+                "gguf": run.step("gguf", pass_class("export")(quantization="f16"), formatted),
             }
 
     return {kind: all_of(kind) for kind in ("choose", "generate", "text")}
@@ -107,7 +107,7 @@ class TestLora(PassConformance):
         cls = pass_class("adapt")
         return PassCase(
             cls(schedule=SHORT, method="lora"),
-            made["choose"]["framed"],
+            made["choose"]["formatted"],
             tiny_task("choose"),
             changed=cls(schedule=SHORT, method="lora", lora_rank=4),
             trains=True,
@@ -121,15 +121,15 @@ def by_heart(imported, tmp_path_factory):
     with Run(
         tmp_path_factory.mktemp("by_heart"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
     ) as run:
-        framed = run.step("framed", pass_class("frame")(), imported)
+        formatted = run.step("formatted", pass_class("frame")(), imported)
         schedule = Schedule(epochs=120, learning_rate=3e-3, batch_size=8)
-        learnt = run.step("learnt", pass_class("adapt")(schedule=schedule), framed)
+        learnt = run.step("learnt", pass_class("adapt")(schedule=schedule), formatted)
     return task, learnt
 
 
 @pytest.fixture(scope="session")
 def runtimes(by_heart, tmp_path_factory):
-    from lightbulb.formats.gguf import write_gguf
+    from lightbulb.models.gguf import write_gguf
     from lightbulb.models.loading import load_model, save_model
     from lightbulb.models.vocabulary import add_answers
     from lightbulb.runtimes.filament import Filament

@@ -13,8 +13,7 @@ from conftest import choose_rows, write_rows
 from tiny import tiny_model
 
 from lightbulb.cli import main
-from lightbulb.report import assemble
-from lightbulb.search import choose, proof, steps
+from lightbulb.shrinking import assemble, choose, final_evaluation, steps
 
 pytestmark = pytest.mark.slow
 Shrunk = Callable[..., dict[str, Any]]
@@ -23,7 +22,7 @@ Shrunk = Callable[..., dict[str, Any]]
 @pytest.fixture
 def shrunk(tmp_path, monkeypatch) -> Shrunk:
     """Shrinks a model to rows of a task; returns the result."""
-    monkeypatch.setattr(proof, "measuring", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(final_evaluation, "measuring", lambda seconds: (8, 0.02))
     monkeypatch.setattr(steps, "TEACHER_RATE", 3e-3)
     for module in (assemble, choose):  # a tiny model learns little from so little: here only the way is tried
         monkeypatch.setattr(module, "at_chance", lambda *_: "")
@@ -45,7 +44,7 @@ def test_a_width_that_fits_no_blocks_is_exported_as_f16(shrunk, tmp_path):
 
 def test_a_task_of_ten_examples(tiny_folder, tmp_path, monkeypatch, capsys):
     """One validation example, one test example, which nothing answers rightly: the run ends with the reason."""
-    monkeypatch.setattr(proof, "measuring", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(final_evaluation, "measuring", lambda seconds: (8, 0.02))
     data, out = write_rows(tmp_path / "task.jsonl", choose_rows(10)), tmp_path / "run"
     command = ["shrink", str(tiny_folder), "--task", str(data), "--out", str(out), "--max-time", "10m"]
     assert main([*command, "--kind", "choose", "--threads", "1"]) == 1
@@ -74,7 +73,8 @@ def test_answers_that_end_in_the_model_s_own_end(shrunk, tiny_folder, tmp_path):
     again = tmp_path / "again"
     assert main(["run", str(tmp_path / "run" / "recipe.toml"), "--out", str(again), "--threads", "1"]) == 0
     made = [
-        sorted(p.name for p in (folder / "steps").glob("framed-????????????")) for folder in (tmp_path / "run", again)
+        sorted(p.name for p in (folder / "steps").glob("formatted-????????????"))
+        for folder in (tmp_path / "run", again)
     ]
     assert made[0] == made[1]
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from repeatability import QUANTITIES, agreement, render
 
-from lightbulb.figures import Figure
+from lightbulb.core.figures import Figure
 
 
 def ratio(value: float, half: float) -> Figure:

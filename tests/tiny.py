@@ -97,7 +97,7 @@ def write_tokenizer(folder: Path, family: str = "llama", vocabulary: int = 512) 
 def _byte_level(family: str, vocabulary: int) -> str:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    from lightbulb.formats.pretokenizers import PRE_TOKENIZERS
+    from lightbulb.formats.gguf.pretokenizers import PRE_TOKENIZERS
 
     tokenizer = Tokenizer(models.BPE())
     name = "qwen2" if family.startswith("qwen") else family if family in PRE_TOKENIZERS else "smollm"
@@ -119,7 +119,7 @@ def _byte_level(family: str, vocabulary: int) -> str:
 def _sentencepiece(vocabulary: int) -> str:
     from tokenizers import Tokenizer, models, trainers
 
-    from lightbulb.formats.gguf_tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN, tokenizer_from_gguf
+    from lightbulb.formats.gguf.tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN, tokenizer_from_gguf
 
     bpe = Tokenizer(models.BPE())
     trainer = trainers.BpeTrainer(vocab_size=vocabulary - 260, min_frequency=1, show_progress=False)

@@ -25,13 +25,13 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
+from lightbulb.core.errors import LightbulbError  # noqa: E402
+from lightbulb.core.figures import Figure  # noqa: E402
 from lightbulb.energy.meter import Meter, Reading  # noqa: E402
-from lightbulb.energy.prediction.devices import find_device  # noqa: E402
-from lightbulb.energy.prediction.predict import predict_cost  # noqa: E402
-from lightbulb.energy.prediction.roofline import Setting  # noqa: E402
-from lightbulb.energy.prediction.shapes import ModelShape, from_sizes  # noqa: E402
-from lightbulb.errors import LightbulbError  # noqa: E402
-from lightbulb.figures import Figure  # noqa: E402
+from lightbulb.predicting.devices import find_device  # noqa: E402
+from lightbulb.predicting.predict import predict_cost  # noqa: E402
+from lightbulb.predicting.shapes import ModelShape, from_sizes  # noqa: E402
+from lightbulb.predicting.step_cost import Setting  # noqa: E402
 
 CONTEXT = 256  # tokens of every prompt
 BATCHES = (1, 4, 16, 64, 256)
@@ -62,7 +62,7 @@ def main() -> int:
     print(f"{name}; torch {torch.__version__}; {date.today()}; windows of {asked.seconds:g} s\n")
     known = find_device(asked.predict_as or name.split(" MIG ")[0])  # before the card is made to work
     meter = Meter()
-    print("\n".join(f"* {remark}" for remark in meter.remarks))
+    print("\n".join(f"* {diagnostic}" for diagnostic in meter.diagnostics))
     gpu = [s.name for s in meter.sensors if s.name.startswith("gpu-")][:1]  # of the first card that CUDA sees
     print("\n| load | counter, W | polled power, W | polled / counter |\n|---|--:|--:|--:|")
     for load in LOADS:

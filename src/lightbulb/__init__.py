@@ -3,32 +3,64 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lightbulb.core.version import __version__
+
+if TYPE_CHECKING:
+    from lightbulb.api import ask, dry_run, examine, forecast, measure, predict, render_report, run_recipe, shrink
+    from lightbulb.core.errors import LightbulbError
+    from lightbulb.core.figures import Figure
+    from lightbulb.energy.callback import EnergyCallback
+    from lightbulb.energy.meter import Meter
+    from lightbulb.energy.standalone import meter
+    from lightbulb.pipeline.recipe import Recipe
+    from lightbulb.shrinking.goal import Goal
+    from lightbulb.shrinking.record import Result
+    from lightbulb.tasks.load import load_task
+    from lightbulb.tasks.task import Example, Task
+
+# Imported when they are used: `import lightbulb` must not take the seconds that torch takes.
 _PLACES = {
-    "shrink": "api",
-    "dry_run": "api",
-    "run_recipe": "api",
-    "ask": "api",
-    "render_report": "api",
-    "load_task": "tasks.load",
-    "Goal": "goal",
-    "Recipe": "recipe",
-    "Result": "report.record",
-    "Figure": "figures",
-    "Task": "tasks.task",
-    "Example": "tasks.task",
-    "Meter": "energy.meter",
-    "meter": "energy.standalone",
+    **dict.fromkeys(
+        ("ask", "dry_run", "examine", "forecast", "measure", "predict", "render_report", "run_recipe", "shrink"), "api"
+    ),
     "EnergyCallback": "energy.callback",
-    "measure": "measuring",
-    "predict": "predicting",
-    "examine": "doctor",
-    "LightbulbError": "errors",
+    "Example": "tasks.task",
+    "Figure": "core.figures",
+    "Goal": "shrinking.goal",
+    "LightbulbError": "core.errors",
+    "Meter": "energy.meter",
+    "Recipe": "pipeline.recipe",
+    "Result": "shrinking.record",
+    "Task": "tasks.task",
+    "load_task": "tasks.load",
+    "meter": "energy.standalone",
 }
 
-__all__ = sorted(_PLACES)
-__version__ = "0.1.0"
+__all__ = [
+    "EnergyCallback",
+    "Example",
+    "Figure",
+    "Goal",
+    "LightbulbError",
+    "Meter",
+    "Recipe",
+    "Result",
+    "Task",
+    "__version__",
+    "ask",
+    "dry_run",
+    "examine",
+    "forecast",
+    "load_task",
+    "measure",
+    "meter",
+    "predict",
+    "render_report",
+    "run_recipe",
+    "shrink",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The Python API, which the command line calls: shrink, run_recipe, ask, render_report."""
+"""The Python API, which the command line calls: a function for each verb."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightbulb.core.errors import ModelError, RunFailure, UserError
+from lightbulb.core.figures import Figure
+from lightbulb.core.files import read_json
+from lightbulb.core.progress import progress_for, waiting
+from lightbulb.doctor import examine
 from lightbulb.energy.meter import Meter
-from lightbulb.errors import ModelError, RunFailure, UserError
-from lightbulb.figures import Figure
-from lightbulb.goal import Goal, check_threads
+from lightbulb.forecasting.request import forecast
+from lightbulb.measuring.measure import measure
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
-from lightbulb.progress import progress_for, waiting
-from lightbulb.report.record import Reference, Result
-from lightbulb.run import Run
-from lightbulb.store import read_json
+from lightbulb.pipeline.run import Run
+from lightbulb.predicting.request import predict
+from lightbulb.runtimes import check_runs, check_threads
+from lightbulb.shrinking.goal import Goal
+from lightbulb.shrinking.record import Reference, Result
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
 if TYPE_CHECKING:
     from lightbulb.runtimes import GgufRuntime
-    from lightbulb.search.predict import DryRun
+    from lightbulb.shrinking.dry_run import DryRun
 
 DONE = "result.json"
 TEMPLATE_TOKENS = 256  # that a chat template may add to what is said
@@ -35,7 +40,7 @@ TEMPLATE_TOKENS = 256  # that a chat template may add to what is said
 def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
     """A run folder, locked, with its meter."""
     meter = Meter()
-    progress = progress_for(meter, quiet)
+    progress = progress_for(meter.spent, quiet)
     try:
         with (
             progress.working(f"run in {out.name}"),
@@ -46,10 +51,10 @@ def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
         meter.close()
 
 
-def usable(model: str, runtime: GgufRuntime = "llamacpp") -> ModelSource:
+def validate_model(model: str, runtime: GgufRuntime = "llamacpp") -> ModelSource:
     """The model's files, of a family that works in `runtime`: known before a run folder is opened for it."""
     source = resolve(model)
-    check_family(source, runtime)
+    check_runs(check_family(source), runtime)
     check_contents(source)
     return source
 
@@ -70,27 +75,28 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     Returns the result, whose verdict says what is handed out: a student, a stock file ("not-shrunk") or nothing
     ("not-kept"). Raises RunFailure where nothing has learned the task.
     """
-    from lightbulb.shrinking import claim, shrink
+    from lightbulb.report.publish import publish
+    from lightbulb.shrinking.job import bind_config, perform
 
     goal.check_for(task.metric)
     with waiting("reading the model", quiet):
-        source = usable(model, goal.runtime)
+        source = validate_model(model, goal.runtime)
     introduce(task, say := say_to(quiet))
     with opened(out, task, goal, quiet) as run:
-        claim(run, source, goal)
+        bind_config(run, source, goal)
         if (out / DONE).exists():
             say(f"{out} is done; nothing to do")
             return Result.read(out / DONE)
-        return shrink(run, source, goal, command=command, say=say)
+        return publish(run.folder, perform(run, source, goal, command=command, say=say))
 
 
 def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRun:
     """Chooses the plan and predicts its size, cost and time; reads the model, writes nothing that stays."""
-    from lightbulb.search.predict import predict_run
+    from lightbulb.shrinking.dry_run import predict_run
 
     goal.check_for(task.metric)
     with waiting("reading the model", quiet):
-        source = usable(model, goal.runtime)
+        source = validate_model(model, goal.runtime)
     introduce(task, say := say_to(quiet))
     with waiting("planning", quiet):
         return predict_run(source, task, goal, say)
@@ -99,17 +105,17 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
     """Performs a recipe written by hand (or by `shrink`); returns each step's facts by label."""
     from lightbulb.models.resolve import fingerprint
-    from lightbulb.recipe import Recipe, check, execute
-    from lightbulb.shrinking import start
+    from lightbulb.pipeline.recipe import Recipe, check, execute
+    from lightbulb.shrinking.job import start
 
     check_threads(threads)
     check(read := Recipe.read(recipe))
     in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
     with waiting("reading the model", quiet):
-        source = usable(read.model, "filament" if in_filament else "llamacpp")
+        source = validate_model(read.model, "filament" if in_filament else "llamacpp")
     introduce(task, say := say_to(quiet))
     with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
-        run.claim(
+        run.bind_config(
             {
                 "recipe": read.model_dump(mode="json", by_alias=True),
                 "weights": fingerprint(source),
@@ -117,7 +123,7 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
                 "threads": threads,
             }
         )
-        with run.undecided():
+        with run.release_on_user_error():
             made = execute(read, run, start(run, source, say)).made
     return {label: {"path": str(a.path), "kind": a.kind, **a.facts} for label, a in made.items()}
 
@@ -132,14 +138,14 @@ def absent(folder: Path, file: Path) -> ModelError:
             if (result.best_student and result.best_student.path)
             else f"--at-least or --keep lower, or a longer --max-time, with another --out than {folder}"
         )
-        return ModelError(f"this run has no model: {nothing_does(result)}", where=str(folder), mend=best)
+        return ModelError(f"this run has no model: {nothing_does(result)}", where=str(folder), hint=best)
     goal, made = folder / "goal.json", sorted(folder.glob("steps/*/model.gguf"))
     if made and goal.exists() and "recipe" in read_json(goal):
-        return ModelError("a recipe publishes no model", where=str(folder), mend=f"ask one of its files: {made[-1]}")
+        return ModelError("a recipe publishes no model", where=str(folder), hint=f"ask one of its files: {made[-1]}")
     return ModelError(
         "there is no model here yet",
         where=str(file),
-        mend="give a finished run folder or a .gguf file; an unfinished run resumes with the same command",
+        hint="give a finished run folder or a .gguf file; an unfinished run resumes with the same command",
     )
 
 
@@ -160,7 +166,7 @@ def file_of(folder: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Completion:
     """An answer and what it cost. unread: tokens of the question's beginning that the model had no room for. file:
     which one answered. references: what an answer of other files costs, where a run's folder was asked."""
 
@@ -192,7 +198,7 @@ def ask(
     schema: Path | None = None,
     stop: Sequence[str] = (),
     system: str | None = None,
-) -> Asked:
+) -> Completion:
     """Asks the GGUF of a run folder (or any GGUF file) one question, by its own chat template. schema: a file with the
     JSON Schema that the answer follows. stop: strings before which it ends. system: the system message."""
     from lightbulb.runtimes import open_gguf
@@ -202,7 +208,7 @@ def ask(
     if not file.exists():
         raise absent(model, file)
     if not prompt.strip():
-        raise UserError("the question is empty", mend=f'lightbulb ask {shlex.quote(str(model))} "your question"')
+        raise UserError("the question is empty", hint=f'lightbulb ask {shlex.quote(str(model))} "your question"')
     threads = (os.cpu_count() or 1) if threads is None else threads
     check_threads(threads)
     try:
@@ -216,7 +222,7 @@ def ask(
     opened = open_gguf(file, runtime, threads=threads, context=room)
     answers = list(opened.info.metadata.get("lightbulb.answers", []))
     if answers and (form is not None or stop):
-        raise UserError("this model chooses one of its answers", where="--schema, --stop", mend="leave them out")
+        raise UserError("this model chooses one of its answers", where="--schema, --stop", hint="leave them out")
     rendered = opened.render(turns)
     asked = len(opened.tokenize(rendered))
     left = opened.context_length - asked
@@ -225,7 +231,7 @@ def ask(
             f"no room for an answer of {max_tokens:,} tokens: beside this question of {asked:,} the model has"
             f" {max(0, left):,}",
             where="--max-tokens" if left > 0 else None,
-            mend=f"--max-tokens {min(256, left)}" if left > 0 else "a shorter question",
+            hint=f"--max-tokens {min(256, left)}" if left > 0 else "a shorter question",
         )
     meter = Meter(gpus=False)
     with meter.window("answer") as window:
@@ -239,10 +245,10 @@ def ask(
         raise RunFailure(
             f"the answer was cut after {said.output_tokens:,} tokens, so it does not follow the schema",
             where="--max-tokens",
-            mend=f"--max-tokens {2 * max_tokens}",
+            hint=f"--max-tokens {2 * max_tokens}",
         )
     reading = window.reading
-    return Asked(
+    return Completion(
         without_blanks(said.texts[0]),
         max(0, asked - said.prompt_tokens),
         said.prompt_tokens,
@@ -265,10 +271,22 @@ def render_report(folder: Path) -> Path:
     from lightbulb.report.pages import write_pages
 
     if not (folder / DONE).exists():
-        raise UserError("there is no finished run here", where=str(folder), mend="repeat its command: it resumes")
+        raise UserError("there is no finished run here", where=str(folder), hint="repeat its command: it resumes")
     result = Result.read(folder / DONE)
     write_pages(folder, result)
     return folder / "report.html"
 
 
-__all__ = ["Asked", "ask", "dry_run", "load_task", "render_report", "run_recipe", "shrink"]
+__all__ = [
+    "Completion",
+    "ask",
+    "dry_run",
+    "examine",
+    "forecast",
+    "load_task",
+    "measure",
+    "predict",
+    "render_report",
+    "run_recipe",
+    "shrink",
+]

@@ -11,7 +11,7 @@ import pytest
 
 from lightbulb import api
 from lightbulb.cli import main
-from lightbulb.errors import RunFailure
+from lightbulb.core.errors import RunFailure
 
 
 def python(code: str) -> subprocess.CompletedProcess:
@@ -73,11 +73,11 @@ def test_user_errors_exit_2(capsys, tmp_path):
 
 def test_failures_exit_1(capsys, tmp_path, monkeypatch):
     def fails(folder):
-        raise RunFailure("it broke", where="there", mend="do this")
+        raise RunFailure("it broke", where="there", hint="do this")
 
     monkeypatch.setattr(api, "render_report", fails)
     assert main(["report", str(tmp_path)]) == 1
-    assert one_error(capsys) == "error: it broke\n  where: there\n  mend:  do this\n"
+    assert one_error(capsys) == "error: it broke\n  where: there\n  hint:  do this\n"
 
 
 def test_interrupt_exits_130(capsys, tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ import tyro
 from report.sample import Q4, sample_record
 
 from lightbulb.cli.forecasting import forecast
-from lightbulb.errors import UserError
-from lightbulb.figures import Figure
-from lightbulb.forecasting import number, price
+from lightbulb.core.errors import UserError
+from lightbulb.core.figures import Figure
+from lightbulb.forecasting.request import number, price
 
 
 def typed(line: str) -> None:
@@ -33,7 +33,7 @@ def page(capsys, line: str) -> str:
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    from lightbulb.report.record import Result
+    from lightbulb.shrinking.record import Result
 
     Result.model_validate(sample_record()).write(tmp_path / "result.json")
     return tmp_path
@@ -88,7 +88,7 @@ BAD = {
 def test_bad_input_gives_one_clear_error(line, capsys):
     with pytest.raises(UserError, match=BAD[line]) as error:
         typed(line)
-    assert error.value.where and error.value.mend and capsys.readouterr().out == ""
+    assert error.value.where and error.value.hint and capsys.readouterr().out == ""
 
 
 def test_the_largest_numbers_stay_numbers(capsys):
@@ -175,7 +175,7 @@ def test_a_run_without_usable_joules(case, tmp_path):
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(UserError, match="joules|answers") as error:
         typed(f"--answers-per-day 1e6 --joules-per-answer {tmp_path}")
-    assert error.value.where and error.value.mend
+    assert error.value.where and error.value.hint
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"verdict": "kept"}', "[" * 100_000, "\udcff"])

@@ -11,7 +11,7 @@ import pytest
 
 from lightbulb import api
 from lightbulb.cli import main
-from lightbulb.store import read_json, write_json
+from lightbulb.core.files import read_json, write_json
 
 NAMES = ["x [v1]", "x[/v1]", "x [bold red]", ":smile: 100%", "a b'c\"d", "line\nbreak", "$(x) `y`", "caf\xe9 \u65e5"]
 
@@ -44,7 +44,7 @@ def test_any_path_is_named_in_an_error_and_in_the_steps_of_a_run(capsys, monkeyp
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('model = "m"\ntask = "home"\n\n[[step]]\npass = "adapt"\nlabel = "teacher"\n')
     monkeypatch.setattr(api, "load_task", lambda *_, **__: None)
-    monkeypatch.setattr("lightbulb.recipe.Recipe.read", lambda _: _Recipe())
+    monkeypatch.setattr("lightbulb.pipeline.recipe.Recipe.read", lambda _: _Recipe())
     monkeypatch.setattr(api, "run_recipe", lambda *_, **__: {"teacher": {"path": str(tmp_path / name)}})
     assert main(["run", str(recipe), "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out == f"teacher: {tmp_path / name}\n"

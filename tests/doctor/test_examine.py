@@ -48,7 +48,7 @@ def test_a_person_reads_lines_that_are_not_wrapped(here, capsys, monkeypatch):
     doctor()
     out = capsys.readouterr().out
     assert all(f"  {sentence}\n" in out for sentence in here.verdict)
-    assert all(f"cannot read   {remark}\n" in out for remark in here.energy.remarks)
+    assert all(f"cannot read   {diagnostic}\n" in out for diagnostic in here.energy.diagnostics)
 
 
 def test_neither_torch_nor_a_runtime_is_imported():
@@ -91,12 +91,12 @@ def test_the_verdict_follows_the_findings(here):
     quiet = here.machine.model_copy(update={"load": 0.0, "steal": here.machine.steal.model_copy(update={"value": 0.0})})
     busy = quiet.model_copy(update={"load": 50.0})
     estimated = here.energy.model_copy(update={"sensors": ()})
-    sensor = lightbulb.doctor.record.FoundSensor(name="package-0", scope="chip", flaws=(), in_sum=True)
+    sensor = lightbulb.doctor.record.FoundSensor(name="package-0", scope="chip", limitations=(), in_sum=True)
     metered = here.energy.model_copy(update={"sensors": (sensor,)})
     lines = verdict(quiet, estimated, here.software, here.speed)
     assert len(lines) == 3 and "estimates" in lines[0] and "times lower" in lines[0]
     assert "measured by package-0 (scope chip)" in verdict(quiet, metered, here.software, here.speed)[0]
     assert "load 50" in verdict(busy, estimated, here.software, here.speed)[2]
-    model = here.software.models[0].model_copy(update={"path": None, "mend": "pip install it"})
+    model = here.software.models[0].model_copy(update={"path": None, "hint": "pip install it"})
     lacking = here.software.model_copy(update={"models": (model,)})
     assert "pip install it" in verdict(quiet, estimated, lacking, here.speed)[-1]

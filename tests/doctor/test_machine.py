@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from machines import raspberry_pi, server, write
 
+from lightbulb.core.figures import Figure
 from lightbulb.doctor import machine
 from lightbulb.energy.processor import read_cpu_times
-from lightbulb.figures import Figure
 
 NO_STEAL = Figure(value=None, unit="%")
 

@@ -37,7 +37,7 @@ def test_rapl_that_only_root_may_read():
             if was_root:
                 os.seteuid(0)
     assert "package-0" not in {sensor.name for sensor in energy.sensors}
-    assert any("sudo chmod a+r" in remark for remark in energy.remarks)
+    assert any("sudo chmod a+r" in diagnostic for diagnostic in energy.diagnostics)
 
 
 def test_what_contains_all_others_is_the_sum(tmp_path):
@@ -49,7 +49,7 @@ def test_what_contains_all_others_is_the_sum(tmp_path):
         "dram-0": False,
         "psys": True,
     }
-    assert found["psys"].scope == "board" and found["psys"].flaws
+    assert found["psys"].scope == "board" and found["psys"].limitations
 
 
 def test_the_estimate_is_of_the_machine_that_was_read(tmp_path):
@@ -77,11 +77,11 @@ def test_a_meter_that_the_user_can_add_or_has_added(tmp_path):
 
 def test_a_meter_that_gives_nothing_is_a_finding_not_a_failure(tmp_path):
     energy = metering.look(powercap(tmp_path, {"intel-rapl:0": "package-0"}), {FILE: f"watts: {tmp_path}/absent"})
-    assert FILE in energy.remarks[0] and "absent" in energy.remarks[0]
+    assert FILE in energy.diagnostics[0] and "absent" in energy.diagnostics[0]
     assert "package-0" in {s.name for s in energy.sensors}
 
 
 def test_the_zone_that_carbon_assumes():
     grid = metering.grid()
-    assert grid.zone == "World" and "--zone" in grid.mend
+    assert grid.zone == "World" and "--zone" in grid.hint
     assert grid.intensity.low < grid.intensity.value < grid.intensity.high

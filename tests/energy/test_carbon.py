@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightbulb.core.errors import UserError
+from lightbulb.core.figures import Figure, product
 from lightbulb.energy.carbon import Contract, carbon, embodied_grams, find_zone, grams_co2e, own_zone, sci, zones
 from lightbulb.energy.estimate import estimate_joules
-from lightbulb.errors import UserError
-from lightbulb.figures import Figure, product
 
 KWH = Figure(value=3.6e6, unit="J", scope="chip")
 

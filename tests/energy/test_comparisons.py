@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from lightbulb.core.figures import Figure
 from lightbulb.energy.comparisons import (
     BULB,
     CAR,
@@ -17,7 +18,6 @@ from lightbulb.energy.comparisons import (
     compare_all,
     kwh_of_words,
 )
-from lightbulb.figures import Figure
 
 
 def figure(value: float | None, unit: str = "kWh", spread: float = 0.0) -> Figure:

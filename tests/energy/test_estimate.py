@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightbulb.core.errors import UserError
 from lightbulb.energy.estimate import HALF_LOAD_SHARE, POOLED, coverage, estimate_joules, watts_per_thread
 from lightbulb.energy.family import Family, family_here
 from lightbulb.energy.processor import threads_held
 from lightbulb.energy.tables import date_taken, read_table
-from lightbulb.errors import UserError
 
 ROWS = {
     row["family"]: {k: float(v) for k, v in row.items() if k != "family"} for row in read_table("cpu_watts_per_thread")

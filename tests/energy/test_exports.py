@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightbulb.core.errors import UserError
+from lightbulb.core.figures import Figure
 from lightbulb.energy.exports import (
     CONTENT_TYPE,
     EMISSIONS_COLUMNS,
@@ -26,8 +28,6 @@ from lightbulb.energy.exports import (
     serve_metrics,
 )
 from lightbulb.energy.meter import Reading
-from lightbulb.errors import UserError
-from lightbulb.figures import Figure
 
 # The first line of the file that `codecarbon==3.3.2` writes.
 CODECARBON_HEADER = (
@@ -194,7 +194,7 @@ def test_what_no_row_can_follow_is_refused_and_left_alone(tmp_path, content, why
     path.write_bytes(content)
     with pytest.raises(UserError, match=why) as e:
         append_emissions(path, emissions_row(estimated()))
-    assert e.value.mend and str(path) in str(e.value) and path.read_bytes() == content
+    assert e.value.hint and str(path) in str(e.value) and path.read_bytes() == content
 
 
 def test_the_published_case_is_continued(tmp_path):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lightbulb.energy import meter as meter_module
 from lightbulb.energy.estimate import estimate_joules
 from lightbulb.energy.meter import Meter, child_runs, cpu_seconds_so_far, to_sum
-from lightbulb.energy.processor import CpuTimes, Machine, read_cpu_times
+from lightbulb.energy.processor import CpuTimes, ProcessorTimes, read_cpu_times
 from lightbulb.energy.sensors.base import Discovery, Sensor, contains
 from lightbulb.energy.sensors.replay import ReplaySensor
 
@@ -275,7 +275,9 @@ def test_the_machine_record_says_whose_the_cpu_time_was():
         clock.now, cpu.now = 10.0, 3.0
         times.append(CpuTimes(112.0, 6.0))
     reading = window.reading
-    assert reading.machine == Machine(12.0, 0.25, 1.0, 0.0) and reading.machine.steal_share == pytest.approx(1 / 13)
+    assert reading.machine == ProcessorTimes(12.0, 0.25, 1.0, 0.0) and reading.machine.steal_share == pytest.approx(
+        1 / 13
+    )
     assert "25% of the machine's busy CPU time" in reading.cpu_seconds.method
     assert "stole 8% of the CPU time" in reading.cpu_seconds.method
     with meter.window("the same, without a thief") as window:

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import Chip, Hand, Tree, battery, monitor
 
+from lightbulb.core.errors import UserError
 from lightbulb.energy.meter import Meter
 from lightbulb.energy.processor import CpuTimes
 from lightbulb.energy.sensors import apple, command, discover, hwmon
 from lightbulb.energy.sensors.battery import find as find_battery
 from lightbulb.energy.sensors.readers import PolledSensor
 from lightbulb.energy.sensors.summing import to_sum
-from lightbulb.errors import UserError
 
 
 def names(found):
@@ -113,7 +113,7 @@ def test_amd_gpus_by_counter_else_by_power(tmp_path):
     monitor(tmp_path, 11, "amdgpu", temp1_input=40_000)
     clock = Hand()
     found = hwmon.find_gpus(tmp_path, clock)
-    assert names(found) == ["amdgpu-0", "amdgpu-1"] and "amdgpu-2" in found.remarks[0]
+    assert names(found) == ["amdgpu-0", "amdgpu-1"] and "amdgpu-2" in found.diagnostics[0]
     counter, polled = found.sensors
     clock.now = 2.0
     assert (counter.joules(), counter.poll_seconds) == (5.0, None)
@@ -143,7 +143,11 @@ def test_amd_energy_stands_in_where_powercap_is_absent(tmp_path, monkeypatch):
 
     monkeypatch.setattr(hwmon, "read_number", refused)
     found = hwmon.find_amd_sockets(tmp_path)
-    assert found.sensors == () and "sudo chmod a+r " in found.remarks[0] and "hwmon0/energy*_input" in found.remarks[0]
+    assert (
+        found.sensors == ()
+        and "sudo chmod a+r " in found.diagnostics[0]
+        and "hwmon0/energy*_input" in found.diagnostics[0]
+    )
 
 
 def jetson(root, *labels, number=1):
@@ -187,7 +191,7 @@ def test_rails_without_an_input_rail_add_up(tmp_path):
 
 def test_a_battery_on_mains_is_no_sensor_and_says_what_to_do(tmp_path):
     files = battery(tmp_path, status="Charging", energy_now=50_000_000)
-    assert find_battery(tmp_path).sensors == () and "Pull the plug" in find_battery(tmp_path).remarks[0]
+    assert find_battery(tmp_path).sensors == () and "Pull the plug" in find_battery(tmp_path).diagnostics[0]
     files.set(status="Full")
     assert find_battery(tmp_path).sensors == ()
     assert find_battery(tmp_path / "desktop") == find_battery(tmp_path / "empty")
@@ -314,7 +318,7 @@ def test_a_command_that_tells_joules_is_not_charged_for_what_came_before(tmp_pat
 def test_a_meter_that_cannot_be_used_is_refused(text, what):
     with pytest.raises(UserError, match=what) as told:
         command.find({command.COMMAND: text})
-    assert told.value.where == command.COMMAND and told.value.mend
+    assert told.value.where == command.COMMAND and told.value.hint
 
 
 @pytest.mark.parametrize(
@@ -339,9 +343,9 @@ def test_a_file_of_joules_is_a_counter(tmp_path):
 def test_apple_silicon_adds_the_parts_that_a_chip_tells():
     (sensor,) = apple.find(Chip(cpu_total=3.0, gpu=2.0, dram=None, ane=0.5), ("Darwin", "arm64")).sensors
     assert (sensor.name, sensor.joules()) == ("apple-soc", 5.5)
-    assert apple.find(machine=("Linux", "x86_64")).remarks == ()
-    assert "pip install zeus-apple-silicon" in apple.find(machine=("Darwin", "arm64")).remarks[0]
-    assert "no part of the chip" in apple.find(Chip(gpu=None), ("Darwin", "arm64")).remarks[0]
+    assert apple.find(machine=("Linux", "x86_64")).diagnostics == ()
+    assert "pip install zeus-apple-silicon" in apple.find(machine=("Darwin", "arm64")).diagnostics[0]
+    assert "no part of the chip" in apple.find(Chip(gpu=None), ("Darwin", "arm64")).diagnostics[0]
 
 
 def test_discover_joins_what_all_sensors_say(tmp_path):
@@ -354,6 +358,6 @@ def test_discover_joins_what_all_sensors_say(tmp_path):
     here = [name for name in names(found) if not name.startswith("gpu")]
     assert here == ["power-file", "package-0", "amdgpu-0", "vdd_soc", "battery"]
     assert [s.name for s in to_sum(found.sensors)] == ["power-file"]
-    assert all(s.flaws for s in found.sensors)
+    assert all(s.limitations for s in found.sensors)
     bare = discover(tmp_path / "bare", {})
-    assert [s for s in bare.sensors if not s.name.startswith("gpu")] == [] and bare.remarks
+    assert [s for s in bare.sensors if not s.name.startswith("gpu")] == [] and bare.diagnostics

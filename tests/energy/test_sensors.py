@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from trees import RANGE_UJ, Driver, Hand, Tree
 
+from lightbulb.core.errors import RunFailure, UserError
 from lightbulb.energy.estimate import estimate_joules
 from lightbulb.energy.meter import Meter
 from lightbulb.energy.processor import threads_held
 from lightbulb.energy.sensors import nvml, rapl
 from lightbulb.energy.sensors.replay import NullSensor, ReplaySensor, read_series
-from lightbulb.errors import RunFailure, UserError
 
 SERVER = {"intel-rapl:0": "package-0", "intel-rapl:0:0": "dram", "intel-rapl:1": "package-1", "intel-rapl:1:0": "dram"}
 LAPTOP = {
@@ -36,7 +36,7 @@ def test_a_server_counts_packages_and_dram_once(tmp_path):
         "dram-0": "chip",
         "dram-1": "chip",
     }
-    assert found.remarks == () and all(s.flaws for s in found.sensors)
+    assert found.diagnostics == () and all(s.limitations for s in found.sensors)
     meter = Meter(found.sensors)
     with meter.window("work") as window:
         for joules, zone in enumerate(SERVER, start=1):
@@ -95,8 +95,8 @@ def test_mirrored_dies_count_once(tmp_path, zones, start, other_start, counted):
     tree.set("intel-rapl:0", start * 1e6)
     tree.set("intel-rapl:1", other_start * 1e6)
     found = rapl.find(tmp_path)
-    assert any("counted once" in remark for remark in found.remarks) == (counted == 1)
-    assert any("mirrored" in flaw for s in found.sensors for flaw in s.flaws) == (counted == 1)
+    assert any("counted once" in diagnostic for diagnostic in found.diagnostics) == (counted == 1)
+    assert any("mirrored" in limitation for s in found.sensors for limitation in s.limitations) == (counted == 1)
     with Meter(found.sensors).window("work") as window:
         tree.set("intel-rapl:0", (start + 7) * 1e6)
         tree.set("intel-rapl:1", (other_start + 7) * 1e6)
@@ -174,7 +174,7 @@ def test_permission_denied_is_told_with_its_mend():
             if was_root:
                 os.seteuid(0)
         assert found.sensors == ()
-        assert f"sudo chmod a+r {tree.powercap}/intel-rapl:*/energy_uj" in found.remarks[0]
+        assert f"sudo chmod a+r {tree.powercap}/intel-rapl:*/energy_uj" in found.diagnostics[0]
 
 
 def test_permission_denied_for_root_too(tmp_path, monkeypatch):
@@ -186,12 +186,12 @@ def test_permission_denied_for_root_too(tmp_path, monkeypatch):
 
     monkeypatch.setattr(rapl, "_read_int", refused)
     found = rapl.find(tmp_path)
-    assert found.sensors == () and len(found.remarks) == 1
-    assert f"sudo chmod a+r {tree.powercap}/intel-rapl:*/energy_uj" in found.remarks[0]
+    assert found.sensors == () and len(found.diagnostics) == 1
+    assert f"sudo chmod a+r {tree.powercap}/intel-rapl:*/energy_uj" in found.diagnostics[0]
 
 
 def test_no_tree_and_a_domain_without_a_number(tmp_path):
-    assert "no RAPL counters" in rapl.find(tmp_path).remarks[0]
+    assert "no RAPL counters" in rapl.find(tmp_path).diagnostics[0]
     tree = Tree(tmp_path, {"intel-rapl:0": "package-0", "intel-rapl:1": "package-1"})
     (tree.powercap / "intel-rapl:1/energy_uj").write_text("")
     assert [s.name for s in rapl.find(tmp_path).sensors] == ["package-0"]
@@ -227,11 +227,13 @@ def test_counter_and_polled_power_are_both_kept_and_one_is_counted(watts, said):
 
 def test_a_superchip_is_a_module_and_a_slice_is_the_whole_device():
     found = nvml.find(Driver({"GPU-a": (1.0, 1.0)}, name="NVIDIA GH200 480GB"), environment={})
-    assert {s.scope for s in found.sensors} == {"board"} and all("Grace" in " ".join(s.flaws) for s in found.sensors)
+    assert {s.scope for s in found.sensors} == {"board"} and all(
+        "Grace" in " ".join(s.limitations) for s in found.sensors
+    )
     found = nvml.find(Driver({"GPU-a": (1.0, 1.0)}, mig=True), environment={})
-    assert {s.scope for s in found.sensors} == {"chip"} and all("MIG" in " ".join(s.flaws) for s in found.sensors)
+    assert {s.scope for s in found.sensors} == {"chip"} and all("MIG" in " ".join(s.limitations) for s in found.sensors)
     found = nvml.find(Driver({"GPU-a": (1.0, 1.0)}, mig=False), environment={})
-    assert not any("MIG" in " ".join(s.flaws) for s in found.sensors)
+    assert not any("MIG" in " ".join(s.limitations) for s in found.sensors)
 
 
 def test_a_gpu_with_power_only_is_integrated():
@@ -252,10 +254,10 @@ def test_a_gpu_with_power_only_is_integrated():
 def test_a_gpu_that_tells_nothing_and_a_driver_that_is_absent():
     driver = Driver({"GPU-a": (None, None), "GPU-b": (1.0, None)})
     found = nvml.find(driver, environment={})
-    assert [s.name for s in found.sensors] == ["gpu-1"] and "GPU 0" in found.remarks[0]
+    assert [s.name for s in found.sensors] == ["gpu-1"] and "GPU 0" in found.diagnostics[0]
     assert driver.users == 1  # the one sensor's
     found = nvml.find(Driver({}, present=False), environment={})
-    assert found.sensors == () and "Driver Not Loaded" in found.remarks[0]
+    assert found.sensors == () and "Driver Not Loaded" in found.diagnostics[0]
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lightbulb.core.errors import UserError
 from lightbulb.energy import standalone
 from lightbulb.energy.meter import Meter
 from lightbulb.energy.sensors.base import Sensor
 from lightbulb.energy.standalone import meter
-from lightbulb.errors import UserError
 
 
 class Dial(Sensor):

@@ -10,10 +10,15 @@ from hypothesis import strategies as st
 from llama_server import llama_server
 from tiny import FAMILIES, SPECIAL, TEXT, tiny_model
 
-from lightbulb.errors import ModelError, UnsupportedModel
-from lightbulb.formats.gguf import write_gguf
-from lightbulb.formats.gguf_tokenizer import added_ends, tokenizer_fields
-from lightbulb.formats.pretokenizers import PRE_TOKENIZERS, WHOLE_WORDS_FIRST, pre_tokenizer_json, pre_tokenizer_name
+from lightbulb.core.errors import ModelError, UnsupportedModel
+from lightbulb.formats.gguf.pretokenizers import (
+    PRE_TOKENIZERS,
+    WHOLE_WORDS_FIRST,
+    pre_tokenizer_json,
+    pre_tokenizer_name,
+)
+from lightbulb.formats.gguf.tokenizer import added_ends, tokenizer_fields
+from lightbulb.models.gguf import write_gguf
 from lightbulb.models.loading import load_model, load_tokenizer, save_model
 from lightbulb.models.vocabulary import add_answers, trim
 

@@ -9,10 +9,10 @@ import pytest
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from tiny import tiny_model
 
-from lightbulb.api import usable
+from lightbulb.api import validate_model
 from lightbulb.cli import main
-from lightbulb.formats.gguf import read_fields, write_gguf
-from lightbulb.formats.gguf_tokenizer_check import check_tokenizer_fields
+from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
+from lightbulb.models.gguf import read_fields, write_gguf
 
 KEY = "tokenizer.ggml."
 TEXTS, INTS, FLOATS = GGUFValueType.STRING, GGUFValueType.INT32, GGUFValueType.FLOAT32
@@ -77,7 +77,7 @@ def test_a_damaged_tokenizer_is_one_clear_error_everywhere(files, tmp_path, capf
         err = capfd.readouterr().err
         assert err.count("error: ") == 1 and told in err and f"{KEY}{key}" in err and "Traceback" not in err
     with pytest.raises(Exception, match=told):
-        usable(str(file))
+        validate_model(str(file))
 
 
 @pytest.mark.parametrize("index, kind", [(999_999, GGUFValueType.UINT32), ("x", TEXTS), (-1, INTS)])
@@ -93,7 +93,7 @@ def test_padding_that_is_no_token_is_nobodys_business(files, tmp_path):
         files["llama"], tmp_path / "odd.gguf", f"{KEY}padding_token_id", 4_294_967_295, GGUFValueType.UINT32
     )
     check_tokenizer_fields(read_fields(file), file)
-    assert usable(str(file)).gguf == file
+    assert validate_model(str(file)).gguf == file
 
 
 def test_whole_files_pass(files):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import FAMILIES, tiny_model
 
-from lightbulb.errors import UnsupportedModel
+from lightbulb.core.errors import UnsupportedModel
 from lightbulb.models.anatomy import anatomy_of, embedding_of, final_norm_of, keep_layers, layers_of, part
 from lightbulb.models.loading import load_model, save_model
 

@@ -10,8 +10,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny import tiny_model
 
-from lightbulb.api import usable
-from lightbulb.errors import ModelError
+from lightbulb.api import validate_model
+from lightbulb.core.errors import ModelError
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def config_with(folder: Path, **more) -> None:
 
 def refused(folder: Path) -> str:
     with pytest.raises(ModelError) as e:
-        usable(str(folder))
-    assert e.value.mend and str(folder) in (e.value.where or "")
+        validate_model(str(folder))
+    assert e.value.hint and str(folder) in (e.value.where or "")
     return str(e.value)
 
 
@@ -60,7 +60,7 @@ def test_quantized_checkpoints_are_named_with_their_method(model, said):
 
 def test_an_empty_word_on_quantization_is_none(model):
     config_with(model, quantization_config=None)
-    assert usable(str(model)).path == model
+    assert validate_model(str(model)).path == model
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "float8_e4m3fn"])
@@ -109,7 +109,7 @@ def test_what_other_programs_write(model, file, what):
 def test_an_export_beside_a_whole_checkpoint_is_no_hindrance(model):
     (model / "onnx").mkdir()
     (model / "onnx" / "model.onnx").write_bytes(b"x")
-    assert usable(str(model)).path == model
+    assert validate_model(str(model)).path == model
 
 
 def test_a_model_of_vectors_is_none_that_writes(model):
@@ -144,4 +144,4 @@ def test_rows_beyond_the_tokenizer_are_no_hindrance(tmp_path):
     folder = tiny_model(tmp_path / "model", vocabulary=500)  # padded to 504 rows
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     assert len(tokenizer["model"]["vocab"]) < json.loads((folder / "config.json").read_text())["vocab_size"]
-    assert usable(str(folder)).path == folder
+    assert validate_model(str(folder)).path == folder

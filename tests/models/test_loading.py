@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import FAMILIES, TEXT, tiny_model
 
-from lightbulb.errors import ModelError, UnsupportedModel
-from lightbulb.formats.gguf import write_gguf
-from lightbulb.formats.gguf_tokenizer import tokenizer_fields
+from lightbulb.core.errors import ModelError, UnsupportedModel
+from lightbulb.formats.gguf.tokenizer import tokenizer_fields
+from lightbulb.models.gguf import write_gguf
 from lightbulb.models.loading import import_model, load_model, load_tokenizer, save_model
 from lightbulb.models.resolve import resolve
 
@@ -93,7 +93,7 @@ def test_a_folder_without_a_fast_tokenizer_says_how_to_write_one(tmp_path):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError) as e:
         load_tokenizer(folder)
-    assert "save_pretrained" in e.value.mend
+    assert "save_pretrained" in e.value.hint
 
 
 def test_code_beside_a_tokenizer_is_not_named_in_the_copy(tmp_path):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from tiny import tiny_model
 
-from lightbulb.formats.gguf_header import GgufHeader
+from lightbulb.formats.gguf.header import GgufHeader
 from lightbulb.models import origin as module
 from lightbulb.models import resolve as resolving
 from lightbulb.models.origin import PACKAGED, Origin, front_matter, origin_of

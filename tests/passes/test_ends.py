@@ -8,10 +8,10 @@ import pytest
 from conftest import tiny_task
 from llama_server import llama_server
 
+from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
 from lightbulb.passes import pass_class
-from lightbulb.passes.base import Silent
-from lightbulb.run import Run
+from lightbulb.pipeline.run import Run
 from lightbulb.train.loop import Schedule
 
 pytestmark = pytest.mark.slow
@@ -26,8 +26,8 @@ def students(imported, tmp_path_factory):
     with Run(
         tmp_path_factory.mktemp("ends"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
     ) as run:
-        framed = run.step("framed", pass_class("frame")(), imported)
-        teacher = run.step("teacher", pass_class("adapt")(schedule=LONG), framed)
+        formatted = run.step("formatted", pass_class("frame")(), imported)
+        teacher = run.step("teacher", pass_class("adapt")(schedule=LONG), formatted)
         trimmed = run.step("trimmed", pass_class("trim-vocab")(), teacher)
         logits = run.step("logits", pass_class("teacher-logits")(), trimmed)
         pruned = run.step("pruned", pass_class("prune-depth")(layers=1), trimmed)

@@ -4,12 +4,12 @@ from typing import Any
 
 from conftest import tiny_task
 
+from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
 from lightbulb.passes import evaluate
-from lightbulb.passes.base import Silent
 from lightbulb.passes.evaluate import Evaluate, answer, predictions_of
-from lightbulb.passes.frame import Frame
-from lightbulb.run import Run
+from lightbulb.passes.format_task import FormatTask
+from lightbulb.pipeline.run import Run
 from lightbulb.runtimes.base import Answers
 from lightbulb.tasks.task import Example, Task
 
@@ -57,17 +57,17 @@ def test_without_time_the_first_of_the_spread_are_answered(imported, tmp_path, m
         return Run(tmp_path / "run", task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1)
 
     with run() as r:
-        framed = r.step("framed", Frame(), imported)
-        short = r.step("short", Evaluate(), framed, seconds=0.0)
-        planned = r.step("planned", Evaluate(limit=8), framed)
-        whole = r.step("whole", Evaluate(), framed, seconds=1e9)
+        formatted = r.step("formatted", FormatTask(), imported)
+        short = r.step("short", Evaluate(), formatted, seconds=0.0)
+        planned = r.step("planned", Evaluate(limit=8), formatted)
+        whole = r.step("whole", Evaluate(), formatted, seconds=1e9)
     assert short.facts["items"] == 8 and whole.facts["items"] == len(task.test) > 8
     assert short.key == planned.key
     assert (short.path / "predictions.json").read_bytes() == (planned.path / "predictions.json").read_bytes()
     answered = dict(zip(task.test, predictions_of(whole), strict=True))
     assert predictions_of(short) == [answered[e] for e in task.split("test", 8)]
     with run() as r:
-        assert r.step("short", Evaluate(), framed, seconds=1e9) == short
+        assert r.step("short", Evaluate(), formatted, seconds=1e9) == short
 
 
 def test_indentation_is_part_of_an_answer_where_the_task_has_it() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from llama_server import llama_server
-from test_trim_vocab import ANSWERS, CHOOSE, GENERATE, framed, trimmed
+from test_trim_vocab import ANSWERS, CHOOSE, GENERATE, formatted, trimmed
 
-from lightbulb.artifact import Artifact
-from lightbulb.formats.gguf import read_gguf
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.progress import Silent
+from lightbulb.models.gguf import read_gguf
 from lightbulb.models.loading import load_tokenizer
-from lightbulb.passes.base import Context, Silent
+from lightbulb.passes.base import Context
 from lightbulb.passes.export import Export
 
 
@@ -37,6 +38,6 @@ def test_the_file_says_what_it_answers(tmp_path):
 
 
 def test_a_generate_task_has_no_answers(tmp_path):
-    gguf, facts = exported(framed(tmp_path, GENERATE), tmp_path, GENERATE, quantization="f16")
+    gguf, facts = exported(formatted(tmp_path, GENERATE), tmp_path, GENERATE, quantization="f16")
     assert read_gguf(gguf).metadata == {"lightbulb.kind": "generate"}
     assert "answer_ids" not in facts

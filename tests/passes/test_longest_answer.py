@@ -1,6 +1,6 @@
 """How many tokens an answer may take when a split is answered."""
 
-from lightbulb.passes.evaluate import longest_answer
+from lightbulb.runtimes.answering import longest_answer
 from lightbulb.tasks.task import Example, Task
 
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 from tiny import tiny_model
 
-from lightbulb.artifact import Artifact
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.progress import Silent
 from lightbulb.models.form import render, turns_of
 from lightbulb.models.loading import load_model, load_tokenizer, save_model
 from lightbulb.models.vocabulary import add_answers
-from lightbulb.passes.base import Context, Silent
+from lightbulb.passes.base import Context
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.tasks.task import Example, Task
 
@@ -25,8 +26,8 @@ CHOOSE = Task(
 GENERATE = Task("tiny", "generate", "exact", (Example("lights", '{"room": "kitchen"}'),), (), (Example("aus", "x"),))
 
 
-def framed(tmp_path, task):
-    folder, out = tiny_model(tmp_path / "m"), tmp_path / "framed"
+def formatted(tmp_path, task):
+    folder, out = tiny_model(tmp_path / "m"), tmp_path / "formatted"
     model = load_model(folder)
     ids = add_answers(folder, out, model, task.answers)
     save_model(model, out)
@@ -35,7 +36,7 @@ def framed(tmp_path, task):
 
 
 def trimmed(tmp_path, task, size=None, name="out"):
-    source = framed(tmp_path, task)
+    source = formatted(tmp_path, task)
     context = Context(task=task, seed=0, progress=Silent(), scratch=tmp_path / "scratch")
     out = tmp_path / name
     out.mkdir()

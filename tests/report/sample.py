@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lightbulb.figures import Figure
-from lightbulb.report.record import Result
+from lightbulb.core.figures import Figure
+from lightbulb.shrinking.record import Result
 
 HOSTILE = (
     '</script><script>alert("x")</script> <img src=https://evil.example/a.png onerror=alert(1)> {{ 7*7 }} `rm` | [b](x)'

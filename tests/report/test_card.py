@@ -6,9 +6,9 @@ import pytest
 import yaml
 from sample import HOSTILE, not_shrunk_result, nothing_does_result, refused_record, sample_record, sample_result
 
-from lightbulb.figures import Figure
+from lightbulb.core.figures import Figure
 from lightbulb.report.card import render_card
-from lightbulb.report.record import Result
+from lightbulb.shrinking.record import Result
 
 
 def parted(card: str) -> tuple[dict[str, Any], str]:

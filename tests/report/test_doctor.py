@@ -6,23 +6,23 @@ import io
 
 from rich.console import Console
 
+from lightbulb.core.figures import Figure
 from lightbulb.doctor.record import (
     Cache,
     DecodeBound,
     Disk,
+    ElectricityGrid,
     Energy,
     Examination,
+    FoundRuntime,
     FoundSensor,
     Gpu,
-    Grid,
     Machine,
-    Runtime,
     ShortModel,
     Software,
     Speed,
     Streamed,
 )
-from lightbulb.figures import Figure
 from lightbulb.report.doctor import print_examination
 
 BYTES = Figure(value=None, unit="B")
@@ -36,18 +36,20 @@ def examination(**machine: object) -> Examination:
     figures = dict.fromkeys(("memory", "memory_available", "memory_limit"), BYTES)
     described = {"threads_held": 2, "virtual_known_by": "nothing", "steal": Figure(value=None, unit="%")}
     described |= {"architecture": "riscv64", "system": "Some OS", "python": "CPython 3.11"}
-    sensor = FoundSensor(name="package-0", scope="chip", flaws=("Counts all.",), in_sum=False)
+    sensor = FoundSensor(name="package-0", scope="chip", limitations=("Counts all.",), in_sum=False)
     missing = Figure(value=None, unit="GB/s", method="no room")
     return Examination(
         machine=Machine(**{**unknown, **figures, **described, **machine}),
-        energy=Energy(sensors=(sensor,), remarks=(REMARK,), idle=WATTS, busy=WATTS, add=("a plug",)),
-        grid=Grid(zone="World", intensity=Figure(value=473, unit="g CO2e/kWh"), mend="--zone FRA"),
+        energy=Energy(sensors=(sensor,), diagnostics=(REMARK,), idle=WATTS, busy=WATTS, add=("a plug",)),
+        grid=ElectricityGrid(zone="World", intensity=Figure(value=473, unit="g CO2e/kWh"), hint="--zone FRA"),
         software=Software(
-            runtimes=(Runtime(name="torch", package="torch", use="trains", version=None, mend="pip install torch"),),
+            runtimes=(
+                FoundRuntime(name="torch", package="torch", use="trains", version=None, hint="pip install torch"),
+            ),
             instruction_sets=None,
             gpus=(Gpu(vendor="NVIDIA", name=None, memory=BYTES, driver=False),),
             disks=(Disk(use="runs", folder="/[bold]here", free=Figure(value=5e9, unit="B")),),
-            models=(ShortModel(name="small", path=None, bytes=BYTES, mend="pip install small"),),
+            models=(ShortModel(name="small", path=None, bytes=BYTES, hint="pip install small"),),
         ),
         speed=Speed(
             caches=(Cache(level=2, bytes=1_000_000, shared_by=1),),

@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 from sample import HOSTILE, not_shrunk_result, nothing_does_result, refused_record, sample_record, sample_result
 
-from lightbulb.figures import Figure
+from lightbulb.core.figures import Figure
 from lightbulb.report import plots, words
 from lightbulb.report.card import render_card
 from lightbulb.report.html import render_html
-from lightbulb.report.record import Result
 from lightbulb.report.text import print_summary
+from lightbulb.shrinking.record import Result
 
 
 class Page(HTMLParser):

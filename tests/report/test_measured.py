@@ -6,9 +6,9 @@ import sys
 
 from rich.console import Console
 
-from lightbulb.figures import Figure
+from lightbulb.core.figures import Figure
+from lightbulb.measuring.record import Idle, MachineState, Measured
 from lightbulb.report.measured import render_measured
-from lightbulb.report.measured_record import Idle, Machine, Measured
 
 SECONDS = Figure(value=0.00312, low=0.00305, high=0.0032, unit="s")
 JOULES = Figure(value=0.02, low=0.01, high=0.05, unit="J", source="estimated", method="share of a server")
@@ -37,7 +37,7 @@ def measured(**changes: object) -> Measured:
         "seconds_to_first_token": SECONDS,
         "peak_bytes": Figure(value=2e8, unit="B"),
         "idle": Idle(before=WATTS, after=WATTS),
-        "machine": Machine(
+        "machine": MachineState(
             family=None,
             threads=1,
             others_threads=Figure(value=0.0, unit="threads"),

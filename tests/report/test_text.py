@@ -7,8 +7,8 @@ import sys
 from rich.console import Console
 from sample import not_shrunk_result, nothing_does_result, sample_record, sample_result
 
-from lightbulb.report.record import Result
 from lightbulb.report.text import print_summary
+from lightbulb.shrinking.record import Result
 
 
 def printed(result: Result, width: int = 120) -> str:

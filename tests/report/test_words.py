@@ -3,23 +3,24 @@ from __future__ import annotations
 import pytest
 from sample import joules, measured, sample_record, sample_result
 
-from lightbulb.figures import Figure
+from lightbulb.core.figures import Figure
 from lightbulb.report import words
+from lightbulb.shrinking import savings
 
 
 def test_the_run_names_what_before_is() -> None:
-    assert words.compared(sample_result()).name == "adapted teacher, q4_0, llama.cpp"
+    assert savings.compared(sample_result()).name == "adapted teacher, q4_0, llama.cpp"
     name = "adapted teacher, q8_0, llama.cpp"
-    assert words.compared(sample_result(compare_with=name)).name == name
-    assert words.compared(sample_result(compare_with=None)).name == "adapted teacher, f16, llama.cpp"
+    assert savings.compared(sample_result(compare_with=name)).name == name
+    assert savings.compared(sample_result(compare_with=None)).name == "adapted teacher, f16, llama.cpp"
 
 
 def test_the_recorded_ratio_goes_before_the_quotient() -> None:
-    assert words.ratio(sample_result(), "cpu_seconds_per_answer").method == "bootstrap of windows"
+    assert savings.ratio(sample_result(), "cpu_seconds_per_answer").method == "bootstrap of windows"
 
 
 def test_a_quotient_divides_end_by_end() -> None:
-    found = words.ratio(sample_result(ratios=[]), "cpu_seconds_per_answer")
+    found = savings.ratio(sample_result(ratios=[]), "cpu_seconds_per_answer")
     assert found.value == pytest.approx(0.0342 / 0.0031)
     assert found.low == pytest.approx(0.0342 * 0.98 / (0.0031 * 1.02))
     assert found.high == pytest.approx(0.0342 * 1.02 / (0.0031 * 0.98))
@@ -27,7 +28,7 @@ def test_a_quotient_divides_end_by_end() -> None:
 
 
 def test_joules_of_one_watt_model_have_the_ratio_of_the_cpu_time() -> None:
-    found = words.ratio(sample_result(ratios=[]), "joules_per_answer")
+    found = savings.ratio(sample_result(ratios=[]), "joules_per_answer")
     assert found.source == "estimated" and "one watt model" in found.method
     assert (found.low, found.high) == pytest.approx((0.0342 * 0.98 / (0.0031 * 1.02), 0.0342 * 1.02 / (0.0031 * 0.98)))
 
@@ -36,14 +37,14 @@ def test_joules_of_different_estimates_divide_end_by_end() -> None:
     record = sample_record()
     other = Figure(value=0.02, low=0.01, high=0.04, unit="J", source="estimated", method="another model")
     record["student"]["joules_per_answer"] = other
-    found = words.ratio(sample_result(student=record["student"], ratios=[]), "joules_per_answer")
+    found = savings.ratio(sample_result(student=record["student"], ratios=[]), "joules_per_answer")
     assert found.low == pytest.approx(2.1 * 0.0342 / 0.04) and found.high == pytest.approx(8.4 * 0.0342 / 0.01)
 
 
 def test_a_quotient_of_the_unmeasured_is_unmeasured() -> None:
     record = sample_record()
     record["student"]["joules_per_answer"] = None
-    assert words.ratio(sample_result(student=record["student"], ratios=[]), "joules_per_answer").value is None
+    assert savings.ratio(sample_result(student=record["student"], ratios=[]), "joules_per_answer").value is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_what_verify_found_reads_as_words() -> None:
 def test_names_in_sentences() -> None:
     result = sample_result()
     assert "with the adapted teacher (q4_0, llama.cpp), 11.0" in words.saving(result)
-    assert words.in_a_sentence(result.student) == "student"
+    assert savings.in_a_sentence(result.student) == "student"
 
 
 def test_machine_facts_that_are_bare_numbers_have_a_name() -> None:

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from endpoint_server import event, good, serve
 
-from lightbulb.errors import LightbulbError, ModelError
+from lightbulb.core.errors import LightbulbError, ModelError
 from lightbulb.runtimes.endpoint import KEY, Endpoint
 
 HELLO = [{"role": "user", "content": "one two three"}]
@@ -87,7 +87,7 @@ def test_one_clear_error_for_what_is_not_the_protocol(served, answer, said):
     _, url = served(answer)
     with pytest.raises(LightbulbError, match=said) as error:
         Endpoint(url, "m").ask(HELLO, 2)
-    assert url in (error.value.where or "") and error.value.mend
+    assert url in (error.value.where or "") and error.value.hint
 
 
 def test_nobody_there(served):

@@ -13,9 +13,9 @@ from tiny import FAMILIES, TEXT, tiny_model
 
 pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
 
-from lightbulb.errors import ModelError, UserError
-from lightbulb.formats.gguf import write_gguf
+from lightbulb.core.errors import ModelError, UserError
 from lightbulb.models.form import render
+from lightbulb.models.gguf import write_gguf
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.models.resolve import packaged_gguf
 from lightbulb.runtimes.filament import Filament
@@ -142,7 +142,7 @@ def test_what_it_cannot_run_is_one_clear_error(tmp_path):
     write_gguf(folder, tmp_path / "m.gguf", "f32")
     with pytest.raises(ModelError, match="filament cannot run this file: .*gemma3") as e:
         Filament(tmp_path / "m.gguf")
-    assert e.value.mend == "--runtime llamacpp"
+    assert e.value.hint == "--runtime llamacpp"
 
 
 def test_without_filament_it_says_what_to_type(tmp_path, monkeypatch):

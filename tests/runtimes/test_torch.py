@@ -9,8 +9,8 @@ from importlib.util import find_spec
 import pytest
 from tiny import TEXT, tiny_model
 
-from lightbulb.artifact import Artifact
-from lightbulb.formats.gguf import write_gguf
+from lightbulb.core.artifact import Artifact
+from lightbulb.models.gguf import write_gguf
 from lightbulb.runtimes.base import windows
 from lightbulb.runtimes.filament import Filament
 from lightbulb.runtimes.llamacpp import LlamaCpp

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lightbulb.errors import RunFailure
-from lightbulb.formats.gguf import write_gguf
+from lightbulb.core.errors import RunFailure
+from lightbulb.models.gguf import write_gguf
 from lightbulb.runtimes.llamacpp import LlamaCpp
 from lightbulb.runtimes.torch import Torch
 

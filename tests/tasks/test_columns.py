@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_load import SORTS, jsonl, rows
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.load import load_task
 
 
@@ -47,7 +47,7 @@ def test_text_beside_other_columns_is_not_taken_for_all_there_is(tmp_path):
     source = jsonl(tmp_path / "a.jsonl", [{"text": r["prompt"], "sentiment": r["completion"]} for r in rows()])
     with pytest.raises(TaskError, match="columns here: text, sentiment") as e:
         load_task(source)
-    assert "--kind text" in e.value.mend
+    assert "--kind text" in e.value.hint
     assert load_task(source, kind="text").kind == "text"
     numbered = jsonl(tmp_path / "b.jsonl", [{"": i, "text": r["prompt"], "doc": i % 20} for i, r in enumerate(rows())])
     assert load_task(numbered, group="doc").kind == "text"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import write_rows
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Message
 
@@ -143,7 +143,7 @@ def test_mostly_calls_is_no_task_of_text(tmp_path):
     rows = [{"messages": turns(i)} for i in range(20)] + [{"messages": [ASKED, CALL]}] * 40
     with pytest.raises(TaskError, match="40 of 60 rows have calls of tools") as e:
         load_task(str(write_rows(tmp_path / "t.jsonl", rows)))
-    assert str(e.value.where).endswith("t.jsonl:21") and "text" in str(e.value.mend)
+    assert str(e.value.where).endswith("t.jsonl:21") and "text" in str(e.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.readers import read_table
 from lightbulb.tasks.task import Task
@@ -78,7 +78,7 @@ def test_unicode_text_of_a_spreadsheet(tmp_path, encoding):
 def test_another_encoding_is_named_with_its_line(tmp_path):
     with pytest.raises(TaskError, match="not UTF-8: byte 0xe9") as e:
         load_task(written(tmp_path / "t.csv", plain([("café", "heat"), *ROWS]), "windows-1252"))
-    assert str(e.value.where).endswith("t.csv:2") and "WINDOWS-1252" in str(e.value.mend)
+    assert str(e.value.where).endswith("t.csv:2") and "WINDOWS-1252" in str(e.value.hint)
 
 
 def test_decimal_commas_stay_text(tmp_path):
@@ -173,13 +173,13 @@ def test_broken_quotes_are_refused_with_their_line(tmp_path, name):
     lines, says, line = BROKEN[name]
     with pytest.raises(TaskError) as e:
         load_task(written(tmp_path / "t.csv", "\n".join(["text,label", *lines]) + "\n"))
-    assert says in e.value.what and str(e.value.where).endswith(f"t.csv:{line}") and e.value.mend
+    assert says in e.value.what and str(e.value.where).endswith(f"t.csv:{line}") and e.value.hint
 
 
 def test_a_spreadsheet_s_own_file(tmp_path):
     with pytest.raises(TaskError, match="unknown kind of file") as e:
         load_task(written(tmp_path / "t.xlsx", "PK"))
-    assert e.value.mend == "save the sheet as CSV UTF-8"
+    assert e.value.hint == "save the sheet as CSV UTF-8"
 
 
 @pytest.mark.parametrize("name", ["quotes_swallow.tsv", "quotes_swallow.csv", "trailing.csv", "excel_sep.csv"])

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks import home_grammar as grammar
 from lightbulb.tasks.demo import composition, home_task, parts_of, spoken_calls, words
 from lightbulb.tasks.load import load_task

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightbulb.errors import TaskError, UserError
+from lightbulb.core.errors import TaskError, UserError
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Example, Task
 
@@ -255,7 +255,7 @@ def test_bad_file(tmp_path, name):
     path.write_bytes(content)
     with pytest.raises(TaskError) as e:
         load_task(str(path))
-    assert message in e.value.what and e.value.mend and e.value.exit_code == 2
+    assert message in e.value.what and e.value.hint and e.value.exit_code == 2
     assert e.value.where == (f"{path}:{line}" if line else str(path))
 
 
@@ -294,7 +294,7 @@ def test_no_such_path(tmp_path):
     for typed in ("ticket.jsonl", "tickets.json"):
         with pytest.raises(TaskError, match="no such task") as e:
             load_task(str(tmp_path / typed))
-        assert str(tmp_path / "tickets.jsonl") in (e.value.mend or "")
+        assert str(tmp_path / "tickets.jsonl") in (e.value.hint or "")
     for typed in ("hom", "data/missing.jsonl", "x" * 5000, "nul\0byte", str(tmp_path / "a" / "b")):
         with pytest.raises(TaskError, match="no such task"):
             load_task(typed)
@@ -312,7 +312,7 @@ def test_no_permission(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)  # a real chmod does not stop root
     with pytest.raises(TaskError, match="no permission") as e:
         load_task(source)
-    assert e.value.mend == f"chmod u+r {source}"
+    assert e.value.hint == f"chmod u+r {source}"
 
 
 def test_hub_id(monkeypatch, tmp_path):

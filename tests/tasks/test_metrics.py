@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightbulb.errors import UserError
+from lightbulb.core.errors import UserError
 from lightbulb.runtimes.base import TextScore
 from lightbulb.tasks import metrics
 from lightbulb.tasks.metrics import bits_per_byte, check_metric, higher_is_better, item_scores, retention, score
@@ -120,12 +120,12 @@ def test_wrong_use():
 
 
 @pytest.mark.parametrize(
-    ("name", "mend"), [("acuracy", "accuracy"), ("macro_f1", "macro-f1"), ("BPB", "one of"), ("exact", "exact-match")]
+    ("name", "hint"), [("acuracy", "accuracy"), ("macro_f1", "macro-f1"), ("BPB", "one of"), ("exact", "exact-match")]
 )
-def test_unknown_metric(name, mend):
+def test_unknown_metric(name, hint):
     with pytest.raises(UserError, match="unknown metric") as e:
         check_metric(name)
-    assert mend in (e.value.mend or "")
+    assert hint in (e.value.hint or "")
 
 
 def test_own_metric(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import write_rows
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.load import load_task
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.columns import Row
 from lightbulb.tasks.splits import make_splits, share, without_duplicates
 from lightbulb.tasks.task import Example

@@ -7,16 +7,16 @@ import torch
 from test_training import sequences
 from tiny import FAMILIES, tiny_model
 
+from lightbulb.core.progress import Silent
 from lightbulb.models.form import Encoded
 from lightbulb.models.loading import load_model
 from lightbulb.passes.adapt import freeze
-from lightbulb.passes.base import Silent
+from lightbulb.passes.fit import plain_loss
 from lightbulb.testing import Stop, Stopped, frequent_checkpoints
 from lightbulb.train import engine, frozen, loop
 from lightbulb.train.data import collate
-from lightbulb.train.fit import plain_loss
 from lightbulb.train.forward import deterministic, target_logits
-from lightbulb.train.quantized import Rounded, block_weights, put_on_grid
+from lightbulb.train.quantized import FakeQuantized, block_weights, quantize_dequantize_
 
 
 @pytest.fixture
@@ -103,10 +103,10 @@ def test_the_engine_s_weights_on_a_grid_are_those_of_the_grid(model, tiny_folder
     grids = {id(w): to for w, to in block_weights(model, grid, "q8_0")}
     ours = engine.Engine(model, [5, 9], grids, dtype=torch.float32)
     found = gradients(model, acting := ours.target_logits(batch), batch)
-    wanted = gradients(model, Rounded(model, grid, "q8_0").target_logits(batch, [5, 9]), batch)
+    wanted = gradients(model, FakeQuantized(model, grid, "q8_0").target_logits(batch, [5, 9]), batch)
     assert all(torch.allclose(found[n], g, atol=1e-5 + 1e-4 * float(g.abs().max())) for n, g in wanted.items())
     other = load_model(tiny_folder)
-    put_on_grid(other, grid, "q8_0")
+    quantize_dequantize_(other, grid, "q8_0")
     with torch.no_grad():
         assert torch.allclose(acting, target_logits(other, batch), atol=1e-4)
 

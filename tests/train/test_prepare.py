@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import tiny_task
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Example, Message, Task

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lightbulb.artifact import Artifact
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.files import sha256_of_file
+from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
 from lightbulb.passes.adapt import Adapt
-from lightbulb.passes.base import Silent
-from lightbulb.passes.frame import Frame
-from lightbulb.recipe import Execution, step
-from lightbulb.run import Run
-from lightbulb.store import sha256_of_file
+from lightbulb.passes.format_task import FormatTask
+from lightbulb.pipeline.recipe import Execution, step
+from lightbulb.pipeline.run import Run
 from lightbulb.testing import Stop, Stopped, frequent_checkpoints
 from lightbulb.train import loop
 from lightbulb.train.loop import Schedule, Timekeeper
@@ -101,7 +101,7 @@ def test_what_was_decided_before_a_kill_is_not_decided_again(monkeypatch):
 
 
 @pytest.fixture
-def framed(imported, tmp_path):
+def formatted(imported, tmp_path):
     """(a run's opener, the framed model): a training of 40 steps whose clock says that half of them are too many."""
     task = tiny_task("generate", 60)
 
@@ -110,7 +110,7 @@ def framed(imported, tmp_path):
         return run
 
     with opened("framing") as run:
-        model = run.step("framed", Frame(), imported)
+        model = run.step("formatted", FormatTask(), imported)
     return opened, model
 
 
@@ -129,8 +129,8 @@ def impatient(monkeypatch):
     monkeypatch.setattr(loop, "LOOK_SECONDS", 0.0)
 
 
-def test_the_recipe_says_what_was_performed_and_makes_the_same_bytes(framed, impatient):
-    opened, model = framed
+def test_the_recipe_says_what_was_performed_and_makes_the_same_bytes(formatted, impatient):
+    opened, model = formatted
     with opened("shortened") as run:
         made, parameters = adapted(run, model, seconds=0.0)
         assert made.facts["steps"] < 48 and parameters["schedule"]["cuts"]
@@ -150,9 +150,9 @@ def test_the_recipe_says_what_was_performed_and_makes_the_same_bytes(framed, imp
 
 
 @pytest.mark.parametrize("after", [2, 12, 19])
-def test_a_training_killed_around_a_cut_ends_with_the_bytes_of_its_recipe(framed, impatient, monkeypatch, after):
+def test_a_training_killed_around_a_cut_ends_with_the_bytes_of_its_recipe(formatted, impatient, monkeypatch, after):
     """The cut comes after 15 steps; the kill before it, after it with a checkpoint from before, or near its end."""
-    opened, model = framed
+    opened, model = formatted
     calls = []
 
     def affordable(self, now, step):

@@ -12,19 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_model
 
-from lightbulb.errors import RecipeError, RunFailure
+from lightbulb.core.errors import RecipeError, RunFailure
+from lightbulb.core.progress import Silent
 from lightbulb.models.anatomy import embedding_of, layers_of
 from lightbulb.models.form import Encoded, shortened
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.passes.adapt import freeze
-from lightbulb.passes.base import Silent
+from lightbulb.passes.fit import plain_loss, teacher_loss
 from lightbulb.testing import Stop, Stopped, frequent_checkpoints
 from lightbulb.train.data import collate, encode_split, epoch_order, in_order
-from lightbulb.train.fit import plain_loss, teacher_loss
 from lightbulb.train.forward import deterministic, target_logits
 from lightbulb.train.logits import TeacherLogits, write_logits
 from lightbulb.train.loop import Schedule, train
-from lightbulb.train.quantized import Rounded, block_weights, put_on_grid
+from lightbulb.train.quantized import FakeQuantized, block_weights, quantize_dequantize_
 
 
 def sequences(n: int, seed: int = 0, most: int = 20) -> list[Encoded]:
@@ -118,13 +118,13 @@ def test_a_head_of_its_own_needs_no_embedding_to_learn(tmp_path):
 def test_rounded_is_the_model_put_on_the_grid(model, tiny_folder, grid):
     batch = collate(sequences(4), [0, 1, 2, 3])
     masters = {name: p.detach().clone() for name, p in model.named_parameters()}
-    rounded = Rounded(model, grid, "q8_0")
+    rounded = FakeQuantized(model, grid, "q8_0")
     acting = rounded.target_logits(batch, [5, 9])
     plain_loss(acting, batch).backward()
     assert all(torch.equal(p, masters[name]) for name, p in model.named_parameters())
     assert all(p.grad is not None and p.grad.isfinite().all() for p, _ in block_weights(model, grid, "q8_0"))
     other = load_model(tiny_folder)
-    put_on_grid(other, grid, "q8_0")
+    quantize_dequantize_(other, grid, "q8_0")
     with torch.no_grad():
         assert torch.allclose(acting, target_logits(other, batch), atol=1e-5)
         assert not torch.allclose(acting, target_logits(model, batch), atol=1e-3)

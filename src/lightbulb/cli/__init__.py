@@ -14,7 +14,7 @@ from lightbulb.cli.measuring import measure
 from lightbulb.cli.output import check_arguments, is_text, print_anything, shown
 from lightbulb.cli.predicting import predict
 from lightbulb.cli.shrinking import ask, report, run, shrink
-from lightbulb.errors import LightbulbError, UserError
+from lightbulb.core.errors import LightbulbError, UserError
 
 VERBS: dict[str, Callable[..., None]] = {
     "shrink": shrink,
@@ -61,11 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
         if all(map(is_text, arguments)):
             raise
         where = next(shown(a) for a in arguments if not is_text(a))
-        return _tell(UserError(f"a name that is not UTF-8 cannot be used here: {e}", where=where, mend="rename it"))
+        return _tell(UserError(f"a name that is not UTF-8 cannot be used here: {e}", where=where, hint="rename it"))
     except OSError as e:
         if e.errno not in NAMES:
             raise
-        return _tell(UserError(f"{e.strerror}", where=shown(str(e.filename))[:200], mend="give another name"))
+        return _tell(UserError(f"{e.strerror}", where=shown(str(e.filename))[:200], hint="give another name"))
     except KeyboardInterrupt:
         resumes = arguments[:1] in (["shrink"], ["run"])
         print("stopped" + ("; the same command resumes" if resumes else ""), file=sys.stderr)

@@ -12,8 +12,8 @@ def doctor(json: bool = False) -> None:
     Args:
         json: one JSON object on stdout
     """
+    from lightbulb.core.progress import waiting
     from lightbulb.doctor import examine
-    from lightbulb.progress import waiting
     from lightbulb.report.doctor import print_examination
 
     with waiting("measuring for a few seconds"):

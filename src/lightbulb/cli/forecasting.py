@@ -50,7 +50,7 @@ def forecast(
         resource_share: part of the hardware that this work takes, with embodied_kg
         json: one JSON object on stdout
     """
-    from lightbulb import forecasting
+    from lightbulb.forecasting import request as forecasting
     from lightbulb.report.forecast import as_dict, render
 
     terms = forecasting.terms_of(

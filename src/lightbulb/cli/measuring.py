@@ -42,10 +42,11 @@ def measure(
         serve_metrics: meanwhile, a port on this machine where Prometheus finds joules and seconds so far
         json: one JSON object on stdout
     """
-    from lightbulb import api, measuring
-    from lightbulb.progress import waiting
+    from lightbulb import api
+    from lightbulb.core.files import write_json
+    from lightbulb.core.progress import waiting
+    from lightbulb.measuring import measure as measuring
     from lightbulb.report.measured import render_measured
-    from lightbulb.store import write_json
 
     with waiting("reading the task"):
         loaded = None if task is None else api.load_task(task)

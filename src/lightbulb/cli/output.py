@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightbulb.errors import UserError
+from lightbulb.core.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +48,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise UserError(
                 f"this is not UTF-8: {shown(value or argument)}",
                 where=shown(option) if option.startswith("--") else "the command line",
-                mend="type it in a terminal whose encoding is UTF-8, or in a script: export LC_ALL=C.UTF-8",
+                hint="type it in a terminal whose encoding is UTF-8, or in a script: export LC_ALL=C.UTF-8",
             )
 
 

@@ -49,9 +49,9 @@ def predict(
         devices: list the catalogue
         json: one JSON object on stdout
     """
-    from lightbulb import predicting
-    from lightbulb.energy.prediction.devices import devices as catalogue
-    from lightbulb.progress import waiting
+    from lightbulb.core.progress import waiting
+    from lightbulb.predicting import request as predicting
+    from lightbulb.predicting.devices import devices as catalogue
     from lightbulb.report import predicted as page
 
     if devices:

@@ -9,10 +9,10 @@ from pathlib import Path
 from tyro import conf
 
 from lightbulb.cli.output import show
+from lightbulb.core.errors import RunFailure
 from lightbulb.energy.processor import threads_held
-from lightbulb.errors import RunFailure
 from lightbulb.runtimes import GgufRuntime
-from lightbulb.tasks.task import Kind
+from lightbulb.tasks.task import TaskKind
 
 
 def shrink(
@@ -23,7 +23,7 @@ def shrink(
     max_time: str = "1h",
     out: Path | None = None,
     test: str | None = None,
-    kind: Kind | None = None,
+    kind: TaskKind | None = None,
     metric: str | None = None,
     prompt: str | None = None,
     completion: str | None = None,
@@ -59,13 +59,14 @@ def shrink(
         json: one JSON object on stdout
     """
     from lightbulb import api
-    from lightbulb.goal import Goal, check_zone
-    from lightbulb.progress import waiting
+    from lightbulb.core.progress import waiting
+    from lightbulb.energy.carbon import own_zone
     from lightbulb.report import dry_run as dry
     from lightbulb.report.text import print_summary
+    from lightbulb.shrinking.goal import Goal
 
     threads = threads_held() if threads is None else threads
-    goal = Goal.parse(keep, max_time, seed, threads, check_zone(zone), runtime, at_least)
+    goal = Goal.parse(keep, max_time, seed, threads, own_zone(zone), runtime, at_least)
     columns = {"prompt": prompt, "completion": completion, "group": group}
     with waiting("reading the task"):
         loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
@@ -81,7 +82,7 @@ def shrink(
         raise RunFailure(
             api.nothing_does(result),
             where=str(page),
-            mend="ask for less with --at-least or --keep, or give a longer --max-time, and another --out",
+            hint="ask for less with --at-least or --keep, or give a longer --max-time, and another --out",
         )
 
 
@@ -98,8 +99,8 @@ def run(
         json: one JSON object on stdout
     """
     from lightbulb import api
-    from lightbulb.progress import waiting
-    from lightbulb.recipe import Recipe
+    from lightbulb.core.progress import waiting
+    from lightbulb.pipeline.recipe import Recipe
 
     read = Recipe.read(recipe)
     reading = read.reading.model_dump(exclude={"test"} if task else None)  # the same data at another place
@@ -135,7 +136,7 @@ def ask(
         json: one JSON object on stdout
     """
     from lightbulb import api
-    from lightbulb.progress import waiting
+    from lightbulb.core.progress import waiting
     from lightbulb.report import words
 
     with waiting("answering"):
@@ -183,7 +184,7 @@ def report(folder: conf.Positional[Path], json: bool = False) -> None:
         json: one JSON object on stdout
     """
     from lightbulb import api
-    from lightbulb.progress import waiting
+    from lightbulb.core.progress import waiting
 
     with waiting("rendering the report"):
         page = api.render_report(folder)

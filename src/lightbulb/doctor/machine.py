@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+from lightbulb.core.figures import Figure
+from lightbulb.core.files import text_of
 from lightbulb.doctor.record import Machine
 from lightbulb.energy.cgroups import limits, quota_threads
 from lightbulb.energy.family import family_here
 from lightbulb.energy.processor import CpuTimes, Processor, read_processor, threads_held
-from lightbulb.figures import Figure
-from lightbulb.store import text_of
 
 # Words in DMI's sys_vendor and product_name of virtual machines; the list of systemd-detect-virt(1), shortened.
 _HYPERVISORS = (

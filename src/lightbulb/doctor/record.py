@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from lightbulb.figures import Figure
+from lightbulb.core.figures import Figure
 
 
 class Record(BaseModel):
@@ -48,7 +48,7 @@ class FoundSensor(Record):
 
     name: str
     scope: str
-    flaws: tuple[str, ...]
+    limitations: tuple[str, ...]
     in_sum: bool
 
 
@@ -58,28 +58,28 @@ class Energy(Record):
     can be added to this machine."""
 
     sensors: tuple[FoundSensor, ...]
-    remarks: tuple[str, ...]
+    diagnostics: tuple[str, ...]
     idle: Figure
     busy: Figure
     add: tuple[str, ...]
 
 
-class Grid(Record):
-    """zone: whose electricity is assumed where none is named. intensity: g CO2e per kWh. mend: how to name one."""
+class ElectricityGrid(Record):
+    """zone: whose electricity is assumed where none is named. intensity: g CO2e per kWh. hint: how to name one."""
 
     zone: str
     intensity: Figure
-    mend: str
+    hint: str
 
 
-class Runtime(Record):
-    """version: None where it is not installed; mend: what to type then, None where nothing is needed."""
+class FoundRuntime(Record):
+    """version: None where it is not installed; hint: what to type then, None where nothing is needed."""
 
     name: str
     package: str
     use: str
     version: str | None
-    mend: str | None
+    hint: str | None
 
 
 class Gpu(Record):
@@ -100,19 +100,19 @@ class Disk(Record):
 
 
 class ShortModel(Record):
-    """A model with a short name. path: its file, None where it is not installed; mend: what to type then."""
+    """A model with a short name. path: its file, None where it is not installed; hint: what to type then."""
 
     name: str
     path: str | None
     bytes: Figure
-    mend: str | None
+    hint: str | None
 
 
 class Software(Record):
     """What can be run. instruction_sets: those of this architecture that matter to small models, None where the system
     does not list them."""
 
-    runtimes: tuple[Runtime, ...]
+    runtimes: tuple[FoundRuntime, ...]
     instruction_sets: dict[str, bool] | None
     gpus: tuple[Gpu, ...]
     disks: tuple[Disk, ...]
@@ -164,7 +164,7 @@ class Examination(Record):
 
     machine: Machine
     energy: Energy
-    grid: Grid
+    grid: ElectricityGrid
     software: Software
     speed: Speed
     verdict: tuple[str, ...]

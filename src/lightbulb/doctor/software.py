@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lightbulb.doctor.record import Disk, Gpu, Runtime, ShortModel, Software
+from lightbulb.core.errors import LightbulbError
+from lightbulb.core.figures import Figure
+from lightbulb.core.files import text_of
+from lightbulb.doctor.record import Disk, FoundRuntime, Gpu, ShortModel, Software
 from lightbulb.energy.processor import read_processor
-from lightbulb.errors import LightbulbError
-from lightbulb.figures import Figure
-from lightbulb.store import text_of
 
 _RUNTIMES = (  # name, package, what for, what to type to get it
     ("torch", "torch", "trains; runs model folders", "pip install torch"),
@@ -100,11 +100,11 @@ def _bytes(count: float | None, method: str) -> Figure:
     return Figure(value=count, unit="B", method=method)
 
 
-def _runtime(name: str, package: str, use: str, mend: str) -> Runtime:
+def _runtime(name: str, package: str, use: str, hint: str) -> FoundRuntime:
     try:
-        return Runtime(name=name, package=package, use=use, version=importlib.metadata.version(package), mend=None)
+        return FoundRuntime(name=name, package=package, use=use, version=importlib.metadata.version(package), hint=None)
     except importlib.metadata.PackageNotFoundError:
-        return Runtime(name=name, package=package, use=use, version=None, mend=mend)
+        return FoundRuntime(name=name, package=package, use=use, version=None, hint=hint)
 
 
 def _disks() -> tuple[Disk, ...]:
@@ -135,6 +135,6 @@ def _short_model(name: str) -> ShortModel:
     try:
         file = packaged_gguf(name)
         size = float(file.stat().st_size)
-        return ShortModel(name=name, path=str(file), bytes=_bytes(size, "size of the file"), mend=None)
+        return ShortModel(name=name, path=str(file), bytes=_bytes(size, "size of the file"), hint=None)
     except LightbulbError as e:
-        return ShortModel(name=name, path=None, bytes=_bytes(None, "not installed"), mend=e.mend)
+        return ShortModel(name=name, path=None, bytes=_bytes(None, "not installed"), hint=e.hint)

@@ -22,10 +22,10 @@ from statistics import median
 
 import numpy as np
 
+from lightbulb.core.figures import Figure
+from lightbulb.core.files import text_of
 from lightbulb.doctor.machine import count_listed
 from lightbulb.doctor.record import Cache, DecodeBound, Products, Speed, Streamed
-from lightbulb.figures import Figure
-from lightbulb.store import text_of
 
 PROBE_SECONDS = 0.35
 LEAST_REPEATS = 5

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lightbulb.core.figures import Figure, human
 from lightbulb.doctor.record import Energy, Machine, Software, Speed
-from lightbulb.figures import Figure, human
 
 BUSY = 0.5  # runnable threads for each thread held, from which on speeds are said to be too low
 STOLEN_PERCENT = 2.0
@@ -64,8 +64,8 @@ def _disturbed(machine: Machine) -> tuple[str, ...]:
 
 
 def _next(software: Software) -> str:
-    missing = [runtime.mend for runtime in software.runtimes if runtime.mend]
-    missing += [model.mend for model in software.models if model.mend]
+    missing = [runtime.hint for runtime in software.runtimes if runtime.hint]
+    missing += [model.hint for model in software.models if model.hint]
     if missing:
         return f"To be able to run everything, type: {' && '.join(missing)}"
     return "Everything needed is installed; type: lightbulb shrink smollm2-135m --task home --dry-run"

@@ -16,9 +16,9 @@ from statistics import quantiles
 
 from pydantic import BaseModel, ConfigDict
 
+from lightbulb.core.errors import UserError
+from lightbulb.core.figures import Figure, Source, bounds, product, total
 from lightbulb.energy.tables import date_taken, read_table
-from lightbulb.errors import UserError
-from lightbulb.figures import Figure, Source, bounds, product, total
 
 JOULES_PER_KWH = 3.6e6
 SOURCES_DIFFER = 1.35  # country factors of different publishers differ by up to 35%
@@ -57,8 +57,8 @@ def find_zone(text: str, where: str = "--zone") -> Zone:
         return zone
     near = difflib.get_close_matches(text.strip().casefold(), by_word, n=5, cutoff=0.5)
     named = list(dict.fromkeys(f"{by_word[word].code} ({by_word[word].name})" for word in near))
-    mend = f"did you mean {', '.join(named)}?" if named else "give a country's name or three-letter code, e.g. FRA"
-    raise UserError(f"no grid intensity for the zone {text!r}", where=where, mend=mend)
+    hint = f"did you mean {', '.join(named)}?" if named else "give a country's name or three-letter code, e.g. FRA"
+    raise UserError(f"no grid intensity for the zone {text!r}", where=where, hint=hint)
 
 
 def own_zone(zone: str | None = None) -> str | None:
@@ -103,13 +103,13 @@ class Contract:
             raise UserError(
                 "a contract's intensity is a number of g CO2e per kWh, 0 or more",
                 where="--market-intensity",
-                mend="give your supplier's figure, e.g. --market-intensity 400",
+                hint="give your supplier's figure, e.g. --market-intensity 400",
             )
         if not 0.0 <= self.certified_share <= 1.0:
             raise UserError(
                 f"a certified share of {self.certified_share:g}: it is a part of the energy, between 0 and 1",
                 where="--certified-share",
-                mend="e.g. --certified-share 0.6",
+                hint="e.g. --certified-share 0.6",
             )
 
     @property
@@ -144,7 +144,7 @@ def embodied_grams(total_kilograms: Figure, time_share: float, resource_share: f
         raise UserError(
             f"embodied shares of {time_share:g} (time) and {resource_share:g} (resources) are out of range",
             where="--hardware-years, --resource-share",
-            mend="e.g. --hardware-years 4 --resource-share 0.25",
+            hint="e.g. --hardware-years 4 --resource-share 0.25",
         )
     words = (
         f"M = {total_kilograms.value or 0:g} kg x {time_share:.3g} of its life x {resource_share:g} of its resources"
@@ -193,7 +193,7 @@ def _grams(joules: Figure, intensity: Figure, pue: float) -> Figure:
         raise UserError(
             f"a PUE of {pue:g}: it is total over computing energy, 1 or more",
             where="--pue",
-            mend="leave it out (1.0), or give your data centre's, e.g. --pue 1.2",
+            hint="leave it out (1.0), or give your data centre's, e.g. --pue 1.2",
         )
     method = intensity.method + (f", PUE {pue:g}" if pue != 1.0 else "")
     if joules.value is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightbulb.store import text_of
+from lightbulb.core.files import text_of
 
 
 def limits(root: Path, controller: str, file_v2: str, file_v1: str) -> list[tuple[Path, str]]:

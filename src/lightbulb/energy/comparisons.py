@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from lightbulb.core.figures import Figure
 from lightbulb.energy.carbon import JOULES_PER_KWH
-from lightbulb.figures import Figure
 
 KM_PER_MILE = 1.609344
 TOKENS_PER_WORD = 4 / 3  # English; OpenAI's rule of thumb: 100 tokens are about 75 words

@@ -33,10 +33,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from statistics import median
 
+from lightbulb.core.errors import UserError
+from lightbulb.core.figures import Figure
 from lightbulb.energy.family import Family, family_here
 from lightbulb.energy.tables import date_taken, read_table
-from lightbulb.errors import UserError
-from lightbulb.figures import Figure
 
 __all__ = ["POOLED", "Coverage", "Watts", "coverage", "estimate_joules", "watts_per_thread"]
 
@@ -93,7 +93,7 @@ def watts_per_thread(families: tuple[str, ...] = ()) -> Watts:
     known = [row["family"] for row in rows]
     if strangers := [family for family in families if family not in known]:
         raise UserError(
-            f"no power figures for the CPU family {strangers[0]!r}", mend=f"choose one of {', '.join(known)}, {POOLED}"
+            f"no power figures for the CPU family {strangers[0]!r}", hint=f"choose one of {', '.join(known)}, {POOLED}"
         )
     if not families:
         return _watts(rows)

@@ -18,13 +18,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from lightbulb.core.errors import UserError
+from lightbulb.core.figures import Figure, total
+from lightbulb.core.files import plain_os_errors
 from lightbulb.energy.carbon import JOULES_PER_KWH, find_zone, grams_co2e
 from lightbulb.energy.meter import Reading
 from lightbulb.energy.processor import processor_name
 from lightbulb.energy.sheets import Cell, Sheet, read_sheet
-from lightbulb.errors import UserError
-from lightbulb.figures import Figure, total
-from lightbulb.store import plain_os_errors
 
 # CodeCarbon 3.3.2, codecarbon/output_methods/emissions_data.py: names and order as it writes them.
 EMISSIONS_COLUMNS = (
@@ -139,11 +139,11 @@ def check_emissions(path: Path) -> Sheet | None:
     `append_emissions` could not write: to be asked before the work, not after it."""
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
     if path.is_dir() or (nearest != path and not nearest.is_dir()) or not os.access(nearest, os.W_OK):
-        raise UserError("no file can be written there", where=str(path), mend=_OTHER_FILE)
+        raise UserError("no file can be written there", where=str(path), hint=_OTHER_FILE)
     if not path.exists():
         return None
     if not os.access(path, os.R_OK):
-        raise UserError("this file cannot be read, so no row can follow its own", where=str(path), mend=_OTHER_FILE)
+        raise UserError("this file cannot be read, so no row can follow its own", where=str(path), hint=_OTHER_FILE)
     return read_sheet(path, _NEEDED_COLUMNS)
 
 
@@ -252,7 +252,7 @@ def serve_metrics(render: Callable[[], str], port: int) -> Iterator[int]:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Page)
     except (OSError, OverflowError) as e:
         raise UserError(
-            f"cannot serve on port {port}: {e}", where="--serve-metrics", mend="choose another port, e.g. 9464"
+            f"cannot serve on port {port}: {e}", where="--serve-metrics", hint="choose another port, e.g. 9464"
         ) from e
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="lightbulb-metrics", daemon=True)
@@ -275,7 +275,7 @@ def _joules_of(reading: Reading, pattern: str) -> float | None:
 
 
 def _about_the_machine(reading: Reading) -> dict[str, Cell]:
-    from lightbulb import __version__
+    from lightbulb.core.version import __version__
 
     gpus = sum(re.fullmatch(_PARTS["gpu"], name) is not None for name in reading.by_sensor)
     return {

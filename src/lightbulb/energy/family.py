@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightbulb.core.files import text_of
 from lightbulb.energy.processor import Processor, read_processor
-from lightbulb.store import text_of
 
 _INTEL_FAMILY_6 = {
     42: "intel-sandybridge",

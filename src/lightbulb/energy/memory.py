@@ -7,7 +7,7 @@ import ctypes
 import gc
 from pathlib import Path
 
-from lightbulb.figures import Figure
+from lightbulb.core.figures import Figure
 
 PROC = Path("/proc")
 

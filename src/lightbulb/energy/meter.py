@@ -24,11 +24,18 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
 
+from lightbulb.core.figures import Figure, total
 from lightbulb.energy.estimate import estimate_joules
-from lightbulb.energy.processor import CpuTimes, Machine, machine_between, read_cpu_times, seconds_asleep, threads_held
+from lightbulb.energy.processor import (
+    CpuTimes,
+    ProcessorTimes,
+    machine_between,
+    read_cpu_times,
+    seconds_asleep,
+    threads_held,
+)
 from lightbulb.energy.sensors import Discovery, Sensor, discover
 from lightbulb.energy.sensors.summing import covers_cpu, is_gpu, sum_up, to_sum
-from lightbulb.figures import Figure, total
 
 __all__ = ["Meter", "Reading", "Window", "cpu_seconds_so_far", "to_sum"]
 
@@ -64,7 +71,7 @@ class Reading:
     cpu_seconds: Figure
     joules: Figure
     by_sensor: dict[str, Figure]
-    machine: Machine | None = None
+    machine: ProcessorTimes | None = None
 
 
 class _Count(NamedTuple):
@@ -132,8 +139,8 @@ class Meter:
     ):
         found = discover() if sensors is None else Discovery(tuple(sensors))
         if not gpus:
-            found = Discovery(tuple(s for s in found.sensors if not is_gpu(s)), found.remarks)
-        self.sensors, self.remarks = found.sensors, found.remarks
+            found = Discovery(tuple(s for s in found.sensors if not is_gpu(s)), found.diagnostics)
+        self.sensors, self.diagnostics = found.sensors, found.diagnostics
         if len({s.name for s in self.sensors}) < len(self.sensors):
             raise ValueError("two sensors of one name")
         self.threads = threads or threads_held()
@@ -264,7 +271,7 @@ def _elapsed(start: float, end: float) -> float:
     return max(0.0, end - start)
 
 
-def _cpu_notes(machine: Machine | None) -> list[str]:
+def _cpu_notes(machine: ProcessorTimes | None) -> list[str]:
     """What has to be known about the CPU seconds of a window."""
     notes = []
     if machine is not None and machine.own_share is not None:
@@ -280,7 +287,7 @@ def _cpu_notes(machine: Machine | None) -> list[str]:
 
 
 def _joules(
-    meter: Meter, start: _Edge, end: _Edge, seconds: float, cpu_seconds: float, machine: Machine | None
+    meter: Meter, start: _Edge, end: _Edge, seconds: float, cpu_seconds: float, machine: ProcessorTimes | None
 ) -> tuple[Figure, dict[str, Figure]]:
     """The window's joules, and those of each sensor."""
     if not meter.sensors:
@@ -300,7 +307,7 @@ def _joules(
     return joules, by_sensor
 
 
-def _whose(machine: Machine | None) -> list[str]:
+def _whose(machine: ProcessorTimes | None) -> list[str]:
     """What has to be known about joules of everyone."""
     notes = []
     if machine is not None and machine.own_share is not None:

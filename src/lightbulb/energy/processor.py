@@ -117,7 +117,7 @@ def seconds_asleep() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class ProcessorTimes:
     """What the whole machine did during a window.
 
     busy_cpu_seconds: of everyone. own_share: our part of them, None where the window is too short for the kernel's
@@ -137,8 +137,8 @@ class Machine:
         return self.steal_seconds / wanted if wanted > 0 else 0.0
 
 
-def machine_between(start: CpuTimes, end: CpuTimes, own_cpu_seconds: float, asleep_seconds: float) -> Machine:
+def machine_between(start: CpuTimes, end: CpuTimes, own_cpu_seconds: float, asleep_seconds: float) -> ProcessorTimes:
     """The machine's part of a window in which we used `own_cpu_seconds`."""
     busy, steal = max(0.0, end.busy - start.busy), max(0.0, end.steal - start.steal)
     share = min(1.0, own_cpu_seconds / busy) if busy * _TICKS >= _LEAST_TICKS else None
-    return Machine(busy, share, steal, max(0.0, asleep_seconds))
+    return ProcessorTimes(busy, share, steal, max(0.0, asleep_seconds))

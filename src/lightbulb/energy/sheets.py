@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightbulb.errors import UserError
+from lightbulb.core.errors import UserError
 
 Cell = str | float | None
 DELIMITERS = ",;\t|"
@@ -63,7 +63,7 @@ def read_sheet(path: Path, needed: Collection[str]) -> Sheet | None:
         raise UserError(
             f"not an emissions.csv: it has no columns {missing}",
             where=f"{path}:{line}",
-            mend="choose another file with csv=",
+            hint="choose another file with csv=",
         )
     if text.count('"') % 2:
         raise _refused(path, "a quoted field of it is not closed")
@@ -93,5 +93,5 @@ def _refused(path: Path, why: str) -> UserError:
     return UserError(
         f"no row can be added to this file: {why}",
         where=str(path),
-        mend="save it as CSV in UTF-8, or choose another file with csv=",
+        hint="save it as CSV in UTF-8, or choose another file with csv=",
     )

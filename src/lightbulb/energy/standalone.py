@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+from lightbulb.core.figures import Figure
 from lightbulb.energy.carbon import grams_co2e, own_zone
 from lightbulb.energy.exports import append_emissions, check_emissions, emissions_row
 from lightbulb.energy.meter import Meter, Reading
-from lightbulb.figures import Figure
 
 __all__ = ["Metered", "meter"]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lightbulb.errors import UnsupportedModel
+from lightbulb.core.errors import UnsupportedModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,7 +97,7 @@ def anatomy_of(config: Any, where: str | None = None) -> Anatomy:
         raise UnsupportedModel(
             f"models of the family {family!r} are not supported",
             where=where,
-            mend=f"use a model of one of these families: {', '.join(FAMILIES)}",
+            hint=f"use a model of one of these families: {', '.join(FAMILIES)}",
         )
     return FAMILIES[family]
 

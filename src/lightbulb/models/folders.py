@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightbulb.errors import ModelError, UnsupportedModel
-from lightbulb.formats.gguf_tokenizer import entries_of, read_tokenizer_json
+from lightbulb.core.errors import ModelError, UnsupportedModel
+from lightbulb.formats.gguf.tokenizer import entries_of, read_tokenizer_json
 from lightbulb.models.anatomy import anatomy_of
 
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -42,13 +42,13 @@ def check_kind(folder: Path) -> None:
     whole = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
     for mark, what in MARKS.items():
         if (found := next(iter(sorted(folder.glob(mark))), None)) and (not whole or "sentence" in what):
-            raise ModelError(f"this folder holds {what}", where=str(found), mend=WHOLE)
+            raise ModelError(f"this folder holds {what}", where=str(found), hint=WHOLE)
     ggufs = sorted(folder.glob("*.gguf"))
     if ggufs and not whole:
         raise ModelError(
             f"this folder holds {len(ggufs)} GGUF file{'s' if len(ggufs) > 1 else ''} and no *.safetensors",
             where=str(folder),
-            mend=f"name one of them, such as {ggufs[0]}",
+            hint=f"name one of them, such as {ggufs[0]}",
         )
 
 
@@ -60,7 +60,7 @@ def _adapter(folder: Path) -> ModelError:
         + (f" for {base}" if isinstance(base, str) and base else "")
         + ", not a whole model",
         where=str(folder / "adapter_config.json"),
-        mend='merge it first: python -c "from peft import AutoPeftModelForCausalLM as P; '
+        hint='merge it first: python -c "from peft import AutoPeftModelForCausalLM as P; '
         f"P.from_pretrained('{folder}').merge_and_unload().save_pretrained('{merged}')\", "
         f"copy the tokenizer's files there, and give {merged}",
     )
@@ -75,14 +75,14 @@ def check_checkpoint(folder: Path) -> None:
         raise UnsupportedModel(
             f"this folder holds quantized weights ({method}), which cannot be trained",
             where=f"{file}, quantization_config" if "quantization_config" in config else str(file),
-            mend="give the float checkpoint that it was made from (its card names it as base_model), or a GGUF of it",
+            hint="give the float checkpoint that it was made from (its card names it as base_model), or a GGUF of it",
         )
     architectures = config.get("architectures")
     if isinstance(architectures, list) and architectures and not _writes(str(architectures[0])):
         raise UnsupportedModel(
             f"this is a {architectures[0]}, which does not write text",
             where=f"{file}, architectures",
-            mend="give a model whose architecture ends in ForCausalLM",
+            hint="give a model whose architecture ends in ForCausalLM",
         )
     tensors = {name: entry for part in weight_files(folder) for name, entry in tensors_of(part).items()}
     for name, entry in tensors.items():
@@ -90,7 +90,7 @@ def check_checkpoint(folder: Path) -> None:
             raise UnsupportedModel(
                 f"the weights are quantized: {name} holds {entry['dtype']}, not floats",
                 where=str(folder),
-                mend="give the float checkpoint that it was made from, or a GGUF of it",
+                hint="give the float checkpoint that it was made from, or a GGUF of it",
             )
     _check_rows(folder, config, tensors)
 
@@ -122,7 +122,7 @@ def _check_rows(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, A
             f"the tokenizer has {len(beyond)} more token{'s' if len(beyond) > 1 else ''} than the embedding has rows: "
             f"{entries[beyond[0]]!r} is number {beyond[0]}, and there are {rows:,} rows",
             where=str(file),
-            mend='give each a row: python -c "from transformers import AutoModelForCausalLM as M; '
+            hint='give each a row: python -c "from transformers import AutoModelForCausalLM as M; '
             f"m = M.from_pretrained('{folder}'); m.resize_token_embeddings({beyond[-1] + 1}); "
             f"m.save_pretrained('{folder}')\"",
         )

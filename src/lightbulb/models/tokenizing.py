@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lightbulb.errors import UnsupportedModel
-from lightbulb.formats.gguf_tokenizer import SPACE, is_sentencepiece, merges_of, read_tokenizer_json, token_text
+from lightbulb.core.errors import UnsupportedModel
+from lightbulb.core.files import write_json, write_text
+from lightbulb.formats.gguf.tokenizer import SPACE, is_sentencepiece, merges_of, read_tokenizer_json, token_text
 from lightbulb.models.resolve import json_object
-from lightbulb.store import write_json, write_text
 
 Json = dict[str, Any]
 UNICODE_FORMS = ("NFC", "NFD", "NFKC", "NFKD", "Precompiled")
@@ -18,7 +18,7 @@ ENDS = ("add_bos_token", "add_eos_token")  # of tokenizer_config.json; tokenizer
 SHOWN = 3
 
 
-def mend_tokenizer(folder: Path) -> list[str]:
+def repair_tokenizer(folder: Path) -> list[str]:
     """Rewrites tokenizer.json and tokenizer_config.json in `folder` so that a GGUF holds all that decides how text is
     cut; returns what changed for text that a user may meet, a sentence each.
 
@@ -69,7 +69,7 @@ def _mend_normalizer(tokenizer: Json, path: Path) -> list[str]:
         raise UnsupportedModel(
             f"llama.cpp cannot change text as this tokenizer does ({strange[0]})",
             where=str(path),
-            mend="use a model whose tokenizer leaves text as it is",
+            hint="use a model whose tokenizer leaves text as it is",
         )
     if gone:
         tokenizer["normalizer"] = _joined(kept, "normalizers")

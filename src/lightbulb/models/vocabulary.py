@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lightbulb.errors import ModelError
-from lightbulb.formats.gguf_tokenizer import (
+from lightbulb.core.errors import ModelError
+from lightbulb.core.files import write_json, write_text
+from lightbulb.formats.gguf.tokenizer import (
     BYTE_TOKEN,
     SPACE,
     UNUSED_TOKEN,
@@ -27,7 +28,6 @@ from lightbulb.formats.gguf_tokenizer import (
 )
 from lightbulb.models.anatomy import anatomy_of, embedding_of, is_tied, part
 from lightbulb.models.loading import copy_tokenizer, load_tokenizer
-from lightbulb.store import write_json, write_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -75,7 +75,7 @@ def add_answers(folder_in: Path, folder_out: Path, model: PreTrainedModel, answe
     sources: dict[int, list[int]] = {}
     for answer in answers:
         if not answer or (answer in special and special[answer]["special"]):
-            raise ModelError(f"the answer {answer!r} cannot be a token", mend="rename this answer in the task's data")
+            raise ModelError(f"the answer {answer!r} cannot be a token", hint="rename this answer in the task's data")
         text = entry_text(answer, tokenizer)
         known = special[answer]["id"] if answer in special else vocab.get(text)
         if known is None:
@@ -85,7 +85,7 @@ def add_answers(folder_in: Path, folder_out: Path, model: PreTrainedModel, answe
             sources[known] = fast.encode(spoken, add_special_tokens=False)
         ids.append(known)
     if len(set(ids)) != len(ids):
-        raise ModelError("two answers of the task are the same token", mend="give every answer its own text")
+        raise ModelError("two answers of the task are the same token", hint="give every answer its own text")
     if is_sentencepiece(tokenizer):
         _add_sentencepiece_merges(
             tokenizer, [entry_text(a, tokenizer) for a, i in zip(answers, ids, strict=True) if i in sources]
@@ -144,7 +144,7 @@ def trim(
             raise ModelError(
                 f"trimming would change how this text is cut into tokens: {text[:60]!r}",
                 where=str(folder_in / "tokenizer.json"),
-                mend="leave the pass trim-vocab out",
+                hint="leave the pass trim-vocab out",
             )
     _select_rows(model, kept, rows)
     _remap_ids(model, new_id)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from lightbulb.errors import RecipeError
+from lightbulb.core.errors import RecipeError
 
 if TYPE_CHECKING:
     from lightbulb.passes.base import Pass
 
 PASSES = {
-    "frame": "frame:Frame",
+    "format-task": "format_task:FormatTask",
     "check-import": "check_import:CheckImport",
     "adapt": "adapt:Adapt",
     "trim-vocab": "trim_vocab:TrimVocab",
@@ -28,6 +28,6 @@ PASSES = {
 
 def pass_class(name: str) -> type[Pass]:
     if name not in PASSES:
-        raise RecipeError(f"there is no pass {name!r}", mend=f"use one of {', '.join(PASSES)}")
+        raise RecipeError(f"there is no pass {name!r}", hint=f"use one of {', '.join(PASSES)}")
     module, cls = PASSES[name].split(":")
     return getattr(importlib.import_module(f"lightbulb.passes.{module}"), cls)

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from lightbulb.artifact import Artifact
-from lightbulb.errors import RecipeError
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.errors import RecipeError
 from lightbulb.models.anatomy import anatomy_of, embedding_of, is_tied, layers_of
 from lightbulb.models.loading import copy_tokenizer, load_model, save_model
 from lightbulb.passes.base import Context, Pass
-from lightbulb.train.fit import fit, plain_loss
-from lightbulb.train.forward import placed
+from lightbulb.passes.fit import fit, plain_loss
+from lightbulb.train.forward import to_best_device
 from lightbulb.train.loop import Schedule
 
 
@@ -33,7 +33,7 @@ class Adapt(Pass):
     lora_rank: int = Field(default=16, ge=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = placed(load_model(source.path))
+        model = to_best_device(load_model(source.path))
         lora = self._add_lora(model, context.seed) if self.method == "lora" else None
         freeze(model, self.freeze_layers, keep_head=context.task.kind == "choose")
         facts = fit(model, source, self.schedule, plain_loss, context, "adapt")
@@ -65,7 +65,7 @@ def freeze(model: PreTrainedModel, layers: int, *, keep_head: bool) -> None:
     stack = layers_of(model)
     if layers > len(stack):
         raise RecipeError(
-            f"freeze_layers is {layers}, but the model has {len(stack)} layers", mend="lower freeze_layers"
+            f"freeze_layers is {layers}, but the model has {len(stack)} layers", hint="lower freeze_layers"
         )
     if not layers:
         return

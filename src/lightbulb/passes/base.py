@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.progress import Progress
 from lightbulb.tasks.task import Task
-
-
-class Progress(Protocol):
-    """What a pass may say while it works. `bar(label, total)` opens a bar; the yielded function takes (done, note).
-    `working(label)` is for work that has a name and tells no share."""
-
-    def bar(self, label: str, total: float) -> AbstractContextManager[Callable[[float, str], None]]: ...
-
-    def working(self, label: str) -> AbstractContextManager[None]: ...
 
 
 class Budget(Protocol):
@@ -82,24 +73,3 @@ class Pass(BaseModel):
     @abstractmethod
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         """Writes the output's files into the empty folder `out`; returns its facts. Never writes into `source.path`."""
-
-
-class Silent:
-    """Progress that says nothing."""
-
-    def working(self, label: str) -> AbstractContextManager[None]:
-        from contextlib import nullcontext
-
-        return nullcontext()
-
-    def bar(self, label: str, total: float) -> AbstractContextManager[Callable[[float, str], None]]:
-        from contextlib import contextmanager
-
-        @contextmanager
-        def quiet() -> Iterator[Callable[[float, str], None]]:
-            def advance(done: float, note: str = "") -> None:
-                """Nothing to show."""
-
-            yield advance
-
-        return quiet()

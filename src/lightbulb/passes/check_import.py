@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from lightbulb.artifact import Artifact, ArtifactKind
-from lightbulb.errors import ModelError
+from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.errors import ModelError
 from lightbulb.passes.base import Context, Pass
-from lightbulb.passes.evaluate import longest_exchange
 from lightbulb.passes.export import task_metadata
 from lightbulb.passes.verify import MOST_DIFFERENCE, Trained, compare, moved, read_alike, summary
 from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime, open_gguf
+from lightbulb.runtimes.answering import longest_exchange
 
 if TYPE_CHECKING:
     from lightbulb.runtimes.base import Shipped
@@ -43,7 +43,7 @@ class CheckImport(Pass):
     runtime: GgufRuntime = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        from lightbulb.formats.gguf import write_gguf
+        from lightbulb.models.gguf import write_gguf
 
         task = context.task
         examples = task.split("train", self.prompts)
@@ -72,7 +72,7 @@ class CheckImport(Pass):
                 f"{len(rows)} prompts the same token is likeliest in {facts['same_choice']:.0%}, and its "
                 f"log-probability is {facts['mean_log_prob_difference']:.2g} off (at most {MOST_DIFFERENCE:g})",
                 where=str(source.path),
-                mend="start from another model of the family, and report this one: the export does not know it",
+                hint="start from another model of the family, and report this one: the export does not know it",
             )
         share = 1 - different / len(examples)
         findings = [f"{different} of {len(examples)} prompts are cut into other tokens there"] if different else []
@@ -93,7 +93,7 @@ class CheckImport(Pass):
                 f"{title} renders {len(different)} of {len(pairs)} prompts into another text than transformers does: "
                 f"{pair.shipped_text[at : at + 60]!r} there, {pair.text[at : at + 60]!r} here",
                 where=f"{source.path}, chat template",
-                mend="give the task as columns prompt and completion, or the model a chat_template that hangs on the "
+                hint="give the task as columns prompt and completion, or the model a chat_template that hangs on the "
                 "conversation alone",
             )
         at = _first_difference(pair.ids, pair.shipped_ids)
@@ -106,7 +106,7 @@ class CheckImport(Pass):
             f"{title} cuts {len(different)} of {len(pairs)} prompts into other tokens than transformers does: in "
             f"{pair.text[:60]!r}, from token {at} on, {shown(pair.shipped_ids)} there, {shown(pair.ids)} here",
             where=f"{source.path}/tokenizer.json",
-            mend="take the tokens that make the difference out of added_tokens in tokenizer.json, or use another model",
+            hint="take the tokens that make the difference out of added_tokens in tokenizer.json, or use another model",
         )
 
 

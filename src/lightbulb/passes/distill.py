@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.models.loading import copy_tokenizer, load_model, save_model
 from lightbulb.passes.base import Context, Pass
-from lightbulb.train.fit import fit, teacher_loss
-from lightbulb.train.forward import placed
+from lightbulb.passes.fit import fit, teacher_loss
+from lightbulb.train.forward import to_best_device
 from lightbulb.train.loop import Schedule
 
 
@@ -27,7 +27,7 @@ class Distill(Pass):
     temperature: float = Field(default=2.0, gt=0)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = placed(load_model(source.path))
+        model = to_best_device(load_model(source.path))
         loss = teacher_loss(context.inputs["logits"].path, self.weight, self.temperature)
         facts = fit(model, source, self.schedule, loss, context, self.name)
         copy_tokenizer(source.path, out)

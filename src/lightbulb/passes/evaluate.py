@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from lightbulb.artifact import Artifact, ArtifactKind
-from lightbulb.figures import Figure
+from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.figures import Figure
+from lightbulb.core.files import read_json, write_json
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Budget, Context, Pass
 from lightbulb.runtimes import GgufRuntime, open_runtime
-from lightbulb.runtimes.base import Answers, Runtime, TextScore
-from lightbulb.store import read_json, write_json
+from lightbulb.runtimes.answering import ask, longest_answer, longest_exchange
+from lightbulb.runtimes.base import Runtime, TextScore
 from lightbulb.tasks import metrics
 from lightbulb.tasks.task import Example, SplitName, Task
 
@@ -96,36 +97,6 @@ def answer(
             predictions += [known[p] for p in prompts]
         advance(start + len(chunk), "")
     return predictions, tokens
-
-
-def ask(runtime: Runtime, task: Task, prompts: Sequence[str], longest: int) -> Answers:
-    """longest: `longest_answer(task)`, which reads the whole train split: not for every prompt of a measurement."""
-    if task.kind == "choose":
-        return runtime.choose(prompts, task.answers)
-    return runtime.generate(prompts, longest)
-
-
-def longest_answer(task: Task) -> int:
-    """A bound on the tokens of an answer that all but one in a thousand of the train split keep: a model that never
-    ends its answers costs this much for each."""
-    lengths = sorted(most_tokens(e.completion) for e in task.train)
-    return min(512, lengths[(len(lengths) * 999 - 1) // 1000] + 16)
-
-
-def most_tokens(text: str) -> int:
-    """Two ASCII characters a token is dense even for code; digits, and bytes of other scripts, may be one each."""
-    dense = sum(1 for byte in text.encode() if byte > 127 or 48 <= byte <= 57)
-    return dense + (len(text.encode()) - dense) // 2
-
-
-def longest_exchange(task: Task, examples: Sequence[Example]) -> int:
-    """A bound on the tokens of any prompt with its answer, in steps of 256: a token holds a byte or more (in a trimmed
-    vocabulary often no more), and a chat template gets 256."""
-    texts = (
-        sum(len(m.content.encode()) for m in e.messages) or len((e.prompt or e.completion).encode()) for e in examples
-    )
-    answer = 0 if task.kind == "text" else longest_answer(task)
-    return 256 * (2 + (max(texts, default=0) + answer) // 256)
 
 
 def score_of(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Figure:

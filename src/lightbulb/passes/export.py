@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from lightbulb.artifact import Artifact, ArtifactKind
+from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.passes.base import Context, Pass
 from lightbulb.tasks.task import Task
 
@@ -27,7 +27,7 @@ class Export(Pass):
     embedding: Quantization | None = None
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        from lightbulb.formats.gguf import write_gguf
+        from lightbulb.models.gguf import write_gguf
 
         answer_ids, metadata = source.facts.get("answer_ids"), task_metadata(context.task, source)
         with context.progress.bar("export", 1) as step:

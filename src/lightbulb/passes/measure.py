@@ -10,18 +10,18 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from lightbulb.artifact import Artifact, ArtifactKind
-from lightbulb.energy.costs import Costs
+from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.figures import Figure
+from lightbulb.core.files import read_json, write_json
 from lightbulb.energy.meter import Meter
-from lightbulb.energy.protocol import FEWEST_TRIALS, LONGEST_WINDOW, MOST_TRIALS, Sample, Subject, measure_blocks
-from lightbulb.energy.statistics import median_figure
-from lightbulb.figures import Figure
+from lightbulb.measuring.costs import Costs
+from lightbulb.measuring.protocol import FEWEST_TRIALS, LONGEST_WINDOW, MOST_TRIALS, Sample, Subject, measure_blocks
+from lightbulb.measuring.statistics import median_figure
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Context, Pass
-from lightbulb.passes.evaluate import ask, longest_answer, longest_exchange
 from lightbulb.runtimes import GgufRuntime, open_gguf
+from lightbulb.runtimes.answering import ask, longest_answer, longest_exchange
 from lightbulb.runtimes.base import Runtime
-from lightbulb.store import read_json, write_json
 from lightbulb.tasks.task import Task
 
 PROMPTS = 64

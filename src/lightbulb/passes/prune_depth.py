@@ -10,15 +10,15 @@ import torch
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from lightbulb.artifact import Artifact
-from lightbulb.errors import RecipeError
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.errors import RecipeError
 from lightbulb.models.anatomy import keep_layers, layers_of
 from lightbulb.models.form import Encoded
 from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer, save_model
 from lightbulb.ops.importance import block_influence
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.data import Batch, encode_split, in_order, micro_batches
-from lightbulb.train.forward import deterministic, device_of, fast_math, placed
+from lightbulb.train.forward import deterministic, device_of, fast_math, to_best_device
 
 CALIBRATION_EXAMPLES = 256
 
@@ -33,10 +33,10 @@ class PruneDepth(Pass):
     layers: int = Field(ge=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = placed(load_model(source.path)).eval()
+        model = to_best_device(load_model(source.path)).eval()
         depth = len(layers_of(model))
         if self.layers > depth:
-            raise RecipeError(f"prune-depth keeps {self.layers} layers of a model with {depth}", mend="lower `layers`")
+            raise RecipeError(f"prune-depth keeps {self.layers} layers of a model with {depth}", hint="lower `layers`")
         tokenizer, answer_ids = load_tokenizer(source.path), source.facts.get("answer_ids")
         positions = model.config.max_position_embeddings
         data = encode_split(context.task, "train", tokenizer, answer_ids, positions, CALIBRATION_EXAMPLES)

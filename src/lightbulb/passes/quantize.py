@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from lightbulb.artifact import Artifact, ArtifactKind
-from lightbulb.errors import RecipeError
+from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.errors import RecipeError
 from lightbulb.models.loading import copy_tokenizer, load_model, save_model
 from lightbulb.ops.grids import BLOCK, Grid
 from lightbulb.passes.base import Context, Pass
-from lightbulb.train.fit import fit, plain_loss, teacher_loss
-from lightbulb.train.forward import placed
+from lightbulb.passes.fit import fit, plain_loss, teacher_loss
+from lightbulb.train.forward import to_best_device
 from lightbulb.train.loop import Schedule
-from lightbulb.train.quantized import block_weights, put_on_grid
+from lightbulb.train.quantized import block_weights, quantize_dequantize_
 
 
 class Quantize(Pass):
@@ -35,12 +35,12 @@ class Quantize(Pass):
     temperature: float = Field(default=2.0, gt=0)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = placed(load_model(source.path))
+        model = to_best_device(load_model(source.path))
         for weight, grid in block_weights(model, self.grid, self.embedding):
             if weight.shape[-1] % BLOCK:
                 raise RecipeError(
                     f"a weight of width {weight.shape[-1]} does not fit {grid}'s blocks of {BLOCK}",
-                    mend="leave out `quantize` and export as f16",
+                    hint="leave out `quantize` and export as f16",
                 )
         facts: dict[str, Any] = {}
         if self.recover:
@@ -48,7 +48,7 @@ class Quantize(Pass):
             loss = teacher_loss(logits.path, self.weight, self.temperature) if logits else plain_loss
             grids = (self.grid, self.embedding)
             facts = fit(model, source, self.recover, loss, context, self.name, grids, parameter="recover")
-        put_on_grid(model, self.grid, self.embedding)
+        quantize_dequantize_(model, self.grid, self.embedding)
         copy_tokenizer(source.path, out)
         save_model(model.cpu(), out)
         return facts

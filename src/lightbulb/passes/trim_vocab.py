@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from lightbulb.artifact import Artifact
+from lightbulb.core.artifact import Artifact
 from lightbulb.passes.base import Context, Pass
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from pydantic import Field
 
-from lightbulb.artifact import Artifact, ArtifactKind
-from lightbulb.errors import RunFailure
+from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.errors import RunFailure
 from lightbulb.models.form import render, turns_of
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.passes.base import Context, Pass
-from lightbulb.passes.evaluate import longest_exchange
 from lightbulb.runtimes import GgufRuntime, open_gguf
+from lightbulb.runtimes.answering import longest_exchange
 from lightbulb.tasks.task import Example, Task
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Verify(Pass):
             raise RunFailure(
                 f"the exported file does not agree with the trained model: {facts}",
                 where=str(source.gguf),
-                mend="a defect of the export: report it with the model's family and its tokenizer",
+                hint="a defect of the export: report it with the model's family and its tokenizer",
             )
         return facts
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from lightbulb.core import units
 from lightbulb.energy.exports import co2_eq_emissions
-from lightbulb.report import units, words
-from lightbulb.report.record import Result, Scored
+from lightbulb.report import words
+from lightbulb.shrinking import savings
+from lightbulb.shrinking.record import Result, Scored
 
 _TASK_TYPES = {"choose": "text-classification", "generate": "text-generation", "text": "text-generation"}
 
@@ -106,8 +108,8 @@ def _energy(result: Result) -> str:
     columns = words.columns(result)
     rows = [["", *(heading for heading, _ in columns), *(["before / after"] if result.shrunk else [])]]
     for quantity in (*words.COSTS, *words.per_right(result)):
-        figures = [units.text(words.figure_of(m, quantity), source=True) for _, m in columns]
-        times = units.text(words.ratio(result, quantity), source=True) if quantity in words.COSTS else ""
+        figures = [units.text(savings.figure_of(m, quantity), source=True) for _, m in columns]
+        times = units.text(savings.ratio(result, quantity), source=True) if quantity in words.COSTS else ""
         rows.append([words.LABELS[quantity], *figures, *([times] if result.shrunk else [])])
     made = result.making
     lines = [

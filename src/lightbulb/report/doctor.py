@@ -8,9 +8,19 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
-from lightbulb.doctor.record import Energy, Examination, Gpu, Grid, Machine, Products, Software, Speed, Streamed
-from lightbulb.figures import Figure
-from lightbulb.report import units
+from lightbulb.core import units
+from lightbulb.core.figures import Figure
+from lightbulb.doctor.record import (
+    ElectricityGrid,
+    Energy,
+    Examination,
+    Gpu,
+    Machine,
+    Products,
+    Software,
+    Speed,
+    Streamed,
+)
 
 NOT_KNOWN = "not known"
 _LABEL_WIDTH = 14
@@ -59,8 +69,8 @@ def _energy(energy: Energy) -> Iterator[Line]:
         yield "sensors", "none: joules are estimated"
     for sensor in energy.sensors:
         yield sensor.name, f"scope {sensor.scope}{'' if sensor.in_sum else '; not in the sum: another holds it'}"
-        yield from (("", f"flaw: {flaw}") for flaw in sensor.flaws)
-    yield from (("cannot read", remark) for remark in energy.remarks)
+        yield from (("", f"flaw: {limitation}") for limitation in sensor.limitations)
+    yield from (("cannot read", diagnostic) for diagnostic in energy.diagnostics)
     yield (
         "estimate",
         f"idle {_known(energy.idle)}, all threads busy {_known(energy.busy)}, at the wall, for the threads held",
@@ -68,13 +78,13 @@ def _energy(energy: Energy) -> Iterator[Line]:
     yield from (("can be added", source) for source in energy.add)
 
 
-def _grid(grid: Grid) -> Iterator[Line]:
-    yield "zone", f"{grid.zone}: {_known(grid.intensity)}; to name yours: {grid.mend}"
+def _grid(grid: ElectricityGrid) -> Iterator[Line]:
+    yield "zone", f"{grid.zone}: {_known(grid.intensity)}; to name yours: {grid.hint}"
 
 
 def _software(software: Software) -> Iterator[Line]:
     for runtime in software.runtimes:
-        missing = "not installed" + (f": {runtime.mend}" if runtime.mend else "")
+        missing = "not installed" + (f": {runtime.hint}" if runtime.hint else "")
         yield runtime.name, f"{runtime.version or missing} ({runtime.use})"
     yield "instructions", _instruction_sets(software.instruction_sets)
     yield "GPUs", "; ".join(_gpu(gpu) for gpu in software.gpus) or "none found"
@@ -82,7 +92,7 @@ def _software(software: Software) -> Iterator[Line]:
         yield "disk", f"{_known(disk.free)} free for {disk.use} ({disk.folder})"
     for model in software.models:
         there = f"{_known(model.bytes)}, {model.path}"
-        yield model.name, there if model.path else f"not installed: {model.mend}"
+        yield model.name, there if model.path else f"not installed: {model.hint}"
 
 
 def _instruction_sets(found: dict[str, bool] | None) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lightbulb.report import units
+from lightbulb.core import units
 
 if TYPE_CHECKING:
-    from lightbulb.search.predict import DryRun
+    from lightbulb.shrinking.dry_run import DryRun
 
 FIGURES = {
     "seconds": "time",
@@ -28,7 +28,7 @@ def as_dict(planned: DryRun) -> dict[str, Any]:
     return {
         "recipe": planned.recipe,
         "asked": planned.asked,
-        "ladder": list(planned.ladder),
+        "ladder": list(planned.depth_schedule),
         "findings": list(planned.findings),
         **{name: getattr(planned, name).model_dump() for name in FIGURES},
     }

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightbulb.figures import Figure, total
-from lightbulb.report import plots, units, words
-from lightbulb.report.record import Result, Scored
+from lightbulb.core import units
+from lightbulb.core.figures import Figure, total
+from lightbulb.report import plots, words
+from lightbulb.shrinking import savings
+from lightbulb.shrinking.record import Result, Scored
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -88,8 +90,8 @@ def side_by_side(result: Result) -> list[dict[str, Any]]:
         rows.append(
             {
                 "label": words.LABELS[quantity],
-                "figures": [words.figure_of(m, quantity) for m in models],
-                "ratio": words.ratio(result, quantity) if told else None,
+                "figures": [savings.figure_of(m, quantity) for m in models],
+                "ratio": savings.ratio(result, quantity) if told else None,
             }
         )
     return rows

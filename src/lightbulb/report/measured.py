@@ -6,10 +6,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lightbulb.figures import Figure
-from lightbulb.report import units
-from lightbulb.report.measured_record import Measured
-from lightbulb.roofline import Roofline
+from lightbulb.core import units
+from lightbulb.core.figures import Figure
+from lightbulb.measuring.record import Measured
+from lightbulb.measuring.roofline import Roofline
 
 COSTS = {"joules": "joules", "net_joules": "joules less idling", "cpu_seconds": "CPU time", "seconds": "wall time"}
 UNITS = {"prompt_token": "prompt token", "output_token": "output token", "answer": "answer"}

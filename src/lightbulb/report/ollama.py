@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightbulb.models.templates import Marks, compiled, marks_of
-from lightbulb.tasks.task import Kind
+from lightbulb.tasks.task import TaskKind
 
 QUESTION = "{prompt}"
 USER = [{"role": "user", "content": QUESTION}]
@@ -40,7 +40,7 @@ def bare_form(marks: Marks) -> str:
     return marks.render(USER)
 
 
-def modelfile(marks: Marks, kind: Kind, end: str, file: str = "model.gguf") -> str:
+def modelfile(marks: Marks, kind: TaskKind, end: str, file: str = "model.gguf") -> str:
     """The text of a Modelfile that makes Ollama read and stop as the model was trained to. end: the text of its EOS."""
     lines = [
         f"# ollama create NAME -f Modelfile; a program without chat templates sends: {json.dumps(bare_form(marks))}",
@@ -80,11 +80,11 @@ def _text(text: str) -> str:
     return text if plain else f"{{{{ {json.dumps(text, ensure_ascii=False)} }}}}"
 
 
-def describe(folder: Path, gguf: Path, kind: Kind) -> str | None:
+def describe(folder: Path, gguf: Path, kind: TaskKind) -> str | None:
     """Writes `Modelfile` for a file that is handed out as model.gguf in `folder`; returns its bare form. Nothing, and
     None, where no plain template reads as the file's own."""
-    from lightbulb.formats.gguf import read_fields, read_gguf
-    from lightbulb.store import write_text
+    from lightbulb.core.files import write_text
+    from lightbulb.models.gguf import read_fields, read_gguf
 
     fields = read_fields(gguf)
     marks = marks_in(fields, read_gguf(gguf).added_bos)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightbulb.core.files import write_text
 from lightbulb.report.card import render_card
 from lightbulb.report.html import render_html
-from lightbulb.report.record import Result
-from lightbulb.store import write_text
+from lightbulb.shrinking.record import Result
 
 
 def write_pages(folder: Path, result: Result) -> None:

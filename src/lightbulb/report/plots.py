@@ -6,10 +6,12 @@ import html
 import math
 from typing import Any
 
-from lightbulb.figures import Figure
-from lightbulb.report import units, words
-from lightbulb.report.record import Quantity, Result, Scored
-from lightbulb.search.floor import Floor
+from lightbulb.core import units
+from lightbulb.core.figures import Figure
+from lightbulb.report import words
+from lightbulb.shrinking import savings
+from lightbulb.shrinking.floor import Floor
+from lightbulb.shrinking.record import Quantity, Result, Scored
 
 COLOURS = {"teacher": "#8a8f98", "baseline": "#3b82c4", "student": "#d97706"}  # readable on light and dark
 TITLES: dict[str, str] = {
@@ -35,7 +37,7 @@ def points(result: Result, quantity: Quantity) -> list[tuple[str, str, Scored, F
     roles = ["teacher", *["baseline"] * len(result.baselines), *["student"] * students]
     found = []
     for role, label, model in zip(roles, labels, result.models, strict=True):
-        cost = words.figure_of(model, quantity)
+        cost = savings.figure_of(model, quantity)
         if cost is not None and cost.value is not None and cost.value > 0 and model.score.value is not None:
             found.append((role, label, model, cost))
     return found

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightbulb.report import units
+from lightbulb.core import units
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lightbulb.energy.prediction.devices import Device
-    from lightbulb.energy.prediction.predict import Prediction
+    from lightbulb.predicting.devices import Device
+    from lightbulb.predicting.predict import Prediction
 
 FIGURES = (
     "joules_per_output_token",

@@ -8,8 +8,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lightbulb.report import units, words
-from lightbulb.report.record import Quantity, Result, Scored
+from lightbulb.core import units
+from lightbulb.report import words
+from lightbulb.shrinking import savings
+from lightbulb.shrinking.record import Quantity, Result, Scored
 
 _STYLES = {"kept": "bold green", "within-noise": "bold yellow", "not-shrunk": "bold yellow", "not-kept": "bold red"}
 
@@ -45,11 +47,11 @@ def _shrunk(result: Result) -> list[tuple[str, str]]:
     rows = [
         ("kept", f"{kept} (asked for {words.floor_text(result)})"),
         (words.name_of_metric(result), scores),
-        ("before", words.compared(result).name),
+        ("before", savings.compared(result).name),
     ]
     rows += [(words.LABELS[quantity], _before_after(result, student, quantity)) for quantity in words.COSTS]
     for quantity in words.per_right(result)[-1:]:
-        before, after = (units.text(words.figure_of(m, quantity)) for m in (words.compared(result), student))
+        before, after = (units.text(savings.figure_of(m, quantity)) for m in (savings.compared(result), student))
         rows.append((words.LABELS[quantity], f"{before} -> {after}"))
     return rows
 
@@ -59,18 +61,18 @@ def _not_shrunk(result: Result) -> list[tuple[str, str]]:
     rows = [("asked for", words.floor_text(result))]
     models = []
     if handed := words.handed_stock(result):
-        models.append((str(handed.path), handed, words.in_a_sentence(handed)))
+        models.append((str(handed.path), handed, savings.in_a_sentence(handed)))
     else:
         best = words.best_stock(result)
-        models.append(("best stock file", best, words.in_a_sentence(best)))
+        models.append(("best stock file", best, savings.in_a_sentence(best)))
     if result.below:
         models.append((str(result.below.path), result.below, f"{result.below.name}: {words.not_handed(result)}"))
     for file, model, what in models:
-        costs = [f"{units.text(words.figure_of(model, q))} {_UNIT[q]}".strip() for q in words.COSTS]
+        costs = [f"{units.text(savings.figure_of(model, q))} {_UNIT[q]}".strip() for q in words.COSTS]
         rows.append((file, what))
         rows.append(("", f"{words.name_of_metric(result)} {units.text(model.score)}; {', '.join(costs)}"))
         for quantity in words.per_right(result)[-1:]:
-            rows.append(("", f"{words.LABELS[quantity]} {units.text(words.figure_of(model, quantity))}"))
+            rows.append(("", f"{words.LABELS[quantity]} {units.text(savings.figure_of(model, quantity))}"))
     return rows
 
 
@@ -85,10 +87,10 @@ def print_summary(result: Result, console: Console, *, report: Path | str | None
 
 
 def _before_after(result: Result, student: Scored, quantity: Quantity) -> str:
-    rival = words.compared(result)
-    before, after = (units.text(words.figure_of(m, quantity)) for m in (rival, student))
-    figure = words.figure_of(student, quantity)
-    times = words.ratio(result, quantity)
+    best_baseline = savings.compared(result)
+    before, after = (units.text(savings.figure_of(m, quantity)) for m in (best_baseline, student))
+    figure = savings.figure_of(student, quantity)
+    times = savings.ratio(result, quantity)
     gain = ""
     if times.value:
         more = times.value < 1

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
-from lightbulb.figures import Figure
-from lightbulb.report import units
-from lightbulb.report.record import Quantity, Reference, Result, Scored
-from lightbulb.search.floor import Floor
+from lightbulb.core import units
+from lightbulb.core.figures import Figure
+from lightbulb.shrinking import savings
+from lightbulb.shrinking.floor import Floor
+from lightbulb.shrinking.record import Quantity, Reference, Result, Scored
 
 HEADINGS = {"kept": "Kept", "within-noise": "Within noise", "not-shrunk": "Not shrunk", "not-kept": "Not kept"}
 COSTS: tuple[Quantity, ...] = ("cpu_seconds_per_answer", "joules_per_answer", "bytes")
@@ -46,8 +45,8 @@ def columns(result: Result) -> list[tuple[str, Scored]]:
     """(heading, model) of what the first table puts side by side: before and after, or, where no student is handed out,
     what is (or comes nearest), and the student beside it."""
     if result.shrunk:
-        rival = compared(result)
-        return [(f"before: {rival.name}", rival), (f"after: {result.shrunk.name}", result.shrunk)]
+        baseline = savings.compared(result)
+        return [(f"before: {baseline.name}", baseline), (f"after: {result.shrunk.name}", result.shrunk)]
     handed = handed_stock(result)
     if handed:
         found = [(f"{handed.path}: {handed.name}", handed)]
@@ -77,71 +76,8 @@ def not_handed(result: Result) -> str:
 
 def per_right(result: Result) -> list[Quantity]:
     """Costs of a right answer that are known of any model: a metric may not say what is right."""
-    known = {q: [figure_of(m, q) for m in result.models] for q in PER_RIGHT}
+    known = {q: [savings.figure_of(m, q) for m in result.models] for q in PER_RIGHT}
     return [q for q, figures in known.items() if any(f is not None and f.value is not None for f in figures)]
-
-
-def in_a_sentence(model: Scored) -> str:
-    """ "adapted teacher, q4_0, llama.cpp" as "the adapted teacher (q4_0, llama.cpp)"."""
-    what, _, form = model.name.partition(", ")
-    return f"the {what} ({form})" if form else model.name
-
-
-def compared(result: Result) -> Scored:
-    """The model that before / after speaks of: `compare_with`, else the teacher."""
-    return next((m for m in result.stock if m.name == result.compare_with), result.teacher)
-
-
-def figure_of(model: Scored, quantity: Quantity) -> Figure | None:
-    return units.counted_bytes(model.bytes) if quantity == "bytes" else getattr(model, quantity)
-
-
-def ratio(result: Result, quantity: Quantity, against: Scored | None = None) -> Figure:
-    """How many times more `against` (default: `compared`) takes than the student: the ratio the run recorded, else the
-    quotient. Its interval divides end by end, the widest that the two allow; where joules of both sides are CPU seconds
-    times the watts of one model, the watts cancel and the interval is that of the CPU time."""
-    against, student = against or compared(result), result.shrunk
-    if student is None:
-        return Figure(value=None, unit="×", source="derived", method="no student is handed out")
-    for known in result.ratios:
-        if known.quantity == quantity and known.against == against.name:
-            return known.value.model_copy(update={"unit": "×"})
-    before, after = figure_of(against, quantity), figure_of(student, quantity)
-    if before is None or after is None or before.value is None or not after.value:
-        return Figure(value=None, unit="×", source="derived", method="a part was not measured")
-    if quantity == "joules_per_answer" and (same := _watts_cancel(result, against, student)) is not None:
-        return same
-    estimated = "estimated" in (before.source, after.source)
-    low = high = None
-    if any(bound is not None for f in (before, after) for bound in (f.low, f.high)):
-        low, least_after = _end(before, "low") / _end(after, "high"), _end(after, "low")
-        high = _end(before, "high") / least_after if least_after > 0 else math.inf
-    return Figure(
-        value=before.value / after.value,
-        low=low,
-        high=high,
-        unit="×",
-        source="estimated" if estimated else "derived",
-        method="quotient; its interval divides end by end",
-    )
-
-
-def _watts_cancel(result: Result, against: Scored, student: Scored) -> Figure | None:
-    """The ratio of CPU time as the ratio of energy, where both energies are one estimate on top of CPU time."""
-    before, after = against.joules_per_answer, student.joules_per_answer
-    time = ratio(result, "cpu_seconds_per_answer", against)
-    if before is None or after is None or not before.value or not after.value or not time.value:
-        return None
-    one_model = before.source == after.source == "estimated" and before.method == after.method != ""
-    if not one_model or abs(before.value / after.value / time.value - 1) > 0.02 or time.low is None:
-        return None
-    return time.model_copy(update={"source": "estimated", "method": "as the CPU time: both sides share one watt model"})
-
-
-def _end(figure: Figure, side: str) -> float:
-    """A bound of the interval; the value itself where the figure has none."""
-    bound = getattr(figure, side)
-    return float(figure.value if bound is None else bound)  # type: ignore[arg-type]
 
 
 def name_of_metric(result: Result) -> str:
@@ -189,7 +125,7 @@ def verdict(result: Result) -> str:
 def _instead(result: Result, handed: Scored) -> str:
     return (
         f"{handed.path or 'What is handed out'} is the cheapest stock file that does what was asked "
-        f"({floor_text(result)}): {in_a_sentence(handed)}, which scores {units.text(handed.score)} "
+        f"({floor_text(result)}): {savings.in_a_sentence(handed)}, which scores {units.text(handed.score)} "
         f"{name_of_metric(result)}."
     )
 
@@ -206,24 +142,26 @@ def best_stock(result: Result) -> Scored:
 
 def saving(result: Result) -> str:
     """The second sentence: what an answer costs, against what; "" where no student is handed out."""
-    rival, student = compared(result), result.shrunk
+    baseline, student = savings.compared(result), result.shrunk
     if student is None:
         return ""
     key: Quantity = "cpu_seconds_per_answer"
-    if ratio(result, key).value is None:
+    if savings.ratio(result, key).value is None:
         key = "joules_per_answer"
-    times = ratio(result, key)
+    times = savings.ratio(result, key)
     if times.value is None:
         return "What an answer costs was not measured for both models."
     what = " of CPU time" if key == "cpu_seconds_per_answer" else ""
-    after, before = (units.text(figure_of(m, key)) for m in (student, rival))
+    after, before = (units.text(savings.figure_of(m, key)) for m in (student, baseline))
     if times.value <= 1:
-        return f"It does not pay: an answer takes {after}{what}, against {before} with {in_a_sentence(rival)}."
+        return (
+            f"It does not pay: an answer takes {after}{what}, against {before} with {savings.in_a_sentence(baseline)}."
+        )
     sizes = ""
-    if student.bytes and rival.bytes:
-        sizes = f"; the file is {units.quantity(student.bytes, 'B')} instead of {units.quantity(rival.bytes, 'B')}"
+    if student.bytes and baseline.bytes:
+        sizes = f"; the file is {units.quantity(student.bytes, 'B')} instead of {units.quantity(baseline.bytes, 'B')}"
     return (
-        f"An answer takes {after}{what} instead of {before} with {in_a_sentence(rival)}, "
+        f"An answer takes {after}{what} instead of {before} with {savings.in_a_sentence(baseline)}, "
         f"{units.text(times, '')} times less{sizes}."
     )
 
@@ -231,11 +169,11 @@ def saving(result: Result) -> str:
 def references(result: Result) -> list[Reference]:
     """The adapted teacher as it was trained, and the stock file that the student is compared with."""
     found = []
-    for model in {m.name: m for m in (result.teacher, compared(result))}.values():
-        times = ratio(result, "cpu_seconds_per_answer", model)
+    for model in {m.name: m for m in (result.teacher, savings.compared(result))}.values():
+        times = savings.ratio(result, "cpu_seconds_per_answer", model)
         found.append(
             Reference(
-                name=in_a_sentence(model),
+                name=savings.in_a_sentence(model),
                 cpu_seconds_per_answer=model.cpu_seconds_per_answer,
                 joules_per_answer=model.joules_per_answer,
                 times=times if times.value is not None and times.value > 1 else None,
@@ -255,7 +193,7 @@ def reference_text(other: Reference) -> str:
 
 def never_pays(result: Result) -> bool:
     """Whether both sides were measured and the student saves nothing."""
-    joules = ratio(result, "joules_per_answer").value
+    joules = savings.ratio(result, "joules_per_answer").value
     return result.break_even_answers.value is None and joules is not None and joules <= 1
 
 
@@ -277,14 +215,14 @@ def arithmetic(result: Result) -> str:
     answers = result.break_even_answers.value
     if made is None or after is None or made.value is None or after.value is None or not answers:
         return ""
-    for rival in (compared(result), result.teacher, *result.baselines):
-        before = rival.joules_per_answer
+    for baseline in (savings.compared(result), result.teacher, *result.baselines):
+        before = baseline.joules_per_answer
         if before is None or before.value is None or before.value <= after.value:
             continue
         if abs(made.value / (before.value - after.value) / answers - 1) < 0.02:
             return (
                 f"{units.quantity(made.value, 'J')} for the making ÷ ({units.quantity(before.value, 'J')} with "
-                f"{in_a_sentence(rival)} − {units.quantity(after.value, 'J')} with the student, per answer) "
+                f"{savings.in_a_sentence(baseline)} − {units.quantity(after.value, 'J')} with the student, per answer) "
                 f"= {units.quantity(answers, 'answers')}"
             )
     return ""

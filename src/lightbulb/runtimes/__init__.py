@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
-from lightbulb.errors import UserError
+from lightbulb.core.errors import GoalError, UnsupportedModel, UserError
 
 GgufRuntime = Literal["llamacpp", "filament"]
 RUNTIME_TITLES: dict[GgufRuntime, str] = {"llamacpp": "llama.cpp", "filament": "filament"}
@@ -15,7 +15,7 @@ LocalRuntime = Literal["llamacpp", "filament", "torch"]  # what runs a model on 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lightbulb.artifact import Artifact
+    from lightbulb.core.artifact import Artifact
     from lightbulb.runtimes.base import Runtime, Shipped
 
 
@@ -23,7 +23,23 @@ def check_installed(runtime: GgufRuntime) -> None:
     """Raises UserError where `runtime` is not installed: now, rather than after an hour."""
     if runtime == "filament" and find_spec("lightbulb_filament") is None:
         raise UserError(
-            "filament is not installed", where="--runtime filament", mend="make filament, or --runtime llamacpp"
+            "filament is not installed", where="--runtime filament", hint="make filament, or --runtime llamacpp"
+        )
+
+
+def check_threads(threads: int) -> None:
+    """Raises GoalError for a number of threads that cannot work."""
+    if threads < 1:
+        raise GoalError(f"{threads} threads cannot work", where="--threads", hint="--threads 2")
+
+
+def check_runs(architecture: str, runtime: GgufRuntime) -> None:
+    """Raises UnsupportedModel where `runtime` does not run GGUF files of this architecture."""
+    if runtime == "filament" and architecture not in FILAMENT_ARCHITECTURES:
+        raise UnsupportedModel(
+            f"filament does not run models of the architecture {architecture!r}",
+            where="--runtime filament",
+            hint="--runtime llamacpp",
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from lightbulb.formats.gguf import GgufInfo
+    from lightbulb.models.gguf import GgufInfo
 
 
 @dataclass(frozen=True, slots=True)

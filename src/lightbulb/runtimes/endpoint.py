@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from lightbulb.errors import ModelError, RunFailure
+from lightbulb.core.errors import ModelError, RunFailure
 
 KEY = "LIGHTBULB_API_KEY"  # environment variable
 LONGEST_LINE = 1_000_000  # bytes of one event
@@ -44,7 +44,7 @@ class Endpoint:
     def __init__(self, url: str, model: str):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ModelError("this is no address of an endpoint", where=url, mend="like http://localhost:8000/v1")
+            raise ModelError("this is no address of an endpoint", where=url, hint="like http://localhost:8000/v1")
         path = parts.path.rstrip("/") or "/v1"
         if not path.endswith("/chat/completions"):
             path += "/chat/completions"
@@ -77,7 +77,7 @@ class Endpoint:
             raise ModelError(
                 "the endpoint does not say how many tokens it read and wrote (usage), so nothing can be said per token",
                 where=self.url,
-                mend="use a server that knows stream_options.include_usage: llama-server, vLLM, Ollama, SGLang",
+                hint="use a server that knows stream_options.include_usage: llama-server, vLLM, Ollama, SGLang",
             )
         return prompt, output
 
@@ -97,7 +97,7 @@ class Endpoint:
             raise RunFailure(f"the endpoint broke off: {type(e).__name__}: {e}", where=self.url) from e
         except urllib.error.URLError as e:
             raise ModelError(
-                f"cannot reach the endpoint: {e.reason}", where=self.url, mend="start the server, or check the address"
+                f"cannot reach the endpoint: {e.reason}", where=self.url, hint="start the server, or check the address"
             ) from e
 
     def _request(self, messages: Sequence[dict[str, str]], max_tokens: int) -> urllib.request.Request:
@@ -129,7 +129,7 @@ class Endpoint:
         return ModelError(
             f"the endpoint {what}",
             where=self.url,
-            mend=f"check the address (it often ends in /v1), --model-name, and the key in {KEY} if it wants one",
+            hint=f"check the address (it often ends in /v1), --model-name, and the key in {KEY} if it wants one",
         )
 
 

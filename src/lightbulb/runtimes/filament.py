@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lightbulb.errors import ModelError
-from lightbulb.formats.gguf import answer_tokens, read_fields, read_gguf
-from lightbulb.formats.gguf_tokenizer import tokenizer_from_gguf
+from lightbulb.core.errors import ModelError
+from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
 from lightbulb.models.form import shortened
+from lightbulb.models.gguf import answer_tokens, read_fields, read_gguf
 from lightbulb.models.templates import compiled
 from lightbulb.runtimes import check_installed
 from lightbulb.runtimes.base import Answers, TextScore, windows
@@ -45,7 +45,7 @@ class Filament:
         try:
             self._model = lightbulb_filament.Model(path, threads=threads)
         except lightbulb_filament.FilamentError as e:
-            raise ModelError(f"filament cannot run this file: {e}", where=str(path), mend="--runtime llamacpp") from e
+            raise ModelError(f"filament cannot run this file: {e}", where=str(path), hint="--runtime llamacpp") from e
         self._tokenizer, self._config = _tokenizer(path)
 
     def _prompt(self, prompt: str, room: int) -> list[int]:
@@ -157,5 +157,5 @@ def _tokenizer(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
         return Tokenizer.from_str(json.dumps(description)), config
     except Exception as e:  # the library has no class of its own for what it cannot read
         raise ModelError(
-            f"the tokenizer of this file cannot be read: {e}", where=str(path), mend="download or export the file again"
+            f"the tokenizer of this file cannot be read: {e}", where=str(path), hint="download or export the file again"
         ) from e

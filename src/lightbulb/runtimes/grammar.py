@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightbulb.errors import MissingExtra, UserError
+from lightbulb.core.errors import MissingExtra, UserError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,7 +31,7 @@ class Grammars:
             import llguidance
         except ImportError as e:
             raise MissingExtra(
-                "constraining answers in filament needs llguidance", mend='pip install "lightbulb[grammar]"'
+                "constraining answers in filament needs llguidance", hint='pip install "lightbulb[grammar]"'
             ) from e
         self._library = llguidance
         self._tokens = llguidance.LLTokenizer(tokenizer.to_str(), n_vocab=vocabulary, eos_token=end)

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lightbulb.errors import ModelError, RunFailure
-from lightbulb.formats.gguf import answer_tokens, read_gguf
+from lightbulb.core.errors import ModelError, RunFailure
 from lightbulb.models.form import shortened
+from lightbulb.models.gguf import answer_tokens, read_gguf
 from lightbulb.runtimes.base import Answers, TextScore, windows
 
 FORCE = 10_000.0  # a logit bias that no model outvotes
@@ -51,7 +51,7 @@ class LlamaCpp:
             raise ModelError(
                 f"llama.cpp cannot load this file: {e}",
                 where=str(path),
-                mend="export the file again; what llama.cpp cannot load is a template, a tokenizer or a family that it "
+                hint="export the file again; what llama.cpp cannot load is a template, a tokenizer or a family that it "
                 "does not know",
             ) from e
         self._complete({"prompt": "a", "max_tokens": 1})  # a server that never worked hangs when it is closed

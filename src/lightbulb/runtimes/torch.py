@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 from transformers import DynamicCache
 
-from lightbulb.artifact import Artifact
-from lightbulb.errors import ModelError
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.errors import ModelError
 from lightbulb.models.form import render
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.runtimes.base import Answers, TextScore, windows
-from lightbulb.train.forward import fast_math, placed
+from lightbulb.train.forward import fast_math, to_best_device
 
 BATCH = 256  # texts written side by side
 WRITE_TOKENS = 16384  # padding included, of prompts answered side by side: their keys and values are kept
@@ -27,7 +27,7 @@ class Torch:
 
     def __init__(self, artifact: Artifact):
         self.path = artifact.path
-        self.model = placed(load_model(artifact.path)).eval()
+        self.model = to_best_device(load_model(artifact.path)).eval()
         self.tokenizer = load_tokenizer(artifact.path)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
@@ -47,7 +47,9 @@ class Torch:
     @torch.no_grad()
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         if self.answer_ids is None:
-            raise ModelError("this model has no answer tokens", where=str(self.path), mend="run the pass `frame` first")
+            raise ModelError(
+                "this model has no answer tokens", where=str(self.path), hint="run the pass `format-task` first"
+            )
         ids = self._ids_of(answers, self.answer_ids)
         texts, read = [""] * len(prompts), 0
         for indices in self._batches(prompts, READ_TOKENS):
@@ -69,7 +71,7 @@ class Torch:
             raise ModelError(
                 f"this model has no token for the answer {missing[0]!r}",
                 where=str(self.path),
-                mend="run the pass `frame` on this task",
+                hint="run the pass `format-task` on this task",
             )
         return [printed[answer] for answer in answers]
 

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 
 
 def cell(value: Any, place: str, name: str, nested: bool = False) -> str:
@@ -31,7 +31,7 @@ def whole_cell(value: Any, place: str, name: str, nested: bool = False) -> str:
         raise TaskError(
             f"column {name!r} holds {'bytes' if isinstance(value, bytes) else 'a nested value'}, not text",
             where=place,
-            mend="--prompt COLUMN --completion COLUMN name other columns",
+            hint="--prompt COLUMN --completion COLUMN name other columns",
         )
     if not text.isascii():
         try:
@@ -40,8 +40,8 @@ def whole_cell(value: Any, place: str, name: str, nested: bool = False) -> str:
             raise TaskError(
                 f"column {name!r} holds half of a surrogate pair: {ascii(text[e.start])}",
                 where=place,
-                mend="repair or delete that line",
+                hint="repair or delete that line",
             ) from e
     if "\0" in text:
-        raise TaskError(f"column {name!r} holds a NUL character", where=place, mend="repair or delete that line")
+        raise TaskError(f"column {name!r} holds a NUL character", where=place, hint="repair or delete that line")
     return text

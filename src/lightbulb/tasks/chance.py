@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from lightbulb.figures import Figure, human
+from lightbulb.core.figures import Figure, human
 from lightbulb.tasks import metrics
 from lightbulb.tasks.task import Example, Task
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.cells import cell, whole_cell
 from lightbulb.tasks.conversations import BAD_ANSWER, EMPTY, NO_TEXT, NOT_TEXT, LeftOut, as_example, role_of, turns_in
 from lightbulb.tasks.lines import Table
@@ -24,7 +24,7 @@ from lightbulb.tasks.names import (
     folded,
 )
 from lightbulb.tasks.readers import documents
-from lightbulb.tasks.task import Example, Kind, counted
+from lightbulb.tasks.task import Example, TaskKind, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Row:
 
 def find_columns(
     table: Table,
-    kind: Kind | None = None,
+    kind: TaskKind | None = None,
     prompt: str | None = None,
     completion: str | None = None,
     group: str | None = None,
@@ -73,13 +73,13 @@ def find_columns(
             raise TaskError(
                 f"no column {name!r}; columns here: {_listed(table.columns)}",
                 where=table.where,
-                mend=f"{option} with one of these",
+                hint=f"{option} with one of these",
             )
     return replace(_work_columns(table, kind, prompt, completion, group), group=group)
 
 
 def _work_columns(
-    table: Table, kind: Kind | None, prompt: str | None, completion: str | None, group: str | None
+    table: Table, kind: TaskKind | None, prompt: str | None, completion: str | None, group: str | None
 ) -> Columns:
     named = {folded(name): name for name in reversed(table.columns)}
 
@@ -92,7 +92,7 @@ def _work_columns(
             raise TaskError(
                 f"no column of text; columns here: {_listed(table.columns)}",
                 where=table.where,
-                mend="--completion COLUMN names the column that holds the text",
+                hint="--completion COLUMN names the column that holds the text",
             )
         return Columns(text=text)
     images = tuple(named[name] for name in IMAGES if name in named)
@@ -122,7 +122,7 @@ def _work_columns(
     raise TaskError(
         f"no column for the {missing}; columns here: {_listed(table.columns)}",
         where=table.where,
-        mend="--prompt COLUMN --completion COLUMN" + ("; or --kind text, to learn the text" if "text" in named else ""),
+        hint="--prompt COLUMN --completion COLUMN" + ("; or --kind text, to learn the text" if "text" in named else ""),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.cells import cell, whole_cell
 from lightbulb.tasks.task import Example, Message
 
@@ -75,7 +75,7 @@ def as_example(turns: Sequence[Any], place: str) -> Example | LeftOut:
             raise TaskError(
                 "not a conversation: a list of {role, content} with the roles system, user, assistant",
                 where=place,
-                mend='write [{"role": "user", "content": "..."}, {"role": "assistant", ...}]',
+                hint='write [{"role": "user", "content": "..."}, {"role": "assistant", ...}]',
             )
         text, foreign = _text(_content_of(turn), place, whole=role == "assistant")
         called = _called(turn)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.lines import MAX_LINE_BYTES, Table, is_utf_16, lines_of, utf_16_lines_of
 from lightbulb.tasks.names import KNOWN, folded
 
@@ -127,7 +127,7 @@ def _quoted(path: Path, lines: Sequence[str], start: int, delimiter: str, **dial
         raise TaskError(
             f"the row that starts here is not CSV: {e}",
             where=f"{path}:{first + 1}",
-            mend="look for a double quote that is opened and never closed, or closed too early",
+            hint="look for a double quote that is opened and never closed, or closed too early",
         ) from e
 
 
@@ -200,7 +200,7 @@ def _columns(path: Path, line: int, names: list[str], body: Sequence[Record]) ->
     named = [name for name in names if name]
     if len(set(named)) < len(named):
         raise TaskError(
-            "two columns have the same name", where=f"{path}:{line + 1}", mend="give every column its own name"
+            "two columns have the same name", where=f"{path}:{line + 1}", hint="give every column its own name"
         )
     filled = {c for _, _, cells in body for c in range(len(names)) if len(cells) > c and cells[c].strip()}
     return [name if name or c == 0 else f"column {c + 1}" if c in filled else None for c, name in enumerate(names)]
@@ -211,7 +211,7 @@ def _ragged(path: Path, first: int, last: int, cells: int, width: int) -> TaskEr
     return TaskError(
         f"{cells} cells where the header names {width}{over}",
         where=f"{path}:{first + 1}",
-        mend="put double quotes around cells that hold the separator"
+        hint="put double quotes around cells that hold the separator"
         + (", and look for one that is opened and closed too late" if over else ""),
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 
 MAX_LINE_BYTES = 8 * 2**20
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -36,12 +36,12 @@ class Table:
 def open_binary(path: Path) -> BinaryIO:
     try:
         if os.path.exists(path) and not path.is_file():
-            raise TaskError("not a regular file", where=str(path), mend="give a file or a folder of files")
+            raise TaskError("not a regular file", where=str(path), hint="give a file or a folder of files")
         return path.open("rb")
     except PermissionError as e:
-        raise TaskError("no permission to read the file", where=str(path), mend=f"chmod u+r {path}") from e
+        raise TaskError("no permission to read the file", where=str(path), hint=f"chmod u+r {path}") from e
     except OSError as e:
-        raise TaskError(f"cannot read the file: {e.strerror}", where=str(path), mend="give another file") from e
+        raise TaskError(f"cannot read the file: {e.strerror}", where=str(path), hint="give another file") from e
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -64,13 +64,13 @@ def utf_16_lines_of(path: Path) -> Iterator[tuple[int, str]]:
                 number += 1
                 _check_length(line, path, number)
                 if "\0" in line:
-                    raise TaskError("a NUL character", where=f"{path}:{number}", mend="repair or delete that line")
+                    raise TaskError("a NUL character", where=f"{path}:{number}", hint="repair or delete that line")
                 yield number, line
         except UnicodeDecodeError as e:
             raise TaskError(
                 f"not UTF-16, though it begins like it: {e.reason}",
                 where=f"{path}:{number + 1}",
-                mend="save the file again as CSV UTF-8",
+                hint="save the file again as CSV UTF-8",
             ) from e
 
 
@@ -84,7 +84,7 @@ def _check_length(line: bytes | str, path: Path, number: int) -> None:
         raise TaskError(
             f"a line longer than {MAX_LINE_BYTES // 2**20} MB",
             where=f"{path}:{number}",
-            mend="write one example a line (for a JSON array: jq -c '.[]' IN > OUT.jsonl)",
+            hint="write one example a line (for a JSON array: jq -c '.[]' IN > OUT.jsonl)",
         )
 
 
@@ -93,7 +93,7 @@ def _decoded(raw: bytes, path: Path, number: int, offset: int) -> str:
         raise TaskError(
             "the file is UTF-16, not UTF-8",
             where=f"{path}:1",
-            mend=f"iconv -f UTF-16 -t UTF-8 {path} > OUT{path.suffix}",
+            hint=f"iconv -f UTF-16 -t UTF-8 {path} > OUT{path.suffix}",
         )
     try:
         text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -101,12 +101,12 @@ def _decoded(raw: bytes, path: Path, number: int, offset: int) -> str:
         raise TaskError(
             f"not UTF-8: byte 0x{e.object[e.start]:02x} at offset {offset + e.start:,} of the file",
             where=f"{path}:{number}",
-            mend=f"iconv -f WINDOWS-1252 -t UTF-8 {path} > OUT{path.suffix}, or repair that line",
+            hint=f"iconv -f WINDOWS-1252 -t UTF-8 {path} > OUT{path.suffix}, or repair that line",
         ) from e
     if "\0" in text:
         raise TaskError(
             f"not text: a NUL byte at offset {offset + raw.index(0):,} of the file",
             where=f"{path}:{number}",
-            mend="give a text file in UTF-8",
+            hint="give a text file in UTF-8",
         )
     return text

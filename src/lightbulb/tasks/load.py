@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.columns import Columns, Row, find_columns, rows_of, unread
 from lightbulb.tasks.conversations import BAD_ANSWER, EMPTY, NO_TEXT, LeftOut
 from lightbulb.tasks.demo import home_task
@@ -15,7 +15,7 @@ from lightbulb.tasks.lines import Table
 from lightbulb.tasks.metrics import BITS_PER_BYTE, MACRO_F1, check_metric, parses_as_json
 from lightbulb.tasks.sources import Source, open_source
 from lightbulb.tasks.splits import Splits, enough, make_splits
-from lightbulb.tasks.task import Example, Kind, SplitName, Task, counted
+from lightbulb.tasks.task import Example, SplitName, Task, TaskKind, counted
 from lightbulb.tasks.tidy import with_blanks_that_matter, without_marks
 
 MOST_ANSWERS = 512
@@ -32,7 +32,7 @@ def load_task(
     source: str,
     *,
     test: str | None = None,
-    kind: Kind | None = None,
+    kind: TaskKind | None = None,
     metric: str | None = None,
     prompt: str | None = None,
     completion: str | None = None,
@@ -47,8 +47,8 @@ def load_task(
     a split (a patient, a contract). seed: decides splits made by hash, and the demo.
     Raises TaskError, naming file and line, for data that cannot be used as asked; UserError for an unknown metric.
     """
-    if kind is not None and kind not in get_args(Kind):
-        raise TaskError(f"unknown kind {kind!r}", where="--kind", mend=f"one of {', '.join(get_args(Kind))}")
+    if kind is not None and kind not in get_args(TaskKind):
+        raise TaskError(f"unknown kind {kind!r}", where="--kind", hint=f"one of {', '.join(get_args(TaskKind))}")
     if metric is not None:
         check_metric(metric)
     columns = {"prompt": prompt, "completion": completion, "group": group}
@@ -95,7 +95,7 @@ def load_task(
     )
 
 
-def infer_kind(train: Sequence[Example]) -> Kind:
+def infer_kind(train: Sequence[Example]) -> TaskKind:
     """ "text" without prompts; "choose" when the answers form a closed set; else "generate".
 
     Closed: at most 512 answers of at most 64 characters, at least 5 examples an answer on average, and a chance of at
@@ -114,7 +114,7 @@ def infer_kind(train: Sequence[Example]) -> Kind:
     return "choose" if closed else "generate"
 
 
-def infer_metric(kind: Kind, train: Sequence[Example]) -> str:
+def infer_metric(kind: TaskKind, train: Sequence[Example]) -> str:
     """accuracy, or macro-f1 where one answer is over 80% of train; json-match where 19 of 20 completions are JSON
     objects or arrays, else exact-match; bits-per-byte for text."""
     if kind == "text":
@@ -126,35 +126,35 @@ def infer_metric(kind: Kind, train: Sequence[Example]) -> str:
 
 
 def _built_in(
-    test: str | None, kind: Kind | None, metric: str | None, columns: Mapping[str, str | None], seed: int
+    test: str | None, kind: TaskKind | None, metric: str | None, columns: Mapping[str, str | None], seed: int
 ) -> Task:
     task = home_task(seed)
     if test or any(columns.values()) or kind not in (None, task.kind):
         raise TaskError(
             "the built-in task has its own splits, columns and kind",
             where="home",
-            mend=f"leave out --test, --kind, {' and '.join('--' + name for name in columns)}",
+            hint=f"leave out --test, --kind, {' and '.join('--' + name for name in columns)}",
         )
     reading = {} if metric is None else {"metric": metric}
     return dataclasses.replace(task, metric=_metric(metric, task.kind, task.train), reading=reading, _fingerprint=[])
 
 
 def _examples(
-    found: Source, kind: Kind | None, named: Mapping[str, str | None], findings: list[str]
+    found: Source, kind: TaskKind | None, named: Mapping[str, str | None], findings: list[str]
 ) -> tuple[dict[SplitName, list[Row]], list[LeftOut]]:
     """Rows by split, and those left out; train decides whether all tables are text."""
     rows: dict[SplitName, list[Row]] = {}
     left: list[LeftOut] = []
     used: dict[str, None] = {}
     first = find_columns(found.tables["train"][0], kind, **named)
-    asked: Kind | None = "text" if first.text else kind
+    asked: TaskKind | None = "text" if first.text else kind
     for split in ("train", "validation", "test"):
         for table in found.tables.get(split, []):
             group = named["group"] if split == "train" or named["group"] in table.columns else None
             columns = find_columns(table, asked, **{**named, "group": group})
             if not first.text and columns.text:
                 raise TaskError(
-                    f"only text here, but train has {first}", where=table.where, mend="give all splits the same columns"
+                    f"only text here, but train has {first}", where=table.where, hint="give all splits the same columns"
                 )
             used[str(columns)] = None
             kept, dropped = _kept(table, columns, findings)
@@ -175,7 +175,7 @@ def _kept(table: Table, columns: Columns, findings: list[str]) -> tuple[list[Row
         raise TaskError(
             f"{whys[0][1]:,} of {len(table.rows):,} rows have {why} ({columns})",
             where=next(row.place for row in lost if row.why == why),
-            mend="--prompt COLUMN --completion COLUMN name the right columns"
+            hint="--prompt COLUMN --completion COLUMN name the right columns"
             if why in (EMPTY, NO_TEXT)
             else "give rows that text alone asks and answers",
         )
@@ -199,13 +199,13 @@ def _check_choices(rows: dict[SplitName, list[Row]]) -> None:
         raise TaskError(
             f"every answer is {next(iter(tally))!r}: there is nothing to choose",
             where=where,
-            mend="add examples of the other answers, or --completion COLUMN",
+            hint="add examples of the other answers, or --completion COLUMN",
         )
     if sum(1 for n in tally.values() if n == 1) * 2 > len(rows["train"]):
         raise TaskError(
             f"{len(tally):,} different answers in {len(rows['train']):,} examples are no closed set",
             where=where,
-            mend="--kind generate",
+            hint="--kind generate",
         )
     for split in ("validation", "test"):
         new = [row for row in rows.get(split, []) if row.example.completion not in tally]
@@ -215,7 +215,7 @@ def _check_choices(rows: dict[SplitName, list[Row]]) -> None:
             raise TaskError(
                 f"answers in {split} that train does not have: {labels}",
                 where=places,
-                mend="add such examples to train, remove these lines, or --kind generate",
+                hint="add such examples to train, remove these lines, or --kind generate",
             )
 
 
@@ -263,10 +263,10 @@ def _named(answers: Sequence[str]) -> str:
     return ", ".join(map(repr, answers[:10])) + (f" and {len(answers) - 10:,} more" if len(answers) > 10 else "")
 
 
-def _metric(metric: str | None, kind: Kind, train: Sequence[Example]) -> str:
+def _metric(metric: str | None, kind: TaskKind, train: Sequence[Example]) -> str:
     if metric is None:
         return infer_metric(kind, train)
     if (metric == BITS_PER_BYTE) != (kind == "text"):
-        mend = "leave out --metric" if kind == "text" else "--kind text, or another --metric"
-        raise TaskError(f"metric {metric} does not fit a task of kind {kind}", where="--metric", mend=mend)
+        hint = "leave out --metric" if kind == "text" else "--kind text, or another --metric"
+        raise TaskError(f"metric {metric} does not fit a task of kind {kind}", where="--metric", hint=hint)
     return metric

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lightbulb.errors import UserError
-from lightbulb.figures import Figure, bootstrap
+from lightbulb.core.errors import UserError
+from lightbulb.core.figures import Figure, bootstrap
 
 BITS_PER_BYTE = "bits-per-byte"
 MACRO_F1 = "macro-f1"
@@ -42,8 +42,8 @@ def check_metric(name: str) -> None:
         _own(name)
     elif name not in METRICS:
         near = difflib.get_close_matches(name.casefold().replace("_", "-"), METRICS, n=1, cutoff=0.5)
-        mend = f"did you mean {near[0]}?" if near else f"one of {', '.join(METRICS)}, or your own module:function"
-        raise UserError(f"unknown metric {name!r}", where="--metric", mend=mend)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(METRICS)}, or your own module:function"
+        raise UserError(f"unknown metric {name!r}", where="--metric", hint=hint)
 
 
 def higher_is_better(metric: str) -> bool:
@@ -293,7 +293,7 @@ def _own(name: str) -> ItemScore:
         raise UserError(
             f"cannot import the metric {name!r}: {type(e).__name__}: {e}",
             where="--metric",
-            mend=f"write def {function_name or 'score'}(prediction: str, reference: str) -> float in"
+            hint=f"write def {function_name or 'score'}(prediction: str, reference: str) -> float in"
             f" {module_name or 'module'}.py in this folder",
         ) from e
     finally:
@@ -302,7 +302,7 @@ def _own(name: str) -> ItemScore:
         raise UserError(
             f"{name!r} is not a function",
             where="--metric",
-            mend=f"write def {function_name}(prediction: str, reference: str) -> float",
+            hint=f"write def {function_name}(prediction: str, reference: str) -> float",
         )
 
     def checked(prediction: str, reference: str) -> float:
@@ -312,13 +312,13 @@ def _own(name: str) -> ItemScore:
             raise UserError(
                 f"the metric {name!r} failed with {type(e).__name__}: {e}",
                 where=f"prediction {prediction[:80]!r}, reference {reference[:80]!r}",
-                mend="mend the function: it gets two strings and returns a number from 0 to 1",
+                hint="hint the function: it gets two strings and returns a number from 0 to 1",
             ) from e
         if not 0.0 <= value <= 1.0:
             raise UserError(
                 f"the metric {name!r} returned {value}",
                 where=f"prediction {prediction[:80]!r}",
-                mend="return a number from 0 to 1",
+                hint="return a number from 0 to 1",
             )
         return value
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.delimited import read_delimited
 from lightbulb.tasks.lines import Table, lines_of, open_binary
 
@@ -30,13 +30,13 @@ def read_table(path: Path) -> Table:
                 raise TaskError(
                     "the file is empty" if not path.stat().st_size else "the file holds no rows",
                     where=str(path),
-                    mend="give a file with one example a line, at least 8 of them",
+                    hint="give a file with one example a line, at least 8 of them",
                 )
             return table
     raise TaskError(
         f"unknown kind of file: {suffix or 'no suffix'}",
         where=str(path),
-        mend="save the sheet as CSV UTF-8"
+        hint="save the sheet as CSV UTF-8"
         if suffix in SPREADSHEETS
         else f"give one of {', '.join(DATA_SUFFIXES + TEXT)} (rename the file if it is one of these)",
     )
@@ -57,7 +57,7 @@ def _read_json_lines(path: Path) -> Table:
             raise TaskError(
                 f"the line is {what}",
                 where=f"{path}:{number}",
-                mend="write one object a line (for an array: jq -c '.[]' IN > OUT.jsonl)",
+                hint="write one object a line (for an array: jq -c '.[]' IN > OUT.jsonl)",
             )
         columns.update(dict.fromkeys(row))
         rows.append((number, row))
@@ -67,17 +67,17 @@ def _read_json_lines(path: Path) -> Table:
 def _not_json(error: Exception, line: str, path: Path, number: int) -> TaskError:
     place = f"{path}:{number}"
     if number == 1 and line.strip() in ("[", "{"):
-        return TaskError("JSON spread over several lines", where=place, mend="jq -c '.[]' IN > OUT.jsonl")
+        return TaskError("JSON spread over several lines", where=place, hint="jq -c '.[]' IN > OUT.jsonl")
     if isinstance(error, RecursionError):
         return TaskError(
-            "JSON nested too deeply", where=place, mend=f"repair that line, or delete it: sed -i '{number}d' {path}"
+            "JSON nested too deeply", where=place, hint=f"repair that line, or delete it: sed -i '{number}d' {path}"
         )
     detail = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
     cut = "" if line.endswith("\n") else "; the file seems to be cut off there"
     return TaskError(
         f"the line is not JSON: {detail}{cut}",
         where=place,
-        mend=f"repair that line, or delete it: sed -i '{number}d' {path}",
+        hint=f"repair that line, or delete it: sed -i '{number}d' {path}",
     )
 
 
@@ -95,7 +95,7 @@ def _read_parquet(path: Path) -> Table:
         except (pa.ArrowException, OSError, ValueError, OverflowError) as e:
             detail = (str(e).splitlines() or [type(e).__name__])[0]
             raise TaskError(
-                f"the Parquet file is corrupt: {detail}", where=str(path), mend="copy or download the file again"
+                f"the Parquet file is corrupt: {detail}", where=str(path), hint="copy or download the file again"
             ) from e
     return Table(str(path), columns, list(enumerate(cells, start=1)))
 

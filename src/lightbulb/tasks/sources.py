@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.lines import Table
 from lightbulb.tasks.readers import DATA_SUFFIXES, TEXT, read_table
 from lightbulb.tasks.task import SplitName
@@ -61,12 +61,12 @@ def _no_such(source: str, path: Path) -> TaskError:
     if os.path.isdir(path.parent):
         near = difflib.get_close_matches(path.name, sorted(os.listdir(path.parent)), n=3)
     shown = [str(path.parent / name) for name in near] or difflib.get_close_matches(source, ["home"])
-    mend = (
+    hint = (
         f"did you mean {' or '.join(shown)}?"
         if shown
         else "give a JSONL, CSV or Parquet file, a folder, a datasets id (hf:owner/name), or home for the built-in task"
     )
-    return TaskError("there is no such task", where=source, mend=mend)
+    return TaskError("there is no such task", where=source, hint=hint)
 
 
 def _from_folder(folder: Path) -> Source:
@@ -80,7 +80,7 @@ def _from_folder(folder: Path) -> Source:
         raise TaskError(
             "the data lie in folders below this one",
             where=str(folder),
-            mend=f"give one of them, for example {data[0].parent}",
+            hint=f"give one of them, for example {data[0].parent}",
         )
     written = [f for f in files if f.suffix.lower() in TEXT]
     about = [f for f in written if ABOUT.fullmatch(f.name)]
@@ -89,7 +89,7 @@ def _from_folder(folder: Path) -> Source:
         raise TaskError(
             "the folder holds nothing that can be read as a task",
             where=str(folder),
-            mend="put train.jsonl and test.jsonl into it (or CSV, Parquet), or .txt and .md files",
+            hint="put train.jsonl and test.jsonl into it (or CSV, Parquet), or .txt and .md files",
         )
     empty = [f for f in texts if len(texts) > 1 and os.path.exists(f) and not f.stat().st_size]
     full = sorted({*texts} - {*empty})
@@ -123,14 +123,14 @@ def _files_below(folder: Path) -> list[Path]:
     """All files of a folder and its subfolders, sorted, without hidden ones."""
 
     def refuse(e: OSError) -> None:
-        raise TaskError(f"cannot read the folder: {e.strerror}", where=str(e.filename), mend=f"chmod -R u+rX {folder}")
+        raise TaskError(f"cannot read the folder: {e.strerror}", where=str(e.filename), hint=f"chmod -R u+rX {folder}")
 
     files: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [f for f in folders if not f.startswith(".")]
         files += [Path(parent, f) for f in names if not f.startswith(".")]
         if len(files) > MOST_FILES:
-            raise TaskError(f"more than {MOST_FILES:,} files", where=str(folder), mend="give a folder of one task")
+            raise TaskError(f"more than {MOST_FILES:,} files", where=str(folder), hint="give a folder of one task")
     return sorted(files)
 
 
@@ -158,7 +158,7 @@ def _with_train(source: Source, where: str) -> Source:
     if "train" in source.tables:
         return source
     if not source.tables:
-        raise TaskError("every file in the folder is empty", where=where, mend="give a folder with examples in it")
+        raise TaskError("every file in the folder is empty", where=where, hint="give a folder with examples in it")
     pool = [table for tables in source.tables.values() for table in tables]
     given = " and ".join(source.tables)
     finding = (
@@ -179,7 +179,7 @@ def _from_hub(spec: str) -> Source:
         raise TaskError(
             f"the dataset cannot be loaded: {first}",
             where=f"hf:{spec}",
-            mend="check the name and the network; a configuration is named as hf:owner/name:config",
+            hint="check the name and the network; a configuration is named as hf:owner/name:config",
         ) from e
     tables: dict[SplitName, list[Table]] = {}
     findings: list[str] = []
@@ -194,7 +194,7 @@ def _from_hub(spec: str) -> Source:
         raise TaskError(
             f"no train, validation or test split, only {', '.join(map(str, loaded))}",
             where=f"hf:{spec}",
-            mend="save the split you mean as Parquet and give that file",
+            hint="save the split you mean as Parquet and give that file",
         )
     return _with_train(Source(name.rpartition("/")[2], tables, findings), f"hf:{spec}")
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
 from lightbulb.tasks.columns import Row
 from lightbulb.tasks.task import SplitName, counted
 
@@ -166,7 +166,7 @@ def enough(distinct: int, given: int, rows: Sequence[Row]) -> None:
     raise TaskError(
         f"{what}; at least {FEWEST} are needed (some hundreds for a good result)",
         where=rows[0].place.rpartition(":")[0] if rows else None,
-        mend="add examples",
+        hint="add examples",
     )
 
 
@@ -175,7 +175,7 @@ def _enough_groups(groups: int, splits: int, rows: Sequence[Row]) -> None:
         raise TaskError(
             f"the examples belong to {counted(groups, 'group')}, which cannot be cut into {splits} splits",
             where=rows[0].place.rpartition(":")[0],
-            mend="give more documents, or --group with a column of more values",
+            hint="give more documents, or --group with a column of more values",
         )
 
 
@@ -189,7 +189,7 @@ def _some_left(rows: Sequence[Row], split: SplitName, given: Sequence[Row]) -> N
         raise TaskError(
             f"the splits hold the same examples: nothing is left in {split}",
             where=given[0].place.rpartition(":")[0] if given else None,
-            mend="give splits that do not overlap, or one file and let it be split",
+            hint="give splits that do not overlap, or one file and let it be split",
         )
 
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["choose", "generate", "text"]
+TaskKind = Literal["choose", "generate", "text"]
 SplitName = Literal["train", "validation", "test"]
 GOLDEN = (5**0.5 - 1) / 2
 
@@ -44,7 +44,7 @@ class Task:
     module:function. `source` and `reading` (the options that were given) load it again."""
 
     name: str
-    kind: Kind
+    kind: TaskKind
     metric: str
     train: tuple[Example, ...]
     validation: tuple[Example, ...]

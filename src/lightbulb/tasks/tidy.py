@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lightbulb.tasks.columns import Row
-from lightbulb.tasks.task import Kind, SplitName, counted
+from lightbulb.tasks.task import SplitName, TaskKind, counted
 
 ENDS = (
     "<|im_end|>",
@@ -100,7 +100,7 @@ def without_end(text: str, ends: tuple[str, ...]) -> str:
     return text
 
 
-def with_blanks_that_matter(rows: Rows, kind: Kind, findings: list[str]) -> Rows:
+def with_blanks_that_matter(rows: Rows, kind: TaskKind, findings: list[str]) -> Rows:
     """Choices and documents without blanks around them. Answers that are written keep the indentation of their first
     line, which code needs; what is taken off is told."""
     if kind != "generate":

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lightbulb.artifact import RECORD, Artifact
+from lightbulb.core.artifact import RECORD, Artifact
+from lightbulb.core.progress import Progress, Silent
 from lightbulb.energy.meter import Meter
-from lightbulb.passes.base import Pass, Progress, Silent
-from lightbulb.run import COST, Run
+from lightbulb.passes.base import Pass
+from lightbulb.pipeline.run import COST, Run
 from lightbulb.tasks.task import Task
 
 LABEL = "step"

@@ -43,7 +43,9 @@ class SensorConformance:
         sensor = case.sensor
         assert sensor.name and not any(c.isspace() for c in sensor.name) and sensor.name not in sensor.contains
         assert sensor.scope in ("chip", "board", "machine", "wall")
-        assert sensor.flaws and all(flaw.strip().endswith(".") for flaw in sensor.flaws), "flaws are sentences"
+        assert sensor.limitations and all(limitation.strip().endswith(".") for limitation in sensor.limitations), (
+            "flaws are sentences"
+        )
         assert sensor.poll_seconds is None or sensor.poll_seconds > 0
 
     def test_it_counts_what_was_spent_and_never_falls(self, case: SensorCase) -> None:

@@ -24,7 +24,7 @@ from lightbulb.ops.grids import Grid, round_to_grid
 from lightbulb.train.data import Batch
 from lightbulb.train.forward import device_of, native_bf16, target_logits
 from lightbulb.train.frozen import Kept
-from lightbulb.train.quantized import Rounded, block_weights
+from lightbulb.train.quantized import FakeQuantized, block_weights
 
 PLAIN_ATTENTION = 512  # tokens up to which scores of all pairs, kept for the way back, are faster than torch's kernel
 FORBIDDEN = -1e9  # added to the score of a pair that must not attend
@@ -75,7 +75,7 @@ def forward_of(
         if epochs:
             engine.keep(epochs)
         return lambda m, batch: engine.target_logits(batch)
-    rounded = Rounded(model, *grids) if grids else None
+    rounded = FakeQuantized(model, *grids) if grids else None
     return lambda m, batch: rounded.target_logits(batch, answer_ids) if rounded else target_logits(m, batch, answer_ids)
 
 

@@ -25,7 +25,7 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def placed(model: PreTrainedModel) -> PreTrainedModel:
+def to_best_device(model: PreTrainedModel) -> PreTrainedModel:
     """The model on the best device, moved in place."""
     model.to(best_device())  # type: ignore[arg-type]
     return model

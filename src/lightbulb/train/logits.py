@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from lightbulb.core.progress import Progress
 from lightbulb.models.form import Encoded
 from lightbulb.ops.losses import top_k_log_probs
-from lightbulb.passes.base import Progress
 from lightbulb.train.data import in_order, micro_batches
 from lightbulb.train.engine import forward_of
 from lightbulb.train.forward import device_of, fast_math, kept_memory

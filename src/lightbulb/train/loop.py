@@ -19,10 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from lightbulb.errors import RunFailure
+from lightbulb.core.errors import RunFailure
+from lightbulb.core.files import plain_os_errors, sync_file
+from lightbulb.core.progress import Progress
 from lightbulb.models.form import Encoded
-from lightbulb.passes.base import Progress
-from lightbulb.store import plain_os_errors, sync_file
 from lightbulb.train.data import Batch, epoch_order, micro_batches
 from lightbulb.train.forward import device_of, fast_math
 
@@ -91,7 +91,7 @@ class Schedule(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     steps: int
     tokens: int
     loss: float  # mean over the last tenth of the steps
@@ -109,7 +109,7 @@ def train(
     progress: Progress,
     label: str,
     timekeeper: Timekeeper | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Trains the parameters of `model` that require gradients, in place. timekeeper: shortens the schedule where the
     time does not allow all of it."""
     parameters, optimizer = optimizer_of(model, schedule)
@@ -133,7 +133,7 @@ def train(
                 raise RunFailure(
                     f"training diverged at step {step}: the loss is {loss}",
                     where=label,
-                    mend="lower the learning rate of this pass in the recipe that `lightbulb shrink ... --dry-run` "
+                    hint="lower the learning rate of this pass in the recipe that `lightbulb shrink ... --dry-run` "
                     "prints, and perform it with `lightbulb run`",
                 )
             losses.append(loss)
@@ -146,7 +146,7 @@ def train(
             checkpoint.maybe_save(step, losses)
     model.eval()
     tail = losses[-max(1, steps // 10) :]
-    return Trained(steps, tokens, sum(tail) / len(tail))
+    return TrainingResult(steps, tokens, sum(tail) / len(tail))
 
 
 def optimizer_of(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from lightbulb.errors import TaskError
+from lightbulb.core.errors import TaskError
+from lightbulb.core.files import read_json
 from lightbulb.models.form import render, turns_of
 from lightbulb.models.loading import load_tokenizer
-from lightbulb.store import read_json
 from lightbulb.tasks.task import Example, Task, counted
 from lightbulb.tasks.tidy import IN_PROMPTS, without_end
 from lightbulb.train.data import MAX_LENGTH
@@ -99,7 +99,7 @@ def _without_own_marks(task: Task, tokenizer: PreTrainedTokenizerFast) -> tuple[
             raise TaskError(
                 f"a completion is nothing but {e.completion.strip()!r}, a special token of this model",
                 where=f"the prompt {e.prompt[:60]!r}",
-                mend="remove that row",
+                hint="remove that row",
             )
         seen.append(e.completion.strip()[-20:])
         return replace(e, completion=text)
@@ -126,7 +126,7 @@ def _lengths(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, room: int
 def _prompt_lengths(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, room: int, chat: bool
 ) -> Iterator[int]:
-    """As `_lengths`, of prompts in the form that `frame` gives them: a plain one ends with one more token."""
+    """As `_lengths`, of prompts in the form that `format-task` gives them: a plain one ends with one more token."""
     plain = ["" if e.messages or chat else e.prompt for e in examples]
     for e, size in zip(examples, _lengths(plain, tokenizer, room), strict=True):
         if not chat:

@@ -24,13 +24,13 @@ def block_weights(model: PreTrainedModel, grid: Grid, embedding_grid: Grid) -> l
 
 
 @torch.no_grad()
-def put_on_grid(model: PreTrainedModel, grid: Grid, embedding_grid: Grid) -> None:
+def quantize_dequantize_(model: PreTrainedModel, grid: Grid, embedding_grid: Grid) -> None:
     """Rounds all block weights in place."""
     for weight, to in block_weights(model, grid, embedding_grid):
         weight.copy_(round_to_grid(weight, to))
 
 
-class Rounded(nn.Module):
+class FakeQuantized(nn.Module):
     """A model whose weights act as rounded while their float32 masters are trained."""
 
     def __init__(self, model: PreTrainedModel, grid: Grid, embedding_grid: Grid):

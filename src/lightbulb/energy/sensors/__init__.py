@@ -19,6 +19,8 @@ def discover(root: Path = Path("/"), environment: Mapping[str, str] = os.environ
     parts = [command.find(environment), nvml.find(environment=environment), powercap]
     if not powercap.sensors:
         sockets = hwmon.find_amd_sockets(root)
-        parts[-1] = sockets if sockets.sensors else Discovery(remarks=(*powercap.remarks, *sockets.remarks))
+        parts[-1] = sockets if sockets.sensors else Discovery(diagnostics=(*powercap.diagnostics, *sockets.diagnostics))
     parts += [hwmon.find_gpus(root), hwmon.find_rails(root), battery.find(root), apple.find()]
-    return Discovery(tuple(s for part in parts for s in part.sensors), tuple(r for part in parts for r in part.remarks))
+    return Discovery(
+        tuple(s for part in parts for s in part.sensors), tuple(r for part in parts for r in part.diagnostics)
+    )

@@ -27,7 +27,7 @@ def find(library: Any = None, machine: tuple[str, str] | None = None) -> Discove
         try:
             import zeus_apple_silicon as library  # type: ignore[no-redef]
         except ImportError:
-            return Discovery(remarks=("Apple silicon: not looked for; type: pip install zeus-apple-silicon",))
+            return Discovery(diagnostics=("Apple silicon: not looked for; type: pip install zeus-apple-silicon",))
     try:
         monitor = library.AppleEnergyMonitor()
 
@@ -40,5 +40,5 @@ def find(library: Any = None, machine: tuple[str, str] | None = None) -> Discove
 
         joules()
     except Exception as e:  # the library is native code: any error means that it cannot be used
-        return Discovery(remarks=(f"Apple silicon: its counters do not answer ({e}).",))
+        return Discovery(diagnostics=(f"Apple silicon: its counters do not answer ({e}).",))
     return Discovery((CounterSensor("apple-soc", "chip", _FLAWS, joules),))

@@ -21,7 +21,7 @@ class Sensor(Protocol):
 
     name: str
     scope: SensorScope
-    flaws: tuple[str, ...] = ()
+    limitations: tuple[str, ...] = ()
     contains: tuple[str, ...] = ()
     poll_seconds: float | None = None
     resolution_joules: float = 0.0
@@ -46,7 +46,7 @@ class Discovery:
     """Sensors that can be read now; remarks say what cannot, why, and what to type to change that."""
 
     sensors: tuple[Sensor, ...] = ()
-    remarks: tuple[str, ...] = ()
+    diagnostics: tuple[str, ...] = ()
 
 
 def contains(outer: Sensor, inner: Sensor) -> bool:

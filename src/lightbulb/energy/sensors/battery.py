@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from lightbulb.core.errors import RunFailure
 from lightbulb.energy.processor import seconds_asleep
 from lightbulb.energy.sensors.base import Discovery, Sensor, SensorScope, read_number, read_text
-from lightbulb.errors import RunFailure
 
 _JOULES_PER_UWH = 3.6e-3
 _JOULES_PER_UAH_UV = 3.6e-9
@@ -50,7 +50,7 @@ class BatterySensor(Sensor):
     scope: SensorScope = "machine"
     contains: tuple[str, ...] = ("*",)
     poll_seconds: float | None = 1.0
-    flaws = (
+    limitations = (
         "The whole machine: screen, disks, and every process.",
         "The gauge steps by 10 mWh (36 J) or more, seconds to a minute apart: windows of a few minutes say little.",
         "What a battery loses inside itself as heat is not seen.",
@@ -90,9 +90,11 @@ def find(root: Path = Path("/"), asleep: Callable[[], float] = seconds_asleep) -
     try:
         return Discovery((BatterySensor(folders, asleep),))
     except RunFailure:
-        return Discovery(remarks=("Battery: on mains. Pull the plug to measure the whole machine by its discharge.",))
+        return Discovery(
+            diagnostics=("Battery: on mains. Pull the plug to measure the whole machine by its discharge.",)
+        )
     except (OSError, ValueError) as e:
-        return Discovery(remarks=(f"Battery: cannot be read ({e}).",))
+        return Discovery(diagnostics=(f"Battery: cannot be read ({e}).",))
 
 
 def _is_battery(folder: Path) -> bool:

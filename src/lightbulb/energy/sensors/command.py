@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lightbulb.core.errors import RunFailure, UserError
 from lightbulb.energy.sensors.base import Discovery, Sensor, SensorScope
 from lightbulb.energy.sensors.readers import CounterSensor, PolledSensor, Trapezoids
-from lightbulb.errors import RunFailure, UserError
 
 COMMAND, FILE = "LIGHTBULB_POWER_COMMAND", "LIGHTBULB_POWER_FILE"
 UNITS = {  # of power in W, of energy in J
@@ -47,7 +47,7 @@ class CommandSensor(Sensor):
     scope: SensorScope = "wall"
     contains: tuple[str, ...] = ("*",)
     poll_seconds: float | None = POLL_SECONDS
-    flaws = (
+    limitations = (
         *_FLAWS,
         f"Asked every {POLL_SECONDS:g} s: windows of less than a minute are coarse.",
         "The command's own CPU seconds are counted with those of the process that asks.",
@@ -102,7 +102,7 @@ def find(environment: Mapping[str, str] = os.environ, clock: Callable[[], float]
             raise UserError(
                 f"not a meter: {environment[variable]!r}",
                 where=variable,
-                mend=f'"unit: what to run or read", with one of the units {", ".join(UNITS)}',
+                hint=f'"unit: what to run or read", with one of the units {", ".join(UNITS)}',
             )
         try:
             sensors.append(_sensor(variable, unit, source, clock))
@@ -110,7 +110,7 @@ def find(environment: Mapping[str, str] = os.environ, clock: Callable[[], float]
             raise UserError(
                 f"the meter gives no reading: {e}",
                 where=variable,
-                mend=f"try it by hand: {source}; or unset {variable}",
+                hint=f"try it by hand: {source}; or unset {variable}",
             ) from e
     return Discovery(tuple(sensors))
 

@@ -32,27 +32,27 @@ _UNUSED = ("", "nc", "sum of shunt voltages")
 def find_gpus(root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> Discovery:
     """AMD GPUs, by the driver's energy counter where it has one, else by polled power."""
     sensors: list[Sensor] = []
-    remarks = []
+    diagnostics = []
     counts = {"amdgpu": 0, "apu": 0}
     for folder in _chips(root, "amdgpu"):
         # Northbridge voltage is told on APUs only, and their power includes the CPU (kernel: gpu/amdgpu/thermal.rst)
         kind = "apu" if (folder / "in1_input").exists() else "amdgpu"
-        flaws = (*_GPU_FLAWS, _APU_FLAW) if kind == "apu" else _GPU_FLAWS
+        limitations = (*_GPU_FLAWS, _APU_FLAW) if kind == "apu" else _GPU_FLAWS
         name = f"{kind}-{counts[kind]}"
         counts[kind] += 1
         try:
-            sensors.append(_amdgpu(folder, name, flaws, clock))
+            sensors.append(_amdgpu(folder, name, limitations, clock))
         except (OSError, ValueError) as e:
-            remarks.append(f"AMD GPU {name}: tells neither energy nor power ({e}).")
-    return Discovery(tuple(sensors), tuple(remarks))
+            diagnostics.append(f"AMD GPU {name}: tells neither energy nor power ({e}).")
+    return Discovery(tuple(sensors), tuple(diagnostics))
 
 
-def _amdgpu(folder: Path, name: str, flaws: tuple[str, ...], clock: Callable[[], float]) -> Sensor:
+def _amdgpu(folder: Path, name: str, limitations: tuple[str, ...], clock: Callable[[], float]) -> Sensor:
     energy, average, now = (folder / file for file in ("energy1_input", "power1_average", "power1_input"))
     if energy.exists():
         read_number(energy)
-        return CounterSensor(name, "chip", flaws, lambda: read_number(energy) / 1e6)
-    file, told = (now, flaws) if now.exists() else (average, (*flaws, _AVERAGE_FLAW))
+        return CounterSensor(name, "chip", limitations, lambda: read_number(energy) / 1e6)
+    file, told = (now, limitations) if now.exists() else (average, (*limitations, _AVERAGE_FLAW))
     return PolledSensor(name, "chip", told, lambda: read_number(file) / 1e6, clock=clock)
 
 
@@ -88,7 +88,7 @@ def find_rails(root: Path = Path("/"), clock: Callable[[], float] = time.monoton
             rails[rail.name if rail.name not in rails else f"{rail.name}-{chip.name}"] = rail
     total = next((name for name in _TOTAL_RAILS if name in rails), None)
     sensors: list[Sensor] = []
-    remarks = []
+    diagnostics = []
     for name, rail in rails.items():
         scope: SensorScope = "board" if name == total else "chip"
         fed = tuple(n for n in rails if n != name) if name == total else _FED_BY.get(name, ())
@@ -99,8 +99,8 @@ def find_rails(root: Path = Path("/"), clock: Callable[[], float] = time.monoton
                 )
             )
         except (OSError, ValueError) as e:
-            remarks.append(f"Power rail {name}: cannot be read ({e}).")
-    return Discovery(tuple(sensors), tuple(remarks))
+            diagnostics.append(f"Power rail {name}: cannot be read ({e}).")
+    return Discovery(tuple(sensors), tuple(diagnostics))
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,13 +37,13 @@ def find(
         try:
             import pynvml as library  # type: ignore[no-redef]
         except ImportError:
-            return Discovery(remarks=("NVIDIA GPU: not looked for; type: pip install nvidia-ml-py",))
+            return Discovery(diagnostics=("NVIDIA GPU: not looked for; type: pip install nvidia-ml-py",))
     try:
         library.nvmlInit()
     except library.NVMLError as e:
-        return Discovery(remarks=(f"NVIDIA GPU: none that a driver answers for ({e}).",))
+        return Discovery(diagnostics=(f"NVIDIA GPU: none that a driver answers for ({e}).",))
     sensors: list[Sensor] = []
-    remarks = []
+    diagnostics = []
     try:
         for index in range(library.nvmlDeviceGetCount()):
             device = library.nvmlDeviceGetHandleByIndex(index)
@@ -52,12 +52,12 @@ def find(
             try:
                 sensors += _sensors(library, device, index, clock)
             except library.NVMLError as e:
-                remarks.append(f"NVIDIA GPU {index}: tells neither energy nor power ({e}).")
+                diagnostics.append(f"NVIDIA GPU {index}: tells neither energy nor power ({e}).")
     except library.NVMLError as e:
-        remarks.append(f"NVIDIA GPU: the driver stopped answering ({e}).")
+        diagnostics.append(f"NVIDIA GPU: the driver stopped answering ({e}).")
     finally:
         library.nvmlShutdown()
-    return Discovery(tuple(sensors), tuple(remarks))
+    return Discovery(tuple(sensors), tuple(diagnostics))
 
 
 def _sensors(library: Any, device: Any, index: int, clock: Callable[[], float]) -> list[Sensor]:
@@ -69,15 +69,15 @@ def _sensors(library: Any, device: Any, index: int, clock: Callable[[], float]) 
     def watts() -> float:
         return float(library.nvmlDeviceGetPowerUsage(device)) / 1e3  # milliwatts
 
-    scope, flaws = _scope_and_flaws(library, device)
+    scope, limitations = _scope_and_flaws(library, device)
     name, power = f"gpu-{index}", f"gpu-{index}-power"
     found: list[Sensor] = []
     release = library.nvmlShutdown  # NVML counts: one for each nvmlInit
     if counts := _answers(library, joules):
-        told = (*flaws, _COUNTER_FLAW)
+        told = (*limitations, _COUNTER_FLAW)
         found.append(CounterSensor(name, scope, told, joules, contains=(power,), release=release))
     if not counts or _answers(library, watts):
-        word, told = (power if counts else name), (*flaws, _POWER_FLAW)
+        word, told = (power if counts else name), (*limitations, _POWER_FLAW)
         same: tuple[str, ...] = (name,) if counts else ()
         pause = CHECK_SECONDS if counts else POLL_SECONDS
         found.append(
@@ -97,15 +97,15 @@ def _answers(library: Any, read: Callable[[], float]) -> bool:
 
 
 def _scope_and_flaws(library: Any, device: Any) -> tuple[SensorScope, tuple[str, ...]]:
-    flaws = _FLAWS
+    limitations = _FLAWS
     try:
         if library.nvmlDeviceGetMigMode(device)[0]:
-            flaws = (*flaws, _MIG_FLAW)
+            limitations = (*limitations, _MIG_FLAW)
     except library.NVMLError:
         pass  # a device that cannot be cut
     if any(word in _text(library.nvmlDeviceGetName(device)) for word in _MODULES):
-        return "board", (*flaws, _MODULE_FLAW)
-    return "chip", flaws
+        return "board", (*limitations, _MODULE_FLAW)
+    return "chip", limitations
 
 
 def _visible(index: int, uuid: str, environment: Mapping[str, str]) -> bool:

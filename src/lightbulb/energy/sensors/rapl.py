@@ -47,11 +47,11 @@ class RaplSensor(Sensor):
         folder: Path,
         name: str,
         scope: SensorScope,
-        flaws: tuple[str, ...],
+        limitations: tuple[str, ...],
         contains: tuple[str, ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.name, self.scope, self.flaws, self.contains = name, scope, flaws, contains
+        self.name, self.scope, self.limitations, self.contains = name, scope, limitations, contains
         self._counter = folder / "energy_uj"
         self._range_uj = _read_int(folder / "max_energy_range_uj")
         self._clock = clock
@@ -86,8 +86,8 @@ def find(root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) ->
     tree = root / "sys/class/powercap"
     domains = _domains(tree)
     if not domains:
-        return Discovery(remarks=(f"CPU: no RAPL counters in {tree} (usual in a virtual machine).",))
-    domains, remarks = _join_mirrors(domains)
+        return Discovery(diagnostics=(f"CPU: no RAPL counters in {tree} (usual in a virtual machine).",))
+    domains, diagnostics = _join_mirrors(domains)
     processor = read_processor(root / "proc/cpuinfo")
     sensors: list[Sensor] = []
     denied = False
@@ -101,11 +101,11 @@ def find(root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) ->
         except (OSError, ValueError):
             continue  # a domain that the firmware has switched off
     if denied:
-        remarks.append(
+        diagnostics.append(
             f"CPU: RAPL counters are there, but only root may read them (CVE-2020-8694). Until the next start: "
             f"sudo chmod a+r {tree}/intel-rapl:*/energy_uj"
         )
-    return Discovery(tuple(sensors), tuple(remarks))
+    return Discovery(tuple(sensors), tuple(diagnostics))
 
 
 def _domains(tree: Path) -> list[_Domain]:
@@ -143,12 +143,12 @@ def _join_mirrors(domains: list[_Domain]) -> tuple[list[_Domain], list[str]]:
         else d
         for d in domains
     ]
-    remarks = [
+    diagnostics = [
         f"CPU: {d.name} shows the counter of {twins[d.zone].name}: counted once."
         for d in joined
         if d.zone in twins and d.kind == "package"
     ]
-    return joined, remarks
+    return joined, diagnostics
 
 
 def _inside(outer: _Domain, domains: list[_Domain], processor: Processor | None) -> tuple[str, ...]:

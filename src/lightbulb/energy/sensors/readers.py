@@ -18,13 +18,13 @@ class CounterSensor(Sensor):
         self,
         name: str,
         scope: SensorScope,
-        flaws: tuple[str, ...],
+        limitations: tuple[str, ...],
         read: Callable[[], float],
         *,
         contains: tuple[str, ...] = (),
         release: Callable[[], object] | None = None,
     ):
-        self.name, self.scope, self.flaws, self.contains = name, scope, flaws, contains
+        self.name, self.scope, self.limitations, self.contains = name, scope, limitations, contains
         self._read, self._release = read, release
 
     def joules(self) -> float:
@@ -43,7 +43,7 @@ class PolledSensor(CounterSensor):
         self,
         name: str,
         scope: SensorScope,
-        flaws: tuple[str, ...],
+        limitations: tuple[str, ...],
         watts: Callable[[], float],
         *,
         contains: tuple[str, ...] = (),
@@ -51,7 +51,7 @@ class PolledSensor(CounterSensor):
         clock: Callable[[], float] = time.monotonic,
         release: Callable[[], object] | None = None,
     ):
-        told = (*flaws, f"Power read every {poll_seconds:g} s: shorter bursts are missed or overrated.")
+        told = (*limitations, f"Power read every {poll_seconds:g} s: shorter bursts are missed or overrated.")
         area = Trapezoids()
         super().__init__(name, scope, told, lambda: area.add(clock(), watts()), contains=contains, release=release)
         self.poll_seconds = poll_seconds

@@ -7,8 +7,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lightbulb.core.errors import RunFailure, UserError
 from lightbulb.energy.sensors.base import Sensor, SensorScope
-from lightbulb.errors import RunFailure, UserError
 
 _COLUMNS = ["seconds", "joules"]
 
@@ -19,7 +19,7 @@ class ReplaySensor(Sensor):
     Before the first and after the last pair nothing is known: `joules` raises RunFailure, like a device that is gone.
     """
 
-    flaws = ("A recording: it says what was, not what is.",)
+    limitations = ("A recording: it says what was, not what is.",)
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class NullSensor(Sensor):
 
     name: str = "null"
     scope: SensorScope = "machine"
-    flaws = ("Measures nothing.",)
+    limitations = ("Measures nothing.",)
 
     def joules(self) -> float:
         raise RunFailure("the null sensor measures nothing")
@@ -67,7 +67,7 @@ def read_series(path: Path) -> list[tuple[float, float]]:
             rows = csv.reader(lines)
             if next(rows, None) != _COLUMNS:
                 raise UserError(
-                    "not a recorded series", where=f"{path}:1", mend=f"let the first line be: {','.join(_COLUMNS)}"
+                    "not a recorded series", where=f"{path}:1", hint=f"let the first line be: {','.join(_COLUMNS)}"
                 )
             return [_pair(row, f"{path}:{rows.line_num}") for row in rows if row]
     except (OSError, UnicodeDecodeError) as e:
@@ -78,5 +78,5 @@ def _pair(row: list[str], where: str) -> tuple[float, float]:
     try:
         seconds, joules = map(float, row)
     except ValueError:
-        raise UserError(f"not a pair of numbers: {','.join(row)}", where=where, mend="write: seconds,joules") from None
+        raise UserError(f"not a pair of numbers: {','.join(row)}", where=where, hint="write: seconds,joules") from None
     return seconds, joules

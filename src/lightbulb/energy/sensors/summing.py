@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from lightbulb.core.figures import Figure
 from lightbulb.energy.sensors.base import Sensor, contains, same_thing
-from lightbulb.figures import Figure
 
 AGREE = 0.05  # two readings of the same thing may differ by so much before it is said
 _WIDEST_FIRST = ("wall", "machine", "board", "chip")

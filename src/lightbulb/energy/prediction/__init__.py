@@ -1,1 +1,0 @@
-"""What a model would cost on a device that is not here."""

@@ -1,0 +1,81 @@
+"""What `adapt`, `distill` and `quantize` share: a student, its data, and a loss that may listen to a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from lightbulb.core.artifact import Artifact
+from lightbulb.models.loading import load_tokenizer
+from lightbulb.ops.grids import Grid
+from lightbulb.ops.losses import cross_entropy, distillation
+from lightbulb.passes.base import Context
+from lightbulb.train.data import Batch, encode_split
+from lightbulb.train.engine import Epochs, forward_of
+from lightbulb.train.forward import deterministic, kept_memory
+from lightbulb.train.logits import TeacherLogits
+from lightbulb.train.loop import LossFunction, Schedule, Timekeeper, train
+
+
+def fit(
+    model: PreTrainedModel,
+    source: Artifact,
+    schedule: Schedule,
+    loss: LossFunction,
+    context: Context,
+    label: str,
+    grids: tuple[Grid, Grid] | None = None,
+    parameter: str = "schedule",
+) -> dict[str, Any]:
+    """Trains `model` in place on the task's train split, encoded with the tokenizer and answers of `source`.
+
+    grids: (layers, embedding) to train on rounded weights. parameter: of the pass, which holds the schedule.
+    """
+    answer_ids = source.facts.get("answer_ids")
+    positions = model.config.max_position_embeddings
+    tokenizer = load_tokenizer(source.path)
+    data = encode_split(context.task, "train", tokenizer, answer_ids, positions)
+    learning = answer_ids and [*answer_ids, tokenizer.eos_token_id]  # rows of the head
+    again = Epochs(data, schedule.batch_size, context.seed) if schedule.epochs > 1 else None
+    forward = forward_of(model, learning, grids, again)
+    with deterministic(context.seed, context.threads), kept_memory():
+        done = train(
+            model,
+            data,
+            schedule,
+            forward,
+            loss,
+            seed=context.seed,
+            scratch=context.scratch,
+            progress=context.progress,
+            label=label,
+            timekeeper=timekeeper(context, parameter),
+        )
+    return {"steps": done.steps, "train_loss": done.loss}
+
+
+def timekeeper(context: Context, parameter: str) -> Timekeeper | None:
+    """What keeps the time of a training, where its step has a budget."""
+    budget = context.budget
+    if budget is None:
+        return None
+    return Timekeeper(budget.left, lambda schedule: budget.shorten(**{parameter: schedule.model_dump(mode="json")}))
+
+
+def plain_loss(logits_PV: torch.Tensor, batch: Batch) -> torch.Tensor:
+    return cross_entropy(logits_PV, batch.targets.to(logits_PV.device))
+
+
+def teacher_loss(logits: Path, weight: float, temperature: float) -> LossFunction:
+    """`weight` times distillation from the cached logits in folder `logits`, the rest cross-entropy with the data."""
+    teacher = TeacherLogits(logits)
+
+    def loss(logits_PV: torch.Tensor, batch: Batch) -> torch.Tensor:
+        log_probs_PK, ids_PK = (t.to(logits_PV.device) for t in teacher.rows(batch.examples))
+        kl = distillation(logits_PV, log_probs_PK, ids_PK, temperature)
+        return kl if weight == 1 else weight * kl + (1 - weight) * plain_loss(logits_PV, batch)
+
+    return loss

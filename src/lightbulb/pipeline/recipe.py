@@ -1,0 +1,183 @@
+"""A recipe: passes in order, each named, each with the step it reads. Written and read as TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.errors import RecipeError
+from lightbulb.core.files import write_text
+from lightbulb.passes import pass_class
+from lightbulb.passes.base import Pass
+from lightbulb.pipeline.run import Run
+from lightbulb.runtimes import check_installed
+from lightbulb.tasks.task import TaskKind
+
+START = "model"  # the imported model: what a step reads when nothing came before
+
+
+class Step(BaseModel):
+    """One pass. `source` is the label of the step it reads (the one before when left out); `inputs` maps the roles of
+    further artifacts to labels; `parameters` are the pass's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    label: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    pass_: str = Field(alias="pass")
+    source: str | None = Field(default=None, alias="from")
+    inputs: dict[str, str] = {}
+    parameters: dict[str, Any] = {}
+
+    def build(self) -> Pass:
+        try:
+            return pass_class(self.pass_)(**self.parameters)
+        except ValidationError as e:
+            first = e.errors()[0]
+            raise RecipeError(
+                f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+                where=f"step {self.label!r}",
+                hint=f"see the parameters of the pass {self.pass_}",
+            ) from e
+
+
+def step(label: str, pass_: Pass, source: str | None = None, **inputs: str) -> Step:
+    """A step from a pass object, with only the parameters that are not defaults."""
+    fields = {"label": label, "pass": pass_.name, "from": source, "inputs": inputs, "parameters": pass_.parameters()}
+    return Step.model_validate(fields)
+
+
+class Reading(BaseModel):
+    """How a task was read, as far as it was said: the options of `load_task`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    test: str | None = None
+    kind: TaskKind | None = None
+    metric: str | None = None
+    prompt: str | None = None
+    completion: str | None = None
+    group: str | None = None
+
+
+class Recipe(BaseModel):
+    """task: what `load_task` reads, with `reading` for its options (kind, metric, columns ...) and `seed`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    model: str
+    task: str
+    seed: int = 0
+    reading: Reading = Reading()
+    steps: tuple[Step, ...] = Field(alias="step", min_length=1)
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Recipe:
+        known = {START}
+        for s in self.steps:
+            for label in [s.source or START, *s.inputs.values()]:
+                if label not in known:
+                    raise ValueError(f"step {s.label!r} reads {label!r}, which no step before it makes")
+            if s.label in known:
+                raise ValueError(f"two steps are called {s.label!r}")
+            known.add(s.label)
+        return self
+
+    @staticmethod
+    def read(path: Path) -> Recipe:
+        try:
+            return Recipe(**tomllib.loads(path.read_text(encoding="utf-8")))
+        except OSError as e:
+            raise RecipeError(f"cannot read the recipe: {e.strerror}", where=str(path)) from e
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+            raise RecipeError(f"not TOML: {e}", where=str(path)) from e
+        except ValidationError as e:
+            first = e.errors()[0]
+            raise RecipeError(
+                f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+                where=str(path),
+                hint="compare it with a recipe.toml that `lightbulb shrink` wrote",
+            ) from e
+
+    def as_toml(self) -> str:
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True))
+
+    def write(self, path: Path) -> None:
+        write_text(path, self.as_toml())
+
+
+class Execution:
+    """Performs steps one by one (or finds them done). `made`: artifacts by label; `steps`: what was performed."""
+
+    def __init__(self, run: Run, start: Artifact):
+        self.run = run
+        self.made: dict[str, Artifact] = {START: start}
+        self.steps: dict[str, Step] = {}
+        self._last = START
+
+    def perform(self, *steps: Step, seconds: float | None = None) -> Artifact:
+        """The artifact of the last of `steps`; a step already performed under its label is not looked at again.
+
+        seconds: the time that each of `steps` may take; those that were shortened by it stand in `self.steps` as they
+        were performed.
+        """
+        for s in steps:
+            if s.label not in self.made:
+                self._one(s, seconds)
+            self._last = s.label
+        return self.made[self._last]
+
+    def _one(self, s: Step, seconds: float | None) -> None:
+        pass_, source = s.build(), self.made[s.source or self._last]
+        inputs = {role: self.made[label] for role, label in s.inputs.items()}
+        self.made[s.label] = self.run.step(s.label, pass_, source, inputs, seconds)
+        done = self.run.performed(s.label, pass_, self.run.key(pass_, source.key, inputs))
+        self.steps[s.label] = s if done == pass_ else s.model_copy(update={"parameters": done.parameters()})
+
+
+def check(recipe: Recipe) -> None:
+    """Raises RecipeError or MissingExtra for what `execute` would meet on its way: a typing error must not cost an
+    hour."""
+    kinds: dict[str, ArtifactKind] = {START: "model"}
+    last = START
+    for s in recipe.steps:
+        built = s.build()
+        if runtime := getattr(built, "runtime", None):
+            check_installed(runtime)
+        _check_source(s, built, s.source or last, kinds)
+        kinds[s.label], last = built.makes, s.label
+
+
+def _check_source(s: Step, built: Pass, source: str, kinds: Mapping[str, ArtifactKind]) -> None:
+    """Raises RecipeError unless the step reads artifacts that its pass can read."""
+
+    def wrong(what: str, wanted: Sequence[str], hint: str) -> RecipeError:
+        fitting = [label for label, kind in kinds.items() if kind in wanted]
+        those = f"; such are: {', '.join(fitting)}" if fitting else "; no step before makes such an artifact"
+        return RecipeError(what, where=f"step {s.label!r}", hint=hint + those)
+
+    if kinds[source] not in built.reads:
+        told = f"the pass {s.pass_} reads {' or '.join(built.reads)}, and {source!r} is of the kind {kinds[source]}"
+        raise wrong(told, built.reads, 'add from = "LABEL"')
+    for used in built.uses:
+        if used not in s.inputs:
+            raise wrong(f"the pass {s.pass_} needs an input {used!r}", [used], f'add inputs = {{ {used} = "LABEL" }}')
+    wanted: Sequence[str]
+    for role, label in s.inputs.items():
+        wanted = [role] if role in (*built.uses, *built.may_use) else built.reads
+        if kinds[label] not in wanted:
+            told = f"the input {role!r} must be of the kind {wanted[0]}, and {label!r} is of the kind {kinds[label]}"
+            raise wrong(told, wanted, f'{role} = "LABEL"')
+
+
+def execute(recipe: Recipe, run: Run, start: Artifact) -> Execution:
+    """Runs (or finds) every step of a recipe in order."""
+    execution = Execution(run, start)
+    execution.perform(*recipe.steps)
+    return execution

@@ -1,0 +1,249 @@
+"""A run: a folder of finished steps, each whole or absent, with what each cost.
+
+    runs/tickets/
+      goal.json            what was asked; the same command finds it and resumes
+      plan.json            how `shrink` shares out the time for it
+      clock.json           what the clock decided since then
+      steps/<label>-<key>/ one artifact a step, with cost.json
+      scratch/<key>/       checkpoints of the step in progress
+      overhead.json         what was spent beside the steps
+      model.gguf result.json report.html README.md recipe.toml
+
+A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed), so a step is done if
+its folder exists. A step with a budget may be shortened while it works: its parameters are then those that it ended
+with, which clock.json remembers. Energy windows are opened here and in the measure protocol, nowhere else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.errors import UserError
+from lightbulb.core.files import new_folder, plain_os_errors, read_json, sha256_of, write_json
+from lightbulb.core.progress import Progress
+from lightbulb.energy.meter import Meter
+from lightbulb.passes.base import Context, Pass
+from lightbulb.pipeline.decisions import Decisions, StepBudget
+from lightbulb.pipeline.ledger import Cost, Heartbeat, less, total_cost
+from lightbulb.tasks.task import Task
+
+COST = "cost.json"
+OVERHEAD = "overhead.json"
+PLAN = "plan.json"
+CLOCK = "clock.json"
+CARRIED = ("answer_ids",)  # facts that stay true of the output when a pass says nothing of them
+NO_INPUTS: Mapping[str, Artifact] = MappingProxyType({})
+StepFunction = Callable[[Path, Path, Heartbeat], dict[str, Any]]  # (out, scratch, progress) -> facts
+
+
+def _shortened(label: str, planned: str) -> str:
+    """The name of the decision what a step was shortened to."""
+    return f"{label}-{planned[:12]} shortened to"
+
+
+class Run:
+    """Runs passes on one task into one folder. Use as a context manager: it holds a lock on the folder."""
+
+    def __init__(self, folder: Path, task: Task, *, seed: int, progress: Progress, meter: Meter, threads: int):
+        self.folder, self.task, self.seed = folder, task, seed
+        self.progress, self.meter, self.threads = progress, meter, threads
+        self.steps: list[Artifact] = []
+        self.resumed = 0
+        self._inside: list[Cost] = []  # of the steps that this process worked on
+
+    def __enter__(self) -> Run:
+        with plain_os_errors(self.folder):
+            self._check_folder_is_run()
+            (self.folder / "steps").mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise UserError(
+                "another lightbulb is working in this folder",
+                where=str(self.folder),
+                hint="wait for it, or choose another --out",
+            ) from e
+        self.decisions = Decisions(self.folder / CLOCK)
+        self._sweep()
+        self._earlier = [Cost.read(place)] if (place := self.folder / OVERHEAD).exists() else []
+        self._window = self.meter.window("run").__enter__()
+        return self
+
+    def _check_folder_is_run(self) -> None:
+        """Raises UserError for a folder of other things: a run would write over its README.md, and sweep."""
+        if not self.folder.is_dir() or any((self.folder / own).exists() for own in ("steps", "goal.json")):
+            return
+        if strangers := sorted(p.name for p in self.folder.iterdir() if p.name != ".lock"):
+            raise UserError(
+                f"this folder holds other things ({', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''})",
+                where=str(self.folder),
+                hint="--out a new folder, such as runs/NAME",
+            )
+
+    def _sweep(self) -> None:
+        """Removes what a kill left half-written."""
+        for left in [*self.folder.glob(".*.tmp"), *(self.folder / "steps").glob(".*.tmp")]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        done = [step.name.rpartition("-")[::2] for step in (self.folder / "steps").iterdir()]
+        for left in (self.folder / "scratch").glob("*"):
+            # killed between the step and the end of its checkpoint
+            if any(left.name == key or self.decisions.get(_shortened(label, left.name)) for label, key in done):
+                shutil.rmtree(left)
+
+    def __exit__(self, *_: object) -> None:
+        self._window.__exit__(None, None, None)
+        self._lock.close()
+
+    def bind_config(self, goal: Mapping[str, Any]) -> None:
+        """Ties the folder to what was asked: the same again resumes, anything else is refused."""
+        path = self.folder / "goal.json"
+        if not path.exists():
+            write_json(path, dict(goal))
+        known = read_json(path)
+        if differing := [k for k, v in goal.items() if known.get(k) != v]:
+            told = (
+                f"{k}: {known.get(k)!r} here, {goal[k]!r} asked" if not isinstance(goal[k], dict) else f"another {k}"
+                for k in differing
+            )
+            raise UserError(
+                "this folder holds another run (" + "; ".join(told) + ")",
+                where=str(self.folder),
+                hint="choose another --out, or repeat the earlier command to resume it",
+            )
+
+    @contextmanager
+    def release_on_user_error(self) -> Iterator[None]:
+        """What a user did wrong, if it shows in here, unties the folder from its goal, so that the hint works in it.
+        Not where a plan was made for that goal."""
+        try:
+            yield
+        except UserError:
+            if not (self.folder / PLAN).exists():
+                (self.folder / "goal.json").unlink(missing_ok=True)
+            raise
+
+    def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:
+        return sha256_of(
+            source_key,
+            {role: a.key for role, a in inputs.items()},
+            pass_.name,
+            pass_.version,
+            pass_.model_dump(mode="json"),
+            self.task.fingerprint,
+            self.seed,
+        )
+
+    def step(
+        self,
+        label: str,
+        pass_: Pass,
+        source: Artifact,
+        inputs: Mapping[str, Artifact] = NO_INPUTS,
+        seconds: float | None = None,
+    ) -> Artifact:
+        """The artifact of `pass_` on `source`: found if it was made before, else made now.
+
+        inputs: other artifacts by role. seconds: the time that it may take, if it is one that can do less. What `pass_`
+        was shortened to, now or in an earlier attempt, is what `performed` gives back.
+        """
+        planned = self.key(pass_, source.key, inputs)
+
+        def key() -> str:
+            return self.key(self.performed(label, pass_, planned), source.key, inputs)
+
+        if not (artifact := self._found(label, key())):
+
+            def work(out: Path, scratch: Path, progress: Heartbeat) -> dict[str, Any]:
+                name = _shortened(label, planned)
+                context = Context(
+                    task=self.task,
+                    seed=self.seed,
+                    progress=progress,
+                    scratch=scratch,
+                    inputs=inputs,
+                    threads=self.threads,
+                    budget=None if seconds is None else StepBudget(seconds, progress.seconds, self.decisions, name),
+                )
+                carried = {k: source.facts[k] for k in CARRIED if k in source.facts}
+                return carried | self.performed(label, pass_, planned).apply(source, out, context)
+
+            artifact = self.make(label, planned, pass_.makes, pass_.name, source.key, work, key)
+        self.steps.append(artifact)
+        return artifact
+
+    def performed(self, label: str, pass_: Pass, planned: str) -> Pass:
+        """`pass_` with the parameters that the clock has shortened it to. planned: its key without that."""
+        return pass_.with_parameters(self.decisions.get(_shortened(label, planned)) or {})
+
+    def begin(self, label: str, key: str, work: StepFunction) -> Artifact:
+        """The first artifact of a run, made from outside: the imported model."""
+        artifact = self._found(label, key) or self.make(label, key, "model", "import", None, work)
+        self.steps.append(artifact)
+        return artifact
+
+    def _place(self, label: str, key: str) -> Path:
+        return self.folder / "steps" / f"{label}-{key[:12]}"
+
+    def _found(self, label: str, key: str) -> Artifact | None:
+        place = self._place(label, key)
+        if not place.exists():
+            return None
+        self.resumed += 1
+        return Artifact.read(place)
+
+    def make(
+        self,
+        label: str,
+        key: str,
+        kind: ArtifactKind,
+        made_by: str,
+        parent: str | None,
+        work: StepFunction,
+        final_key: Callable[[], str] | None = None,
+    ) -> Artifact:
+        """final_key: the artifact's key where that is known only when the work is done; `key` names its scratch."""
+        scratch, window = self.folder / "scratch" / key[:12], self.meter.window(label)
+        final_key = final_key or (lambda: key)
+
+        def place() -> Path:
+            return self._place(label, final_key())
+
+        try:
+            with plain_os_errors(self.folder), window, new_folder(self._place(label, key), place) as out:
+                heartbeat = Heartbeat(self.progress, window, scratch / "spent.json")
+                with self.progress.working(label):
+                    facts = work(out, scratch, heartbeat)
+                artifact = Artifact(
+                    path=place(), kind=kind, key=final_key(), parent=parent, made_by=made_by, facts=facts
+                )
+                artifact.write_record(out)
+                write_json(out / COST, heartbeat.cost().model_dump())
+        finally:
+            self._inside.append(Cost.of(window.reading))
+        shutil.rmtree(scratch, ignore_errors=True)
+        write_json(self.folder / OVERHEAD, self.overhead().model_dump())
+        return artifact
+
+    def cost(self, artifact: Artifact) -> Cost:
+        return Cost.read(artifact.path / COST)
+
+    def overhead(self) -> Cost:
+        """What this run took beside its steps: libraries, planning, choosing, copying; earlier attempts included."""
+        now = Cost.of(self._window.so_far())
+        return total_cost([*self._earlier, less(now, self._inside) if self._inside else now])
+
+    def spent(self) -> Cost:
+        """All finished steps of this run, each once, and what was spent beside them."""
+        return total_cost([*(self.cost(a) for a in self.finished_steps()), self.overhead()])
+
+    def finished_steps(self) -> list[Artifact]:
+        """Each once, in the order they were first needed."""
+        return list({a.key: a for a in self.steps}.values())

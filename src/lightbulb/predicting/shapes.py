@@ -1,0 +1,266 @@
+"""The shape of a model: what the arithmetic of `predict` needs to know of it, and where to read it."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightbulb.core.errors import ModelError, UserError
+from lightbulb.core.files import read_json
+from lightbulb.formats.gguf.header import GgufHeader, block_sizes, read_header
+
+F16_BITS = 16.0
+# Mixtures that llama.cpp's quantize makes, bits per weight of the whole file (its own table for Llama 3 8B)
+MIXTURES = {
+    "q2_k": 2.96,
+    "q3_k_s": 3.41,
+    "q3_k_m": 3.91,
+    "q3_k_l": 4.22,
+    "q4_k_s": 4.58,
+    "q4_k_m": 4.85,
+    "q5_k_s": 5.54,
+    "q5_k_m": 5.70,
+    "ternary": 1.58,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """A decoder.
+
+    layers, width; kv_width: width of one layer's keys (kv_heads x head_dim), as large as that of its values;
+    attention_width: heads x head_dim; layer_parameters: weights of one layer; vocabulary: rows of the embedding;
+    tied: the head is the embedding. bits, head_bits: bits per weight as stored, of the layers and of the head.
+    routed_parameters: those of a layer's weights that lie in experts, of which a token sees the share `routed_share`,
+    in `routed_bits` (None: as `bits`). window: tokens that the share `windowed` of the layers sees at most. kv_bits: of
+    a key or value. stored: how the weights are stored, in words, where a configuration says it. guessed: only the
+    number of parameters was given, the rest follows what is usual.
+    """
+
+    layers: int
+    width: int
+    kv_width: int
+    attention_width: int
+    layer_parameters: float
+    vocabulary: int
+    tied: bool
+    bits: float = F16_BITS
+    head_bits: float = F16_BITS
+    guessed: bool = False
+    routed_parameters: float = 0.0
+    routed_share: float = 1.0
+    routed_bits: float | None = None
+    window: int | None = None
+    windowed: float = 0.0
+    kv_bits: float = F16_BITS
+    stored: str = ""
+
+    @property
+    def parameters(self) -> float:
+        """All weights, embeddings included."""
+        return self.layers * self.layer_parameters + self.vocabulary * self.width * (1 if self.tied else 2)
+
+    @property
+    def active_layer_parameters(self) -> float:
+        """Weights of a layer that one token is multiplied with."""
+        return self.layer_parameters - self.routed_parameters * (1 - self.routed_share)
+
+    @property
+    def weights_per_token(self) -> float:
+        """Weights that one token is multiplied with: the layers and the head."""
+        return self.layers * self.active_layer_parameters + self.vocabulary * self.width
+
+    @property
+    def bytes_read(self) -> float:
+        """Bytes of weights that one decoding step of one sequence streams."""
+        return self.bytes_read_by(1)
+
+    def bytes_read_by(self, tokens: float) -> float:
+        """...of a step of so many tokens, each of which chooses its experts by itself."""
+        return self.layer_bytes_read_by(tokens) + self.vocabulary * self.width * self.head_bits / 8
+
+    def layer_bytes_read_by(self, tokens: float) -> float:
+        """Without the head."""
+        idle = self.routed_parameters * (1 - self.routed_share) ** tokens
+        return self.layers * (self.layer_parameters * self.bits - idle * (self.routed_bits or self.bits)) / 8
+
+    @property
+    def bytes_stored(self) -> float:
+        """Bytes of all weights."""
+        heads = self.vocabulary * self.width * self.head_bits / 8
+        return self.layers * self.layer_parameters * self.bits / 8 + heads * (1 if self.tied else 2)
+
+    @property
+    def kv_bytes_per_token(self) -> float:
+        """Keys and values of all layers."""
+        return 2 * self.layers * self.kv_width * self.kv_bits / 8
+
+    def tokens_seen(self, context: float) -> float:
+        """Tokens that a layer sees of so many, in the mean of the layers."""
+        seen = context if self.window is None else min(context, self.window)
+        return self.windowed * seen + (1 - self.windowed) * context
+
+    def mean_tokens_seen(self, context: float) -> float:
+        """...in the mean of all places in the text, each of which sees those before it."""
+        window = context if self.window is None else min(context, self.window)
+        return self.windowed * window * (1 - window / (2 * context)) + (1 - self.windowed) * context / 2
+
+    def at_bits(self, bits: float) -> ModelShape:
+        """The same model stored in `bits`; the head stays as wide as 6-bit files keep it, or wider (llama.cpp)."""
+        head = max(bits, min(F16_BITS, 6.5625))
+        return replace(self, bits=bits, head_bits=head, routed_bits=None, stored="")
+
+
+def from_sizes(
+    layers: int, width: int, heads: int, kv_heads: int, ffn: int, vocabulary: int, *, head_dim: int = 0, tied: bool
+) -> ModelShape:
+    """A gated decoder (Llama, Qwen, Gemma, Mistral): q, k, v, o, gate, up, down, and norms."""
+    if min(layers, width, heads, kv_heads, ffn, vocabulary) < 1 or heads % kv_heads:
+        raise UserError(
+            f"not a shape: {layers=} {width=} {heads=} {kv_heads=} {ffn=} {vocabulary=}",
+            hint="positive numbers, and --heads a multiple of --kv-heads",
+        )
+    head_dim = head_dim or max(1, width // heads)
+    attention = width * head_dim * (2 * heads + 2 * kv_heads)
+    return ModelShape(
+        layers=layers,
+        width=width,
+        kv_width=kv_heads * head_dim,
+        attention_width=heads * head_dim,
+        layer_parameters=attention + 3 * width * ffn + 2 * width,
+        vocabulary=vocabulary,
+        tied=tied,
+    )
+
+
+def from_parameters(parameters: float) -> ModelShape:
+    """What a decoder of that many weights usually looks like: 32 layers at 8 billion, depth growing as parameters^0.42
+    above (70 billion: 80) and as parameters^0.15 below (small ones are deep: 0.5 billion: 24); grouped keys and values
+    of a quarter of the width, at most 1,024 (Llama 3, Qwen 2.5)."""
+    if not (math.isfinite(parameters) and parameters >= 1e3):
+        raise UserError(f"{parameters:g} parameters", where="--parameters", hint="such as --parameters 8.03e9")
+    layers = max(2, round(32 * (parameters / 8e9) ** (0.42 if parameters > 8e9 else 0.15)))
+    vocabulary = min(128_000, max(64, int(parameters / 8e9 * 512_000)))  # no more than an eighth or so of the weights
+    tied = parameters < 3e9
+    # layers * 12.5 width^2 + heads * vocabulary * width = parameters
+    heads = vocabulary * (1 if tied else 2)
+    width = (math.sqrt(heads**2 + 50 * layers * parameters) - heads) / (25 * layers)
+    return ModelShape(
+        layers=layers,
+        width=round(width),
+        kv_width=max(1, round(min(width / 4, 1024))),
+        attention_width=round(width),
+        layer_parameters=(parameters - heads * round(width)) / layers,
+        vocabulary=vocabulary,
+        tied=tied,
+        guessed=True,
+    )
+
+
+def from_gguf(file: Path) -> ModelShape:
+    """From the header of a GGUF: the real bytes of its tensors, whatever mixture they are in."""
+    header = read_header(file)
+    architecture = str(header.fields.get("general.architecture", ""))
+    weights = {t.name: (math.prod(t.shape), t.bytes) for t in header.tensors}
+    embedding = next((t for t in header.tensors if t.name == "token_embd.weight"), None)
+    blocks = [sizes for name, sizes in weights.items() if name.startswith("blk.")]
+    if embedding is None or not blocks:
+        raise ModelError("this GGUF holds no language model", where=str(file), hint="give a model's file")
+    layers = _number(header, f"{architecture}.block_count", file)
+    vocabulary, width = embedding.shape
+    heads = _number(header, f"{architecture}.attention.head_count", file)
+    kv_heads = _number(header, f"{architecture}.attention.head_count_kv", file, heads)
+    head_dim = _number(header, f"{architecture}.attention.key_length", file, width // max(1, heads))
+    count, length = (sum(column) for column in zip(*blocks, strict=True))
+    routed = [sizes for name, sizes in weights.items() if "_exps." in name]
+    routed_count, routed_bytes = (sum(column) for column in zip(*routed, strict=True)) if routed else (0, 0)
+    share = 1.0
+    if routed:
+        used = _number(header, f"{architecture}.expert_used_count", file)
+        share = min(1.0, used / _number(header, f"{architecture}.expert_count", file))
+    head_count, head_bytes = weights.get("output.weight", weights["token_embd.weight"])
+    return ModelShape(
+        layers=layers,
+        width=width,
+        kv_width=kv_heads * head_dim,
+        attention_width=heads * head_dim,
+        layer_parameters=count / layers,
+        vocabulary=vocabulary,
+        tied="output.weight" not in weights,
+        bits=8 * length / count,
+        head_bits=8 * head_bytes / head_count,
+        routed_parameters=routed_count / layers,
+        routed_share=share,
+        routed_bits=8 * routed_bytes / routed_count if routed else None,
+    )
+
+
+def from_model(name: str, *, bits: bool = True) -> ModelShape:
+    """From whatever names a model: a folder, a config.json, a GGUF, a short name, or a hub id (its config.json only,
+    from the local cache or else the hub, because the user named it)."""
+    from lightbulb.models.resolve import json_object, resolve
+    from lightbulb.predicting.configs import from_config
+
+    path = Path(os.path.expanduser(name))
+    if path.name == "config.json" and path.is_file():
+        return from_config(json_object(path), str(path), bits=bits)
+    source = resolve(name)
+    if source.gguf is not None:
+        return from_gguf(source.gguf)
+    if source.path is not None:
+        file = source.path / "config.json"
+        return from_config(json_object(file), str(file), bits=bits)
+    return from_config(_hub_config(source.hub_id or name), name, bits=bits)
+
+
+def _hub_config(hub_id: str) -> dict[str, Any]:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return dict(read_json(Path(hf_hub_download(hub_id, "config.json"))))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as e:
+        raise ModelError(
+            f"the hub did not give {hub_id}/config.json: {str(e).splitlines()[0]}",
+            where=hub_id,
+            hint="give the shape with --layers --width --heads --kv-heads --ffn --vocab, or --parameters 8.03e9",
+        ) from e
+
+
+def parse_bits(text: str) -> float:
+    """Bits per weight: a number such as 4.85, or a GGUF type or mixture such as q4_0, Q4_K_M, tq2_0, ternary, bf16."""
+    word = text.strip().casefold()
+    try:
+        bits = float(word)
+    except ValueError:
+        bits = MIXTURES.get(word) or _type_bits().get(word, math.nan)
+    if not 0 < bits <= 64:
+        known = ", ".join(sorted({*MIXTURES, *_type_bits()}))
+        raise UserError(
+            f"no weights of {text!r} bits", where="--bits", hint=f"a number such as 4.85, or one of {known}"
+        )
+    return bits
+
+
+def _type_bits() -> dict[str, float]:
+    from gguf.constants import GGMLQuantizationType
+
+    sizes = block_sizes()
+    return {
+        kind.name.casefold(): 8 * sizes[kind.value][1] / sizes[kind.value][0]
+        for kind in GGMLQuantizationType
+        if kind.value in sizes and kind.name[0] in "FBQIT" and kind.name not in ("I8", "I16", "I32", "I64", "F64")
+    }
+
+
+def _number(header: GgufHeader, key: str, file: Path, default: int | None = None) -> int:
+    """A size that a header gives once, or once a layer (then the mean)."""
+    value = header.fields.get(key, default)
+    if isinstance(value, list) and value:
+        value = round(sum(value) / len(value))
+    if not isinstance(value, int) or value < 1:
+        raise ModelError(f"{key} is {value!r}", where=str(file), hint="export the file again")
+    return value

@@ -1,0 +1,150 @@
+"""Seconds and joules of one decoding step and of one prompt token, by arithmetic: bytes moved, operations, launches,
+messages between devices, and the power that each of them takes.
+
+Time is the roofline (Williams et al. 2009, doi:10.1145/1498765.1498785) plus what does not overlap:
+
+    seconds = max(bytes / bandwidth reached, operations / peak reached) + launches + messages
+    watts   = idle + (limit - idle) * (awake + memory * share of peak bandwidth + compute * share of peak operations)
+
+and where that is more than the limit, the clock falls until it is the limit. Messages: two all-reduces a layer
+(Shoeybi et al. 2019, arXiv:1909.08053), a ring moving 2 (n - 1) / n of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from lightbulb.predicting.devices import Device
+from lightbulb.predicting.shapes import F16_BITS, ModelShape
+
+RuntimeClass = Literal["eager", "vllm", "llama.cpp", "filament"]
+RUNTIMES: tuple[RuntimeClass, ...] = ("eager", "vllm", "llama.cpp", "filament")
+GPU_KINDS = frozenset({"datacenter-gpu", "desktop-gpu", "laptop-gpu", "apple", "jetson"})
+PREFILL_TOKENS = 2048  # read at once (vLLM and llama.cpp cut longer prompts)
+INT8_BITS = 8.5  # up to here CPUs multiply in 8 bits, beyond in 32
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How the model is run: sequences side by side, tokens of each so far, devices that share the weights."""
+
+    batch: int = 1
+    context: int = 512
+    devices: int = 1
+    runtime: RuntimeClass = "llama.cpp"
+
+
+@dataclass(frozen=True, slots=True)
+class OpCount:
+    """One step of every device together: bytes of weights and of keys and values read, operations, tokens made, bytes
+    that an all-reduce carries."""
+
+    weight_bytes: float
+    kv_bytes: float
+    operations: float
+    tokens: float
+    message_bytes: float
+
+    @property
+    def bytes(self) -> float:
+        return self.weight_bytes + self.kv_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """Of one step: seconds, joules of the devices (their own boundary), and what took the longest."""
+
+    seconds: float
+    joules: float
+    bound_by: str
+
+
+def decode_work(shape: ModelShape, setting: Setting) -> OpCount:
+    """One token for each sequence of the batch: all weights that any of them needs once, and each sequence's keys and
+    values."""
+    seen = shape.tokens_seen(setting.context)
+    attention = 4 * shape.layers * shape.attention_width * seen
+    return OpCount(
+        weight_bytes=shape.bytes_read_by(setting.batch),
+        kv_bytes=setting.batch * seen * shape.kv_bytes_per_token,
+        operations=setting.batch * (2 * shape.weights_per_token + attention),
+        tokens=setting.batch,
+        message_bytes=2 * setting.batch * shape.width,
+    )
+
+
+def prefill_work(shape: ModelShape, setting: Setting) -> OpCount:
+    """A chunk of the prompts: the weights once for all its tokens, each seeing half of the context on average; the
+    head is read for the last one only."""
+    tokens = min(PREFILL_TOKENS, setting.batch * setting.context)
+    layers = shape.layers * shape.active_layer_parameters
+    attention = 4 * shape.layers * shape.attention_width * shape.mean_tokens_seen(setting.context)
+    return OpCount(
+        weight_bytes=shape.layer_bytes_read_by(tokens),
+        kv_bytes=tokens * shape.kv_bytes_per_token,
+        operations=tokens * (2 * layers + attention),
+        tokens=tokens,
+        message_bytes=2 * tokens * shape.width,
+    )
+
+
+def cost(work: OpCount, shape: ModelShape, device: Device, setting: Setting, c: Mapping[str, float]) -> StepCost:
+    """Seconds and joules of one step. `c`: the coefficients by name."""
+    side = "gpu" if device.kind in GPU_KINDS else "cpu"
+    bandwidth, peak = device.bandwidth_gbs * 1e9, peak_operations(device, shape.bits)
+    reach = device.bandwidth_efficiency or c[f"{side}_memory_reach"]
+    paged = c["kv_reach"] if side == "gpu" else 1.0
+    memory = (work.weight_bytes + work.kv_bytes / paged) / setting.devices / (bandwidth * reach)
+    compute = work.operations / setting.devices / (peak * c[f"{side}_compute_reach"])
+    launches = launch_seconds(shape, device, setting, c) + messages(work, shape, device, setting, c)
+    seconds = max(memory, compute) + launches
+    watts = device.idle_watts + (device.power_watts - device.idle_watts) * (
+        c[f"{side}_awake"]
+        + c[f"{side}_memory"] * work.bytes / setting.devices / bandwidth / seconds
+        + c[f"{side}_compute"] * work.operations / setting.devices / peak / seconds
+    )
+    times = {"memory bandwidth": memory, "compute": compute, "launches and messages": launches}
+    bound_by = max(times, key=lambda name: times[name])
+    if watts > device.power_watts:
+        seconds, watts = seconds * watts / device.power_watts, device.power_watts
+        bound_by = "power limit"
+    return StepCost(seconds, setting.devices * watts * seconds, bound_by)
+
+
+def peak_operations(device: Device, bits: float) -> float:
+    """Operations a second of the units that multiply weights of that width. GPUs widen to 16 bits first; a CPU without
+    16-bit arithmetic spends as many operations on widening 16-bit weights as on multiplying them."""
+    single = 1e12 * device.fp32_tflops
+    if device.kind in GPU_KINDS:
+        return 1e12 * (device.fp16_tflops or device.fp32_tflops)
+    if bits <= INT8_BITS:
+        return 1e12 * (device.int8_tops or device.fp32_tflops)
+    return single / 2 if bits == F16_BITS and device.fp16_tflops is None else single
+
+
+def launch_seconds(shape: ModelShape, device: Device, setting: Setting, c: Mapping[str, float]) -> float:
+    """What a step takes beside its arithmetic: starting kernels or joining threads, and serving each sequence."""
+    match setting.runtime:
+        case "eager":
+            return shape.layers * c["eager_seconds"]
+        case "filament":
+            return shape.layers * c["cpu_seconds"] / 4  # fused steps: two or three joins a layer, not ten
+    layer = c["graph_seconds"] if device.kind in GPU_KINDS else c["cpu_seconds"]
+    sequences = setting.batch * c["sequence_seconds"] if setting.runtime == "vllm" else 0.0
+    return shape.layers * layer + sequences
+
+
+def messages(work: OpCount, shape: ModelShape, device: Device, setting: Setting, c: Mapping[str, float]) -> float:
+    if setting.devices == 1:
+        return 0.0
+    link = (device.link_gbs or 16.0) * 1e9 * c["link_reach"]  # PCIe 4 x16 at half, where nothing else is known
+    share = 2 * (setting.devices - 1) / setting.devices
+    return 2 * shape.layers * (c["link_seconds"] + share * work.message_bytes / link)
+
+
+def bytes_needed(shape: ModelShape, setting: Setting) -> float:
+    """Weights, keys and values, and a tenth for activations and buffers."""
+    kept = setting.batch * shape.tokens_seen(setting.context) * shape.kv_bytes_per_token
+    return 1.1 * (shape.bytes_stored + kept)

@@ -1,0 +1,150 @@
+"""What a run would choose and cost, before anything is trained: arithmetic on the model's shape and a speed probe."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightbulb.core.figures import Figure
+from lightbulb.energy.estimate import estimate_joules
+from lightbulb.energy.processor import threads_held
+from lightbulb.models.resolve import ModelSource
+from lightbulb.pipeline.recipe import Reading, Recipe
+from lightbulb.shrinking.floor import Floor
+from lightbulb.shrinking.goal import Goal
+from lightbulb.shrinking.plan import CANDIDATE_COST, Plan, epochs_for, measuring, student_seconds
+from lightbulb.shrinking.steps import cost_steps, format_steps, quantized, teacher_steps, test_steps, trained
+from lightbulb.tasks.task import Task
+
+BITS = {"q4_0": 4.5, "q8_0": 8.5, "f16": 16}  # a weight, its share of the block's scale included
+ROWS = 4096  # least vocabulary that trim-vocab leaves; the task's own tokens may be more
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates).
+    findings: what was noticed in the task, also as this model meets it."""
+
+    recipe: str
+    findings: tuple[str, ...]
+    told: tuple[str, ...]
+    depth_schedule: tuple[int, ...]
+    seconds: Figure
+    joules: Figure
+    bytes: Figure
+    cpu_seconds_ratio: Figure
+    asked: str = ""
+
+
+def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str], None]) -> DryRun:
+    """The recipe if the boldest rung holds; seconds from there to all rungs tried, never over the time given. say:
+    hears what the import changed. Raises ModelError where the runtime does not read the model as its folder does."""
+    from lightbulb.core.progress import Silent
+    from lightbulb.energy.meter import Meter
+    from lightbulb.pipeline.run import Run
+    from lightbulb.shrinking.job import model_argument, prepare
+
+    meter = Meter(())
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Run(Path(folder), task, seed=goal.seed, progress=Silent(), meter=meter, threads=goal.threads) as run,
+    ):
+        prepared = prepare(run, source, goal, say)
+    plan = prepared.plan
+    steps = [*format_steps(goal.runtime), *teacher_steps(plan)]
+    student = None
+    if plan.depth_schedule:
+        bold, method = plan.depth_schedule[0], plan.methods[0]
+        bold_plan = plan.model_copy(update={"distill_epochs": epochs_for(plan, bold)})
+        label = f"student-{bold}-{method}"
+        student, exported = quantized(label, method, plan.grids[0], bold_plan, goal.runtime)
+        steps += [*trained(bold, method, bold_plan, label), *exported]
+    steps += cost_steps(student, measuring(goal.max_seconds), goal.runtime)
+    steps += test_steps(student, None, goal.runtime)
+    recipe = Recipe(
+        model=model_argument(source),
+        task=task.source or task.name,
+        seed=goal.seed,
+        reading=Reading.model_validate(task.reading),
+        step=tuple(steps),
+    )
+    seconds = predicted_seconds(plan, goal)
+    return DryRun(
+        recipe=recipe.as_toml(),
+        findings=run.task.findings,
+        told=tuple(plan.told),
+        depth_schedule=plan.depth_schedule,
+        seconds=seconds,
+        joules=predicted_joules(seconds, goal),
+        bytes=predicted_bytes(plan),
+        cpu_seconds_ratio=predicted_ratio(plan),
+        asked=Floor.of(goal, task.metric).asked,
+    )
+
+
+def predicted_seconds(plan: Plan, goal: Goal) -> Figure:
+    base = plan.teacher_seconds + plan.check_seconds + plan.logits_seconds + plan.proof_seconds
+    each = [student_seconds(plan.times, plan.stats, epochs_for(plan, n), n) for n in plan.depth_schedule] or [0.0]
+    least, most = base + CANDIDATE_COST * each[0], base + CANDIDATE_COST * sum(each)
+    likely = min(goal.max_seconds, base + CANDIDATE_COST * sum(each[:2]))
+    return Figure(
+        value=likely,
+        low=min(0.7 * least, likely),
+        high=max(likely, min(1.1 * goal.max_seconds, 1.4 * most)),
+        unit="s",
+        source="estimated",
+        method="steps x seconds of a step timed here; boldest student to all rungs",
+    )
+
+
+def predicted_joules(seconds: Figure, goal: Goal) -> Figure:
+    """The no-counter estimate at full load over the predicted time."""
+    held = threads_held()
+    ends = [
+        estimate_joules(s * goal.threads, s, held) for s in (seconds.low or 0, seconds.value or 0, seconds.high or 0)
+    ]
+    return Figure(
+        value=ends[1].value,
+        low=ends[0].low,
+        high=ends[2].high,
+        unit="J",
+        source="estimated",
+        scope=ends[1].scope,
+        method=f"{ends[1].method}; over the predicted time",
+    )
+
+
+def predicted_bytes(plan: Plan) -> Figure:
+    shape = plan.shape
+
+    def size(layers: int, grid: str) -> float:
+        rows = min(ROWS, shape.vocabulary)
+        return (layers * shape.layer_parameters * BITS[grid] + rows * shape.width * max(BITS[grid], BITS["q8_0"])) / 8
+
+    bold, mild = plan.grids[0], plan.grids[-1]
+    depth_schedule = plan.depth_schedule or (shape.layers,)
+    likely = size(depth_schedule[0], bold)
+    return Figure(
+        value=likely,
+        low=likely * 0.95,
+        high=size(depth_schedule[-1], mild) * 1.05,
+        unit="bytes",
+        source="estimated",
+        method=f"weights x bits of the grid; boldest rung {bold} to mildest rung {mild}",
+    )
+
+
+def predicted_ratio(plan: Plan) -> Figure:
+    """Layers before / after: an answer of a closed set is prefill, and prefill is layers."""
+    shape, depth_schedule = plan.shape, plan.depth_schedule or (plan.shape.layers,)
+    value, low = shape.layers / depth_schedule[0], shape.layers / depth_schedule[-1]
+    return Figure(
+        value=value,
+        low=0.7 * low,
+        high=1.2 * value,
+        unit="ratio",
+        source="estimated",
+        method="layers before / after, boldest rung to mildest",
+    )

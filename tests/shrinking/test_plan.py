@@ -1,0 +1,213 @@
+"""Plans: what is predicted fits the time, no student without a chance, more time is never spent worse."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from lightbulb.core.errors import GoalError
+from lightbulb.shrinking.plan import (
+    BATCH_SIZES,
+    CANDIDATE_COST,
+    FEWEST_CHECKED,
+    FEWEST_TESTED,
+    LEAST_STEPS,
+    NO_LOGITS,
+    NO_SECOND_TRY,
+    NO_STUDENT,
+    SAFETY,
+    STOCK_FILES,
+    STUDENT_SHARE,
+    TEACHER_MENU,
+    Plan,
+    Shape,
+    TaskStats,
+    epochs_for,
+    likely_layers,
+    make_plan,
+    student_seconds,
+    teacher_training_seconds,
+)
+from lightbulb.shrinking.times import Times
+
+SMOLLM2 = Shape(layers=30, layer_parameters=3_540_000, vocabulary=49_152, width=576)
+BANKING = TaskStats("choose", 9000, 3080, 50_000, 1000, 1.0)
+
+
+def times_of(step: float = 2.0, layers: int = 30, answer: float = 0.05) -> Times:
+    """A machine on which a step of the whole model takes `step` seconds, and a layer its part of that."""
+    return Times(
+        layers=layers,
+        full_step=step,
+        frozen_step=0.6 * step,
+        frozen_again=0.45 * step,
+        frozen_layers=layers // 2,
+        student_steps=((1, step / layers), (min(6, layers), step * min(6, layers) / layers)),
+        read_example=step / 32 / 3,
+        answer_folder=answer,
+        answer_file=answer,
+        pass_seconds=2.0,
+    )
+
+
+SHAPES = st.builds(
+    Shape,
+    layers=st.integers(1, 80),
+    layer_parameters=st.integers(10_000, 50_000_000),
+    vocabulary=st.integers(300, 260_000),
+    width=st.sampled_from([64, 576, 2048]),
+    fits_blocks=st.booleans(),
+)
+WORKS = st.builds(
+    TaskStats,
+    kind=st.sampled_from(["choose", "generate", "text"]),
+    train_examples=st.integers(6, 50_000),
+    test_examples=st.integers(1, 5000),
+    test_tokens=st.integers(10, 500_000),
+    validation_examples=st.integers(1, 1000),
+    output_tokens=st.floats(1, 200),
+)
+STEPS = st.floats(0.001, 100)
+ANSWERS = st.floats(0.0001, 10)
+SECONDS = st.floats(60, 100_000)
+
+
+def planned(shape: Shape, stats: TaskStats, step: float, answer: float, seconds: float) -> Plan | None:
+    try:
+        return make_plan(times_of(step, shape.layers, answer), shape, stats, seconds)
+    except GoalError as e:
+        assert e.where == "--max-time" and e.hint.startswith("--max-time ")
+        return None
+
+
+@given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS)
+def test_a_plan_fits_its_time_with_a_student_that_has_a_chance(shape, stats, step, answer, seconds):
+    plan = planned(shape, stats, step, answer, seconds)
+    assume(plan is not None)
+    whole = plan.teacher_seconds + plan.check_seconds + plan.logits_seconds + plan.student_seconds + plan.proof_seconds
+    assert whole <= seconds * SAFETY * 1.000001
+    assert plan.teacher_seconds == teacher_training_seconds(plan.times, stats, plan.teacher_epochs, plan.freeze_layers)
+    checked, tested = plan.check_seconds / answer, plan.answering_seconds / STOCK_FILES / answer
+    assert checked >= min(FEWEST_CHECKED, stats.validation_examples) * 0.999999
+    assert tested >= min(FEWEST_TESTED, stats.test_examples) * 0.999999
+    if plan.depth_schedule:
+        assert plan.distill_epochs >= 1 or stats.steps(plan.distill_epochs) >= LEAST_STEPS
+        assert NO_STUDENT not in plan.gave_up and plan.enough_seconds is None
+        assert (NO_LOGITS in plan.gave_up) == ("distill" not in plan.methods) == (plan.logits_seconds == 0)
+    else:
+        assert plan.gave_up == (NO_STUDENT,) and plan.student_seconds == 0 and plan.enough_seconds > seconds
+        assert make_plan(times_of(step, shape.layers, answer), shape, stats, plan.enough_seconds).depth_schedule
+        assert any("minutes would do" in line for line in plan.told)
+
+
+@given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS)
+def test_there_is_room_to_back_off_unless_it_is_said(shape, stats, step, answer, seconds):
+    plan = planned(shape, stats, step, answer, seconds)
+    assume(plan is not None and plan.depth_schedule)
+    left = SAFETY * seconds - plan.teacher_seconds - plan.check_seconds - plan.logits_seconds - plan.proof_seconds
+    share = 1 / CANDIDATE_COST if NO_SECOND_TRY in plan.gave_up else STUDENT_SHARE
+    assert plan.student_seconds <= share * left * 1.000001
+
+
+@given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS)
+def test_the_ladder_goes_from_bold_to_mild(shape, stats, step, answer, seconds):
+    plan = planned(shape, stats, step, answer, seconds)
+    assume(plan is not None and plan.depth_schedule)
+    assert (
+        list(plan.depth_schedule) == sorted(set(plan.depth_schedule))
+        and plan.depth_schedule[0] >= 1
+        and plan.depth_schedule[-1] <= shape.layers
+    )
+    assert plan.grids == (("q4_0", "q8_0") if shape.fits_blocks else ("f16",))
+    assert 0 <= plan.freeze_layers <= shape.layers
+    assert 0 < plan.probe_epochs <= plan.distill_epochs and 0 < plan.recover_epochs <= plan.distill_epochs
+    assert Plan(**plan.model_dump(mode="json")) == plan
+    likely = likely_layers(stats.kind, plan.depth_schedule)
+    for layers in plan.depth_schedule:
+        epochs = epochs_for(plan, layers)
+        assert epochs >= plan.distill_epochs and (layers < likely or epochs == plan.distill_epochs)
+        if epochs > plan.distill_epochs:  # a bolder one trains as long as the likely one
+            assert student_seconds(plan.times, stats, epochs, layers) <= student_seconds(
+                plan.times, stats, plan.distill_epochs, likely
+            )
+
+
+@given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS, st.floats(1, 20))
+def test_more_time_never_takes_a_student_away(shape, stats, step, answer, seconds, longer):
+    short = planned(shape, stats, step, answer, seconds)
+    long = planned(shape, stats, step, answer, seconds * longer)
+    assert short is None or long is not None
+    if short and short.depth_schedule and NO_SECOND_TRY not in short.gave_up:
+        assert long.depth_schedule and NO_SECOND_TRY not in long.gave_up
+        chosen = [(e, round(shape.layers * share)) for e, share in TEACHER_MENU]
+        ranks = [chosen.index((p.teacher_epochs, p.freeze_layers)) for p in (short, long)]
+        assert ranks[1] <= ranks[0]
+
+
+@given(SHAPES, WORKS, STEPS, ANSWERS)
+def test_what_the_error_says_to_type_works(shape, stats, step, answer):
+    try:
+        make_plan(times_of(step, shape.layers, answer), shape, stats, 60)
+    except GoalError as e:
+        minutes = int(e.hint.removeprefix("--max-time ").removesuffix("m"))
+        assert planned(shape, stats, step, answer, 60 * minutes) is not None
+
+
+def test_an_hour_for_the_main_job():
+    plan = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600)
+    assert plan.depth_schedule == (1, 2, 3, 4, 6, 8, 12, 18) and plan.validation_limit is None and plan.gave_up == ()
+    assert plan.teacher_epochs >= 1 and plan.distill_epochs >= 2 and plan.methods == ("distill", "plain")
+
+
+def test_what_is_given_up_comes_in_this_order():
+    """Less and less time: first a shorter teacher, then its logits, then the second try, then the student."""
+    seen = []
+    for minutes in (60, 40, 30, 25, 20, 15, 12, 10, 8, 6, 5):
+        plan = planned(SMOLLM2, BANKING, 2.0, 0.05, 60 * minutes)
+        if plan and plan.gave_up not in seen:
+            seen.append(plan.gave_up)
+    assert seen[0] == () and seen[-1] == (NO_STUDENT,) and (NO_LOGITS,) in seen
+    assert [len(g) for g in seen[:-1]] == sorted(len(g) for g in seen[:-1])
+
+
+@given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS)
+def test_what_a_plan_leaves_over_is_shared_out(shape, stats, step, answer, seconds):
+    """The teacher gets its planned seconds and its part of the rest, and leaves the others theirs."""
+    plan = planned(shape, stats, step, answer, seconds)
+    assume(plan is not None)
+    gets = plan.teacher_share * (seconds - plan.fixed_seconds)
+    student = plan.student_seconds * CANDIDATE_COST
+    whole = plan.teacher_seconds + plan.check_seconds + plan.logits_seconds + student + plan.answering_seconds
+    if whole + plan.fixed_seconds <= seconds:
+        assert gets >= plan.teacher_seconds * 0.999999
+        left = seconds - gets - plan.fixed_seconds
+        assert left >= (whole - plan.teacher_seconds) * 0.999999
+
+
+def test_few_examples_want_small_batches():
+    for size, examples in BATCH_SIZES:
+        assert TaskStats("choose", max(examples, 6), 1, 1, 1, 1.0).batch_size == size
+
+
+def test_the_pace_of_a_teacher_of_seconds_tells_little():
+    plan = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600)
+    steps = round(BANKING.steps(plan.teacher_epochs))
+    half = teacher_training_seconds(plan.times, BANKING, plan.teacher_epochs / 2, plan.freeze_layers)
+    assert plan.slowdown(plan.teacher_seconds, steps) == pytest.approx(1, abs=0.01)
+    assert plan.slowdown(2 * plan.teacher_seconds, steps) == pytest.approx(2, abs=0.1)
+    assert plan.slowdown(half, steps // 2) == pytest.approx(1, abs=0.05), "of the steps it did"
+    assert plan.slowdown(20.0, 0) < 1.3
+
+
+def test_the_proof_gives_way_to_the_students_only_where_the_machine_is_slow():
+    plan = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600)
+    assert plan.reserve(1.0, 4 * plan.proof_seconds) == plan.proof_seconds
+    assert plan.reserve(2.0, 2 * plan.proof_seconds) == plan.proof_seconds
+    assert plan.reserve(3.0, 0.0) == plan.fixed_seconds > 0
+
+
+def test_too_little_time_is_one_clear_error():
+    with pytest.raises(GoalError, match="takes longer than 10 s") as e:
+        make_plan(times_of(2.0), SMOLLM2, BANKING, 10)
+    assert e.value.exit_code == 2
