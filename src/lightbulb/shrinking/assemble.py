@@ -16,7 +16,7 @@ from lightbulb.passes.evaluate import Answered, on_same_items, retention_of, rig
 from lightbulb.passes.measure import costs_of
 from lightbulb.pipeline.ledger import Cost, total_cost
 from lightbulb.pipeline.recipe import Execution, Recipe
-from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime
+from lightbulb.runtimes import title_of
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.record import (
@@ -141,10 +141,10 @@ def answers(execution: Execution) -> dict[str, Answered]:
 
 
 def measured_files(
-    execution: Execution, students: dict[str, str], answered: dict[str, Answered], runtime: GgufRuntime
+    execution: Execution, students: dict[str, str], answered: dict[str, Answered], runtime: str
 ) -> dict[str, File]:
     """Every file whose costs were measured, by label. students: display names of those that are no stock files."""
-    made, task, title = execution.made, execution.run.task, RUNTIME_TITLES[runtime]
+    made, task, title = execution.made, execution.run.task, title_of(runtime)
     names = {label: f"adapted teacher, {q}, {title}" for label, q in zip(STOCK_LABELS, STOCK, strict=True)} | students
     costs, found = costs_of(made[COSTS]), {}
     on_validation = Figure(**made["teacher-validation"].facts["score"])
@@ -271,8 +271,8 @@ def making(spent: Cost, goal: Goal) -> Making:
     return Making(joules=spent.joules, cpu_seconds=spent.cpu_seconds, seconds=spent.seconds, grams_co2e=grams)
 
 
-def verification(verify: Artifact, runtime: GgufRuntime) -> dict[str, Figure]:
-    method = f"exported file in {RUNTIME_TITLES[runtime]} against the trained model in float32"
+def verification(verify: Artifact, runtime: str) -> dict[str, Figure]:
+    method = f"exported file in {title_of(runtime)} against the trained model in float32"
     units = {"prompts": "prompts", "mean_log_prob_difference": "nats", "max_log_prob_difference": "nats"}
     return {
         name: Figure(value=value, unit=units.get(name, "share"), method=method)
@@ -329,7 +329,7 @@ def ratios_of(before: File, after: File) -> list[Ratio]:
     ]
 
 
-def asking(model: str, question: Example | None, runtime: GgufRuntime) -> str:
+def asking(model: str, question: Example | None, runtime: str) -> str:
     """The command that asks `model` in the form in which it was taught."""
     asked = shlex.quote(question.prompt) if question else '"..."'
     words = f"lightbulb ask {model} {asked}"

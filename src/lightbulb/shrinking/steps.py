@@ -16,7 +16,6 @@ from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
 from lightbulb.pipeline.recipe import Step, step
-from lightbulb.runtimes import GgufRuntime
 from lightbulb.shrinking.plan import Method, Plan, Precision
 from lightbulb.train.loop import Schedule
 
@@ -33,7 +32,7 @@ def depth(layers: int) -> str:
     return "1 layer" if layers == 1 else f"{layers} layers"
 
 
-def format_steps(runtime: GgufRuntime = "llamacpp") -> list[Step]:
+def format_steps(runtime: str = "llamacpp") -> list[Step]:
     """The model in the task's form, its file, and whether the runtime that ships reads and computes both alike."""
     return [
         step(FORMATTED, FormatTask(), "model"),
@@ -54,7 +53,7 @@ def teacher_steps(plan: Plan) -> list[Step]:
     ]
 
 
-def on_validation(plan: Plan, runtime: GgufRuntime = "llamacpp") -> Evaluate:
+def on_validation(plan: Plan, runtime: str = "llamacpp") -> Evaluate:
     """`runtime`: of an exported file; a model folder is read in torch."""
     return Evaluate(split="validation", limit=plan.validation_limit, runtime=runtime)
 
@@ -77,7 +76,7 @@ def trained(layers: int, method: Method, plan: Plan, label: str, *, probe: bool 
     ]
 
 
-def quantized(source: str, method: Method, grid: Precision, plan: Plan, runtime: GgufRuntime) -> tuple[str, list[Step]]:
+def quantized(source: str, method: Method, grid: Precision, plan: Plan, runtime: str) -> tuple[str, list[Step]]:
     """A trained student on the grid that ships, exported, and its score on validation in `runtime`; with the label of
     the model folder that the file holds. f16 needs no grid: the trained student is exported as it is."""
     recover = Schedule(epochs=plan.recover_epochs, learning_rate=STUDENT_RATE / 4, batch_size=plan.batch_size)
@@ -93,7 +92,7 @@ def quantized(source: str, method: Method, grid: Precision, plan: Plan, runtime:
     ]
 
 
-def cost_steps(student: str | None, windows: tuple[int, float], runtime: GgufRuntime) -> list[Step]:
+def cost_steps(student: str | None, windows: tuple[int, float], runtime: str) -> list[Step]:
     """Verification, stock exports and costs. `student` labels the quantized model folder; without one the teacher's own
     file is verified, and the stock files alone are measured. windows: trials of each file, and seconds of one."""
     files, (trials, seconds) = measured_files(student), windows
@@ -114,7 +113,7 @@ def measured_files(student: str | None) -> list[str]:
     return [*([f"{student}-gguf"] if student else []), *STOCK_LABELS]
 
 
-def test_steps(student: str | None, limit: int | None, runtime: GgufRuntime) -> list[Step]:
+def test_steps(student: str | None, limit: int | None, runtime: str) -> list[Step]:
     """Scores of the student and of the stock files on test, or on `limit` of its items."""
     labels = measured_files(student)
     return [step(f"{label}-test", Evaluate(split="test", limit=limit, runtime=runtime), label) for label in labels]
