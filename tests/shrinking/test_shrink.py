@@ -168,8 +168,8 @@ def again(runs, kind: str, tmp_path, *more: str) -> tuple[Path, int]:
     done = runs(kind)
     folder = shutil.copytree(done, tmp_path / "run")
     plan = json.loads((folder / "plan.json").read_text())
-    bold = {"ladder": plan["ladder"][:1], "grids": plan["grids"][:1]}
-    (folder / "plan.json").write_text(json.dumps(plan | bold))
+    bold = {name: plan["space"][name][:1] for name in ("depths", "quant_types")}
+    (folder / "plan.json").write_text(json.dumps(plan | {"space": plan["space"] | bold}))
     for name in (*FILES - {"plan.json"}, "clock.json"):
         (folder / name).unlink()
     return folder, shrink(folder, done.parent / "model", done.parent / f"{kind}.jsonl", "--kind", kind, *more)
