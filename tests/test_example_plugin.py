@@ -19,7 +19,7 @@ from tiny import tiny_model
 from lightbulb.cli import main
 from lightbulb.core import plugins
 from lightbulb.runtimes import runtime_class
-from lightbulb.shrinking import final_evaluation, timing
+from lightbulb.shrinking import final_evaluation, steps, timing
 from lightbulb.shrinking.times import Times
 from lightbulb.tasks.load import load_task
 
@@ -102,13 +102,14 @@ def count_calls(monkeypatch, of: type, name: str, asked: Counter[str]) -> None:
 def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch):
     """shrink, ask, measure and run; timed, verified, scored and measured in it. The plan is of a quick machine, so that
     it does not hang on this one."""
+    monkeypatch.setattr(steps, "TEACHER_RATE", 3e-3)
     monkeypatch.setattr(final_evaluation, "measuring", lambda seconds: (8, 0.02))
     monkeypatch.setattr(timing, "time_work", lambda *_, **__: QUICK)
     asked: Counter[str] = Counter()
     for name in ("answer", "score_next", "write_exactly"):
         count_calls(monkeypatch, runtime_class("counting"), name, asked)
     model, out = tiny_model(tmp_path / "model", layers=2), tmp_path / "out"
-    data = write_rows(tmp_path / "data.jsonl", choose_rows(60))
+    data = write_rows(tmp_path / "data.jsonl", choose_rows(120))
     how = ("--task", data, "--threads", 1)
     result = lightbulb(
         capsys, "shrink", model, *how, "--out", out, "--at-least", 0.01, "--max-time", "15m", "--runtime", "counting"
