@@ -18,6 +18,7 @@ from tiny import tiny_model
 
 from lightbulb.cli import main
 from lightbulb.core import plugins
+from lightbulb.measuring import protocol
 from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking import final_evaluation, steps, timing
 from lightbulb.shrinking.times import Times
@@ -26,12 +27,12 @@ from lightbulb.tasks.load import load_task
 REPOSITORY = Path(__file__).parents[1]
 EXAMPLE = REPOSITORY / "examples" / "plugin"
 QUICK = Times(
-    layers=2,
+    layers=4,
     full_step=0.02,
     frozen_step=0.015,
     frozen_again=0.013,
-    frozen_layers=1,
-    student_steps=((1, 0.01), (2, 0.02)),
+    frozen_layers=2,
+    student_steps=((1, 0.01), (4, 0.02)),
     read_example=0.001,
     answer_folder=0.01,
     answer_file=0.01,
@@ -102,14 +103,15 @@ def count_calls(monkeypatch, of: type, name: str, asked: Counter[str]) -> None:
 def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch):
     """shrink, ask, measure and run; timed, verified, scored and measured in it. The plan is of a quick machine, so that
     it does not hang on this one."""
+    monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.05)
     monkeypatch.setattr(steps, "TEACHER_RATE", 3e-3)
     monkeypatch.setattr(final_evaluation, "measuring", lambda seconds: (8, 0.02))
     monkeypatch.setattr(timing, "time_work", lambda *_, **__: QUICK)
     asked: Counter[str] = Counter()
     for name in ("answer", "score_next", "write_exactly"):
         count_calls(monkeypatch, runtime_class("counting"), name, asked)
-    model, out = tiny_model(tmp_path / "model", layers=2), tmp_path / "out"
-    data = write_rows(tmp_path / "data.jsonl", choose_rows(120))
+    model, out = tiny_model(tmp_path / "model", layers=4), tmp_path / "out"
+    data = write_rows(tmp_path / "data.jsonl", choose_rows(300))
     how = ("--task", data, "--threads", 1)
     result = lightbulb(
         capsys, "shrink", model, *how, "--out", out, "--at-least", 0.01, "--max-time", "15m", "--runtime", "counting"
@@ -123,7 +125,7 @@ def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch)
     assert answer["text"] in {row["completion"] for row in choose_rows(5)} and answer["prompt_tokens"] > 0
     short = ("--trials", 4, "--context", 24, "--threads", 1)
     measured = lightbulb(capsys, "measure", out / "model.gguf", "--runtime", "counting", *short)
-    assert measured["runtime"] == "counting" and measured["seconds_per_output_token"]["value"] > 0
+    assert measured["runtime"] == "counting" and measured["seconds_per_answer"]["value"] > 0
     assert asked["write_exactly"] > 0
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
