@@ -136,7 +136,7 @@ def absent(folder: Path, file: Path) -> ModelError:
         best = (
             f"its student all the same: lightbulb ask {folder / result.best_student.path}"
             if (result.best_student and result.best_student.path)
-            else f"--at-least or --keep lower, or a longer --max-time, with another --out than {folder}"
+            else f"`at_least` or `keep` lower, or a longer `max_time`, with another `out` than {folder}"
         )
         return ModelError(f"this run has no model: {nothing_does(result)}", where=str(folder), hint=best)
     goal, made = folder / "goal.json", sorted(folder.glob("steps/*/model.gguf"))
@@ -222,7 +222,7 @@ def ask(
     opened = open_gguf(file, runtime, threads=threads, context=room)
     answers = list(opened.info.metadata.get("lightbulb.answers", []))
     if answers and (form is not None or stop):
-        raise UserError("this model chooses one of its answers", where="--schema, --stop", hint="leave them out")
+        raise UserError("this model chooses one of its answers", where="`schema`, `stop`", hint="leave them out")
     rendered = opened.render(turns)
     asked = len(opened.tokenize(rendered))
     left = opened.context_length - asked
@@ -230,8 +230,8 @@ def ask(
         raise UserError(
             f"no room for an answer of {max_tokens:,} tokens: beside this question of {asked:,} the model has"
             f" {max(0, left):,}",
-            where="--max-tokens" if left > 0 else None,
-            hint=f"--max-tokens {min(256, left)}" if left > 0 else "a shorter question",
+            where="`max_tokens`" if left > 0 else None,
+            hint=f"`max_tokens={min(256, left)}`" if left > 0 else "a shorter question",
         )
     meter = Meter(gpus=False)
     with meter.window("answer") as window:
@@ -244,8 +244,8 @@ def ask(
     if form is not None and not stop and not parses(said.texts[0]):
         raise RunFailure(
             f"the answer was cut after {said.output_tokens:,} tokens, so it does not follow the schema",
-            where="--max-tokens",
-            hint=f"--max-tokens {2 * max_tokens}",
+            where="`max_tokens`",
+            hint=f"`max_tokens={2 * max_tokens}`",
         )
     reading = window.reading
     return Completion(

@@ -239,7 +239,7 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, ste
 def test_a_teacher_that_has_learned_nothing_is_no_yardstick():
     with pytest.raises(RunFailure, match="learned nothing") as e:
         choose(Pretended(lambda label: 0.0))
-    assert "--metric" in e.value.hint
+    assert "`metric`" in e.value.hint
     choose(Pretended(lambda label: 0.0, items=4))  # too few to be sure of it
 
 

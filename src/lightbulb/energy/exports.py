@@ -252,7 +252,7 @@ def serve_metrics(render: Callable[[], str], port: int) -> Iterator[int]:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Page)
     except (OSError, OverflowError) as e:
         raise UserError(
-            f"cannot serve on port {port}: {e}", where="--serve-metrics", hint="choose another port, e.g. 9464"
+            f"cannot serve on port {port}: {e}", where="`serve_metrics`", hint="choose another port, e.g. 9464"
         ) from e
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="lightbulb-metrics", daemon=True)

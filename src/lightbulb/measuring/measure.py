@@ -94,13 +94,13 @@ def _served(meter: Meter, port: int) -> Iterator[None]:
 def check(batch: int, context: int, trials: int, threads: int) -> None:
     """Raises GoalError for numbers that cannot be measured with."""
     check_threads(threads)
-    for option, value, least, hint in (
-        ("--batch", batch, 1, "--batch 1"),
-        ("--context", context, 1, "--context 128"),
-        ("--trials", trials, FEWEST_TRIALS, "--trials 10"),
+    for name, value, least, usual in (
+        ("batch", batch, 1, 1),
+        ("context", context, 1, 128),
+        ("trials", trials, FEWEST_TRIALS, 10),
     ):
         if value < least:
-            raise GoalError(f"{value} is too few: at least {least}", where=option, hint=hint)
+            raise GoalError(f"{value} is too few: at least {least}", where=f"`{name}`", hint=f"`{name}={usual}`")
 
 
 def _measured(

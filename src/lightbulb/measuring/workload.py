@@ -89,7 +89,7 @@ def measured_model(
         raise UserError(
             f"{RUNTIME_TITLES[runtime]} runs GGUF files, and this is a model folder",
             where=name,
-            hint="name the .gguf file of a run, or --runtime torch",
+            hint="name the .gguf file of a run, or `runtime=torch`",
         )
     return _gguf(name, source.gguf, runtime, workload)
 
@@ -165,8 +165,8 @@ def subjects(runtime: Measurable, workload: Workload) -> list[Subject]:
             raise GoalError(
                 f"this model was made for {runtime.context_length} tokens, fewer than {workload.context} read and "
                 f"{workload.output_tokens} written",
-                where="--context",
-                hint=f"--context {max(1, runtime.context_length - workload.output_tokens)}",
+                where="`context`",
+                hint=f"`context={max(1, runtime.context_length - workload.output_tokens)}`",
             )
         ids = [cut(runtime.tokenize, workload, n) for n in range(PROMPTS * workload.batch)]
         return [subject("read", ids, exactly(1)), subject("write", ids, exactly(workload.output_tokens))]
@@ -202,13 +202,13 @@ def _endpoint(url: str, model_name: str | None, workload: Workload, meter: Meter
     from lightbulb.runtimes.answering import longest_answer
 
     if model_name is None:
-        raise ModelError("which of the endpoint's models?", where=url, hint="--model-name NAME")
+        raise ModelError("which of the endpoint's models?", where=url, hint="`model_name=NAME`")
     endpoint = Endpoint(url, model_name)
     turns: list[list[dict[str, str]]]
     if workload.task is not None:
         turns, longest = [turns_of(e) for e in workload.examples()], longest_answer(workload.task)
         if workload.task.kind == "text":
-            raise UserError("an endpoint does not score documents", where=url, hint="leave --task out")
+            raise UserError("an endpoint does not score documents", where=url, hint="leave `task` out")
     else:
         turns, longest = _turns_of_length(endpoint, workload), workload.output_tokens
 

@@ -46,7 +46,7 @@ def from_config(config: Mapping[str, Any], where: str, *, bits: bool = True) -> 
         raise ModelError(
             f"the configuration tells no shape: {e}",
             where=where,
-            hint="give it with --layers --width --heads --kv-heads --ffn --vocab",
+            hint="give it with `layers` `width` `heads` `kv_heads` `ffn` `vocab`",
         ) from e
 
 
@@ -62,7 +62,7 @@ def _check(config: Mapping[str, Any], told: Mapping[str, Any], where: str) -> No
     elif strange or linear:
         what = f"layers of the kind {linear[0] if linear else kind!r} are not predicted"
     if what:
-        raise ModelError(what, where=where, hint="name a decoder of attention layers, or --parameters 8.03e9")
+        raise ModelError(what, where=where, hint="name a decoder of attention layers, or `parameters=8.03e9`")
 
 
 def _shape(told: Mapping[str, Any], weights: Stored) -> ModelShape:

@@ -166,9 +166,9 @@ def check(setting: Setting, device: Device) -> None:
         if value < 1:
             raise UserError(f"{option} {value}", where=f"--{option}", hint="a whole number, 1 or more")
     if setting.runtime not in RUNTIMES:
-        raise UserError(f"no runtime {setting.runtime!r}", where="--runtime", hint=f"one of {', '.join(RUNTIMES)}")
+        raise UserError(f"no runtime {setting.runtime!r}", where="`runtime`", hint=f"one of {', '.join(RUNTIMES)}")
     if setting.runtime == "filament" and not device.is_cpu:
-        raise UserError(f"filament runs on CPUs, {device.label} is none", where="--runtime", hint="--runtime llama.cpp")
+        raise UserError(f"filament runs on CPUs, {device.label} is none", where="`runtime`", hint="`runtime=llama.cpp`")
 
 
 def _notes(shape: ModelShape, device: Device, setting: Setting, found: Calibrated) -> list[str]:

@@ -97,7 +97,7 @@ def unknown(what: str, where: str) -> ModelError:
     return ModelError(
         f"how the weights are stored is not known: {what}",
         where=where,
-        hint=f"give it yourself, such as --bits 4.25; known are {KNOWN}",
+        hint=f"give it yourself, such as `bits=4.25`; known are {KNOWN}",
     )
 
 

@@ -170,7 +170,7 @@ class Chooser:
             raise RunFailure(
                 f"the adapted teacher has learned nothing: its {self.metric} is {teacher} on {items:,} validation "
                 f"items, and {why}",
-                hint="give more examples or time, or a milder --metric such as chrf, and another --out",
+                hint="give more examples or time, or a milder `metric` such as chrf, and another `out`",
             )
 
     def _margin(self, score: Figure) -> float:

@@ -277,8 +277,8 @@ def make_plan(times: Times, shape: Shape, stats: TaskStats, max_seconds: float, 
         return plan.model_copy(update={"enough_seconds": enough})
     raise GoalError(
         f"this takes longer than {max_seconds:,.0f} s on this machine, even with the shortest training and no student",
-        where="--max-time",
-        hint=f"--max-time {math.ceil(enough / 60)}m",
+        where="`max_time`",
+        hint=f"`max_time={math.ceil(enough / 60)}m`",
     )
 
 

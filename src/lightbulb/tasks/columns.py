@@ -68,12 +68,12 @@ def find_columns(
     group: str | None = None,
 ) -> Columns:
     """Finds the columns by name, or checks the named ones. Raises TaskError that lists what is there."""
-    for option, name in (("--prompt", prompt), ("--completion", completion), ("--group", group)):
+    for parameter, name in (("prompt", prompt), ("completion", completion), ("group", group)):
         if name is not None and name not in table.columns:
             raise TaskError(
                 f"no column {name!r}; columns here: {_listed(table.columns)}",
                 where=table.where,
-                hint=f"{option} with one of these",
+                hint=f"`{parameter}` with one of these",
             )
     return replace(_work_columns(table, kind, prompt, completion, group), group=group)
 
@@ -92,7 +92,7 @@ def _work_columns(
             raise TaskError(
                 f"no column of text; columns here: {_listed(table.columns)}",
                 where=table.where,
-                hint="--completion COLUMN names the column that holds the text",
+                hint="`completion=COLUMN` names the column that holds the text",
             )
         return Columns(text=text)
     images = tuple(named[name] for name in IMAGES if name in named)
@@ -122,7 +122,7 @@ def _work_columns(
     raise TaskError(
         f"no column for the {missing}; columns here: {_listed(table.columns)}",
         where=table.where,
-        hint="--prompt COLUMN --completion COLUMN" + ("; or --kind text, to learn the text" if "text" in named else ""),
+        hint="`prompt=COLUMN` `completion=COLUMN`" + ("; or `kind=text`, to learn the text" if "text" in named else ""),
     )
 
 

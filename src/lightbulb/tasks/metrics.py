@@ -43,7 +43,7 @@ def check_metric(name: str) -> None:
     elif name not in METRICS:
         near = difflib.get_close_matches(name.casefold().replace("_", "-"), METRICS, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(METRICS)}, or your own module:function"
-        raise UserError(f"unknown metric {name!r}", where="--metric", hint=hint)
+        raise UserError(f"unknown metric {name!r}", where="`metric`", hint=hint)
 
 
 def higher_is_better(metric: str) -> bool:
@@ -292,7 +292,7 @@ def _own(name: str) -> ItemScore:
     except (Exception, SystemExit) as e:  # user code may fail in any way while it is imported
         raise UserError(
             f"cannot import the metric {name!r}: {type(e).__name__}: {e}",
-            where="--metric",
+            where="`metric`",
             hint=f"write def {function_name or 'score'}(prediction: str, reference: str) -> float in"
             f" {module_name or 'module'}.py in this folder",
         ) from e
@@ -301,7 +301,7 @@ def _own(name: str) -> ItemScore:
     if not callable(function):
         raise UserError(
             f"{name!r} is not a function",
-            where="--metric",
+            where="`metric`",
             hint=f"write def {function_name}(prediction: str, reference: str) -> float",
         )
 

@@ -175,7 +175,7 @@ def _enough_groups(groups: int, splits: int, rows: Sequence[Row]) -> None:
         raise TaskError(
             f"the examples belong to {counted(groups, 'group')}, which cannot be cut into {splits} splits",
             where=rows[0].place.rpartition(":")[0],
-            hint="give more documents, or --group with a column of more values",
+            hint="give more documents, or `group` with a column of more values",
         )
 
 
