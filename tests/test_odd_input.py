@@ -13,7 +13,7 @@ from conftest import choose_rows, write_rows
 from tiny import tiny_model
 
 from lightbulb.cli import main
-from lightbulb.shrinking import assemble, choose, final_evaluation, steps
+from lightbulb.shrinking import evaluation, final_evaluation, measured_files, steps
 
 pytestmark = pytest.mark.slow
 Shrunk = Callable[..., dict[str, Any]]
@@ -24,7 +24,7 @@ def shrunk(tmp_path, monkeypatch) -> Shrunk:
     """Shrinks a model to rows of a task; returns the result."""
     monkeypatch.setattr(final_evaluation, "measuring", lambda seconds: (8, 0.02))
     monkeypatch.setattr(steps, "TEACHER_RATE", 3e-3)
-    for module in (assemble, choose):  # a tiny model learns little from so little: here only the way is tried
+    for module in (measured_files, evaluation):  # a tiny model learns little from so little: here only the way is tried
         monkeypatch.setattr(module, "at_chance", lambda *_: "")
 
     def run(model: Path, rows: list[dict], *more: str) -> dict[str, Any]:

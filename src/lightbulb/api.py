@@ -106,7 +106,7 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     """Performs a recipe written by hand (or by `shrink`); returns each step's facts by label."""
     from lightbulb.models.resolve import fingerprint
     from lightbulb.pipeline.recipe import Recipe, check, execute
-    from lightbulb.shrinking.job import start
+    from lightbulb.shrinking.prepare import start
 
     check_threads(threads)
     check(read := Recipe.read(recipe))

@@ -244,6 +244,11 @@ class Run:
         """All finished steps of this run, each once, and what was spent beside them."""
         return total_cost([*(self.cost(a) for a in self.finished_steps()), self.overhead()])
 
+    @staticmethod
+    def label_of(artifact: Artifact) -> str:
+        """The label of the step that made it."""
+        return artifact.path.name.rsplit("-", 1)[0]
+
     def finished_steps(self) -> list[Artifact]:
         """Each once, in the order they were first needed."""
         return list({a.key: a for a in self.steps}.values())

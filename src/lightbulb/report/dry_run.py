@@ -28,7 +28,7 @@ def as_dict(planned: DryRun) -> dict[str, Any]:
     return {
         "recipe": planned.recipe,
         "asked": planned.asked,
-        "ladder": list(planned.depth_schedule),
+        "depths": list(planned.depths),
         "findings": list(planned.findings),
         **{name: getattr(planned, name).model_dump() for name in FIGURES},
     }

@@ -20,6 +20,10 @@ class TimeBudget:
     def left(self) -> float:
         return self.max_seconds - self.spent()
 
-    def decide_once(self, what: str, decide: Callable[[], Decision]) -> Decision:
-        """What was decided about `what` before, or what `decide()` says now."""
-        return self.decisions.decide_once(what, decide)  # type: ignore[no-any-return]
+    def fits(self, key: str, seconds: Callable[[], float], left: Callable[[], float]) -> bool:
+        """Whether what is called `key` and takes `seconds()` fits into `left()`, as it was decided the first time."""
+        return self.decide_once(key, lambda: seconds() <= left())
+
+    def decide_once(self, key: str, decide: Callable[[], Decision]) -> Decision:
+        """What was decided about `key` before, or what `decide()` says now."""
+        return self.decisions.decide_once(key, decide)  # type: ignore[no-any-return]

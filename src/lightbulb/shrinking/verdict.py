@@ -9,6 +9,7 @@ from lightbulb.core import units
 from lightbulb.core.figures import Figure, bounds
 from lightbulb.measuring.costs import Costs, ratios
 from lightbulb.shrinking import savings
+from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.record import Quantity, Scored, Verdict
 
@@ -17,11 +18,11 @@ from lightbulb.shrinking.record import Quantity, Scored, Verdict
 class File:
     """An exported file of the run that was measured and tested.
 
-    label: of the step that made it. chance: why its score on test shows no learning, "" where it does. beats_teacher:
+    chance: why its score on test shows no learning, "" where it does. beats_teacher:
     whether it scored better than the adapted teacher on validation, so that it can be the reference.
     """
 
-    label: str
+    candidate: Candidate
     scored: Scored
     costs: Costs
     chance: str = ""
@@ -62,10 +63,10 @@ def judge(stock: Sequence[File], students: Sequence[File], floor: Floor, no_stud
         [teacher, *(s for s in students if s.beats_teacher and not s.chance)], key=lambda f: _rank(f, floor)
     )
     needed = floor.score(reference.score)
-    does = {f.label for f in (*stock, *students) if not f.chance and floor.holds(f.score, reference.score)}
+    does = {f.candidate for f in (*stock, *students) if not f.chance and floor.holds(f.score, reference.score)}
     learned = [s for s in students if not s.chance]
-    able = [s for s in students if s.label in does]
-    baselines_that_do = [f for f in stock if f.label in does]
+    able = [s for s in students if s.candidate in does]
+    baselines_that_do = [f for f in stock if f.candidate in does]
     best = min(able, key=_cost) if able else max(learned, key=lambda f: _rank(f, floor), default=None)
     best_baseline = min(baselines_that_do, key=_cost) if baselines_that_do else None
     dear = not_cheaper(best, baselines_that_do) if able and best and baselines_that_do else None
