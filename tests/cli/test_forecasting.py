@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tyro
-from report.sample import Q4, sample_record
+from sample import Q4, sample_record
 
 from lightbulb.cli.forecasting import forecast
 from lightbulb.core.errors import UserError

@@ -149,7 +149,7 @@ def test_an_unknown_device_names_its_neighbours():
 
 def test_a_device_of_ones_own(tmp_path: Path):
     path = tmp_path / "mine.toml"
-    path.write_text(MINE + 'aliases = ["mine"]\nthreads = 4\nbandwidth_reach = 0.5\n')
+    path.write_text(MINE + 'aliases = ["mine"]\nthreads = 4\nbandwidth_efficiency = 0.5\n')
     device = read_device(path)
     assert (device.name, device.label, device.memory_gb, device.threads) == ("my-board", "my-board", 8.0, 4)
     assert device.aliases == ("mine",) and device.sources == (str(path),) and device.is_cpu
@@ -168,7 +168,7 @@ def test_a_device_of_ones_own(tmp_path: Path):
         (("power_watts = 12.0", "power_watts = inf"), "power_watts: .*finite"),
         (("power_watts = 12.0", "power_watts = 2"), "idle_watts 3 must be less than power_watts 2"),
         (('kind = "board"', 'kind = "toaster"'), "kind: .*'laptop-gpu'"),
-        (('"wall"', '"wall"\nbandwidth_reach = 1.5'), "bandwidth_reach: .*less than or equal to 1"),
+        (('"wall"', '"wall"\nbandwidth_efficiency = 1.5'), "bandwidth_efficiency: .*less than or equal to 1"),
         (('"wall"', '"wall"\nthreads = 2.5'), "threads: .*integer"),
         (('name = "my-board"', "name = "), "not TOML"),
     ],
