@@ -162,9 +162,9 @@ def slopes_of(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.nda
 
 
 def check(setting: Setting, device: Device) -> None:
-    for option, value in (("batch", setting.batch), ("context", setting.context), ("count", setting.devices)):
+    for name, value in (("batch", setting.batch), ("context", setting.context), ("count", setting.devices)):
         if value < 1:
-            raise UserError(f"{option} {value}", where=f"--{option}", hint="a whole number, 1 or more")
+            raise UserError(f"{name} {value}", where=f"`{name}`", hint="a whole number, 1 or more")
     if setting.runtime not in RUNTIMES:
         raise UserError(f"no runtime {setting.runtime!r}", where="`runtime`", hint=f"one of {', '.join(RUNTIMES)}")
     if setting.runtime == "filament" and not device.is_cpu:

@@ -77,7 +77,7 @@ def check_learned(files: Sequence[File], floor: Floor, task: Task) -> None:
     raise RunFailure(
         f"{what} learned the task: {task.metric} on test is {teacher.scored.score} with the adapted teacher, "
         f"and {teacher.chance}; there is no quality to judge",
-        hint="give more examples or time, or a milder --metric such as chrf, and another --out",
+        hint="give more examples or time, or a milder `metric` such as chrf, and another `out`",
     )
 
 
