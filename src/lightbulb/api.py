@@ -18,7 +18,7 @@ from lightbulb.core.progress import progress_for, waiting
 from lightbulb.doctor import examine
 from lightbulb.energy.meter import Meter
 from lightbulb.forecasting.request import forecast
-from lightbulb.measuring.measure import measure
+from lightbulb.measuring.measurement import measure
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
 from lightbulb.pipeline.run import Run
 from lightbulb.predicting.request import predict
@@ -105,11 +105,11 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
     """Performs a recipe written by hand (or by `shrink`); returns each step's facts by label."""
     from lightbulb.models.resolve import fingerprint
-    from lightbulb.pipeline.recipe import Recipe, check, execute
+    from lightbulb.pipeline.recipe import Recipe, check_recipe, execute
     from lightbulb.shrinking.prepare import start
 
     check_threads(threads)
-    check(read := Recipe.read(recipe))
+    check_recipe(read := Recipe.read(recipe))
     in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
     with waiting("reading the model", quiet):
         source = validate_model(read.model, "filament" if in_filament else "llamacpp")
@@ -153,7 +153,7 @@ def nothing_does(result: Result) -> str:
     """Why a run hands out nothing, in one line."""
     from lightbulb.report import words
 
-    why = f"{words.verdict(result)} {words.reason(result)}"
+    why = f"{words.verdict_text(result)} {words.reason(result)}"
     return why.replace("\N{NO-BREAK SPACE}", " ").strip()
 
 

@@ -53,7 +53,7 @@ class Pretended:
             if s.label not in self.made:
                 self.performed.append(s.label)
                 self.spent += min(self.seconds(s), seconds if seconds is not None else 1e18)
-                self.made[s.label] = SimpleNamespace(facts={"items": self.items, "asked": self.items})
+                self.made[s.label] = SimpleNamespace(facts={"items": self.items, "num_prompts": self.items})
                 if s.pass_ == "evaluate":
                     value = self.score(s.label.removesuffix("-validation"))
                     self.made[s.label].facts["score"] = Figure(

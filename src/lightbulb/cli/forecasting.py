@@ -51,7 +51,7 @@ def forecast(
         json: one JSON object on stdout
     """
     from lightbulb import api
-    from lightbulb.report.forecast import as_dict, render
+    from lightbulb.report.forecast import forecast_dict, forecast_page
 
     made = api.forecast(
         answers_per_day=answers_per_day,
@@ -72,4 +72,4 @@ def forecast(
         hardware_years=hardware_years,
         resource_share=resource_share,
     )
-    show(as_dict(made), json, lambda console: console.print(render(made)))
+    show(forecast_dict(made), json, lambda console: console.print(forecast_page(made)))

@@ -75,4 +75,8 @@ def predict(
             ffn=ffn,
             vocab=vocab,
         )
-    show(page.as_dict(prediction), json, lambda console: console.print(page.as_text(prediction), markup=False))
+    show(
+        page.prediction_dict(prediction),
+        json,
+        lambda console: console.print(page.prediction_text(prediction), markup=False),
+    )

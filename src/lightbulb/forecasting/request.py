@@ -12,7 +12,7 @@ from lightbulb.core.errors import LightbulbError, UserError
 if TYPE_CHECKING:
     from lightbulb.core.figures import Figure
     from lightbulb.energy.carbon import Contract
-    from lightbulb.forecasting.forecast import Forecast, Pair
+    from lightbulb.forecasting.arithmetic import Forecast, Pair
     from lightbulb.shrinking.record import Result
 
 
@@ -139,7 +139,7 @@ def forecast(
         UserError: too little or too much is given, a number is out of range, or a run has no joules to count with
     """
     from lightbulb.energy.carbon import own_zone
-    from lightbulb.forecasting.forecast import Terms, forecast_answers, forecast_fleet
+    from lightbulb.forecasting.arithmetic import Terms, forecast_answers, forecast_fleet
 
     of_answers = _given(
         answers_per_day=answers_per_day,
@@ -217,7 +217,7 @@ def _embodied(kilograms: Number | None, hardware_years: float, resource_share: f
 
 def _pair(joules: Number | Path, against: Number | Path | None) -> Pair:
     """The model, and what it is set beside: a number, or the student of a run and its cheapest baseline."""
-    from lightbulb.forecasting.forecast import Model, Pair
+    from lightbulb.forecasting.arithmetic import Model, Pair
     from lightbulb.forecasting.pair import pair_of, validate_pair
 
     def read(given: Number | Path, parameter: str) -> Pair:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightbulb.core.errors import UserError
 from lightbulb.predicting.devices import Device, find_device, read_device
-from lightbulb.predicting.predict import Prediction, default_runtime, predict_cost
+from lightbulb.predicting.prediction import Prediction, default_runtime, predict_cost
 from lightbulb.predicting.shapes import ModelShape, from_model, from_parameters, from_sizes, parse_bits
 from lightbulb.predicting.step_cost import RuntimeClass, Setting
 

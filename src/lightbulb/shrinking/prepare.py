@@ -46,7 +46,7 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execut
     """Imports the model, gives it the task's form, checks its file in the runtime that ships, times this machine with
     it and makes the plan; or reads the plan back, so that a resumed run decides alike. say: hears what was changed."""
     execution = Execution(run, start(run, source, say))
-    check_import(execution, source, goal, say)
+    import_and_check(execution, source, goal, say)
     if (place := run.folder / PLAN).exists():
         return execution, Plan(**read_json(place))
     model = execution.made[START]
@@ -58,7 +58,7 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execut
     return execution, plan
 
 
-def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
+def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
     """Frames the model and compares it with its export in the runtime that ships, before anything is trained; says
     what was changed on the way. Raises ModelError, which names the user's model, where the two do not agree."""
     from lightbulb.models.loading import user_file

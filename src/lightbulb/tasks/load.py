@@ -13,8 +13,8 @@ from lightbulb.tasks.conversations import BAD_ANSWER, EMPTY, NO_TEXT, LeftOut
 from lightbulb.tasks.demo import home_task
 from lightbulb.tasks.lines import Table
 from lightbulb.tasks.metrics import BITS_PER_BYTE, MACRO_F1, check_metric, parses_as_json
-from lightbulb.tasks.sources import Source, open_source
-from lightbulb.tasks.splits import Splits, enough, make_splits
+from lightbulb.tasks.sources import TaskSource, open_source
+from lightbulb.tasks.splits import Splits, check_enough, make_splits
 from lightbulb.tasks.task import Example, SplitName, Task, TaskKind, counted
 from lightbulb.tasks.tidy import with_blanks_that_matter, without_marks
 
@@ -63,7 +63,7 @@ def load_task(
     findings = list(found.findings)
     rows, left = _examples(found, kind, columns, findings)
     rows = without_marks(rows, findings)
-    enough(len(rows["train"]), len(rows["train"]), rows["train"])
+    check_enough(len(rows["train"]), len(rows["train"]), rows["train"])
     closed = (usual := infer_kind([row.example for row in rows["train"]])) == "choose" or kind == "choose"
     kind = kind or usual
     rows = with_blanks_that_matter(rows, kind, findings)
@@ -140,7 +140,7 @@ def _built_in(
 
 
 def _examples(
-    found: Source, kind: TaskKind | None, named: Mapping[str, str | None], findings: list[str]
+    found: TaskSource, kind: TaskKind | None, named: Mapping[str, str | None], findings: list[str]
 ) -> tuple[dict[SplitName, list[Row]], list[LeftOut]]:
     """Rows by split, and those left out; train decides whether all tables are text."""
     rows: dict[SplitName, list[Row]] = {}
