@@ -51,9 +51,9 @@ def test_a_share_is_asked_only_where_nothing_else_is():
 
 
 @pytest.mark.parametrize("asked, says", [(8.0, "between 0 and 8"), (0.0, "fewer are better"), (92.0, "upper bound")])
-def test_bits_per_byte_have_a_range_of_their_own(text, says):
+def test_bits_per_byte_have_a_range_of_their_own(asked, says):
     with pytest.raises(GoalError) as e:
-        Goal(at_least=text).check_for("bits-per-byte")
+        Goal(at_least=asked).check_for("bits-per-byte")
     assert says in str(e.value)
     Goal(at_least=1.2).check_for("bits-per-byte")
     Goal(keep=0.9).check_for("bits-per-byte")

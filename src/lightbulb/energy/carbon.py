@@ -66,8 +66,8 @@ def own_zone(zone: str | None = None) -> str | None:
     if zone is not None:
         find_zone(zone)
         return zone
-    said = os.environ.get(ZONE_VARIABLE, "").strip()
-    return find_zone(said, ZONE_VARIABLE).code if said else None
+    named = os.environ.get(ZONE_VARIABLE, "").strip()
+    return find_zone(named, ZONE_VARIABLE).code if named else None
 
 
 def grams_co2e(joules: Figure, zone: str | None, pue: float = 1.0) -> Figure:

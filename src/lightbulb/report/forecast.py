@@ -101,12 +101,12 @@ def _of_year(of: Callable[[Amounts], Figure], year: int) -> Callable[[Outlook], 
 
 
 def _text(figure: Figure, *, source: bool = True) -> str:
-    """A figure on the rung of its unit's ladder, with interval and `source`; "not known" without a value."""
+    """A figure in the unit that suits its size, with interval and `source`; "not known" without a value."""
     if figure.value is None:
         return "not known"
     unit, _, per = figure.unit.partition("/")
     size = abs(figure.value) * (1 + 1e-9)
-    count = next((rung for rung in reversed(_COUNTS) if size >= rung[0]), _COUNTS[0])
+    count = next((step for step in reversed(_COUNTS) if size >= step[0]), _COUNTS[0])
     factor, symbol = units.scale(figure.value, unit) if unit else count
     scaled = figure.model_copy(
         update={k: None if (x := getattr(figure, k)) is None else x / factor for k in ("value", "low", "high")}

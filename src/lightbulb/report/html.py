@@ -86,12 +86,12 @@ def side_by_side(result: Result) -> list[dict[str, Any]]:
         {"label": words.name_of_metric(result), "figures": [m.score for m in models], "ratio": None}
     ]
     for quantity in (*words.COSTS, *words.per_right(result)):
-        told = result.shrunk and quantity in words.COSTS
+        comparable = result.shrunk and quantity in words.COSTS
         rows.append(
             {
                 "label": words.LABELS[quantity],
                 "figures": [savings.figure_of(m, quantity) for m in models],
-                "ratio": savings.ratio(result, quantity) if told else None,
+                "ratio": savings.ratio(result, quantity) if comparable else None,
             }
         )
     return rows

@@ -67,14 +67,14 @@ def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say:
     for s in steps:
         with user_file(source, execution.made[s.source or START].path):
             execution.perform(s)
-    for told in of_the_model(execution):
-        say(f"model: {told}")
+    for finding in of_the_model(execution):
+        say(f"model: {finding}")
 
 
 def of_the_model(execution: Execution) -> list[str]:
     """What was found, and changed, when it was imported, framed and compared with its file."""
     labels = [label for label in (START, FORMATTED, CHECK) if label in execution.made]
-    return [told for label in labels for told in execution.made[label].facts.get("findings", [])]
+    return [finding for label in labels for finding in execution.made[label].facts.get("findings", [])]
 
 
 def timed(execution: Execution, stats: TaskStats, goal: Goal) -> Times:

@@ -67,8 +67,8 @@ def _lines(path: Path, findings: list[str]) -> list[str]:
 def _header(path: Path, lines: Sequence[str], findings: list[str]) -> tuple[int, str]:
     """Which line is the header, and what separates cells. Above it may stand Excel's `sep=;`, blanks and a title."""
     start, delimiter = 0, None
-    if lines and (said := re.fullmatch(r'"?sep=(.)"?', lines[0].strip("\r\n"), re.IGNORECASE)):
-        start, delimiter = 1, said[1]
+    if lines and (declared := re.fullmatch(r'"?sep=(.)"?', lines[0].strip("\r\n"), re.IGNORECASE)):
+        start, delimiter = 1, declared[1]
     while start < len(lines) and _is_blank(lines[start], delimiter):
         start += 1
     if start == len(lines):
@@ -79,12 +79,14 @@ def _header(path: Path, lines: Sequence[str], findings: list[str]) -> tuple[int,
     return start, delimiter or _separator(path, lines[start])
 
 
-def _below_a_title(path: Path, lines: Sequence[str], start: int, said: str | None) -> tuple[int, str, list[int]] | None:
+def _below_a_title(
+    path: Path, lines: Sequence[str], start: int, declared: str | None
+) -> tuple[int, str, list[int]] | None:
     """The header's line and separator, and the lines above it, where these hold one cell each and no column's name, and
     the header names a column that is known and is as wide as the rows below."""
-    seen = [i for i in range(start, min(len(lines), start + AHEAD)) if not _is_blank(lines[i], said)]
+    seen = [i for i in range(start, min(len(lines), start + AHEAD)) if not _is_blank(lines[i], declared)]
     for n, at in enumerate(seen):
-        between = said or _separator(path, lines[at])
+        between = declared or _separator(path, lines[at])
         names = [folded(cell) for cell in _split(lines[at], between) if cell.strip()]
         if len(names) > 1:
             wide = {len(_split(lines[i], between)) for i in seen[n : n + 3]}

@@ -52,8 +52,8 @@ def load_task(
     if metric is not None:
         check_metric(metric)
     columns = {"prompt": prompt, "completion": completion, "group": group}
-    said = {"test": test, "kind": kind, "metric": metric, **columns}
-    reading = {option: value for option, value in said.items() if value is not None}
+    options = {"test": test, "kind": kind, "metric": metric, **columns}
+    reading = {option: value for option, value in options.items() if value is not None}
     if source == "home":
         return _built_in(test, kind, metric, columns, seed)
     found = open_source(source)

@@ -124,13 +124,15 @@ def with_blanks_that_matter(rows: SplitRows, kind: TaskKind, findings: list[str]
         return kept
 
     rows = _changed(rows, trimmed)
-    told = {
+    descriptions = {
         "kept": "with an indented beginning: kept (of the metrics only one of your own sees it)",
         "blank": "with a blank at the beginning: taken off",
         "ends": "with blanks or line ends at the end: taken off, so answers will end without them",
         "lines": "with line ends of Windows: learned as plain ones",
     }
-    findings.extend(f"{counted(seen[what], 'completion')} {words}" for what, words in told.items() if seen[what])
+    findings.extend(
+        f"{counted(seen[what], 'completion')} {words}" for what, words in descriptions.items() if seen[what]
+    )
     return rows
 
 
