@@ -148,7 +148,7 @@ def test_another_goal_is_refused_and_the_same_is_welcome(open_run):
         run.bind_config(goal)
         with pytest.raises(UserError, match="keep: 0.9 here, 0.8 asked") as e:
             run.bind_config({"model": "m", "keep": 0.8})
-    assert e.value.exit_code == 2 and "--out" in e.value.hint
+    assert e.value.exit_code == 2 and "`out`" in e.value.hint
 
 
 def test_one_folder_one_run(open_run):

@@ -69,7 +69,7 @@ class Run:
             raise UserError(
                 "another lightbulb is working in this folder",
                 where=str(self.folder),
-                hint="wait for it, or choose another --out",
+                hint="wait for it, or choose another `out`",
             ) from e
         self.decisions = Decisions(self.folder / CLOCK)
         self._sweep()
@@ -85,7 +85,7 @@ class Run:
             raise UserError(
                 f"this folder holds other things ({', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''})",
                 where=str(self.folder),
-                hint="--out a new folder, such as runs/NAME",
+                hint="`out` a new folder, such as runs/NAME",
             )
 
     def _sweep(self) -> None:
@@ -116,7 +116,7 @@ class Run:
             raise UserError(
                 "this folder holds another run (" + "; ".join(told) + ")",
                 where=str(self.folder),
-                hint="choose another --out, or repeat the earlier command to resume it",
+                hint="choose another `out`, or repeat the earlier command to resume it",
             )
 
     @contextmanager
