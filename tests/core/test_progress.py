@@ -164,7 +164,7 @@ def test_a_log_is_lines_and_quiet_is_silent(monkeypatch):
 def test_joules_are_those_of_all_windows_so_far():
     seconds = [0.0]
     meter = Meter([], clock=lambda: seconds[0], cpu_clock=lambda: seconds[0], threads=1)
-    progress = progress_for(meter, False)
+    progress = progress_for(meter.spent, False)
     assert progress.joules().value is None
     for _ in range(2):
         with meter.window("one"):
