@@ -26,7 +26,7 @@ from sections import ROOT, put
 sys.path.insert(0, str(ROOT / "src"))
 
 from lightbulb.core.files import write_json
-from lightbulb.predicting.calibration import Judged, Row, fit, leave_one_source_out
+from lightbulb.predicting.calibration import Judged, PublishedRow, fit, leave_one_source_out
 from lightbulb.predicting.coefficients import PRIORS, as_record
 from lightbulb.predicting.devices import find_device
 from lightbulb.predicting.shapes import ModelShape, from_sizes
@@ -74,19 +74,19 @@ PUBLISHED = {
 HARDWARE = {"V100/A100": "v100-sxm2-32gb"}  # 8 cards for 131 GB of weights
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[PublishedRow]:
     text = "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
     return [row_of(record) for record in csv.DictReader(text.splitlines())]
 
 
-def row_of(record: dict[str, str]) -> Row:
+def row_of(record: dict[str, str]) -> PublishedRow:
     name = re.sub(r" (f16|q8_0|q4_K_M)$", "", record["model"])
     published = next(p for source, p in PUBLISHED.items() if record["source"].startswith(source))
     bits = float(record["weight_bits"])
     model = MODELS[name]
     stored = model if bits == 16 else model.at_bits(bits)
     hardware = record["hardware"]
-    return Row(
+    return PublishedRow(
         source=record["source"],
         name=f"{record['model']}, {hardware}, batch {record['batch']}"
         + (f", {record['devices']} devices" if record["devices"] != "1" else "")
