@@ -178,3 +178,24 @@ def test_training_sequences_are_whole_and_apart(tiny_folder: Path, monkeypatch: 
     seen, unseen = sequences(16, 5), sequences(16, 3, skip=5)
     assert [len(s) for s in seen + unseen] == [17] * 8
     assert sequences(16, 8) == seen + unseen
+
+
+def test_the_structure_counts_files_functions_and_pairs() -> None:
+    from structure import cells, shape
+
+    one = "from lightbulb.b import thing\n\n\ndef f(x: int, y, *, z=1):\n"
+    one += "    def g(self):\n        return y\n\n    return g\n"
+    two = "class C:\n    def h(self, a: int, *b: str) -> None:\n        import lightbulb.a.one\n"
+    found = shape(
+        {
+            "src/lightbulb/a/one.py": one,
+            "src/lightbulb/b.py": two,
+            "src/lightbulb/c.py": "import lightbulb.a\n",
+            "tests/test_one.py": "\n" * 22,
+        }
+    )
+    assert found.lengths == {"src/lightbulb/a/one.py": 8, "src/lightbulb/b.py": 3, "src/lightbulb/c.py": 1}
+    assert sorted(found.functions) == [2, 2, 5] and found.annotated == (3, 5) and found.pairs == [("a", "b")]
+    told = cells(found)
+    assert told["longest file, lines"] == "8 (`a/one.py`)" and told["test lines to source lines"] == "1.83"
+    assert told["functions within 20 lines"] == "100.0% of 3" and told["pairs that import each other"] == "1"

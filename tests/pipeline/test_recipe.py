@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import ROOT
 
 from lightbulb.core.errors import RecipeError
 from lightbulb.passes import PASSES, pass_class
@@ -138,7 +137,7 @@ def test_a_step_that_does_not_fit_is_refused(tmp_path, change, says):
             s.build()
 
 
-@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda f: f.stem)
 def test_the_recipes_beside_the_package_can_be_read(file):
     recipe = Recipe.read(file)
     assert {"verify", "costs"} <= {s.label for s in recipe.steps}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import published
 
 from lightbulb.core.errors import TaskError
 from lightbulb.tasks.load import load_task
@@ -16,7 +17,6 @@ from lightbulb.tasks.task import Task
 
 SORTS = ("heat", "light", "music")
 ROWS = [(f"question number {i}", SORTS[i % 3]) for i in range(60)]
-CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 
 
 def written(path: Path, text: str, encoding: str = "utf-8") -> str:
@@ -184,9 +184,7 @@ def test_a_spreadsheet_s_own_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["quotes_swallow.tsv", "quotes_swallow.csv", "trailing.csv", "excel_sep.csv"])
 def test_reported_files(name):
-    if not CASES.exists():
-        pytest.skip("the folder `shared` is not beside this checkout")
-    task = load_task(str(CASES / name))
+    task = load_task(str(published(f"cases/{name}")))
     assert size(task) == 90 and task.answers == SORTS
     assert ("quotes" in name) == any(":12" in f and "quote" in f for f in task.findings)
 

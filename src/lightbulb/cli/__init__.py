@@ -15,6 +15,7 @@ from lightbulb.cli.output import check_arguments, is_text, print_anything, shown
 from lightbulb.cli.predicting import predict
 from lightbulb.cli.shrinking import ask, report, run, shrink
 from lightbulb.core.errors import LightbulbError, UserError
+from lightbulb.core.version import __version__
 
 VERBS: dict[str, Callable[..., None]] = {
     "shrink": shrink,
@@ -27,6 +28,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
 }
 
+DESCRIPTION = "The model that does your work for the fewest joules. lightbulb --version (-V) prints the version."
 NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ELOOP)  # what only a name can be wrong with
 
 
@@ -50,9 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     print_anything()
     try:
         check_arguments(arguments)
-        tyro.extras.subcommand_cli_from_dict(
-            VERBS, args=arguments, prog="lightbulb", description="The model that does your work for the fewest joules."
-        )
+        if arguments in (["--version"], ["-V"]):
+            print(f"lightbulb {__version__}")
+        else:
+            tyro.extras.subcommand_cli_from_dict(VERBS, args=arguments, prog="lightbulb", description=DESCRIPTION)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads has read enough (`| head`); nothing more is written, at exit neither
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,9 +9,9 @@
       overhead.json         what was spent beside the steps
       model.gguf result.json report.html README.md recipe.toml
 
-A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed), so a step is done if
-its folder exists. A step with a budget may be shortened while it works: its parameters are then those that it ended
-with, which clock.json remembers. Energy windows are opened here and in the measure protocol, nowhere else.
+A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed, threads), so a step is
+done if its folder exists. A step with a budget may be shortened while it works: its parameters are then those that it
+ended with, which clock.json remembers. Energy windows are opened here and in the measure protocol, nowhere else.
 """
 
 from __future__ import annotations
@@ -131,6 +131,11 @@ class Run:
             raise
 
     def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:
+        """The hash of all that decides the bytes of a step on one machine with one set of versions.
+
+        Not in it, though they decide bytes too: the device, the processor and the versions of libraries. A run that
+        goes on elsewhere keeps what it has paid for (docs/decisions.md).
+        """
         return sha256_of(
             source_key,
             {role: a.key for role, a in inputs.items()},
@@ -139,6 +144,7 @@ class Run:
             pass_.model_dump(mode="json"),
             self.task.fingerprint,
             self.seed,
+            self.threads,
         )
 
     def step(
