@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -188,7 +188,7 @@ def test_a_real_kill_leaves_its_account_and_no_step(tmp_path):
     """kill -9 in the middle of a step, in a process of its own."""
     code = f"""
 import os, signal, sys
-sys.path.insert(0, {str(os.path.dirname(__file__))!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
 from conftest import tiny_task
 from lightbulb.pipeline import ledger
