@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightbulb.core.errors import ModelError, RunFailure, UserError
+from lightbulb.core.events import Message, Stream
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json
-from lightbulb.core.progress import progress_for, waiting
+from lightbulb.core.progress import Reporter, waiting
+from lightbulb.core.terminal import terminal
 from lightbulb.doctor import examine
 from lightbulb.energy.meter import Meter
 from lightbulb.forecasting.request import forecast
@@ -37,15 +38,13 @@ TEMPLATE_TOKENS = 256  # that a chat template may add to what is said
 
 
 @contextmanager
-def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
+def opened(out: Path, task: Task, goal: Goal, events: Stream) -> Iterator[Run]:
     """A run folder, locked, with its meter."""
     meter = Meter()
-    progress = progress_for(meter.spent, quiet)
+    progress = Reporter(events, meter.spent)
+    run = Run(out, task, seed=goal.seed, progress=progress, meter=meter, threads=goal.threads, events=events)
     try:
-        with (
-            progress.working(f"run in {out.name}"),
-            Run(out, task, seed=goal.seed, progress=progress, meter=meter, threads=goal.threads) as run,
-        ):
+        with run, progress.working(f"run in {out.name}"):
             yield run
     finally:
         meter.close()
@@ -59,11 +58,12 @@ def validate_model(model: str, runtime: GgufRuntime = "llamacpp") -> ModelSource
     return source
 
 
-def say_to(quiet: bool) -> Any:
-    return (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+def say_to(events: Stream) -> Callable[[str], None]:
+    """Sentences as events."""
+    return lambda text: events.emit(Message(text=text))
 
 
-def introduce(task: Task, say: Any) -> None:
+def introduce(task: Task, say: Callable[[str], None]) -> None:
     """Says what was found in the data and what was understood of them, before the work starts."""
     for told in (*task.findings, task.summary):
         say(f"task: {told}")
@@ -81,8 +81,9 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     goal.check_for(task.metric)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
-    introduce(task, say := say_to(quiet))
-    with opened(out, task, goal, quiet) as run:
+    events = Stream(*terminal(quiet))
+    introduce(task, say := say_to(events))
+    with opened(out, task, goal, events) as run:
         bind_config(run, source, goal)
         if (out / DONE).exists():
             say(f"{out} is done; nothing to do")
@@ -97,7 +98,7 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     goal.check_for(task.metric)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
-    introduce(task, say := say_to(quiet))
+    introduce(task, say := say_to(Stream(*terminal(quiet))))
     with waiting("planning", quiet):
         return predict_run(source, task, goal, say)
 
@@ -113,8 +114,9 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
     with waiting("reading the model", quiet):
         source = validate_model(read.model, "filament" if in_filament else "llamacpp")
-    introduce(task, say := say_to(quiet))
-    with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
+    events = Stream(*terminal(quiet))
+    introduce(task, say := say_to(events))
+    with opened(out, task, Goal(seed=read.seed, threads=threads), events) as run:
         run.bind_config(
             {
                 "recipe": read.model_dump(mode="json", by_alias=True),

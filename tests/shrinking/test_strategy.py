@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_plan import BANKING, SMOLLM2, times_of
 
 from lightbulb.core.errors import GoalError, RunFailure
+from lightbulb.core.events import Stream
 from lightbulb.core.figures import Figure
 from lightbulb.pipeline.decisions import Decisions
 from lightbulb.shrinking.candidate import Candidate
@@ -93,7 +94,7 @@ def choose(execution, plan=PLAN, keep=0.95, metric="accuracy", time=None, at_lea
     goal, time = Goal(keep=keep) if at_least is None else Goal(at_least=at_least), time or Patient(plan)
     floor = Floor.of(goal, metric)
     strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, said.append)
-    return search(strategy, StepEvaluator(execution, time, goal.runtime)), said
+    return search(strategy, StepEvaluator(execution, time, goal.runtime), Stream()), said
 
 
 def scores(**by_part):

@@ -30,7 +30,7 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     slowdown = teach(execution, plan, time_budget, say)
     floor, time = Floor.of(goal, run.task.metric), StudentTime(plan, time_budget, slowdown)
     strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, say)
-    choice = search(strategy, StepEvaluator(execution, time, goal.runtime))
+    choice = search(strategy, StepEvaluator(execution, time, goal.runtime), run.events)
     files = [*([choice.candidate] if choice.candidate else []), *stock_candidates(plan.times.layers)]
     FinalEvaluation(execution, files, plan.stats, time_budget, goal).perform(say)
     steps = origins.needed(execution.steps, [COSTS, VERIFY, *(c.test_label for c in files)])

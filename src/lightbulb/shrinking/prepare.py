@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lightbulb.core.artifact import Artifact
+from lightbulb.core.events import Decided
 from lightbulb.core.files import read_json, sha256_of, write_json
 from lightbulb.models.resolve import ModelSource, fingerprint
 from lightbulb.pipeline.recipe import START, Execution
@@ -54,7 +55,8 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execut
     with run.progress.working("timing this machine"):
         times = timed(execution, stats, goal)
     plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds)
-    write_json(place, plan.model_dump(mode="json"))
+    write_json(place, made := plan.model_dump(mode="json"))
+    run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))
     return execution, plan
 
 
