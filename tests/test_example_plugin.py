@@ -105,7 +105,7 @@ def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch)
     it does not hang on this one."""
     monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.05)
     monkeypatch.setattr(steps, "TEACHER_RATE", 3e-3)
-    monkeypatch.setattr(final_evaluation, "measuring", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(final_evaluation, "measuring_windows", lambda seconds: (8, 0.02))
     monkeypatch.setattr(timing, "time_work", lambda *_, **__: QUICK)
     asked: Counter[str] = Counter()
     for name in ("answer", "score_next", "write_exactly"):

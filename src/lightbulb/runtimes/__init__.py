@@ -34,4 +34,4 @@ __all__ = [
 def check_threads(threads: int) -> None:
     """Raises GoalError for a number of threads that cannot work."""
     if threads < 1:
-        raise GoalError(f"{threads} threads cannot work", where="--threads", hint="--threads 2")
+        raise GoalError(f"{threads} threads cannot work", where="`threads`", hint="`threads=2`")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
+import pytest
+
 from lightbulb.core.errors import UserError
 from lightbulb.runtimes.base import WORDS, Capabilities, Options, Runtime, Sampling
 
@@ -41,8 +43,6 @@ class RuntimeCase:
 
     def needs(self, *capabilities: str) -> None:
         """Skips the test where the runtime says that it cannot do this."""
-        import pytest
-
         for name in capabilities:
             if not getattr(self.runtime.capabilities, name):
                 pytest.skip(f"{self.runtime.name} does not {WORDS[name]}")
@@ -210,8 +210,6 @@ class RuntimeConformance:
             assert answer.startswith(runtime.generate([prompt], 1).texts[0].strip())
 
     def test_closing_twice_is_fine(self, case: RuntimeCase) -> None:
-        import pytest
-
         if case.opened is None:
             pytest.skip("the case does not say how to open it anew")
         runtime = case.opened()
@@ -220,8 +218,6 @@ class RuntimeConformance:
 
     def test_runtimes_agree(self, case: RuntimeCase) -> None:
         """As far as both can."""
-        import pytest
-
         ours, theirs = case.runtime, case.reference
         if theirs is None:
             pytest.skip("the case has no other runtime with the same weights")
