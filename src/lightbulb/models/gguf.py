@@ -17,7 +17,7 @@ from gguf.quants import dequantize, quantize
 
 from lightbulb.core.errors import ModelError
 from lightbulb.core.files import plain_os_errors
-from lightbulb.formats.gguf.header import TensorEntry, read_header
+from lightbulb.formats.gguf.header import GgufHeader, TensorEntry, read_header
 from lightbulb.formats.gguf.tokenizer import tokenizer_fields
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
 from lightbulb.models.anatomy import GGUF_LINEAR, Anatomy, anatomy_of
@@ -225,11 +225,16 @@ def separate(rows: np.ndarray, n_heads: int) -> np.ndarray:
 
 
 def read_weights(path: Path, config: Mapping[str, Any], anatomy: Anatomy) -> dict[str, np.ndarray]:
-    """All weights of a GGUF in float32 under transformers' names. Raises ModelError for tensors without a name there
-    and for quantizations that gguf-py cannot undo."""
+    """All weights of a GGUF in float32 under transformers' names. Raises ModelError as `weights_of` does."""
+    return weights_of(read_header(path), config, anatomy)
+
+
+def weights_of(header: GgufHeader, config: Mapping[str, Any], anatomy: Anatomy) -> dict[str, np.ndarray]:
+    """All weights of a GGUF whose header was read. Raises ModelError for tensors without a name in transformers and for
+    quantizations that gguf-py cannot undo."""
+    path = header.files[0]
     names = {gguf: name for name, (gguf, _) in gguf_names(config, anatomy).items()}
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    header = read_header(path)
     contents = {file: np.memmap(file, mode="r", dtype=np.uint8) for file in header.files}
     weights = {}
     for tensor in header.tensors:
@@ -266,8 +271,12 @@ def read_fields(path: Path) -> dict[str, Any]:
 
 def read_gguf(path: Path) -> GgufInfo:
     """What a GGUF holds, without its weights. Raises ModelError when the file is damaged."""
-    header = read_header(path)
-    fields = header.fields
+    return info_of(read_header(path))
+
+
+def info_of(header: GgufHeader) -> GgufInfo:
+    """What a GGUF holds, by its header. Raises ModelError for one that is no language model with its tokenizer."""
+    path, fields = header.files[0], header.fields
     architecture, tokens = fields.get("general.architecture"), fields.get("tokenizer.ggml.tokens")
     keys = ("block_count", "embedding_length", "context_length")
     sizes: list[Any] = [fields.get(f"{architecture}.{k}") for k in keys]

@@ -10,14 +10,14 @@ import os
 import re
 import shlex
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.core.files import sha256_of, sha256_of_file
-from lightbulb.formats.gguf.header import is_later_part, read_header
+from lightbulb.formats.gguf.header import GgufHeader, is_later_part, read_header
 from lightbulb.formats.gguf.tokenizer import read_tokenizer_json
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
 from lightbulb.models.anatomy import FAMILIES, anatomy_of
@@ -56,12 +56,16 @@ DTYPE_BITS = {
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Exactly one of `path` (a transformers folder), `gguf` (a file) and `hub_id` is set; `name` is for showing."""
+    """Exactly one of `path` (a transformers folder), `gguf` (a file) and `hub_id` is set; `name` is for showing.
+
+    header: of the file, as it was read when the name was resolved."""
 
     path: Path | None
     hub_id: str | None
     gguf: Path | None
     name: str
+    header: GgufHeader | None = field(default=None, repr=False, compare=False)
+    _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
 
 
 def resolve(name: str) -> ModelSource:
@@ -75,17 +79,14 @@ def resolve(name: str) -> ModelSource:
     if path.is_dir():
         inside = [f for f in sorted(path.glob("*.gguf")) if not is_later_part(f)]
         if len(inside) == 1 and not (path / "config.json").exists():  # what `export` leaves
-            check_gguf(inside[0])
-            return ModelSource(None, None, inside[0], path.resolve().name)
+            return ModelSource(None, None, inside[0], path.resolve().name, check_gguf(inside[0]))
         check_folder(path)
         return ModelSource(path, None, None, path.resolve().name)
     if path.is_file():
-        check_gguf(path)
-        return ModelSource(None, None, path, path.stem)
+        return ModelSource(None, None, path, path.stem, check_gguf(path))
     if name in SHORT_NAMES:
         gguf = packaged_gguf(name)
-        check_gguf(gguf)
-        return ModelSource(None, None, gguf, name)
+        return ModelSource(None, None, gguf, name, check_gguf(gguf))
     looks_local = name.startswith((".", "/", "~")) or path.suffix == ".gguf" or Path(name.split("/")[0]).is_dir()
     if HUB_ID.fullmatch(name) and not looks_local:
         return ModelSource(None, name, None, name)
@@ -253,7 +254,7 @@ def check_contents(source: ModelSource) -> None:
     """Raises ModelError or UnsupportedModel unless a source's tokenizer can be read and its weights are floats with a
     row for every token."""
     if source.gguf is not None:
-        check_tokenizer_fields(read_header(source.gguf).fields, source.gguf)
+        check_tokenizer_fields(header_of(source).fields, source.gguf)
         return
     folder = local_folder(source)
     check_checkpoint(folder)
@@ -272,9 +273,16 @@ def tokenizer_hint(folder: Path) -> str:
     )
 
 
-def check_gguf(file: Path) -> None:
-    """Raises ModelError unless `file` is a whole GGUF of version 2 or 3."""
-    read_header(file)
+def check_gguf(file: Path) -> GgufHeader:
+    """The header of a GGUF. Raises ModelError unless `file` is a whole one of version 2 or 3."""
+    return read_header(file)
+
+
+def header_of(source: ModelSource) -> GgufHeader:
+    """The header of a source that is a GGUF, read if it was not yet."""
+    if source.gguf is None:
+        raise ValueError("a folder has no header")
+    return source.header or read_header(source.gguf)
 
 
 def check_family(source: ModelSource) -> str:
@@ -284,7 +292,7 @@ def check_family(source: ModelSource) -> str:
         config = local_folder(source) / "config.json"
         architecture: Any = anatomy_of(json_object(config), where=str(config)).gguf
     else:
-        architecture = read_header(source.gguf).fields.get("general.architecture")
+        architecture = header_of(source).fields.get("general.architecture")
     known = sorted({a.gguf for a in FAMILIES.values()})
     if architecture not in known:
         raise UnsupportedModel(
@@ -321,9 +329,15 @@ def local_folder(source: ModelSource) -> Path:
 
 
 def fingerprint(source: ModelSource) -> str:
-    """sha256 over the weight, tokenizer and config files (names and contents)."""
+    """sha256 over the weight, tokenizer and config files (names and contents); read once for a source."""
+    if not source._fingerprint:
+        source._fingerprint.append(_digest(source))
+    return source._fingerprint[0]
+
+
+def _digest(source: ModelSource) -> str:
     if source.gguf is not None:
-        hashes = [sha256_of_file(file) for file in read_header(source.gguf).files]
+        hashes = [sha256_of_file(file) for file in header_of(source).files]
         return hashes[0] if len(hashes) == 1 else sha256_of(*hashes)
     folder = local_folder(source)
     digest = hashlib.sha256()

@@ -48,7 +48,7 @@ class Evaluate(Pass):
         asked = [every[i] for i in places]
         slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
         room = longest_exchange(task, asked)
-        runtime = open_runtime(source, self.runtime, threads=context.threads, slots=slots, context=room)
+        runtime = self._opened(source, slots, room, context)
         try:
             with context.progress.bar(f"evaluate on {self.split}", len(asked)) as advance:
                 answered, tokens = answer(runtime, task, asked, advance, TOGETHER[source.kind], context.budget)
@@ -60,6 +60,13 @@ class Evaluate(Pass):
         predictions, examples = [answered[n] for n in in_order], [asked[n] for n in in_order]
         write_json(out / "predictions.json", predictions)
         return {"score": score_of(task, examples, predictions).model_dump(), "items": len(examples), **tokens}
+
+    def _opened(self, source: Artifact, slots: int, room: int, context: Context) -> Runtime:
+        if source.kind == "model":
+            from lightbulb.runtimes.torch import Torch
+
+            return Torch(source, context.live.read(source))
+        return open_runtime(source, self.runtime, threads=context.threads, slots=slots, context=room)
 
 
 def answer(

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
+from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
-from lightbulb.models.loading import copy_tokenizer, load_model, save_model
 from lightbulb.ops.grids import BLOCK, Grid
-from lightbulb.passes.base import Context, Pass
+from lightbulb.passes.base import Context
 from lightbulb.passes.fit import fit, plain_loss, teacher_loss
-from lightbulb.train.forward import to_best_device
+from lightbulb.passes.model_pass import ModelPass
 from lightbulb.train.loop import Schedule
 from lightbulb.train.quantized import block_weights, quantize_dequantize_
 
 
-class Quantize(Pass):
+class Quantize(ModelPass):
     """Rounds linears and embedding to GGUF blocks, after a recovery on rounded weights when `recover` is given.
 
     With "logits" among the inputs the recovery listens to the teacher, else to the data.
@@ -34,8 +34,7 @@ class Quantize(Pass):
     weight: float = Field(default=0.8, gt=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
 
-    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = to_best_device(load_model(source.path))
+    def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         for weight, grid in block_weights(model, self.grid, self.embedding):
             if weight.shape[-1] % BLOCK:
                 raise RecipeError(
@@ -49,6 +48,4 @@ class Quantize(Pass):
             grids = (self.grid, self.embedding)
             facts = fit(model, source, self.recover, loss, context, self.name, grids, parameter="recover")
         quantize_dequantize_(model, self.grid, self.embedding)
-        copy_tokenizer(source.path, out)
-        save_model(model.cpu(), out)
         return facts

@@ -28,7 +28,7 @@ def start(run: Run, source: ModelSource, say: Say) -> Artifact:
     from lightbulb.models.loading import import_model
 
     key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
-    model = run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
+    model = run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress, run.live))
     run.task = prepared_for(model, run.task, say)
     return model
 
@@ -52,6 +52,7 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execut
         return execution, Plan(**read_json(place))
     model = execution.made[START]
     shape, stats = shape_of(model), task_stats(run.task, model)
+    run.live.clear()  # timing reads and changes models of its own
     with run.progress.working("timing this machine"):
         times = timed(execution, stats, goal)
     plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds)
