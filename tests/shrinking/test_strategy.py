@@ -54,7 +54,7 @@ class Pretended:
             if s.label not in self.made:
                 self.performed.append(s.label)
                 self.spent += min(self.seconds(s), seconds if seconds is not None else 1e18)
-                self.made[s.label] = SimpleNamespace(facts={"items": self.items, "asked": self.items})
+                self.made[s.label] = SimpleNamespace(facts={"items": self.items, "num_prompts": self.items})
                 if s.pass_ == "evaluate":
                     value = self.score(s.label.removesuffix("-validation"))
                     self.made[s.label].facts["score"] = Figure(
@@ -257,7 +257,7 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, ste
 def test_a_teacher_that_has_learned_nothing_is_no_yardstick():
     with pytest.raises(RunFailure, match="learned nothing") as e:
         choose(Pretended(lambda label: 0.0))
-    assert "--metric" in e.value.hint
+    assert "`metric`" in e.value.hint
     choose(Pretended(lambda label: 0.0, items=4))  # too few to be sure of it
 
 

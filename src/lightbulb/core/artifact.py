@@ -20,8 +20,8 @@ RECORD = "lightbulb.json"
 
 
 class Artifact(BaseModel):
-    """`key` is the hash of (parent key, pass, version, parameters, data fingerprint, seed); `facts` are what the pass
-    has to say about its output (counts, names, checks), JSON-able."""
+    """`key` is the hash of (parent key, pass, version, parameters, data fingerprint, seed, threads); `facts` are what
+    the pass has to say about its output (counts, names, checks), JSON-able."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

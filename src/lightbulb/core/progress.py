@@ -84,7 +84,7 @@ class _Piece:
         return None if self.done is None or not self.total else min(1.0, max(0.0, self.done / self.total))
 
     def seconds_left(self, now: float) -> float | None:
-        """By the pace since it first told how far it is, so that what a resumed run found done counts as no pace."""
+        """By the speed since it first told how far it is, so that what a resumed run found done counts as no speed."""
         began, had = self.first
         if self.done is None or not self.total or self.done <= had or now <= began:
             return None

@@ -10,9 +10,9 @@
       events.jsonl         what happened, in order (core/events.py); decides nothing
       model.gguf result.json report.html README.md recipe.toml
 
-A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed), so a step is done if
-its folder exists. A step with a budget may be shortened while it works: its parameters are then those that it ended
-with, which clock.json remembers. Energy windows are opened here and in the measure protocol, nowhere else.
+A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed, threads), so a step is
+done if its folder exists. A step with a budget may be shortened while it works: its parameters are then those that it
+ended with, which clock.json remembers. Energy windows are opened here and in the measure protocol, nowhere else.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Run:
             raise UserError(
                 "another lightbulb is working in this folder",
                 where=str(self.folder),
-                hint="wait for it, or choose another --out",
+                hint="wait for it, or choose another `out`",
             ) from e
         self.decisions = Decisions(self.folder / CLOCK, self.events)
         self._sweep()
@@ -123,7 +123,7 @@ class Run:
             raise UserError(
                 f"this folder holds other things ({', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''})",
                 where=str(self.folder),
-                hint="--out a new folder, such as runs/NAME",
+                hint="`out` a new folder, such as runs/NAME",
             )
 
     def _sweep(self) -> None:
@@ -181,7 +181,7 @@ class Run:
             raise UserError(
                 "this folder holds another run (" + "; ".join(told) + ")",
                 where=str(self.folder),
-                hint="choose another --out, or repeat the earlier command to resume it",
+                hint="choose another `out`, or repeat the earlier command to resume it",
             )
 
     @contextmanager
@@ -196,6 +196,11 @@ class Run:
             raise
 
     def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:
+        """The hash of all that decides the bytes of a step on one machine with one set of versions.
+
+        Not in it, though they decide bytes too: the device, the processor and the versions of libraries. A run that
+        goes on elsewhere keeps what it has paid for (docs/decisions.md).
+        """
         return sha256_of(
             source_key,
             {role: a.key for role, a in inputs.items()},
@@ -204,6 +209,7 @@ class Run:
             pass_.model_dump(mode="json"),
             self.task.fingerprint,
             self.seed,
+            self.threads,
         )
 
     def step(

@@ -41,11 +41,11 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
         files,
         goal,
         recipe,
-        noticed=[*of_the_model(execution), *plan.missed, *origins.shortened(recipe)],
+        noticed=[*of_the_model(execution), *plan.missed, *origins.shortened_trainings(recipe)],
         base=origin_of(source),
         command=command,
         versions=origins.versions(),
-        machine=origins.machine(goal),
+        machine=origins.machine_facts(goal),
     )
 
 
@@ -57,7 +57,7 @@ def teach(execution: Execution, plan: Plan, time_budget: TimeBudget, say: Say) -
         execution.perform(s, seconds=seconds if s.label == TEACHER else None)
     teacher = execution.made[TEACHER]
     slowdown = time_budget.decide_once(
-        "pace",
+        "slowdown",
         lambda: plan.costs.observed(teacher.facts["steps"], plan.freeze_layers, execution.run.cost(teacher).seconds),
     )
     if "cuts" in execution.steps[TEACHER].parameters["schedule"]:
