@@ -42,12 +42,12 @@ def test_a_shortened_test_split_is_told(tmp_path: Path) -> None:
     from lightbulb.core.files import write_json
     from lightbulb.passes.format_task import FormatTask
     from lightbulb.pipeline.recipe import Recipe, step
-    from lightbulb.shrinking.steps import test_steps
+    from lightbulb.shrinking.steps import stock_candidates, test_step
 
     for n, label in enumerate(("teacher-f16-test", "student-2-gguf-test")):
         write_json(tmp_path / "steps" / f"{label}-{n:012x}" / "lightbulb.json", {"facts": {"items": 1540}})
     for limit, told in ((None, "1,540 (all)"), (1540, "1,540 (NOT ALL: too little time)")):
-        steps = test_steps("student-2", limit, "llamacpp")
+        steps = [test_step(c, limit, "llamacpp") for c in stock_candidates(2)]
         sources = [step(s.source, FormatTask()) for s in steps]
         Recipe(model="m", task="t", seed=0, step=(*sources, *steps)).write(tmp_path / "recipe.toml")
         assert answered(tmp_path) == told

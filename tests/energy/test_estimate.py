@@ -64,7 +64,7 @@ def test_bad_input():
 def test_this_machine_has_an_estimate():
     figure = estimate_joules(1.0, 1.0, 2)
     family = family_here()
-    assert figure.value > 0 and family.told_by in figure.method and all(row in ROWS for row in family.rows)
+    assert figure.value > 0 and family.known_by in figure.method and all(row in ROWS for row in family.rows)
 
 
 def test_several_families_are_pooled_and_named():

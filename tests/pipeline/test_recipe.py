@@ -10,7 +10,7 @@ from samples import ROOT
 from lightbulb.core.errors import RecipeError
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.passes.base import Pass
-from lightbulb.pipeline.recipe import Reading, Recipe, Step, step
+from lightbulb.pipeline.recipe import Recipe, Step, TaskOptions, step
 from lightbulb.shrinking import steps as known
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import TaskStats
@@ -57,7 +57,7 @@ def full_recipe() -> Recipe:
         *known.cost_steps(files, (8, 1.0), "llamacpp"),
         *(known.test_step(c, 1000, "llamacpp") for c in files),
     ]
-    reading = Reading(kind="choose", prompt="question")
+    reading = TaskOptions(kind="choose", prompt="question")
     return Recipe(model='a "model"', task="path/to/täsk.jsonl", seed=3, reading=reading, step=tuple(steps))
 
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from samples import ROOT, published
 
 from lightbulb.core.errors import UserError
-from lightbulb.predicting.calibration import fit, leave_one_source_out
+from lightbulb.predicting.calibration import calibrate, leave_one_source_out
 from lightbulb.predicting.coefficients import NAMES, PRIORS, by_name, calibrated, priors
 from lightbulb.predicting.devices import devices, find_device
-from lightbulb.predicting.predict import point, predict_cost
+from lightbulb.predicting.prediction import point, predict_cost
 from lightbulb.predicting.shapes import from_parameters
 from lightbulb.predicting.step_cost import Setting, bytes_needed, decode_work
 
@@ -124,7 +124,7 @@ def test_sources_that_were_left_out_are_predicted():
 
 def test_what_ships_is_what_the_rows_give():
     rows = benchmark().read_rows(REFERENCE)
-    found, shipped = fit(rows), calibrated()
+    found, shipped = calibrate(rows), calibrated()
     assert np.allclose(found.log_mean, shipped.log_mean, atol=0.01)
     assert shipped.rows == len(rows)
     assert np.all(np.abs(shipped.log_mean - priors().log_mean) < 2.5 * np.array([c.spread for c in PRIORS]))
