@@ -28,7 +28,7 @@ from lightbulb.passes.prune_depth import PruneDepth  # noqa: E402
 from lightbulb.passes.quantize import Quantize  # noqa: E402
 from lightbulb.passes.teacher_logits import CacheLogits  # noqa: E402
 from lightbulb.passes.trim_vocab import TrimVocab  # noqa: E402
-from lightbulb.pipeline.recipe import Reading, Recipe, step  # noqa: E402
+from lightbulb.pipeline.recipe import Recipe, TaskOptions, step  # noqa: E402
 from lightbulb.tasks.task import TaskKind  # noqa: E402
 from lightbulb.train.loop import Schedule  # noqa: E402
 
@@ -88,7 +88,7 @@ def recipe(model: Path, data: Path, kind: TaskKind) -> Recipe:
         step("student-f16-gguf", Export(quant_type="f16"), "student"),
         step("teacher-q8_0-gguf", Export(quant_type="q8_0", embedding="q8_0"), "teacher"),
     ]
-    return Recipe(model=str(model), task=str(data), reading=Reading(kind=kind), step=tuple(steps))
+    return Recipe(model=str(model), task=str(data), reading=TaskOptions(kind=kind), step=tuple(steps))
 
 
 def in_old_words(text: str) -> str:

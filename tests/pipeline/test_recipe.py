@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import ROOT
 
 from lightbulb.core.errors import RecipeError
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.passes.base import Pass
-from lightbulb.pipeline.recipe import Reading, Recipe, Step, step
+from lightbulb.pipeline.recipe import Recipe, Step, TaskOptions, step
 from lightbulb.shrinking import steps as known
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import TaskStats
@@ -58,7 +57,7 @@ def full_recipe() -> Recipe:
         *known.cost_steps(files, (8, 1.0), "llamacpp"),
         *(known.test_step(c, 1000, "llamacpp") for c in files),
     ]
-    reading = Reading(kind="choose", prompt="question")
+    reading = TaskOptions(kind="choose", prompt="question")
     return Recipe(model='a "model"', task="path/to/täsk.jsonl", seed=3, reading=reading, step=tuple(steps))
 
 
@@ -139,7 +138,7 @@ def test_a_step_that_does_not_fit_is_refused(tmp_path, change, says):
             s.build()
 
 
-@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda f: f.stem)
 def test_the_recipes_beside_the_package_can_be_read(file):
     recipe = Recipe.read(file)
     assert {"verify", "costs"} <= {s.label for s in recipe.steps}

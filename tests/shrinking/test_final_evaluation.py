@@ -12,7 +12,7 @@ from lightbulb.measuring.protocol import measuring_seconds
 from lightbulb.pipeline.decisions import Decisions
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import TaskStats
-from lightbulb.shrinking.drafts import FEWEST_TESTED, REPORT_SECONDS, measuring
+from lightbulb.shrinking.drafts import FEWEST_TESTED, REPORT_SECONDS, measuring_windows
 from lightbulb.shrinking.final_evaluation import LATE, TWO_THREADS, FinalEvaluation, items_in_time, seconds_each
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.steps import stock_candidates
@@ -90,8 +90,8 @@ def test_without_a_student_the_stock_files_are_proven(tmp_path):
 
 def test_measuring_gets_its_share_of_the_time():
     """A demo of 11 minutes spends no more than 75 s on it, an hour has the longest windows."""
-    assert measuring_seconds(4, *measuring(660)) <= 75
-    assert measuring(3600) == (10, 3.0)
+    assert measuring_seconds(4, *measuring_windows(660)) <= 75
+    assert measuring_windows(3600) == (10, 3.0)
 
 
 @given(

@@ -69,7 +69,7 @@ def planned(shape: Shape, stats: TaskStats, step: float, answer: float, seconds:
     try:
         return make_plan(times_of(step, shape.layers, answer), shape, stats, seconds)
     except GoalError as e:
-        assert e.where == "--max-time" and e.hint.startswith("--max-time ")
+        assert e.where == "`max_time`" and e.hint.startswith("`max_time=")
         return None
 
 
@@ -141,7 +141,7 @@ def test_what_the_error_says_to_type_works(shape, stats, step, answer):
     try:
         make_plan(times_of(step, shape.layers, answer), shape, stats, 60)
     except GoalError as e:
-        minutes = int(e.hint.removeprefix("--max-time ").removesuffix("m"))
+        minutes = int(e.hint.removeprefix("`max_time=").removesuffix("m`"))
         assert planned(shape, stats, step, answer, 60 * minutes) is not None
 
 

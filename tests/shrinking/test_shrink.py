@@ -88,7 +88,7 @@ def quick():
     """Short windows, teachers that learn a tiny task, and a plan and savings that do not hang on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "TEACHER_RATE", 3e-3)
-        patch.setattr(final_evaluation, "measuring", lambda seconds: (8, 0.02))
+        patch.setattr(final_evaluation, "measuring_windows", lambda seconds: (8, 0.02))
         patch.setattr(measured_files, "costs_of", costs_with(student=1.0, stock=3.0))
         patch.setattr(timing, "time_work", lambda *_, **__: QUICK)
         yield

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_plan import BANKING, SMOLLM2, times_of
 
 from lightbulb.core.errors import GoalError, RunFailure
+from lightbulb.core.events import Stream
 from lightbulb.core.figures import Figure
 from lightbulb.pipeline.decisions import Decisions
 from lightbulb.shrinking.candidate import Candidate
@@ -53,7 +54,7 @@ class Pretended:
             if s.label not in self.made:
                 self.performed.append(s.label)
                 self.spent += min(self.seconds(s), seconds if seconds is not None else 1e18)
-                self.made[s.label] = SimpleNamespace(facts={"items": self.items, "asked": self.items})
+                self.made[s.label] = SimpleNamespace(facts={"items": self.items, "num_prompts": self.items})
                 if s.pass_ == "evaluate":
                     value = self.score(s.label.removesuffix("-validation"))
                     self.made[s.label].facts["score"] = Figure(
@@ -93,7 +94,7 @@ def choose(execution, plan=PLAN, keep=0.95, metric="accuracy", time=None, at_lea
     goal, time = Goal(keep=keep) if at_least is None else Goal(at_least=at_least), time or Patient(plan)
     floor = Floor.of(goal, metric)
     strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, said.append)
-    return search(strategy, StepEvaluator(execution, time, goal.runtime)), said
+    return search(strategy, StepEvaluator(execution, time, goal.runtime), Stream()), said
 
 
 def scores(**by_part):
@@ -256,7 +257,7 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, ste
 def test_a_teacher_that_has_learned_nothing_is_no_yardstick():
     with pytest.raises(RunFailure, match="learned nothing") as e:
         choose(Pretended(lambda label: 0.0))
-    assert "--metric" in e.value.hint
+    assert "`metric`" in e.value.hint
     choose(Pretended(lambda label: 0.0, items=4))  # too few to be sure of it
 
 

@@ -32,7 +32,7 @@ from lightbulb.shrinking.record import (
     Verdict,
 )
 from lightbulb.shrinking.steps import VERIFY
-from lightbulb.shrinking.verdict import File, Judgement, break_even, judge, sure
+from lightbulb.shrinking.verdict import File, Selection, break_even, select_file, sure
 from lightbulb.tasks.metrics import higher_is_better, wilson
 from lightbulb.tasks.task import Example, Task
 
@@ -71,48 +71,48 @@ def assemble(
     machine: dict[str, str],
 ) -> Assembled:
     """files: what was measured. noticed: findings beside those of the task. Raises RunFailure where nothing that was
-    made has learned anything, so that there is nothing to judge."""
+    made has learned anything, so that there is nothing to choose from."""
     made, task, run = execution.made, execution.run.task, execution.run
     floor = Floor.of(goal, task.metric)
     answered = answers(execution, files)
     measured = measured_files(execution, files, answered, goal.runtime)
     stock, students = ([f for f in measured if f.candidate.is_stock is kind] for kind in (True, False))
     check_learned([*stock, *students], floor, task)
-    judged = judge(stock, students, floor, choice.why)
-    published = to_publish(judged)
+    selection = select_file(stock, students, floor, choice.why)
+    published = to_publish(selection)
     named = {file.candidate: name for name, file in published.items()}
-    handed, best = (with_path(file, named) for file in (judged.handed, judged.best))
+    handed, best = (with_path(file, named) for file in (selection.handed, selection.best))
     teacher, *baselines = (file.scored for file in stock)
-    retention = retention_against(task, answered, judged, stock[0])
+    retention = retention_against(task, answered, selection, stock[0])
     overhead = run.overhead()
     spent = total_cost([*(run.cost(a) for a in run.finished_steps()), overhead])
     of_teacher = answered[stock[0].candidate]
-    shown = judged.handed if judged.verdict == "kept" else judged.best
+    shown = selection.handed if selection.verdict == "kept" else selection.best
     result = Result(
-        verdict=certain(judged, retention, floor),
-        reason=judged.reason,
+        verdict=certain(selection, retention, floor),
+        reason=selection.reason,
         task=task.name,
         kind=task.kind,
         metric=task.metric,
         higher_is_better=higher_is_better(task.metric),
         keep=goal.keep,
         at_least=goal.at_least,
-        reference=judged.reference.scored.name,
-        floor=judged.floor,
+        reference=selection.reference.scored.name,
+        floor=selection.floor,
         teacher=teacher,
         baselines=baselines,
         student=handed,
         best_student=best,
         base=base,
-        compare_with=judged.compared.scored.name,
+        compare_with=selection.compared.scored.name,
         retention=retention,
         making=making(spent, goal),
-        break_even_answers=paid_back(spent, judged),
-        ratios=told_ratios(judged, stock[0]),
+        break_even_answers=paid_back(spent, selection),
+        ratios=shown_ratios(selection, stock[0]),
         recipe=performed(recipe, made),
         ledger=[*(ledger_row(execution, a) for a in run.finished_steps()), remainder(overhead)],
         candidates=candidates(choice, {file.candidate: file.chance for file in students}),
-        verify=verification(made[VERIFY], goal.runtime) if shown else {},
+        verify=verification_figures(made[VERIFY], goal.runtime) if shown else {},
         counts=counts(task, of_teacher, answered[shown.candidate]) if shown else None,
         examples=differences(task, of_teacher, answered[shown.candidate]) if shown else [],
         findings=[
@@ -129,11 +129,11 @@ def assemble(
     return Assembled(result, recipe, {name: made[file.candidate.file_label] for name, file in published.items()})
 
 
-def to_publish(judged: Judgement) -> dict[str, File]:
+def to_publish(selection: Selection) -> dict[str, File]:
     """By the name in the run's folder: what is handed out, and beside it a student that is not."""
-    files = {MODEL: judged.handed} if judged.handed else {}
-    if judged.best:
-        files[DEAR if judged.best_does else BELOW] = judged.best
+    files = {MODEL: selection.handed} if selection.handed else {}
+    if selection.best:
+        files[DEAR if selection.best_does else BELOW] = selection.best
     return files
 
 
@@ -141,38 +141,40 @@ def with_path(file: File | None, named: Mapping[Candidate, str]) -> Scored | Non
     return None if file is None else file.scored.model_copy(update={"path": named[file.candidate]})
 
 
-def retention_against(task: Task, answered: Mapping[Candidate, Answered], judged: Judgement, teacher: File) -> Figure:
+def retention_against(
+    task: Task, answered: Mapping[Candidate, Answered], selection: Selection, teacher: File
+) -> Figure:
     """Score of what is handed out / that of the reference; / the teacher's where nothing else was better."""
-    if judged.handed is None:
+    if selection.handed is None:
         return Figure(value=None, unit="ratio", source="derived", method="nothing is handed out")
-    handed, against = judged.handed.candidate, judged.reference.candidate
+    handed, against = selection.handed.candidate, selection.reference.candidate
     if against == handed:
         against = teacher.candidate
     return retention_of(task, answered[handed], answered[against])
 
 
-def certain(judged: Judgement, retention: Figure, floor: Floor) -> Verdict:
+def certain(selection: Selection, retention: Figure, floor: Floor) -> Verdict:
     """ "within-noise" for a student whose interval reaches below what was asked."""
-    if judged.verdict != "kept" or judged.handed is None:
-        return judged.verdict
-    is_reference = judged.handed.candidate == judged.reference.candidate
-    kept = sure(retention, judged.handed.scored.score, floor, is_reference)
+    if selection.verdict != "kept" or selection.handed is None:
+        return selection.verdict
+    is_reference = selection.handed.candidate == selection.reference.candidate
+    kept = sure(retention, selection.handed.scored.score, floor, is_reference)
     return "kept" if kept else "within-noise"
 
 
-def paid_back(spent: Cost, judged: Judgement) -> Figure:
-    if judged.verdict != "kept" or judged.handed is None:
+def paid_back(spent: Cost, selection: Selection) -> Figure:
+    if selection.verdict != "kept" or selection.handed is None:
         return Figure(value=None, unit="answers", source="derived", method="no student is handed out")
-    less = saved(judged.compared.costs, judged.handed.costs, "joules_per_answer")
-    return break_even(spent.joules, judged.compared.scored, judged.handed.scored, less)
+    less = saved(selection.compared.costs, selection.handed.costs, "joules_per_answer")
+    return break_even(spent.joules, selection.compared.scored, selection.handed.scored, less)
 
 
-def told_ratios(judged: Judgement, teacher: File) -> list[Ratio]:
+def shown_ratios(selection: Selection, teacher: File) -> list[Ratio]:
     """Before / after against the stock file that would do and against the teacher; none where no student does."""
-    if judged.verdict != "kept" or judged.handed is None:
+    if selection.verdict != "kept" or selection.handed is None:
         return []
-    against = {file.candidate: file for file in (judged.compared, teacher)}
-    return [ratio for file in against.values() for ratio in ratios_of(file, judged.handed)]
+    against = {file.candidate: file for file in (selection.compared, teacher)}
+    return [ratio for file in against.values() for ratio in ratios_of(file, selection.handed)]
 
 
 def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]:
@@ -214,7 +216,7 @@ def making(spent: Cost, goal: Goal) -> Making:
     return Making(joules=spent.joules, cpu_seconds=spent.cpu_seconds, seconds=spent.seconds, grams_co2e=grams)
 
 
-def verification(verify: Artifact, runtime: GgufRuntime) -> dict[str, Figure]:
+def verification_figures(verify: Artifact, runtime: GgufRuntime) -> dict[str, Figure]:
     method = f"exported file in {RUNTIME_TITLES[runtime]} against the trained model in float32"
     units = {"prompts": "prompts", "mean_log_prob_difference": "nats", "max_log_prob_difference": "nats"}
     return {

@@ -44,8 +44,8 @@ def make_plan(times: Times, shape: Shape, stats: TaskStats, max_seconds: float, 
         return plan.model_copy(update={"enough_seconds": enough})
     raise GoalError(
         f"this takes longer than {max_seconds:,.0f} s on this machine, even with the shortest training and no student",
-        where="--max-time",
-        hint=f"--max-time {math.ceil(enough / 60)}m",
+        where="`max_time`",
+        hint=f"`max_time={math.ceil(enough / 60)}m`",
     )
 
 
@@ -76,7 +76,7 @@ def drafts(times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spe
     yield from (draft.plan(t, nothing, 0.0, (NO_STUDENT,)) for t in teachers if takes[t] <= left)
 
 
-def measuring(max_seconds: float) -> tuple[int, float]:
+def measuring_windows(max_seconds: float) -> tuple[int, float]:
     """Trials, and seconds of a window, when the costs of a student and of the stock files are measured."""
     return windows_within(MEASURE_SHARE * max_seconds, MEASURED_FILES)
 
@@ -101,7 +101,7 @@ class Shares:
     def of(times: Times, stats: TaskStats, max_seconds: float, spent: float) -> Shares:
         available = SAFETY * max_seconds - spent
         answer = ALONE * times.answer_file * STOCK_FILES / MEASURED_FILES  # one thread, one at a time, the mean file
-        windows = measuring_seconds(MEASURED_FILES, *measuring(max_seconds), FEWEST_PROMPTS * answer)
+        windows = measuring_seconds(MEASURED_FILES, *measuring_windows(max_seconds), FEWEST_PROMPTS * answer)
         fixed = 5 * times.pass_seconds + windows + REPORT_SECONDS
         check = _items(times.answer_folder, stats.validation_examples, CHECK_SHARE * available, FEWEST_CHECKED)
         room = PROOF_SHARE * available - fixed

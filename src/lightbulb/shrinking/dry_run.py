@@ -13,7 +13,7 @@ from lightbulb.energy.processor import threads_held
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.models.resolve import ModelSource
 from lightbulb.shrinking.cost_model import CANDIDATE_COST
-from lightbulb.shrinking.drafts import measuring
+from lightbulb.shrinking.drafts import measuring_windows
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.origins import recipe_of
@@ -40,13 +40,13 @@ class DryRun:
 
     recipe: str
     findings: tuple[str, ...]
-    told: tuple[str, ...]
+    plan: tuple[str, ...]
     depths: tuple[int, ...]
     seconds: Figure
     joules: Figure
     bytes: Figure
     cpu_seconds_ratio: Figure
-    asked: str = ""
+    goal: str = ""
 
 
 def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str], None]) -> DryRun:
@@ -69,20 +69,20 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         bold_plan = plan.model_copy(update={"distill_epochs": plan.epochs_for(student.layers)})
         files.insert(0, student.in_type(plan.space.quant_types[0]))
         steps += [*training_steps(student, bold_plan), *file_steps(files[0], bold_plan, goal.runtime)]
-    steps += cost_steps(files, measuring(goal.max_seconds), goal.runtime)
+    steps += cost_steps(files, measuring_windows(goal.max_seconds), goal.runtime)
     steps += [test_step(c, None, goal.runtime) for c in files]
     recipe = recipe_of(source, task, goal.seed, steps)
     seconds = predicted_seconds(plan, goal)
     return DryRun(
         recipe=recipe.as_toml(),
         findings=run.task.findings,
-        told=tuple(plan.lines),
+        plan=tuple(plan.lines),
         depths=plan.space.depths,
         seconds=seconds,
         joules=predicted_joules(seconds, goal),
         bytes=predicted_bytes(plan),
         cpu_seconds_ratio=predicted_ratio(plan),
-        asked=Floor.of(goal, task.metric).asked,
+        goal=Floor.of(goal, task.metric).text,
     )
 
 

@@ -32,7 +32,7 @@ class StepEvaluator:
         made = self.execution.made[steps[0].label if trial.fidelity == "exported" else training]
         taken = sum(self.execution.run.cost(a).seconds for a in (made, evaluation))
         cost = self._answer_cost(evaluation)
-        return Outcome(trial, score_of(evaluation), cost, taken, BEGINNINGS[trial.fidelity])
+        return Outcome(trial, recorded_score(evaluation), cost, taken, BEGINNINGS[trial.fidelity])
 
     def _steps(self, trial: Trial) -> tuple[list[Step], float]:
         """The steps, the last of which scores, and the seconds that the training among them may take."""
@@ -45,14 +45,14 @@ class StepEvaluator:
         return training_steps(candidate, plan), self.time.training_seconds(layers)
 
     def _answer_cost(self, evaluation: Artifact) -> Figure:
-        spent, answers = self.execution.run.cost(evaluation).cpu_seconds, evaluation.facts["asked"]
+        spent, answers = self.execution.run.cost(evaluation).cpu_seconds, evaluation.facts["num_prompts"]
         method = "the evaluation's CPU time / its answers"
         if spent.value is None or not answers:
             return Figure(value=None, unit="s", source="derived", method=method)
         return spent.scaled(1 / answers, "s", method)
 
 
-def score_of(evaluation: Artifact) -> Figure:
+def recorded_score(evaluation: Artifact) -> Figure:
     return Figure(**evaluation.facts["score"])
 
 
@@ -60,7 +60,7 @@ def check_teacher(execution: Execution, floor: Floor) -> Figure:
     """The teacher's score on validation. Raises RunFailure for one that has learned nothing. One that is only not shown
     to have learned anything may still have students that do: what is handed out is judged on test."""
     evaluation, task = execution.made[TEACHER_VALIDATION], execution.run.task
-    teacher, items = score_of(evaluation), evaluation.facts["items"]
+    teacher, items = recorded_score(evaluation), evaluation.facts["items"]
     examples = task.split("validation", items)
     worst = chance(task, examples)
     telling = enough(worst, items) if task.kind == "choose" else wilson(0, items)[1] < LEAST_TEACHER
@@ -69,6 +69,6 @@ def check_teacher(execution: Execution, floor: Floor) -> Figure:
         raise RunFailure(
             f"the adapted teacher has learned nothing: its {task.metric} is {teacher} on {items:,} validation items, "
             f"and {why}",
-            hint="give more examples or time, or a milder --metric such as chrf, and another --out",
+            hint="give more examples or time, or a milder `metric` such as chrf, and another `out`",
         )
     return teacher

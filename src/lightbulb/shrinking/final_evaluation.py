@@ -9,7 +9,7 @@ from typing import Any
 from lightbulb.pipeline.recipe import Execution
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import TaskStats
-from lightbulb.shrinking.drafts import FEWEST_TESTED, REPORT_SECONDS, measuring
+from lightbulb.shrinking.drafts import FEWEST_TESTED, REPORT_SECONDS, measuring_windows
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.steps import cost_steps, roles, test_step
 from lightbulb.shrinking.time_budget import TimeBudget
@@ -33,7 +33,7 @@ class FinalEvaluation:
     def perform(self, say: Callable[[str], None]) -> None:
         """Measures the costs of all files, then scores as many test items as the time allows."""
         costs = self.execution.perform(
-            *cost_steps(self.files, measuring(self.time_budget.max_seconds), self.goal.runtime)
+            *cost_steps(self.files, measuring_windows(self.time_budget.max_seconds), self.goal.runtime)
         )
         each = {c: seconds_each(costs.facts[role], self.stats) for c, role in roles(self.files).items()}
 

@@ -30,7 +30,7 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     slowdown = teach(execution, plan, time_budget, say)
     floor, time = Floor.of(goal, run.task.metric), StudentTime(plan, time_budget, slowdown)
     strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, say)
-    choice = search(strategy, StepEvaluator(execution, time, goal.runtime))
+    choice = search(strategy, StepEvaluator(execution, time, goal.runtime), run.events)
     files = [*([choice.candidate] if choice.candidate else []), *stock_candidates(plan.times.layers)]
     FinalEvaluation(execution, files, plan.stats, time_budget, goal).perform(say)
     steps = origins.needed(execution.steps, [COSTS, VERIFY, *(c.test_label for c in files)])
@@ -41,11 +41,11 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
         files,
         goal,
         recipe,
-        noticed=[*of_the_model(execution), *plan.missed, *origins.shortened(recipe)],
+        noticed=[*of_the_model(execution), *plan.missed, *origins.shortened_trainings(recipe)],
         base=origin_of(source),
         command=command,
         versions=origins.versions(),
-        machine=origins.machine(goal),
+        machine=origins.machine_facts(goal),
     )
 
 
@@ -57,7 +57,7 @@ def teach(execution: Execution, plan: Plan, time_budget: TimeBudget, say: Say) -
         execution.perform(s, seconds=seconds if s.label == TEACHER else None)
     teacher = execution.made[TEACHER]
     slowdown = time_budget.decide_once(
-        "pace",
+        "slowdown",
         lambda: plan.costs.observed(teacher.facts["steps"], plan.freeze_layers, execution.run.cost(teacher).seconds),
     )
     if "cuts" in execution.steps[TEACHER].parameters["schedule"]:

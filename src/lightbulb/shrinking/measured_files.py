@@ -13,7 +13,7 @@ from lightbulb.passes.measure import costs_of
 from lightbulb.pipeline.recipe import Execution
 from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime
 from lightbulb.shrinking.candidate import Candidate
-from lightbulb.shrinking.evaluation import score_of
+from lightbulb.shrinking.evaluation import recorded_score
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.record import FileKind, Scored
 from lightbulb.shrinking.steps import COSTS, TEACHER_VALIDATION, roles
@@ -37,13 +37,13 @@ def measured_files(
     """Every file with its costs and its score."""
     made, task, found = execution.made, execution.run.task, []
     costs = costs_of(made[COSTS])
-    on_validation = score_of(made[TEACHER_VALIDATION])
+    on_validation = recorded_score(made[TEACHER_VALIDATION])
     for candidate, role in roles(files).items():
         stock = candidate.is_stock
         name = f"{candidate.name}, {RUNTIME_TITLES[runtime]}" if stock else candidate.name
         kind: FileKind = "stock" if stock else candidate.kind
         score = answered[candidate].score
-        file = scored(
+        file = with_costs(
             execution, candidate, role, answered[candidate], Scored(name=name, kind=kind, runtime=runtime, score=score)
         )
         found.append(
@@ -60,7 +60,7 @@ def measured_files(
 
 def beats(validation: Artifact, teacher: Figure, metric: str) -> bool:
     """Whether the score of an evaluation is better than the teacher's on the same items."""
-    score = score_of(validation)
+    score = recorded_score(validation)
     if score.value is None or teacher.value is None:
         return False
     return score.value > teacher.value if higher_is_better(metric) else score.value < teacher.value
@@ -77,18 +77,20 @@ def check_learned(files: Sequence[File], floor: Floor, task: Task) -> None:
     raise RunFailure(
         f"{what} learned the task: {task.metric} on test is {teacher.scored.score} with the adapted teacher, "
         f"and {teacher.chance}; there is no quality to judge",
-        hint="give more examples or time, or a milder --metric such as chrf, and another --out",
+        hint="give more examples or time, or a milder `metric` such as chrf, and another `out`",
     )
 
 
-def scored(execution: Execution, candidate: Candidate, role: str, answered: Answered, file: Scored) -> Scored:
+def with_costs(execution: Execution, candidate: Candidate, role: str, answered: Answered, file: Scored) -> Scored:
     """`file` with its path, size and costs."""
     made, task = execution.made, execution.run.task
     costs = {k: Figure(**v) for k, v in made[COSTS].facts[role].items()}
     test, right = made[candidate.test_label].facts, share_right(task, answered)
     per_answer = {
         f"{side}_tokens_per_answer": Figure(
-            value=test[f"{side}_tokens"] / test["asked"], unit="tokens", method="mean over the different test items"
+            value=test[f"{side}_tokens"] / test["num_prompts"],
+            unit="tokens",
+            method="mean over the different test items",
         )
         for side in ("prompt", "output")
     }

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from lightbulb.energy.processor import processor_name, threads_held
 from lightbulb.models.resolve import ModelSource, is_packaged
-from lightbulb.pipeline.recipe import START, Reading, Recipe, Step
+from lightbulb.pipeline.recipe import START, Recipe, Step, TaskOptions
 from lightbulb.shrinking.goal import Goal
 from lightbulb.tasks.task import Task
 
@@ -21,7 +21,7 @@ def recipe_of(source: ModelSource, task: Task, seed: int, steps: Sequence[Step])
         model=model_argument(source),
         task=task.source or task.name,
         seed=seed,
-        reading=Reading.model_validate(task.reading),
+        reading=TaskOptions.model_validate(task.reading),
         step=tuple(steps),
     )
 
@@ -47,7 +47,7 @@ def needed(steps: Mapping[str, Step], wanted: Sequence[str]) -> list[Step]:
     return [s for label, s in steps.items() if label in keep]
 
 
-def shortened(recipe: Recipe) -> list[str]:
+def shortened_trainings(recipe: Recipe) -> list[str]:
     """What the clock took from the trainings that led to the result, in sentences."""
     found = []
     for s in recipe.steps:
@@ -68,7 +68,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine(goal: Goal) -> dict[str, str]:
+def machine_facts(goal: Goal) -> dict[str, str]:
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor_name() or "unknown",

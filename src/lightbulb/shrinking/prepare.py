@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lightbulb.core.artifact import Artifact
+from lightbulb.core.events import Decided
 from lightbulb.core.files import read_json, sha256_of, write_json
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.formats.gguf.type_map import TypeMap
@@ -49,7 +50,7 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execut
     """Imports the model, gives it the task's form, checks its file in the runtime that ships, times this machine with
     it and makes the plan; or reads the plan back, so that a resumed run decides alike. say: hears what was changed."""
     execution = Execution(run, start(run, source, say))
-    check_import(execution, source, goal, say)
+    import_and_check(execution, source, goal, say)
     if (place := run.folder / PLAN).exists():
         return execution, Plan(**read_json(place))
     model = execution.made[START]
@@ -57,11 +58,12 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execut
     with run.progress.working("timing this machine"):
         times = timed(execution, stats, goal)
     plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds)
-    write_json(place, plan.model_dump(mode="json"))
+    write_json(place, made := plan.model_dump(mode="json"))
+    run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))
     return execution, plan
 
 
-def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
+def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
     """Frames the model and compares it with its export in the runtime that ships, before anything is trained; says
     what was changed on the way. Raises ModelError, which names the user's model, where the two do not agree."""
     from lightbulb.models.loading import user_file
@@ -70,14 +72,14 @@ def check_import(execution: Execution, source: ModelSource, goal: Goal, say: Say
     for s in steps:
         with user_file(source, execution.made[s.source or START].path):
             execution.perform(s)
-    for told in of_the_model(execution):
-        say(f"model: {told}")
+    for finding in of_the_model(execution):
+        say(f"model: {finding}")
 
 
 def of_the_model(execution: Execution) -> list[str]:
     """What was found, and changed, when it was imported, framed and compared with its file."""
     labels = [label for label in (START, FORMATTED, CHECK) if label in execution.made]
-    return [told for label in labels for told in execution.made[label].facts.get("findings", [])]
+    return [finding for label in labels for finding in execution.made[label].facts.get("findings", [])]
 
 
 def timed(execution: Execution, stats: TaskStats, goal: Goal) -> Times:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Generator
 from typing import Protocol
 
+from lightbulb.core.events import Decided, Stream
 from lightbulb.core.figures import Figure
 from lightbulb.shrinking.candidate import METHODS, Candidate, Choice, Method, Outcome, Trial
 from lightbulb.shrinking.floor import Floor
@@ -42,11 +43,17 @@ class Evaluator(Protocol):
     def evaluate(self, trial: Trial) -> Outcome: ...
 
 
-def search(strategy: Strategy, evaluator: Evaluator) -> Choice:
-    """Trial after trial, until the strategy has no more."""
+def search(strategy: Strategy, evaluator: Evaluator, events: Stream) -> Choice:
+    """Trial after trial, until the strategy has no more. events: hear what was tried, and why it was taken or not."""
     while (trial := strategy.ask()) is not None:
-        strategy.tell(evaluator.evaluate(trial))
-    return strategy.choice()
+        outcome = evaluator.evaluate(trial)
+        strategy.tell(outcome)
+        events.emit(Decided(by="search", what=trial.name, value=outcome.score.value, why=outcome.why))
+    choice = strategy.choice()
+    chosen = [o for o in choice.tried if o.chosen]
+    label = choice.candidate.label if choice.candidate else None
+    events.emit(Decided(by="search", what="student", value=label, why=choice.why or "".join(o.why for o in chosen)))
+    return choice
 
 
 class BoldFirst:

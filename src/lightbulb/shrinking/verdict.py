@@ -34,7 +34,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Selection:
     """handed: the file to hand out; None where none does what was asked. best: a student that is not handed out; None
     where there is none, or where it has learned nothing. best_does: whether it does what was asked, and is not shown
     to cost less. compared: the stock file that before / after speaks of. floor: the score on test that does what was
@@ -51,7 +51,7 @@ class Judgement:
     best_does: bool = False
 
 
-def judge(stock: Sequence[File], students: Sequence[File], floor: Floor, no_student: str = "") -> Judgement:
+def select_file(stock: Sequence[File], students: Sequence[File], floor: Floor, no_student: str = "") -> Selection:
     """The cheapest file that does what was asked. A student must be shown to cost less than every stock file that does;
     what has learned nothing does nothing. stock: the adapted teacher's files, its own f16 first. no_student: why there
     is none, where there is none.
@@ -71,7 +71,7 @@ def judge(stock: Sequence[File], students: Sequence[File], floor: Floor, no_stud
     best_baseline = min(baselines_that_do, key=_cost) if baselines_that_do else None
     dear = not_cheaper(best, baselines_that_do) if able and best and baselines_that_do else None
     if able and not dear:
-        return Judgement("kept", "", best, None, best_baseline or teacher, reference, needed)
+        return Selection("kept", "", best, None, best_baseline or teacher, reference, needed)
     if dear:
         reason = dear
     elif best:
@@ -82,7 +82,7 @@ def judge(stock: Sequence[File], students: Sequence[File], floor: Floor, no_stud
         reason = no_student or "no student was made"
     reason = reason.replace("\N{NO-BREAK SPACE}", " ")
     verdict: Verdict = "not-shrunk" if best_baseline else "not-kept"
-    return Judgement(verdict, reason, best_baseline, best, best_baseline or teacher, reference, needed, bool(dear))
+    return Selection(verdict, reason, best_baseline, best, best_baseline or teacher, reference, needed, bool(dear))
 
 
 def sure(retention: Figure, score: Figure, floor: Floor, is_reference: bool) -> bool:
