@@ -81,7 +81,7 @@ def made(imported, tmp_path_factory):
                 "formatted": formatted,
                 "pruned": run.step("pruned", pass_class("prune-depth")(layers=2), formatted),
                 "logits": run.step("logits", pass_class("teacher-logits")(), formatted),
-                "gguf": run.step("gguf", pass_class("export")(quantization="f16"), formatted),
+                "gguf": run.step("gguf", pass_class("export")(quant_type="f16"), formatted),
             }
 
     return {kind: all_of(kind) for kind in ("choose", "generate", "text")}

@@ -82,12 +82,9 @@ def measure(
 @contextmanager
 def _served(meter: Meter, port: int) -> Iterator[None]:
     """All that is taken inside, as Prometheus text, while it is taken."""
-    from lightbulb.energy.exports import prometheus_text, reading_metrics, serve_metrics
+    from lightbulb.energy.exports import reading_metrics, serve_metrics
 
-    with (
-        meter.window("measure") as window,
-        serve_metrics(lambda: prometheus_text(reading_metrics([window.so_far()])), port),
-    ):
+    with meter.window("measure") as window, serve_metrics(lambda: reading_metrics([window.so_far()]), port):
         yield
 
 

@@ -8,37 +8,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
-from gguf.constants import GGML_QUANT_SIZES, GGML_QUANT_VERSION
-from gguf.quants import dequantize, quantize
+from gguf import GGUFWriter
+from gguf.constants import GGML_QUANT_VERSION
 
 from lightbulb.core.errors import ModelError
 from lightbulb.core.files import plain_os_errors
-from lightbulb.formats.gguf.header import TensorEntry, read_header
+from lightbulb.formats.gguf.header import GgufHeader, TensorEntry, read_header
+from lightbulb.formats.gguf.quant_types import QuantType, quant_type_of
 from lightbulb.formats.gguf.tokenizer import tokenizer_fields
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
+from lightbulb.formats.gguf.type_map import EMBEDDING, HEAD, TypeMap, role_of
 from lightbulb.models.anatomy import GGUF_LINEAR, Anatomy, anatomy_of
 from lightbulb.models.gguf_shape import context_length, rope_factors, shape_fields
-
-Quantization = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
-QTYPES = {
-    "f32": GGMLQuantizationType.F32,
-    "f16": GGMLQuantizationType.F16,
-    "bf16": GGMLQuantizationType.BF16,
-    "q8_0": GGMLQuantizationType.Q8_0,
-    "q4_0": GGMLQuantizationType.Q4_0,
-}
-FILE_TYPES = {
-    "f32": LlamaFileType.ALL_F32,
-    "f16": LlamaFileType.MOSTLY_F16,
-    "bf16": LlamaFileType.MOSTLY_BF16,
-    "q8_0": LlamaFileType.MOSTLY_Q8_0,
-    "q4_0": LlamaFileType.MOSTLY_Q4_0,
-}
-EMBEDDING, HEAD = "token_embd.weight", "output.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +49,27 @@ class GgufInfo:
 def write_gguf(
     model_folder: Path,
     out: Path,
-    quantization: Quantization,
-    embedding: Quantization | None = None,
+    types: TypeMap | str,
     metadata: Mapping[str, str | list[str] | list[int]] | None = None,
 ) -> dict[str, Any]:
     """Writes `out` from a model artifact folder; the same folder and options give the same bytes.
 
-    quantization: of all matrices; embedding: of the token embedding and the head (default: as the rest). Vectors stay
-    f32. A matrix whose rows are not a whole number of blocks (32 values) is kept at f16 and named in the result.
-    metadata: extra keys, e.g. "lightbulb.kind".
+    types: of the matrices by role, or the name of one for all. Vectors stay f32. A matrix whose rows are no whole
+    number of blocks is kept in the type's fallback and named in the result. metadata: extra keys, e.g.
+    "lightbulb.kind".
 
     Returns architecture, bytes, parameters, bits_per_weight, quantization (type -> tensors), fallbacks (names),
-    unchanged (True when every quantized matrix already lay on its grid: what is in the file is what was in the folder),
-    context_length. Raises ModelError or UnsupportedModel before anything is written.
+    unchanged (True when the type of each matrix holds it as it is: what is in the file is what was in the folder),
+    context_length. Raises ModelError, UnsupportedModel, or ValueError for a type that can only be read, before anything
+    is written.
     """
+    types = TypeMap(types) if isinstance(types, str) else types
+    types.check_writable()
     config = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
     anatomy = anatomy_of(config)
     fields: dict[str, Any] = shape_fields(config, anatomy) | tokenizer_fields(model_folder, config["vocab_size"])
     fields |= {
-        "general.file_type": int(FILE_TYPES[quantization]),
+        "general.file_type": types.file_type,
         "general.quantization_version": GGML_QUANT_VERSION,
         **(metadata or {}),
     }  # no general.name: a folder's name must not change the bytes
@@ -91,18 +77,17 @@ def write_gguf(
     writer = GGUFWriter(beside, anatomy.gguf)
     for key, value in fields.items():
         _add(writer, key, value)
-    types: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     fallbacks: list[str] = []
     unchanged, parameters, weight_bytes = True, 0, 0
     for name, tensor in _tensors(model_folder, config, anatomy):
-        qtype = _type_for(name, tensor, quantization, embedding or quantization)
-        if tensor.shape[-1] % GGML_QUANT_SIZES[qtype][0]:
+        quant_type = types.type_for(name, tensor.shape)
+        if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
             fallbacks.append(name)
-            qtype = GGMLQuantizationType.F16
-        packed = quantize(tensor, qtype)
-        unchanged &= bool(np.array_equal(dequantize(packed, qtype).reshape(tensor.shape), tensor))
-        writer.add_tensor(name, packed, raw_dtype=qtype)
-        types[qtype.name] += 1
+        packed = quant_type.quantize(tensor)
+        unchanged &= bool(np.array_equal(quant_type.dequantize(packed), tensor))
+        _add_tensor(writer, name, tensor.shape, packed, quant_type)
+        counts[quant_type.name.upper()] += 1
         parameters += tensor.size
         weight_bytes += packed.nbytes
     _write(writer, beside, out)
@@ -111,17 +96,19 @@ def write_gguf(
         "bytes": out.stat().st_size,
         "parameters": parameters,
         "bits_per_weight": 8 * weight_bytes / parameters,
-        "quantization": dict(types),
+        "quantization": dict(counts),
         "fallbacks": fallbacks,
         "unchanged": unchanged,
         "context_length": context_length(config, anatomy),
     }
 
 
-def _type_for(name: str, tensor: np.ndarray, matrices: Quantization, embedding: Quantization) -> GGMLQuantizationType:
-    if tensor.ndim < 2:
-        return GGMLQuantizationType.F32
-    return QTYPES[embedding if name in (EMBEDDING, HEAD) else matrices]
+def _add_tensor(
+    writer: GGUFWriter, name: str, shape: tuple[int, ...], packed: np.ndarray, quant_type: QuantType
+) -> None:
+    """As int8, so that gguf-py takes shape and type as they are and need not know the type."""
+    number: Any = quant_type.id
+    writer.add_tensor(name, packed.view(np.int8), raw_shape=shape, raw_dtype=number)
 
 
 def _write(writer: GGUFWriter, beside: Path, out: Path) -> None:
@@ -225,11 +212,16 @@ def separate(rows: np.ndarray, n_heads: int) -> np.ndarray:
 
 
 def read_weights(path: Path, config: Mapping[str, Any], anatomy: Anatomy) -> dict[str, np.ndarray]:
-    """All weights of a GGUF in float32 under transformers' names. Raises ModelError for tensors without a name there
-    and for quantizations that gguf-py cannot undo."""
+    """All weights of a GGUF in float32 under transformers' names. Raises ModelError as `weights_of` does."""
+    return weights_of(read_header(path), config, anatomy)
+
+
+def weights_of(header: GgufHeader, config: Mapping[str, Any], anatomy: Anatomy) -> dict[str, np.ndarray]:
+    """All weights of a GGUF whose header was read. Raises ModelError for tensors without a name in transformers and for
+    types that cannot be read."""
+    path = header.files[0]
     names = {gguf: name for name, (gguf, _) in gguf_names(config, anatomy).items()}
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    header = read_header(path)
     contents = {file: np.memmap(file, mode="r", dtype=np.uint8) for file in header.files}
     weights = {}
     for tensor in header.tensors:
@@ -247,16 +239,20 @@ def read_weights(path: Path, config: Mapping[str, Any], anatomy: Anatomy) -> dic
 
 def _float32(content: np.ndarray, tensor: TensorEntry, path: Path) -> np.ndarray:
     raw = np.array(content[tensor.start : tensor.start + tensor.bytes])
-    kind = GGMLQuantizationType(tensor.type)
-    try:
-        values = dequantize(raw.reshape(*tensor.shape[:-1], -1), kind)
-    except NotImplementedError as e:
+    quant_type = quant_type_of(tensor.type)
+    if quant_type is None or quant_type.unpack is None:
         raise ModelError(
-            f"cannot read weights of the type {kind.name}",
+            f"cannot read weights of the type {_type_name(tensor.type)}",
             where=str(path),
             hint="use a file with f32, f16, bf16, Q or K quantizations",
-        ) from e
-    return values.reshape(tensor.shape).astype(np.float32, copy=False)
+        )
+    return quant_type.dequantize(raw.reshape(*tensor.shape[:-1], -1)).reshape(tensor.shape)
+
+
+def _type_name(number: int) -> str:
+    """As llama.cpp's tools write it."""
+    quant_type = quant_type_of(number)
+    return quant_type.name.upper() if quant_type else str(number)
 
 
 def read_fields(path: Path) -> dict[str, Any]:
@@ -266,8 +262,12 @@ def read_fields(path: Path) -> dict[str, Any]:
 
 def read_gguf(path: Path) -> GgufInfo:
     """What a GGUF holds, without its weights. Raises ModelError when the file is damaged."""
-    header = read_header(path)
-    fields = header.fields
+    return info_of(read_header(path))
+
+
+def info_of(header: GgufHeader) -> GgufInfo:
+    """What a GGUF holds, by its header. Raises ModelError for one that is no language model with its tokenizer."""
+    path, fields = header.files[0], header.fields
     architecture, tokens = fields.get("general.architecture"), fields.get("tokenizer.ggml.tokens")
     keys = ("block_count", "embedding_length", "context_length")
     sizes: list[Any] = [fields.get(f"{architecture}.{k}") for k in keys]
@@ -286,7 +286,7 @@ def read_gguf(path: Path) -> GgufInfo:
         context_length=sizes[2],
         parameters=sum(math.prod(t.shape) for t in header.tensors),
         bytes=header.bytes,
-        quantization=dict(Counter(GGMLQuantizationType(t.type).name for t in header.tensors)),
+        quantization=dict(Counter(_type_name(t.type) for t in header.tensors)),
         metadata={k: v for k, v in fields.items() if k.startswith("lightbulb.")},
         chat_template=fields.get("tokenizer.chat_template"),
         has_rope_factors=any(t.name == "rope_freqs.weight" for t in header.tensors),

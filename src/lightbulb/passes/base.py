@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.progress import Progress
+from lightbulb.models.live import LiveModel
 from lightbulb.tasks.task import Task
 
 
@@ -34,6 +35,7 @@ class Context:
 
     inputs: other artifacts by role, e.g. {"logits": ...}. scratch: a folder for checkpoints that outlives a kill and is
     removed when the step is finished. seed: the only source of randomness. budget: None where time does not matter.
+    live: gives the model of an artifact, without reading it where the step before has just written it.
     """
 
     task: Task
@@ -43,6 +45,7 @@ class Context:
     inputs: Mapping[str, Artifact] = field(default_factory=dict)
     threads: int = 2
     budget: Budget | None = None
+    live: LiveModel = field(default_factory=LiveModel)
 
 
 class Pass(BaseModel):

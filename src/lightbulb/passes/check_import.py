@@ -57,7 +57,7 @@ class CheckImport(Pass):
                 room = longest_exchange(task, examples)
                 shipped = open_gguf(given.gguf if given else made, self.runtime, threads=context.threads, context=room)
                 try:
-                    trained = Trained(source, task)
+                    trained = Trained(source, context.live.read(source), task)
                     different = self._reads_alike(trained, shipped, task, examples, source)
                     advance(2, "read")
                     rows = [

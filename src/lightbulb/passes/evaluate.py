@@ -15,7 +15,7 @@ from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Budget, Context, Pass
-from lightbulb.runtimes import needed_for, open_runtime
+from lightbulb.runtimes import needed_for, open_gguf
 from lightbulb.runtimes.answering import answer_prompts, longest_answer, longest_exchange
 from lightbulb.runtimes.base import Runtime, TextScore
 from lightbulb.tasks import metrics
@@ -48,7 +48,7 @@ class Evaluate(Pass):
         chosen = [every[i] for i in places]
         slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
         room = longest_exchange(task, chosen)
-        runtime = open_runtime(source, self.runtime, threads=context.threads, slots=slots, context=room)
+        runtime = self._opened(source, slots, room, context)
         try:
             with context.progress.bar(f"evaluate on {self.split}", len(chosen)) as advance:
                 answered, tokens = answer(runtime, task, chosen, advance, TOGETHER[source.kind], context.budget)
@@ -60,6 +60,13 @@ class Evaluate(Pass):
         predictions, examples = [answered[n] for n in in_order], [chosen[n] for n in in_order]
         write_json(out / "predictions.json", predictions)
         return {"score": score_of(task, examples, predictions).model_dump(), "items": len(examples), **tokens}
+
+    def _opened(self, source: Artifact, slots: int, room: int, context: Context) -> Runtime:
+        if source.kind == "model":
+            from lightbulb.runtimes.torch import Torch
+
+            return Torch(source, context.live.read(source))
+        return open_gguf(source.gguf, self.runtime, threads=context.threads, slots=slots, context=room)
 
 
 def answer(

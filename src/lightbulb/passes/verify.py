@@ -13,14 +13,14 @@ from pydantic import Field
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RunFailure
 from lightbulb.models.form import render, turns_of
-from lightbulb.models.loading import load_model, load_tokenizer
+from lightbulb.models.loading import load_tokenizer
 from lightbulb.passes.base import Context, Pass
 from lightbulb.runtimes import open_gguf
 from lightbulb.runtimes.answering import longest_exchange
 from lightbulb.tasks.task import Example, Task
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from lightbulb.runtimes.base import Runtime
 
@@ -49,7 +49,8 @@ class Verify(Pass):
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         task = context.task
         examples = task.split("validation" if task.validation else "train", self.prompts)
-        trained = Trained(context.inputs["model"], task)
+        model = context.inputs["model"]
+        trained = Trained(model, context.live.read(model), task)
         room = longest_exchange(task, examples)
         shipped = open_gguf(source.gguf, self.runtime, threads=context.threads, context=room)
         rows = []
@@ -71,8 +72,8 @@ class Verify(Pass):
 class Trained:
     """The model folder in float32, and what it finds likeliest after a prompt."""
 
-    def __init__(self, artifact: Artifact, task: Task):
-        self.model, self.tokenizer = load_model(artifact.path).eval(), load_tokenizer(artifact.path)
+    def __init__(self, artifact: Artifact, model: PreTrainedModel, task: Task):
+        self.model, self.tokenizer = model, load_tokenizer(artifact.path)
         self.positions = self.model.config.max_position_embeddings - 1  # room for the token that is asked for
         self.candidates = artifact.facts.get("answer_ids") if task.kind == "choose" else None
 

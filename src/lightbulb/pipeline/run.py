@@ -43,6 +43,7 @@ from lightbulb.core.files import new_folder, plain_os_errors, read_json, sha256_
 from lightbulb.core.progress import Progress
 from lightbulb.core.version import __version__
 from lightbulb.energy.meter import Meter
+from lightbulb.models.live import LiveModel
 from lightbulb.passes.base import Context, Pass
 from lightbulb.pipeline.decisions import Decisions, StepBudget
 from lightbulb.pipeline.ledger import Cost, Heartbeat, less, total_cost
@@ -90,6 +91,7 @@ class Run:
         self.progress, self.meter, self.threads = progress, meter, threads
         self.events = events or Stream()
         self._log: EventFile | None = None
+        self.live = LiveModel()
         self.steps: list[Artifact] = []
         self.resumed = 0
         self._inside: list[Cost] = []  # of the steps that this process worked on
@@ -228,6 +230,8 @@ class Run:
         def key() -> str:
             return self.key(self.performed(label, pass_, planned), source.key, inputs)
 
+        if "model" not in (*pass_.reads, *pass_.uses, *pass_.may_use):
+            self.live.clear()  # its memory is of no use to what comes
         if not (artifact := self._found(label, key())):
 
             def work(out: Path, scratch: Path, progress: Heartbeat) -> dict[str, Any]:
@@ -240,6 +244,7 @@ class Run:
                     inputs=inputs,
                     threads=self.threads,
                     budget=None if seconds is None else StepBudget(seconds, progress.seconds, self.decisions, name),
+                    live=self.live,
                 )
                 carried = {k: source.facts[k] for k in CARRIED if k in source.facts}
                 return carried | self.performed(label, pass_, planned).apply(source, out, context)
@@ -300,6 +305,10 @@ class Run:
                 )
                 artifact.write_record(out)
                 write_json(out / COST, (cost := heartbeat.cost()).model_dump())
+            self.live.bind(artifact.key)
+        except BaseException:
+            self.live.clear()
+            raise
         finally:
             self._inside.append(Cost.of(window.reading))
         shutil.rmtree(scratch, ignore_errors=True)

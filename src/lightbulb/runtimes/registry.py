@@ -6,7 +6,6 @@ import importlib
 from pathlib import Path
 
 from lightbulb.core import plugins
-from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import UnsupportedModel, UserError
 from lightbulb.runtimes.base import ModelForm, Runtime
 
@@ -95,15 +94,7 @@ def check_supports(name: str, architecture: str) -> None:
         )
 
 
-def open_runtime(artifact: Artifact, name: str, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
-    """A model artifact in the runtime `name` where that opens its form, else in the usual one: a folder in torch.
-    `context`: tokens of the longest prompt with its answer."""
-    form: ModelForm = "gguf" if artifact.kind == "gguf" else "folder"
-    runtime = runtime_class(name if form == "gguf" or runtime_class(name).opens == form else USUAL[form])
-    model = artifact.gguf if form == "gguf" else artifact
-    return runtime.open(model, threads=threads, slots=slots, context=context)
-
-
 def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
-    """A GGUF file in a runtime that takes it. `slots`: prompts side by side."""
+    """A GGUF file in a runtime that takes it. slots: prompts side by side. context: tokens of the longest prompt with
+    its answer."""
     return check_opens(name, "gguf").open(path, threads=threads, slots=slots, context=context)

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import ClassVar, Self
 
 import torch
+from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import ModelError
@@ -54,9 +55,10 @@ class Torch(Runtime):
         devices=("cpu", "cuda"),
     )
 
-    def __init__(self, artifact: Artifact):
+    def __init__(self, artifact: Artifact, model: PreTrainedModel | None = None):
+        """model: of the artifact, where it is at hand."""
         self.path = artifact.path
-        self.model = to_best_device(load_model(artifact.path)).eval()
+        self.model = to_best_device(model or load_model(artifact.path))
         self.tokenizer = load_tokenizer(artifact.path)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
