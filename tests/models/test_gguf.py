@@ -13,9 +13,10 @@ from llama_server import llama_server
 from tiny import CHAT_TEMPLATE, FAMILIES, TEXT, tiny_model
 
 from lightbulb.core.errors import ModelError, UnsupportedModel
-from lightbulb.models.anatomy import anatomy_of, keep_layers
+from lightbulb.models.anatomy import keep_layers
 from lightbulb.models.gguf import interleave, read_gguf, read_weights, separate, write_gguf
 from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer, save_model
+from lightbulb.models.spec import spec_of_config
 
 GRIDS = {"q8_0": GGMLQuantizationType.Q8_0, "q4_0": GGMLQuantizationType.Q4_0}
 PROMPTS = ["<|im_start|>user\nTurn the lights off<|im_end|>\n", TEXT[:180], "  I can't 12345 né \n\n\n x"]
@@ -90,7 +91,7 @@ def test_quantized_files_load_and_hold_the_rounded_weights(tmp_path, quantizatio
     facts = write_gguf(folder, tmp_path / "m.gguf", quantization, metadata={"lightbulb.answers": ["a", "b"]})
     info = read_gguf(tmp_path / "m.gguf")
     config = json.loads((folder / "config.json").read_text())
-    weights = read_weights(tmp_path / "m.gguf", config, anatomy_of(config))
+    weights = read_weights(tmp_path / "m.gguf", spec_of_config(config))
     model = load_model(folder)
     with torch.no_grad():
         for name, p in model.named_parameters():
