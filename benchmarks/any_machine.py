@@ -29,7 +29,7 @@ from lightbulb.core.files import read_json, write_json
 from lightbulb.energy.family import family_here
 from lightbulb.energy.processor import processor_name
 from lightbulb.shrinking.goal import seconds as seconds_of
-from lightbulb.shrinking.plan import Plan, student_seconds
+from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.record import Result
 
 HEADING = "## On any machine"
@@ -152,9 +152,9 @@ def phases(folder: Path) -> list[Phase]:
         first = students[0].split("-")
         layers, stem = int(first[1]), "-".join(first[:3])
         mine = {f"pruned-{layers}", stem, f"{stem}-validation"} | {
-            f"{stem}-{plan.grids[0]}{end}" for end in ("", "-gguf", "-gguf-validation")
+            f"{stem}-{plan.space.quant_types[0]}{end}" for end in ("", "-gguf", "-gguf-validation")
         }
-        planned = student_seconds(plan.times, plan.work, decided[f"epochs of {layers} layers"], layers)
+        planned = plan.costs.student(decided[f"epochs of {layers} layers"], layers)
         real = sum(seconds for label, seconds in took.items() if label in mine)
         found.append(Phase(f"student of {layers}", planned, real))
     found.append(Phase("proof", plan.proof_seconds, sum(took[label] for label in proof)))

@@ -288,7 +288,7 @@ def kill_moments(kills: int, duration: float, share: float, seed: int) -> list[f
 
 def check_plans(folders: Sequence[Path]) -> None:
     """Fresh folders may measure different speeds; what their plans decide must be equal, or nothing can be compared."""
-    decided = ("batch_size", "teacher_epochs", "freeze_layers", "ladder", "grids", "methods", "distill_epochs")
+    decided = ("batch_size", "teacher_epochs", "freeze_layers", "space", "distill_epochs")
     plans = [{k: read_json(f / "plan.json")[k] for k in decided} for f in folders]
     equal = all(p == plans[0] for p in plans)
     print(f"decisions of the plans {'equal' if equal else 'DIFFER: ' + json.dumps(plans)}", flush=True)

@@ -26,7 +26,7 @@ from sections import ROOT, put
 sys.path.insert(0, str(ROOT / "src"))
 
 from lightbulb.core.files import write_json
-from lightbulb.predicting.calibration import Judged, Row, fit, leave_one_source_out
+from lightbulb.predicting.calibration import PublishedRow, Residual, calibrate, leave_one_source_out
 from lightbulb.predicting.coefficients import PRIORS, as_record
 from lightbulb.predicting.devices import find_device
 from lightbulb.predicting.shapes import ModelShape, from_sizes
@@ -74,19 +74,19 @@ PUBLISHED = {
 HARDWARE = {"V100/A100": "v100-sxm2-32gb"}  # 8 cards for 131 GB of weights
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[PublishedRow]:
     text = "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
     return [row_of(record) for record in csv.DictReader(text.splitlines())]
 
 
-def row_of(record: dict[str, str]) -> Row:
+def row_of(record: dict[str, str]) -> PublishedRow:
     name = re.sub(r" (f16|q8_0|q4_K_M)$", "", record["model"])
     published = next(p for source, p in PUBLISHED.items() if record["source"].startswith(source))
     bits = float(record["weight_bits"])
     model = MODELS[name]
     stored = model if bits == 16 else model.at_bits(bits)
     hardware = record["hardware"]
-    return Row(
+    return PublishedRow(
         source=record["source"],
         name=f"{record['model']}, {hardware}, batch {record['batch']}"
         + (f", {record['devices']} devices" if record["devices"] != "1" else "")
@@ -101,13 +101,13 @@ def row_of(record: dict[str, str]) -> Row:
     )
 
 
-def line(judged: Judged) -> str:
-    row = judged.row
-    joules = f"{row.joules:.3g} | {judged.joules:.3g} | {percent(judged.joules_error)} | {yes(judged.joules_inside)}"
+def line(r: Residual) -> str:
+    row = r.row
+    joules = f"{row.joules:.3g} | {r.joules:.3g} | {percent(r.joules_error)} | {yes(r.joules_inside)}"
     speed = "| | | "
-    if row.tokens_per_second and judged.speed_error is not None:
-        speed = f"{row.tokens_per_second:.4g} | {judged.speed:.4g} | {percent(judged.speed_error)} | "
-        speed += yes(judged.speed_inside)
+    if row.tokens_per_second and r.speed_error is not None:
+        speed = f"{row.tokens_per_second:.4g} | {r.speed:.4g} | {percent(r.speed_error)} | "
+        speed += yes(r.speed_inside)
     return f"| {row.source} | {row.name} | {joules} | {speed} |"
 
 
@@ -119,25 +119,25 @@ def yes(inside: bool | None) -> str:
     return {True: "yes", False: "**no**", None: ""}[inside]
 
 
-def summary(judged: list[Judged]) -> list[str]:
-    joules = [abs(math.expm1(j.joules_error)) for j in judged]
-    speed = [j for j in judged if j.speed_error is not None]
-    inside = sum(j.joules_inside for j in judged)
+def summary(residuals: list[Residual]) -> list[str]:
+    joules, rows = [abs(math.expm1(j.joules_error)) for j in residuals], len(residuals)
+    speed = [j for j in residuals if j.speed_error is not None]
+    inside = sum(j.joules_inside for j in residuals)
     fast = statistics.median(abs(math.expm1(j.speed_error or 0)) for j in speed)
     return [
         f"* joules: median absolute error {100 * statistics.median(joules):.0f}% (asked: at most 30%), "
-        f"{inside} of {len(judged)} rows inside their 90% interval, {100 * inside / len(judged):.0f}% (asked: 80%)",
+        f"{inside} of {rows} rows inside their 90% interval, {100 * inside / rows:.0f}% (asked: 80%)",
         f"* speed: median absolute error {100 * fast:.0f}%, {sum(bool(j.speed_inside) for j in speed)} of {len(speed)} "
         "inside",
-        f"* widest 90% interval: x/{math.exp(max(j.joules_width for j in judged)):.2g}, narrowest "
-        f"x/{math.exp(min(j.joules_width for j in judged)):.2g}",
+        f"* widest 90% interval: x/{math.exp(max(j.joules_width for j in residuals)):.2g}, narrowest "
+        f"x/{math.exp(min(j.joules_width for j in residuals)):.2g}",
     ]
 
 
-def page(judged: list[Judged], command: str) -> str:
+def page(residuals: list[Residual], command: str) -> str:
     heading = "| source | row | J/token | predicted | error | inside | tokens/s | predicted | error | inside |"
     rule = "|---|---|--:|--:|--:|---|--:|--:|--:|---|"
-    return "\n".join(["```", command, "```", "", heading, rule, *(line(j) for j in judged), "", *summary(judged)])
+    return "\n".join(["```", command, "```", "", heading, rule, *(line(j) for j in residuals), "", *summary(residuals)])
 
 
 def main() -> int:
@@ -146,10 +146,10 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write prediction.json and the table")
     asked = parser.parse_args()
     rows = read_rows(asked.rows)
-    judged = leave_one_source_out(rows)
-    text = page(judged, f"python benchmarks/predict.py --rows {asked.rows} --write")
+    residuals = leave_one_source_out(rows)
+    text = page(residuals, f"python benchmarks/predict.py --rows {asked.rows} --write")
     print(text)
-    found = fit(rows)
+    found = calibrate(rows)
     print("\n| coefficient | before | calibrated | spread | meaning |\n|---|--:|--:|--:|---|")
     for c, variance in zip(PRIORS, found.covariance.diagonal(), strict=True):
         spread = math.exp(variance**0.5)

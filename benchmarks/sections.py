@@ -27,6 +27,14 @@ def put(name: str, section: str, heading: str, page: Path = PAGE) -> None:
     page.write_text(text, encoding="utf-8")
 
 
+def section(name: str, text: str) -> str:
+    """What stands between the markers of `name`. Raises ValueError where they are not there."""
+    found = re.search(rf"<!-- {re.escape(name)} -->\n(.*?)\n<!-- /{re.escape(name)} -->", text, re.DOTALL)
+    if found is None:
+        raise ValueError(f"no section {name!r}")
+    return found[1]
+
+
 def commit() -> str:
     """The commit that a figure was measured at."""
 

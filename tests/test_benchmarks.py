@@ -42,12 +42,12 @@ def test_a_shortened_test_split_is_told(tmp_path: Path) -> None:
     from lightbulb.core.files import write_json
     from lightbulb.passes.format_task import FormatTask
     from lightbulb.pipeline.recipe import Recipe, step
-    from lightbulb.shrinking.steps import test_steps
+    from lightbulb.shrinking.steps import stock_candidates, test_step
 
     for n, label in enumerate(("teacher-f16-test", "student-2-gguf-test")):
         write_json(tmp_path / "steps" / f"{label}-{n:012x}" / "lightbulb.json", {"facts": {"items": 1540}})
     for limit, told in ((None, "1,540 (all)"), (1540, "1,540 (NOT ALL: too little time)")):
-        steps = test_steps("student-2", limit, "llamacpp")
+        steps = [test_step(c, limit, "llamacpp") for c in stock_candidates(2)]
         sources = [step(s.source, FormatTask()) for s in steps]
         Recipe(model="m", task="t", seed=0, step=(*sources, *steps)).write(tmp_path / "recipe.toml")
         assert answered(tmp_path) == told
@@ -178,3 +178,24 @@ def test_training_sequences_are_whole_and_apart(tiny_folder: Path, monkeypatch: 
     seen, unseen = sequences(16, 5), sequences(16, 3, skip=5)
     assert [len(s) for s in seen + unseen] == [17] * 8
     assert sequences(16, 8) == seen + unseen
+
+
+def test_the_structure_counts_files_functions_and_pairs() -> None:
+    from structure import cells, shape
+
+    one = "from lightbulb.b import thing\n\n\ndef f(x: int, y, *, z=1):\n"
+    one += "    def g(self):\n        return y\n\n    return g\n"
+    two = "class C:\n    def h(self, a: int, *b: str) -> None:\n        import lightbulb.a.one\n"
+    found = shape(
+        {
+            "src/lightbulb/a/one.py": one,
+            "src/lightbulb/b.py": two,
+            "src/lightbulb/c.py": "import lightbulb.a\n",
+            "tests/test_one.py": "\n" * 22,
+        }
+    )
+    assert found.lengths == {"src/lightbulb/a/one.py": 8, "src/lightbulb/b.py": 3, "src/lightbulb/c.py": 1}
+    assert sorted(found.functions) == [2, 2, 5] and found.annotated == (3, 5) and found.pairs == [("a", "b")]
+    told = cells(found)
+    assert told["longest file, lines"] == "8 (`a/one.py`)" and told["test lines to source lines"] == "1.83"
+    assert told["functions within 20 lines"] == "100.0% of 3" and told["pairs that import each other"] == "1"

@@ -39,7 +39,7 @@ PARAMETERS = {
     "measure": {"trials": 8, "window_seconds": 0.02},
 }
 SOURCES = {
-    "frame": ("imported", {}),
+    "format-task": ("imported", {}),
     "check-import": ("formatted", {}),
     "adapt": ("formatted", {}),
     "trim-vocab": ("formatted", {}),
@@ -53,7 +53,7 @@ SOURCES = {
     "measure": ("gguf", {"teacher": "gguf"}),
 }
 KINDS = {
-    "generate": ("frame", "check-import", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
+    "generate": ("format-task", "check-import", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
     "text": ("check-import", "adapt", "teacher-logits", "verify", "evaluate", "measure"),
 }
 CASES = [(name, "choose") for name in PASSES] + [(name, kind) for kind, names in KINDS.items() for name in names]
@@ -72,7 +72,7 @@ def made(imported, tmp_path_factory):
             meter=Meter((), threads=1),
             threads=1,
         ) as run:
-            formatted = run.step("formatted", pass_class("frame")(), imported)
+            formatted = run.step("formatted", pass_class("format-task")(), imported)
             return {
                 "imported": imported,
                 "formatted": formatted,
@@ -121,7 +121,7 @@ def by_heart(imported, tmp_path_factory):
     with Run(
         tmp_path_factory.mktemp("by_heart"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
     ) as run:
-        formatted = run.step("formatted", pass_class("frame")(), imported)
+        formatted = run.step("formatted", pass_class("format-task")(), imported)
         schedule = Schedule(epochs=120, learning_rate=3e-3, batch_size=8)
         learnt = run.step("learnt", pass_class("adapt")(schedule=schedule), formatted)
     return task, learnt

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +17,9 @@ PAGES = (
     "ARCHITECTURE.md",
     "STYLE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/guide.md",
     "docs/decisions.md",
     "docs/lab-notes.md",
     "docs/benchmarks.md",
@@ -85,6 +90,26 @@ def test_commands_use_verbs_and_options_that_exist(page: str) -> None:
         assert verb in VERBS, f"{page}: there is no verb {verb}"
         options = {name.replace("_", "-") for name in inspect.signature(VERBS[verb]).parameters}
         assert set(re.findall(r"--([a-z-]+)", rest)) <= options, f"{page}: lightbulb {verb} {rest}"
+
+
+def test_the_picture_is_that_of_the_table(tmp_path: Path) -> None:
+    command = [sys.executable, "benchmarks/picture.py", "--out", tmp_path / "drawn.svg"]
+    drawn = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert drawn.returncode == 0, drawn.stderr
+    same = (tmp_path / "drawn.svg").read_bytes() == (ROOT / "docs" / "banking77.svg").read_bytes()
+    assert same, "docs/benchmarks.md has another table: python benchmarks/picture.py"
+
+
+def test_the_picture_holds_every_row_as_it_stands() -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from picture import SECONDS, row
+
+    cells = "0.905 [0.894, 0.914] | 5.12\N{NO-BREAK SPACE}MB | 1,900 µs [1,800, 2,100] | 6 mJ |"
+    one = row(f"| **student, 1 layer, q4_0** | {cells}")
+    assert (one.name, one.score, one.handed_out) == ("student, 1 layer, q4_0", "0.905 [0.894, 0.914]", True)
+    assert one.seconds == pytest.approx((1.9e-3, 1.8e-3, 2.1e-3)) and SECONDS["ms"] == 1e-3
+    with pytest.raises(ValueError, match="no CPU time"):
+        row("| teacher | 0.9 [0.8, 1.0] | 5 MB | not measured | 6 mJ |")
 
 
 def test_make_targets_that_are_named_exist() -> None:

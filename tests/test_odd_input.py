@@ -13,7 +13,7 @@ from conftest import choose_rows, write_rows
 from tiny import tiny_model
 
 from lightbulb.cli import main
-from lightbulb.shrinking import assemble, choose, final_evaluation, steps
+from lightbulb.shrinking import evaluation, final_evaluation, measured_files, steps
 
 pytestmark = pytest.mark.slow
 Shrunk = Callable[..., dict[str, Any]]
@@ -22,9 +22,9 @@ Shrunk = Callable[..., dict[str, Any]]
 @pytest.fixture
 def shrunk(tmp_path, monkeypatch) -> Shrunk:
     """Shrinks a model to rows of a task; returns the result."""
-    monkeypatch.setattr(final_evaluation, "measuring", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(final_evaluation, "measuring_windows", lambda seconds: (8, 0.02))
     monkeypatch.setattr(steps, "TEACHER_RATE", 3e-3)
-    for module in (assemble, choose):  # a tiny model learns little from so little: here only the way is tried
+    for module in (measured_files, evaluation):  # a tiny model learns little from so little: here only the way is tried
         monkeypatch.setattr(module, "at_chance", lambda *_: "")
 
     def run(model: Path, rows: list[dict], *more: str) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def test_a_width_that_fits_no_blocks_is_exported_as_f16(shrunk, tmp_path):
 
 def test_a_task_of_ten_examples(tiny_folder, tmp_path, monkeypatch, capsys):
     """One validation example, one test example, which nothing answers rightly: the run ends with the reason."""
-    monkeypatch.setattr(final_evaluation, "measuring", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(final_evaluation, "measuring_windows", lambda seconds: (8, 0.02))
     data, out = write_rows(tmp_path / "task.jsonl", choose_rows(10)), tmp_path / "run"
     command = ["shrink", str(tiny_folder), "--task", str(data), "--out", str(out), "--max-time", "10m"]
     assert main([*command, "--kind", "choose", "--threads", "1"]) == 1

@@ -29,7 +29,7 @@ from lightbulb.core.errors import LightbulbError  # noqa: E402
 from lightbulb.core.figures import Figure  # noqa: E402
 from lightbulb.energy.meter import Meter, Reading  # noqa: E402
 from lightbulb.predicting.devices import find_device  # noqa: E402
-from lightbulb.predicting.predict import predict_cost  # noqa: E402
+from lightbulb.predicting.prediction import predict_cost  # noqa: E402
 from lightbulb.predicting.shapes import ModelShape, from_sizes  # noqa: E402
 from lightbulb.predicting.step_cost import Setting  # noqa: E402
 

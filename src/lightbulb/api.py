@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightbulb.core.errors import ModelError, RunFailure, UserError
+from lightbulb.core.events import Message, Stream
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json
-from lightbulb.core.progress import progress_for, waiting
+from lightbulb.core.progress import Reporter, waiting
+from lightbulb.core.terminal import terminal
 from lightbulb.doctor import examine
 from lightbulb.energy.meter import Meter
 from lightbulb.forecasting.request import forecast
-from lightbulb.measuring.measure import measure
+from lightbulb.measuring.measurement import measure
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
 from lightbulb.pipeline.run import Run
 from lightbulb.predicting.request import predict
@@ -37,15 +38,13 @@ TEMPLATE_TOKENS = 256  # that a chat template may add to what is said
 
 
 @contextmanager
-def opened(out: Path, task: Task, goal: Goal, quiet: bool) -> Iterator[Run]:
+def opened(out: Path, task: Task, goal: Goal, events: Stream) -> Iterator[Run]:
     """A run folder, locked, with its meter."""
     meter = Meter()
-    progress = progress_for(meter.spent, quiet)
+    progress = Reporter(events, meter.spent)
+    run = Run(out, task, seed=goal.seed, progress=progress, meter=meter, threads=goal.threads, events=events)
     try:
-        with (
-            progress.working(f"run in {out.name}"),
-            Run(out, task, seed=goal.seed, progress=progress, meter=meter, threads=goal.threads) as run,
-        ):
+        with run, progress.working(f"run in {out.name}"):
             yield run
     finally:
         meter.close()
@@ -59,11 +58,12 @@ def validate_model(model: str, runtime: GgufRuntime = "llamacpp") -> ModelSource
     return source
 
 
-def say_to(quiet: bool) -> Any:
-    return (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+def say_to(events: Stream) -> Callable[[str], None]:
+    """Sentences as events."""
+    return lambda text: events.emit(Message(text=text))
 
 
-def introduce(task: Task, say: Any) -> None:
+def introduce(task: Task, say: Callable[[str], None]) -> None:
     """Says what was found in the data and what was understood of them, before the work starts."""
     for told in (*task.findings, task.summary):
         say(f"task: {told}")
@@ -81,8 +81,9 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     goal.check_for(task.metric)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
-    introduce(task, say := say_to(quiet))
-    with opened(out, task, goal, quiet) as run:
+    events = Stream(*terminal(quiet))
+    introduce(task, say := say_to(events))
+    with opened(out, task, goal, events) as run:
         bind_config(run, source, goal)
         if (out / DONE).exists():
             say(f"{out} is done; nothing to do")
@@ -97,7 +98,7 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     goal.check_for(task.metric)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
-    introduce(task, say := say_to(quiet))
+    introduce(task, say := say_to(Stream(*terminal(quiet))))
     with waiting("planning", quiet):
         return predict_run(source, task, goal, say)
 
@@ -105,16 +106,17 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
     """Performs a recipe written by hand (or by `shrink`); returns each step's facts by label."""
     from lightbulb.models.resolve import fingerprint
-    from lightbulb.pipeline.recipe import Recipe, check, execute
-    from lightbulb.shrinking.job import start
+    from lightbulb.pipeline.recipe import Recipe, check_recipe, execute
+    from lightbulb.shrinking.prepare import start
 
     check_threads(threads)
-    check(read := Recipe.read(recipe))
+    check_recipe(read := Recipe.read(recipe))
     in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
     with waiting("reading the model", quiet):
         source = validate_model(read.model, "filament" if in_filament else "llamacpp")
-    introduce(task, say := say_to(quiet))
-    with opened(out, task, Goal(seed=read.seed, threads=threads), quiet) as run:
+    events = Stream(*terminal(quiet))
+    introduce(task, say := say_to(events))
+    with opened(out, task, Goal(seed=read.seed, threads=threads), events) as run:
         run.bind_config(
             {
                 "recipe": read.model_dump(mode="json", by_alias=True),
@@ -136,7 +138,7 @@ def absent(folder: Path, file: Path) -> ModelError:
         best = (
             f"its student all the same: lightbulb ask {folder / result.best_student.path}"
             if (result.best_student and result.best_student.path)
-            else f"--at-least or --keep lower, or a longer --max-time, with another --out than {folder}"
+            else f"`at_least` or `keep` lower, or a longer `max_time`, with another `out` than {folder}"
         )
         return ModelError(f"this run has no model: {nothing_does(result)}", where=str(folder), hint=best)
     goal, made = folder / "goal.json", sorted(folder.glob("steps/*/model.gguf"))
@@ -153,7 +155,7 @@ def nothing_does(result: Result) -> str:
     """Why a run hands out nothing, in one line."""
     from lightbulb.report import words
 
-    why = f"{words.verdict(result)} {words.reason(result)}"
+    why = f"{words.verdict_text(result)} {words.reason(result)}"
     return why.replace("\N{NO-BREAK SPACE}", " ").strip()
 
 
@@ -222,7 +224,7 @@ def ask(
     opened = open_gguf(file, runtime, threads=threads, context=room)
     answers = list(opened.info.metadata.get("lightbulb.answers", []))
     if answers and (form is not None or stop):
-        raise UserError("this model chooses one of its answers", where="--schema, --stop", hint="leave them out")
+        raise UserError("this model chooses one of its answers", where="`schema`, `stop`", hint="leave them out")
     rendered = opened.render(turns)
     asked = len(opened.tokenize(rendered))
     left = opened.context_length - asked
@@ -230,8 +232,8 @@ def ask(
         raise UserError(
             f"no room for an answer of {max_tokens:,} tokens: beside this question of {asked:,} the model has"
             f" {max(0, left):,}",
-            where="--max-tokens" if left > 0 else None,
-            hint=f"--max-tokens {min(256, left)}" if left > 0 else "a shorter question",
+            where="`max_tokens`" if left > 0 else None,
+            hint=f"`max_tokens={min(256, left)}`" if left > 0 else "a shorter question",
         )
     meter = Meter(gpus=False)
     with meter.window("answer") as window:
@@ -244,8 +246,8 @@ def ask(
     if form is not None and not stop and not parses(said.texts[0]):
         raise RunFailure(
             f"the answer was cut after {said.output_tokens:,} tokens, so it does not follow the schema",
-            where="--max-tokens",
-            hint=f"--max-tokens {2 * max_tokens}",
+            where="`max_tokens`",
+            hint=f"`max_tokens={2 * max_tokens}`",
         )
     reading = window.reading
     return Completion(

@@ -55,6 +55,14 @@ def test_help_names_every_verb():
     assert all(verb in done.stdout for verb in ("doctor", "predict", "shrink", "run", "ask", "report"))
 
 
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_that_of_the_package(capsys, option):
+    import lightbulb
+
+    assert main([option]) == 0
+    assert capsys.readouterr() == (f"lightbulb {lightbulb.__version__}\n", "")
+
+
 def one_error(capsys) -> str:
     out, err = capsys.readouterr()
     assert out == "" and err.count("error: ") == 1 and "Traceback" not in err

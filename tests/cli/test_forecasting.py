@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tyro
-from report.sample import Q4, sample_record
+from sample import Q4, sample_record
 
 from lightbulb.cli.forecasting import forecast
 from lightbulb.core.errors import UserError
@@ -40,12 +40,12 @@ def run(tmp_path) -> Path:
 
 
 def test_forms_of_numbers():
-    assert number("2e6", "--answers-per-day").value == 2e6
-    given = number(" 0.4[0.3, 0.6] ", "--joules-per-answer")
+    assert number("2e6", "answers_per_day").value == 2e6
+    given = number(" 0.4[0.3, 0.6] ", "joules_per_answer")
     assert (given.value, given.low, given.high, given.source) == (0.4, 0.3, 0.6, "estimated")
-    middle = number("6500..10200", "--server-watts")
+    middle = number("6500..10200", "server_watts")
     assert (middle.low, middle.value, middle.high, middle.unit) == (6500, 8350, 10200, "W")
-    assert number(".5..1.", "--growth").value == 0.75 and number("-0.5", "--growth").value == -0.5
+    assert number(".5..1.", "growth").value == 0.75 and number("-0.5", "growth").value == -0.5
     assert (price("0.25").unit, price("0.25 EUR").unit, price("1e-1€").unit) == ("money", "EUR", "€")
     assert price("0.2..0.3USD").high == 0.3
 

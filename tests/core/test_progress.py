@@ -10,8 +10,11 @@ import threading
 import pytest
 
 from lightbulb.core import progress as module
+from lightbulb.core import terminal as shown
+from lightbulb.core.events import Message, Stream
 from lightbulb.core.figures import Figure
-from lightbulb.core.progress import Bars, Lines, Silent, clock_text, progress_for
+from lightbulb.core.progress import Reporter, Silent, progress_for
+from lightbulb.core.terminal import Bars, Lines, clock_text, terminal
 from lightbulb.energy.meter import Meter
 
 
@@ -20,13 +23,13 @@ class Log:
 
     def __init__(self, joules=None):
         self.now, self.seen = 1000.0, []
-        self.lines = Lines(joules, write=lambda text: self.seen.append((self.now, text)), clock=lambda: self.now)
-        self.lines.threads = False
+        lines = Lines(write=lambda text: self.seen.append((self.now, text)), clock=lambda: self.now)
+        self.work = Reporter(Stream(lines), joules, clock=lambda: self.now, threads=False)
 
     def run(self, seconds: float) -> None:
         for _ in range(int(seconds)):
             self.now += 1
-            self.lines.tick()
+            self.work.tick()
 
     @property
     def texts(self) -> list[str]:
@@ -46,11 +49,11 @@ def longest_silence(log: Log, begin: float) -> float:
 def test_never_silent_for_30_seconds_before_between_and_within_bars():
     log = Log(lambda: estimated(1234.0))
     begin = log.now
-    with log.lines.working("run"):
+    with log.work.working("run"):
         log.run(45)  # planning: no bar was opened yet
-        with log.lines.working("teacher"):
+        with log.work.working("teacher"):
             log.run(31)
-            with log.lines.bar("adapt", 100) as advance:
+            with log.work.bar("adapt", 100) as advance:
                 log.run(50)  # the first report takes a while
                 for done in range(100):
                     advance(done, f"loss 0.{done}")
@@ -64,23 +67,23 @@ def test_never_silent_for_30_seconds_before_between_and_within_bars():
 
 def test_a_line_says_step_share_time_left_and_joules():
     log = Log(lambda: estimated(50.0))
-    with log.lines.working("run"), log.lines.working("teacher"), log.lines.bar("adapt", 100) as advance:
+    with log.work.working("run"), log.work.working("teacher"), log.work.bar("adapt", 100) as advance:
         log.now += 10
         advance(1)
         log.now += 290
         advance(25, "loss 0.31")
-        log.lines.tick()
+        log.work.tick()
     assert log.texts[0] == "teacher: adapt: 5 min 0 s, 25% done, 15 min 0 s left, ~50.0 J so far, loss 0.31\n"
 
 
 def test_what_a_resumed_run_found_done_is_no_pace():
     log = Log()
-    with log.lines.bar("adapt", 100) as advance:
+    with log.work.bar("adapt", 100) as advance:
         log.now += 1
         advance(80)
         log.now += 100
         advance(90)
-        log.lines.tick()
+        log.work.tick()
     assert "90% done, 1 min 40 s left" in log.texts[0]
 
 
@@ -92,7 +95,7 @@ def test_measured_joules_have_no_tilde_and_unknown_ones_are_left_out():
         (lambda: 1 / 0, ""),
     ):
         log = Log(joules)
-        with log.lines.working("run"):
+        with log.work.working("run"):
             log.run(20)
         assert log.texts[0] == f"run: 20 s{told}\n"
 
@@ -100,7 +103,7 @@ def test_measured_joules_have_no_tilde_and_unknown_ones_are_left_out():
 def test_a_share_that_cannot_be_is_not_told():
     for total, done, told in ((0, 0, ""), (10, 12, ", 100% done"), (10, -1, ", 0% done")):
         log = Log()
-        with log.lines.bar("work", total) as advance:
+        with log.work.bar("work", total) as advance:
             advance(done)
             log.run(20)
         assert log.texts[0] == f"work: 20 s{told}\n"
@@ -108,7 +111,7 @@ def test_a_share_that_cannot_be_is_not_told():
 
 def test_a_label_of_any_text_stays_one_line_of_ascii():
     log = Log()
-    with log.lines.bar("caf\xe9 \r\n \x1b[31m [red] \udcff", 2) as advance:
+    with log.work.bar("caf\xe9 \r\n \x1b[31m [red] \udcff", 2) as advance:
         log.now += 10
         advance(1, "\u2028note\x07")
         log.run(20)
@@ -117,9 +120,9 @@ def test_a_label_of_any_text_stays_one_line_of_ascii():
 
 def test_short_work_is_not_told_and_failed_work_is_over():
     log = Log()
-    with log.lines.bar("short", 1):
+    with log.work.bar("short", 1):
         log.now += 1
-    with pytest.raises(RuntimeError), log.lines.working("fails"):
+    with pytest.raises(RuntimeError), log.work.working("fails"):
         log.now += 60
         raise RuntimeError
     log.run(100)
@@ -130,18 +133,19 @@ def test_a_log_that_nobody_reads_any_more_ends_no_work():
     def broken(text):
         raise BrokenPipeError
 
-    lines = Lines(write=broken, clock=iter(range(0, 1000, 30)).__next__, threads=False)
-    with lines.working("run"):
-        lines.tick()
+    seconds = iter(range(0, 1000, 30)).__next__
+    work = Reporter(Stream(Lines(write=broken, clock=seconds)), clock=seconds, threads=False)
+    with work.working("run"):
+        work.tick()
 
 
 def test_the_thread_lives_as_long_as_the_work(monkeypatch):
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.005)
-    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(shown, "LINE_SECONDS", 0.0)
     said = threading.Event()
-    lines = Lines(write=lambda text: said.set())
-    with lines.working("outer"):
-        with lines.bar("inner", 1):
+    work = Reporter(Stream(Lines(write=lambda text: said.set())))
+    with work.working("outer"):
+        with work.bar("inner", 1):
             pass
         said.clear()
         assert said.wait(10)
@@ -153,19 +157,19 @@ def test_the_thread_lives_as_long_as_the_work(monkeypatch):
 
 def test_a_log_is_lines_and_quiet_is_silent(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert isinstance(progress_for(None, False), Lines)
-    assert isinstance(progress_for(None, True), Silent)
+    assert [type(reader) for reader in terminal(quiet=False)] == [Lines]
+    assert terminal(quiet=True) == () and isinstance(progress_for(None, True), Silent)
     monkeypatch.setattr(sys, "stderr", None)  # pythonw
-    assert isinstance(progress_for(None, False), Lines)
-    with Lines(threads=False, clock=iter(range(0, 1000, 30)).__next__).working("x"):
+    (lines,) = terminal(quiet=False)
+    lines(Message(text="nobody reads this"))
+    with Reporter(Stream(lines), threads=False, clock=iter(range(0, 1000, 30)).__next__).working("x"):
         pass
 
 
 def test_joules_are_those_of_all_windows_so_far():
     seconds = [0.0]
     meter = Meter([], clock=lambda: seconds[0], cpu_clock=lambda: seconds[0], threads=1)
-    progress = progress_for(meter, False)
-    assert progress.joules().value is None
+    assert meter.spent().value is None
     for _ in range(2):
         with meter.window("one"):
             seconds[0] += 10
@@ -184,22 +188,26 @@ def meter_joules(seconds: float) -> float:
 
 def test_bars_nest_and_show_what_is_innermost(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
-    bars = Bars(lambda: estimated(5.0))
-    with bars.working("run [v1]"):
+    bars = Bars()
+    work = Reporter(Stream(bars), lambda: estimated(5.0), threads=False, clock=iter(range(1000)).__next__)
+    with work.working("run [v1]"):
         live = bars._live
-        with bars.bar("[/v1]", 2) as advance:
+        with work.bar("[/v1]", 2) as advance:
             advance(1, "[/red]")
-            shown = {t.description: t.visible for t in live.tasks}
-        assert shown == {"run [v1]": False, "[/v1]": True}
+            seen = {t.description: t.visible for t in live.tasks}
+            inner = live.tasks[-1]
+        assert seen == {"run [v1]": False, "[/v1]": True}
+        assert (inner.completed, inner.fields["joules"], inner.fields["note"]) == (1, "~5.00 J", "[/red]")
         assert [t.visible for t in live.tasks] == [True]
-        with bars.working("again"):
+        with work.working("again"):
             pass
     assert bars._live is None
 
 
 def test_the_command_says_something_where_stderr_is_no_terminal():
     code = (
-        "import lightbulb.core.progress as p, time\np.LINE_SECONDS, p.LOOK_SECONDS = 0.05, 0.01\n"
+        "import lightbulb.core.progress as p, lightbulb.core.terminal as t, time\n"
+        "t.LINE_SECONDS, p.LOOK_SECONDS = 0.05, 0.01\n"
         "with p.waiting('reading'):\n    time.sleep(0.5)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)

@@ -12,7 +12,7 @@ from machines import server
 import lightbulb.doctor
 from lightbulb.cli.examining import doctor
 from lightbulb.doctor import Examination, examine, streaming
-from lightbulb.doctor.verdict import verdict
+from lightbulb.doctor.advice import advise
 
 PROBE_SECONDS = 0.01
 
@@ -76,13 +76,13 @@ def test_a_machine_without_sys_and_proc(tmp_path, monkeypatch):
 
 def test_the_limit_of_a_cgroup_bounds_the_array(tmp_path, monkeypatch):
     asked = []
-    measure = streaming.measure
+    measure = streaming.measure_speed
 
     def noted(root, threads, available, seconds):
         asked.append(available)
         return measure(root, 1, 1e6, 0.0)
 
-    monkeypatch.setattr(streaming, "measure", noted)
+    monkeypatch.setattr(streaming, "measure_speed", noted)
     examine(server(tmp_path), {}, probe_seconds=0.0)
     assert asked == [2e9]
 
@@ -93,10 +93,10 @@ def test_the_verdict_follows_the_findings(here):
     estimated = here.energy.model_copy(update={"sensors": ()})
     sensor = lightbulb.doctor.record.FoundSensor(name="package-0", scope="chip", limitations=(), in_sum=True)
     metered = here.energy.model_copy(update={"sensors": (sensor,)})
-    lines = verdict(quiet, estimated, here.software, here.speed)
+    lines = advise(quiet, estimated, here.software, here.speed)
     assert len(lines) == 3 and "estimates" in lines[0] and "times lower" in lines[0]
-    assert "measured by package-0 (scope chip)" in verdict(quiet, metered, here.software, here.speed)[0]
-    assert "load 50" in verdict(busy, estimated, here.software, here.speed)[2]
+    assert "measured by package-0 (scope chip)" in advise(quiet, metered, here.software, here.speed)[0]
+    assert "load 50" in advise(busy, estimated, here.software, here.speed)[2]
     model = here.software.models[0].model_copy(update={"path": None, "hint": "pip install it"})
     lacking = here.software.model_copy(update={"models": (model,)})
-    assert "pip install it" in verdict(quiet, estimated, lacking, here.speed)[-1]
+    assert "pip install it" in advise(quiet, estimated, lacking, here.speed)[-1]

@@ -33,7 +33,7 @@ def test_data_caches_small_to_large(tmp_path):
 
 
 def test_speed_is_bytes_of_the_views_over_the_fastest_repeat(tmp_path, caught):
-    speed = streaming.measure(server(tmp_path), 2, AVAILABLE, 0.0)
+    speed = streaming.measure_speed(server(tmp_path), 2, AVAILABLE, 0.0)
     readings = [nbytes for nbytes in caught if nbytes[0] != streaming.PRODUCT_WIDTH**2 * 4]
     assert [(s.place, s.threads) for s in speed.streamed] == [
         (place, n) for n in (1, 2) for place in ("L2", "L3", "memory")
@@ -46,7 +46,7 @@ def test_speed_is_bytes_of_the_views_over_the_fastest_repeat(tmp_path, caught):
 
 
 def test_working_sets_lie_in_the_cache_that_they_name(tmp_path, caught):
-    speed = streaming.measure(server(tmp_path), 2, AVAILABLE, 0.0)
+    speed = streaming.measure_speed(server(tmp_path), 2, AVAILABLE, 0.0)
     sets = {(s.place, s.threads): s.working_set for s in speed.streamed}
     assert sets["L2", 1] == 64 << 10 and sets["L2", 2] == 128 << 10  # an L2 for each thread
     assert sets["L3", 1] == sets["L3", 2] == 512 << 10  # one L3 for both
@@ -55,12 +55,12 @@ def test_working_sets_lie_in_the_cache_that_they_name(tmp_path, caught):
 
 def test_a_share_no_larger_than_the_cache_below_is_not_measured(tmp_path, caught):
     write(server(tmp_path), cache(3, 3, "Unified", "128K", "0-3"))
-    level_3 = [s for s in streaming.measure(tmp_path, 2, AVAILABLE, 0.0).streamed if s.place == "L3"]
+    level_3 = [s for s in streaming.measure_speed(tmp_path, 2, AVAILABLE, 0.0).streamed if s.place == "L3"]
     assert all(s.speed.value is None and "share of L3" in s.speed.method for s in level_3)
 
 
 def test_without_room_for_the_array_memory_is_not_measured(tmp_path, caught):
-    speed = streaming.measure(server(tmp_path), 1, 4e6, 0.0)
+    speed = streaming.measure_speed(server(tmp_path), 1, 4e6, 0.0)
     (memory,) = [s for s in speed.streamed if s.place == "memory"]
     assert memory.speed.value is None and "no room" in memory.speed.method
     assert all(b.tokens_per_second.value is None for b in speed.decode)
@@ -68,7 +68,7 @@ def test_without_room_for_the_array_memory_is_not_measured(tmp_path, caught):
 
 def test_where_caches_are_not_known_their_size_is_assumed_and_said(tmp_path, caught, monkeypatch):
     monkeypatch.setattr(streaming, "UNKNOWN_CACHE_BYTES", 1 << 20)
-    speed = streaming.measure(tmp_path, 1, None, 0.0)
+    speed = streaming.measure_speed(tmp_path, 1, None, 0.0)
     assert speed.caches == () and [s.place for s in speed.streamed] == ["memory"]
     assert "size assumed" in speed.streamed[0].speed.method
 
@@ -80,13 +80,13 @@ def test_int8_is_not_measured_rather_than_wrong(tmp_path, caught, built, monkeyp
         pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
     else:
         monkeypatch.setitem(sys.modules, "lightbulb_filament", None)
-    numbers = {p.number: p.speed.value for p in streaming.measure(server(tmp_path), 1, AVAILABLE, 0.0).products}
+    numbers = {p.number: p.speed.value for p in streaming.measure_speed(server(tmp_path), 1, AVAILABLE, 0.0).products}
     assert numbers["float32"] == pytest.approx(2 * streaming.PRODUCT_WIDTH**3 / 1e9)
     assert (numbers["int8"] is not None) == built
 
 
 def test_decoding_is_bound_by_bytes_a_second(tmp_path, caught):
-    speed = streaming.measure(server(tmp_path), 2, AVAILABLE, 0.0)
+    speed = streaming.measure_speed(server(tmp_path), 2, AVAILABLE, 0.0)
     memory = max(s.speed.value for s in speed.streamed if s.place == "memory")
     for bound in speed.decode:
         figure = bound.tokens_per_second

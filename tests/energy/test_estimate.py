@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import beside
 
 from lightbulb.core.errors import UserError
 from lightbulb.energy.estimate import HALF_LOAD_SHARE, POOLED, coverage, estimate_joules, watts_per_thread
@@ -65,7 +64,7 @@ def test_bad_input():
 def test_this_machine_has_an_estimate():
     figure = estimate_joules(1.0, 1.0, 2)
     family = family_here()
-    assert figure.value > 0 and family.told_by in figure.method and all(row in ROWS for row in family.rows)
+    assert figure.value > 0 and family.known_by in figure.method and all(row in ROWS for row in family.rows)
 
 
 def test_several_families_are_pooled_and_named():
@@ -96,10 +95,7 @@ def test_threads_held_are_cut_by_the_quota_of_any_group_above(tmp_path):
 @pytest.mark.parametrize("name", ["cpu_watts_per_thread", "grid_intensity"])
 def test_shipped_tables_are_those_of_the_reference_and_dated(name):
     assert date_taken(name) == "2026-11-21"
-    reference = Path(__file__).parents[2] / ".." / "shared" / "reference" / f"{name}.csv"
-    if not reference.exists():
-        pytest.skip("the folder `shared` is not beside the checkout")
-    rows = [line for line in reference.read_text().splitlines() if not line.startswith("#")]
+    rows = [line for line in beside(f"reference/{name}.csv").read_text().splitlines() if not line.startswith("#")]
     assert [",".join(row.values()) for row in read_table(name)] == rows[1:]
 
 

@@ -98,11 +98,11 @@ def found(tmp_path: Path, text: str, l2_kb: int | None = None):
 def test_the_model_number_tells(tmp_path, text, row):
     family = found(tmp_path, text)
     assert family.rows == (row,) == (family.row,) and row in ROWS
-    assert "family from" in family.told_by
+    assert "family from" in family.known_by
 
 
 @pytest.mark.parametrize(
-    ("text", "l2_kb", "rows", "told_by"),
+    ("text", "l2_kb", "rows", "known_by"),
     [
         # a number that the table does not know yet, a name that says nothing
         (x86(INTEL, 6, 221, XEON, f"{VM} {SPR}"), None, SPR_ON, "Sapphire Rapids or later, from flags amx_tile"),
@@ -144,16 +144,16 @@ def test_the_model_number_tells(tmp_path, text, row):
         (x86(AMD, 25, 1, "AMD EPYC", f"{VM} {ZEN4}"), 512, ZEN_ON[3:], "contradicts"),  # and a cache that is not its
     ],
 )
-def test_flags_and_caches_tell_where_the_number_does_not(tmp_path, text, l2_kb, rows, told_by):
+def test_flags_and_caches_tell_where_the_number_does_not(tmp_path, text, l2_kb, rows, known_by):
     family = found(tmp_path, text, l2_kb)
     assert family.rows == rows and set(rows) <= ROWS
-    assert told_by in family.told_by
+    assert known_by in family.known_by
     method = estimate_joules(1.0, 1.0, 1, family).method
-    assert family.told_by in method and all(row in method for row in rows)
+    assert family.known_by in method and all(row in method for row in rows)
 
 
 @pytest.mark.parametrize(
-    ("text", "told_by"),
+    ("text", "known_by"),
     [
         (x86(AMD, 25, 0x21, "AMD Ryzen 9 5950X 16-Core Processor", f"{BASE} {ZEN3}"), "(family 25, model 33)"),
         (x86(AMD, 25, 0x21, "some: thing"), "is in no row"),
@@ -180,10 +180,10 @@ def test_flags_and_caches_tell_where_the_number_does_not(tmp_path, text, l2_kb, 
         ("", "no /proc/cpuinfo"),
     ],
 )
-def test_what_the_table_does_not_hold_is_unknown_and_says_what_it_is(tmp_path, text, told_by):
+def test_what_the_table_does_not_hold_is_unknown_and_says_what_it_is(tmp_path, text, known_by):
     family = found(tmp_path, text)
-    assert family.rows == () and family.row is None and told_by in family.told_by
-    assert f"unknown family ({family.told_by}): pooled over 17" in estimate_joules(1.0, 1.0, 1, family).method
+    assert family.rows == () and family.row is None and known_by in family.known_by
+    assert f"unknown family ({family.known_by}): pooled over 17" in estimate_joules(1.0, 1.0, 1, family).method
 
 
 def test_no_file_is_an_unknown_family(tmp_path):
@@ -199,7 +199,7 @@ def test_hiding_flags_never_names_a_newer_family(tmp_path):
         for n in range(len(words)):
             for kept in (words[:n], words[n:], words[:n] + words[n + 1 :]):
                 family = family_of(Processor(vendor, 1, 1, 0, "KVM", frozenset([*kept, "hypervisor"])))
-                assert row in family.rows or "without avx512f" in family.told_by
+                assert row in family.rows or "without avx512f" in family.known_by
 
 
 def test_one_reader_for_every_field(tmp_path):

@@ -127,10 +127,6 @@ def test_it_is_imported_quickly_and_without_the_rest():
 
 
 def test_the_example_runs(tmp_path):
-    import lightbulb
-
-    if not hasattr(lightbulb, "meter"):
-        pytest.skip("lightbulb.meter is not public yet")
     script = Path(__file__).parents[2] / "examples" / "meter.py"
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "g CO2e" in done.stdout and (tmp_path / "emissions.csv").stat().st_size > 0

@@ -9,7 +9,7 @@ import pytest
 from lightbulb.core.figures import Figure
 from lightbulb.energy.estimate import estimate_joules, watts_per_thread
 from lightbulb.energy.meter import Reading
-from lightbulb.measuring.costs import NAMES, SPEEDS, Costs, Trial, per_right_answer, ratios, saved
+from lightbulb.measuring.costs import NAMES, SPEEDS, Costs, MeasuredTrial, per_right_answer, ratios, saved
 from lightbulb.measuring.protocol import Sample
 
 PROMPT, OUTPUT = 100, 11  # tokens of an answer
@@ -33,8 +33,8 @@ def window(answers: int, output: int, joules=joules_of, factor: float = 1.0) -> 
     return Sample(answers, answers * PROMPT, answers * output, reading)
 
 
-def trials(joules=joules_of, factor: float = 1.0) -> list[Trial]:
-    return [Trial(window(50 + n, 1, joules, factor), window(7 + n, OUTPUT, joules, factor)) for n in range(6)]
+def trials(joules=joules_of, factor: float = 1.0) -> list[MeasuredTrial]:
+    return [MeasuredTrial(window(50 + n, 1, joules, factor), window(7 + n, OUTPUT, joules, factor)) for n in range(6)]
 
 
 def test_prefill_and_decode_come_apart():
@@ -76,7 +76,7 @@ def test_what_was_not_measured_is_none_and_says_why():
     def silent(cpu: float, wall: float) -> Figure:
         return Figure(value=None, unit="J", method="rapl: it did not answer")
 
-    only_read = [Trial(t.read) for t in trials(silent)]
+    only_read = [MeasuredTrial(t.read) for t in trials(silent)]
     figures = Costs.of(only_read, Figure(value=None, unit="W"), {"cpu_seconds": "not here"}).figures("")
     assert figures["joules_per_answer"].value is None and "did not answer" in figures["joules_per_answer"].method
     assert figures["net_joules_per_prompt_token"].value is None

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lightbulb.core.figures import Figure, bootstrap
@@ -59,13 +59,16 @@ def test_without_the_floor_it_is_student_s_interval(monkeypatch):
 )
 @settings(max_examples=50)
 def test_turned_over_it_is_the_reciprocal_and_units_do_not_matter(pairs, block, unit):
+    assume(len(pairs) > block)
     ours, theirs = zip(*pairs, strict=True)
     figure = paired_ratio(ours, theirs, "", block=block)
-    if figure.value is None:
-        assert len(pairs) <= block
-        return
     turned = paired_ratio([unit * x for x in theirs], [unit * x for x in ours], "", block=block)
     assert (turned.value, turned.low, turned.high) == pytest.approx((1 / figure.value, 1 / figure.high, 1 / figure.low))
+
+
+@pytest.mark.parametrize("block", [2, 3])
+def test_one_block_has_no_ratio(block):
+    assert paired_ratio([2.0] * block, [1.0] * block, "", block=block).value is None
 
 
 def test_a_difference_holds_in_other_invocations_too():

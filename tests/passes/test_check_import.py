@@ -31,7 +31,7 @@ def formatted(folder, tmp_path, task) -> Artifact:
     out = tmp_path / "formatted"
     out.mkdir()
     facts = FormatTask().apply(imported, out, context(task, tmp_path))
-    return Artifact(path=out, kind="model", key="f", made_by="frame", facts=facts)
+    return Artifact(path=out, kind="model", key="f", made_by="format-task", facts=facts)
 
 
 def context(task: Task, tmp_path) -> Context:

@@ -26,7 +26,7 @@ def students(imported, tmp_path_factory):
     with Run(
         tmp_path_factory.mktemp("ends"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
     ) as run:
-        formatted = run.step("formatted", pass_class("frame")(), imported)
+        formatted = run.step("formatted", pass_class("format-task")(), imported)
         teacher = run.step("teacher", pass_class("adapt")(schedule=LONG), formatted)
         trimmed = run.step("trimmed", pass_class("trim-vocab")(), teacher)
         logits = run.step("logits", pass_class("teacher-logits")(), trimmed)

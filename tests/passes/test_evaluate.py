@@ -37,7 +37,7 @@ def test_a_question_that_comes_again_is_not_asked_again() -> None:
     predictions, tokens = answer(runtime, task, test, lambda done, note: None, CHUNK)
     assert runtime.asked == ["a", "b", *(str(i) for i in range(CHUNK)), "c"]
     assert predictions[:3] == ["0", "1", "0"] and predictions[-2:] == ["1", str(CHUNK + 2)]
-    assert tokens["prompt_tokens"] == tokens["asked"] == CHUNK + 3
+    assert tokens["prompt_tokens"] == tokens["num_prompts"] == CHUNK + 3
 
 
 def test_a_chunk_of_known_questions_asks_nothing() -> None:

@@ -32,7 +32,7 @@ def formatted(tmp_path, task):
     ids = add_answers(folder, out, model, task.answers)
     save_model(model, out)
     facts = {"answer_ids": ids} if task.kind == "choose" else {}
-    return Artifact(path=out, kind="model", key="k", made_by="frame", facts=facts)
+    return Artifact(path=out, kind="model", key="k", made_by="format-task", facts=facts)
 
 
 def trimmed(tmp_path, task, size=None, name="out"):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import ROOT
 
 from lightbulb.core.errors import RecipeError
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.passes.base import Pass
-from lightbulb.pipeline.recipe import Reading, Recipe, Step, step
+from lightbulb.pipeline.recipe import Recipe, Step, TaskOptions, step
 from lightbulb.shrinking import steps as known
-from lightbulb.shrinking.plan import Shape, Work, make_plan
+from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.cost_model import TaskStats
+from lightbulb.shrinking.drafts import make_plan
+from lightbulb.shrinking.plan import Shape
 from lightbulb.shrinking.times import Times
 
 GOOD = """
@@ -21,7 +23,7 @@ model = "smollm2-135m"
 task = "home"
 [[step]]
 label = "formatted"
-pass = "frame"
+pass = "format-task"
 [[step]]
 label = "f16"
 pass = "export"
@@ -42,18 +44,20 @@ def full_recipe() -> Recipe:
         answer_file=0.05,
         pass_seconds=2.0,
     )
-    shape, work = Shape(30, 3_500_000, 49_152, 576), Work("choose", 9000, 3000, 60_000, 900, 1.0)
+    shape, work = Shape(30, 3_500_000, 49_152, 576), TaskStats("choose", 9000, 3000, 60_000, 900, 1.0)
     plan = make_plan(times, shape, work, 3600)
-    label = "student-4-distill"
+    student = Candidate(layers=4, method="distill")
+    file = student.in_type("q4_0")
+    files = [file, *known.stock_candidates(30)]
     steps = [
         *known.format_steps(),
         *known.teacher_steps(plan),
-        *known.trained(4, "distill", plan, label),
-        *known.quantized(label, "distill", "q4_0", plan, "llamacpp")[1],
-        *known.cost_steps(f"{label}-q4_0", (8, 1.0), "llamacpp"),
-        *known.test_steps(f"{label}-q4_0", 1000, "llamacpp"),
+        *known.training_steps(student, plan),
+        *known.file_steps(file, plan, "llamacpp"),
+        *known.cost_steps(files, (8, 1.0), "llamacpp"),
+        *(known.test_step(c, 1000, "llamacpp") for c in files),
     ]
-    reading = Reading(kind="choose", prompt="question")
+    reading = TaskOptions(kind="choose", prompt="question")
     return Recipe(model='a "model"', task="path/to/täsk.jsonl", seed=3, reading=reading, step=tuple(steps))
 
 
@@ -69,7 +73,7 @@ def test_a_whole_recipe_survives_toml(tmp_path):
 @given(st.text(min_size=1), st.text(min_size=1), st.integers(0, 2**31), st.text())
 def test_any_text_survives_toml(model, task, seed, value):
     recipe = Recipe(
-        model=model, task=task, seed=seed, step=(Step(label="a", **{"pass": "frame"}, parameters={"x": value}),)
+        model=model, task=task, seed=seed, step=(Step(label="a", **{"pass": "format-task"}, parameters={"x": value}),)
     )
     import tomllib
 
@@ -99,7 +103,7 @@ def write(tmp_path, text: str):
         (GOOD.replace('model = "smollm2-135m"', ""), "model: Field required"),
         (GOOD + "surprise = 1\n", "surprise"),
         (GOOD.replace('"f16"\npass', '"formatted"\npass'), "two steps are called"),
-        (GOOD.replace('pass = "frame"', 'pass = "frame"\nfrom = "nowhere"'), "reads 'nowhere'"),
+        (GOOD.replace('pass = "format-task"', 'pass = "format-task"\nfrom = "nowhere"'), "reads 'nowhere'"),
         (GOOD.replace('"formatted"', '"Not a label"'), "label"),
         ('model = "m"\ntask = "t"\nstep = []\n', "step"),
     ],
@@ -133,7 +137,7 @@ def test_a_step_that_does_not_fit_is_refused(tmp_path, change, says):
             s.build()
 
 
-@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda f: f.stem)
 def test_the_recipes_beside_the_package_can_be_read(file):
     recipe = Recipe.read(file)
     assert {"verify", "costs"} <= {s.label for s in recipe.steps}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -93,6 +93,7 @@ def test_whatever_decides_the_output_is_in_the_key(open_run, tmp_path):
         key(inputs={"logits": extra}),
         key(inputs={"other": extra}),
         key(open_run(seed=1)),
+        key(open_run(threads=2)),
         key(open_run(task=tiny_task("choose", 30))),
     ]
     assert len(set(keys)) == len(keys)
@@ -148,7 +149,7 @@ def test_another_goal_is_refused_and_the_same_is_welcome(open_run):
         run.bind_config(goal)
         with pytest.raises(UserError, match="keep: 0.9 here, 0.8 asked") as e:
             run.bind_config({"model": "m", "keep": 0.8})
-    assert e.value.exit_code == 2 and "--out" in e.value.hint
+    assert e.value.exit_code == 2 and "`out`" in e.value.hint
 
 
 def test_one_folder_one_run(open_run):
@@ -188,7 +189,7 @@ def test_a_real_kill_leaves_its_account_and_no_step(tmp_path):
     """kill -9 in the middle of a step, in a process of its own."""
     code = f"""
 import os, signal, sys
-sys.path.insert(0, {str(os.path.dirname(__file__))!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
 from conftest import tiny_task
 from lightbulb.pipeline import ledger

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from lightbulb.core.errors import ModelError
-from lightbulb.predicting import request as predicting
 from lightbulb.predicting.configs import from_config
+from lightbulb.predicting.request import predict
 from lightbulb.predicting.step_cost import Setting, decode_work, prefill_work
 
 LLAMA = {
@@ -155,9 +155,9 @@ def test_what_is_not_known_is_refused_by_name(config, named):
 def test_bits_that_are_given_need_no_word_of_the_configuration(tmp_path):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(quantized(quant_method="vptq")))
-    with pytest.raises(ModelError, match="--bits"):
-        predicting.predict(str(file), "h200")
-    assert predicting.predict(str(file), "h200", bits=4.25).joules_per_output_token.value > 0
+    with pytest.raises(ModelError, match="`bits=4.25`"):
+        predict(str(file), "h200")
+    assert predict(str(file), "h200", bits=4.25).joules_per_output_token.value > 0
 
 
 def test_modules_that_are_left_alone_keep_their_bits():

@@ -6,23 +6,22 @@ import importlib.util
 import math
 import statistics
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import ROOT, published
 
 from lightbulb.core.errors import UserError
-from lightbulb.predicting.calibration import fit, leave_one_source_out
+from lightbulb.predicting.calibration import calibrate, leave_one_source_out
 from lightbulb.predicting.coefficients import NAMES, PRIORS, by_name, calibrated, priors
 from lightbulb.predicting.devices import devices, find_device
-from lightbulb.predicting.predict import point, predict_cost
+from lightbulb.predicting.prediction import point, predict_cost
 from lightbulb.predicting.shapes import from_parameters
 from lightbulb.predicting.step_cost import Setting, bytes_needed, decode_work
 
-ROOT = Path(__file__).resolve().parents[3]
-REFERENCE = ROOT.parent / "shared/reference/energy_reference.csv"
+REFERENCE = published("reference/energy_reference.csv")
 EIGHT = from_parameters(8.03e9)
 
 coefficients = st.lists(st.floats(-2, 2), min_size=len(NAMES), max_size=len(NAMES)).map(
@@ -111,7 +110,6 @@ def benchmark():
     return module
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="the published rows lie beside the checkout, in ../shared")
 def test_sources_that_were_left_out_are_predicted():
     """The issue's bar: median absolute error at most 30%, at least 80% of rows inside their 90% interval."""
     judged = leave_one_source_out(benchmark().read_rows(REFERENCE))
@@ -124,10 +122,9 @@ def test_sources_that_were_left_out_are_predicted():
     assert max(j.joules_width for j in judged) < math.log(3), "an interval that holds everything says nothing"
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="the published rows lie beside the checkout, in ../shared")
 def test_what_ships_is_what_the_rows_give():
     rows = benchmark().read_rows(REFERENCE)
-    found, shipped = fit(rows), calibrated()
+    found, shipped = calibrate(rows), calibrated()
     assert np.allclose(found.log_mean, shipped.log_mean, atol=0.01)
     assert shipped.rows == len(rows)
     assert np.all(np.abs(shipped.log_mean - priors().log_mean) < 2.5 * np.array([c.spread for c in PRIORS]))

@@ -21,7 +21,7 @@ from lightbulb.doctor.record import (
     ShortModel,
     Software,
     Speed,
-    Streamed,
+    StreamSpeed,
 )
 from lightbulb.report.doctor import print_examination
 
@@ -54,8 +54,8 @@ def examination(**machine: object) -> Examination:
         speed=Speed(
             caches=(Cache(level=2, bytes=1_000_000, shared_by=1),),
             streamed=(
-                Streamed(place="L2", threads=1, working_set=None, speed=missing),
-                Streamed(place="memory", threads=1, working_set=1, speed=SPEED),
+                StreamSpeed(place="L2", threads=1, working_set=None, speed=missing),
+                StreamSpeed(place="memory", threads=1, working_set=1, speed=SPEED),
             ),
             products=(),
             decode=(DecodeBound(model="small q8_0", bytes=10**8, tokens_per_second=missing),),

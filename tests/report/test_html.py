@@ -195,7 +195,7 @@ def test_no_savings_are_told_of_what_is_not_handed_out(made: Callable[[], Result
     for page in (readable(render_html(result)), render_card(result), out.getvalue()):
         assert not re.search(r"times (less|as much)|paid back after|before / after|It does not pay", page), page
     assert result.ratios == [] and result.break_even_answers.value is None
-    assert words.saving(result) == words.arithmetic(result) == ""
+    assert words.saving_text(result) == words.arithmetic(result) == ""
 
 
 def readable(html: str) -> str:
@@ -261,10 +261,12 @@ def test_labels_of_neighbours_are_stacked() -> None:
 
 
 def test_the_floor_and_the_ticks() -> None:
-    assert plots.floor(sample_result()) == pytest.approx(0.97 * 0.9257)
-    assert plots.floor(sample_result(higher_is_better=False, metric="bits-per-byte")) == pytest.approx(0.9257 / 0.97)
-    assert plots.floor(sample_result(floor=0.9)) == 0.9
-    assert plots.floor(sample_result(keep=None, at_least=0.92)) == 0.92
+    assert plots.needed_score(sample_result()) == pytest.approx(0.97 * 0.9257)
+    assert plots.needed_score(sample_result(higher_is_better=False, metric="bits-per-byte")) == pytest.approx(
+        0.9257 / 0.97
+    )
+    assert plots.needed_score(sample_result(floor=0.9)) == 0.9
+    assert plots.needed_score(sample_result(keep=None, at_least=0.92)) == 0.92
     assert plots.ticks(0.0018, 0.06, "s")[1] == ["2 ms", "5 ms", "10 ms", "20 ms", "50 ms"]
     assert plots.ticks(0.0016, 0.135, "s")[1] == ["3 ms", "10 ms", "30 ms", "100 ms"]
     assert plots.ticks(0.0001, 0.9, "s")[1] == ["100 µs", "1 ms", "10 ms", "100 ms"]

@@ -52,13 +52,13 @@ def test_a_quotient_of_the_unmeasured_is_unmeasured() -> None:
     [("kept", "97.9, 99.6"), ("within-noise", "too small to say"), ("not-kept", "less than the 97%")],
 )
 def test_each_verdict_has_its_sentence(verdict: str, says: str) -> None:
-    assert says in words.verdict(sample_result(verdict=verdict))
+    assert says in words.verdict_text(sample_result(verdict=verdict))
 
 
 def test_an_absolute_floor_reads_as_a_score() -> None:
-    said = words.verdict(sample_result(keep=None, at_least=0.9))
+    said = words.verdict_text(sample_result(keep=None, at_least=0.9))
     assert said == "The student scores 0.914 [0.904, 0.924] accuracy; the floor asked for was at least 0.9 accuracy."
-    both = words.verdict(sample_result(at_least=0.9))
+    both = words.verdict_text(sample_result(at_least=0.9))
     assert "keeps 98.7%" in both and "scores 0.914" in both and "97% and at least 0.9 accuracy" in both
     bits = sample_result(metric="bits-per-byte", higher_is_better=False, keep=None, at_least=1.1)
     assert words.floor_text(bits) == "at most 1.1 bits per byte"
@@ -66,9 +66,9 @@ def test_an_absolute_floor_reads_as_a_score() -> None:
 
 def test_the_reference_is_named_where_it_is_not_the_teacher() -> None:
     result = sample_result(reference="student, 8 layers, q8_0")
-    assert "of student, 8 layers, q8_0’s accuracy" in words.verdict(result)
+    assert "of student, 8 layers, q8_0’s accuracy" in words.verdict_text(result)
     own = sample_result(reference=result.student.name)
-    assert "of the adapted teacher’s accuracy" in words.verdict(own)
+    assert "of the adapted teacher’s accuracy" in words.verdict_text(own)
 
 
 def test_costs_of_a_right_answer_are_told_where_right_is_defined() -> None:
@@ -86,14 +86,14 @@ def test_a_student_that_costs_more_does_not_pay() -> None:
     record["student"].update(cpu_seconds_per_answer=measured(0.05, 0.01, "s"), joules_per_answer=joules(0.05))
     never = Figure(value=None, unit="answers", source="derived", method="nothing is saved")
     result = sample_result(student=record["student"], ratios=[], break_even_answers=never)
-    assert words.saving(result).startswith("It does not pay")
+    assert words.saving_text(result).startswith("It does not pay")
     assert "never paid back" in words.pay_back(result)
     assert words.arithmetic(result) == ""
 
 
 def test_what_verify_found_reads_as_words() -> None:
     share, nats = Figure(value=1.0, unit="share"), Figure(value=0.03, unit="nats")
-    found = words.verification(
+    found = words.verification_rows(
         sample_result(verify={"same_choice": share, "max_log_prob_difference": nats, "a_b": nats})
     )
     assert [name for name, _ in found] == [
@@ -106,12 +106,12 @@ def test_what_verify_found_reads_as_words() -> None:
 
 def test_names_in_sentences() -> None:
     result = sample_result()
-    assert "with the adapted teacher (q4_0, llama.cpp), 11.0" in words.saving(result)
+    assert "with the adapted teacher (q4_0, llama.cpp), 11.0" in words.saving_text(result)
     assert savings.in_a_sentence(result.student) == "student"
 
 
 def test_machine_facts_that_are_bare_numbers_have_a_name() -> None:
-    lines = words.limits(sample_result(machine={"processor": "AMD EPYC", "threads used": "2"}))
+    lines = words.limits_text(sample_result(machine={"processor": "AMD EPYC", "threads used": "2"}))
     assert any("this machine: AMD EPYC, threads used 2." in line for line in lines)
 
 
@@ -130,4 +130,4 @@ def test_the_arithmetic_is_shown_only_where_it_adds_up() -> None:
 
 
 def test_estimated_joules_are_a_named_limit() -> None:
-    assert any("estimated" in line for line in words.limits(sample_result()))
+    assert any("estimated" in line for line in words.limits_text(sample_result()))

@@ -142,7 +142,7 @@ def test_what_it_cannot_run_is_one_clear_error(tmp_path):
     write_gguf(folder, tmp_path / "m.gguf", "f32")
     with pytest.raises(ModelError, match="filament cannot run this file: .*gemma3") as e:
         Filament(tmp_path / "m.gguf")
-    assert e.value.hint == "--runtime llamacpp"
+    assert e.value.hint == "`runtime=llamacpp`"
 
 
 def test_without_filament_it_says_what_to_type(tmp_path, monkeypatch):

@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 
 from lightbulb.measuring.protocol import measuring_seconds
 from lightbulb.pipeline.decisions import Decisions
-from lightbulb.shrinking.final_evaluation import LATE, TWO_THREADS, evaluate_choice, items_in_time, seconds_each
+from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.cost_model import TaskStats
+from lightbulb.shrinking.drafts import FEWEST_TESTED, REPORT_SECONDS, measuring_windows
+from lightbulb.shrinking.final_evaluation import LATE, TWO_THREADS, FinalEvaluation, items_in_time, seconds_each
 from lightbulb.shrinking.goal import Goal
-from lightbulb.shrinking.plan import FEWEST_TESTED, REPORT_SECONDS, TaskStats, measuring
+from lightbulb.shrinking.steps import stock_candidates
 from lightbulb.shrinking.time_budget import TimeBudget
 
 WORK = TaskStats("choose", 5000, 3000, 60_000, 500, 1.0)
+STOCK = stock_candidates(30)
+FILES = [Candidate(layers=1, method="plain", quant_type="f16"), *STOCK]
 ROLES = ("student", "teacher-f16", "teacher-q8_0", "teacher-q4_0")
 
 
@@ -48,18 +53,12 @@ def test_test_items_are_cut_where_the_time_does_not_allow_all(tmp_path, spent, t
     """Four files at 1/16 s an item: 0.2 s for a round."""
     execution, said = Measured(1 / 16), []
     time_budget = TimeBudget(Decisions(tmp_path / "clock.json"), lambda: spent, 1000.0)
-    evaluate_choice(execution, "student-1", WORK, time_budget, Goal(), said.append)
+    FinalEvaluation(execution, FILES, WORK, time_budget, Goal()).perform(said.append)
     assert execution.limits == {tested} and len(execution.given) == 4
     assert said == ([] if tested is None else [f"time for {tested:,} test items, of 3,000 different ones"])
     again = Measured(1.0)
-    evaluate_choice(
-        again,
-        "student-1",
-        WORK,
-        TimeBudget(Decisions(tmp_path / "clock.json"), lambda: 0.0, 1000.0),
-        Goal(),
-        said.append,
-    )
+    time_budget = TimeBudget(Decisions(tmp_path / "clock.json"), lambda: 0.0, 1000.0)
+    FinalEvaluation(again, FILES, WORK, time_budget, Goal()).perform(said.append)
     assert again.limits == {tested}, "a resumed run tests the same items"
 
 
@@ -69,10 +68,10 @@ def test_a_file_that_has_no_time_for_all_items_shortens_those_after_it(tmp_path)
     for n, role in enumerate(("teacher-q4_0", "teacher-q8_0", "teacher-f16")):
         execution.facts[role] = {"seconds_per_answer": {"value": (n + 1) / 16}}
     time_budget = TimeBudget(Decisions(tmp_path / "clock.json"), lambda: 0.0, 2000.0)
-    evaluate_choice(execution, "student-1", WORK, time_budget, Goal(), lambda text: None)
-    assert list(execution.given) == ["teacher-f16", "teacher-q8_0", "student-1-gguf", "teacher-q4_0"] or list(
+    FinalEvaluation(execution, FILES, WORK, time_budget, Goal()).perform(lambda text: None)
+    assert list(execution.given) == ["teacher-f16", "teacher-q8_0", "student-1-plain-gguf", "teacher-q4_0"] or list(
         execution.given
-    ) == ["teacher-f16", "teacher-q8_0", "teacher-q4_0", "student-1-gguf"]
+    ) == ["teacher-f16", "teacher-q8_0", "teacher-q4_0", "student-1-plain-gguf"]
     assert [limit for limit, _ in execution.given.values()] == [None, None, 700, 700]
     left = 2000 * (1 + LATE) - REPORT_SECONDS
     assert [seconds for _, seconds in execution.given.values()] == pytest.approx(
@@ -83,17 +82,16 @@ def test_a_file_that_has_no_time_for_all_items_shortens_those_after_it(tmp_path)
 def test_without_a_student_the_stock_files_are_proven(tmp_path):
     execution = Measured(1 / 16)
     execution.facts = {"student": execution.facts["student"]} | execution.facts
-    evaluate_choice(
-        execution, None, WORK, TimeBudget(Decisions(tmp_path / "c.json"), lambda: 0.0, 1e4), Goal(), lambda text: None
-    )
+    time_budget = TimeBudget(Decisions(tmp_path / "c.json"), lambda: 0.0, 1e4)
+    FinalEvaluation(execution, STOCK, WORK, time_budget, Goal()).perform(lambda text: None)
     assert set(execution.given) == {"teacher-f16", "teacher-q8_0", "teacher-q4_0"}
     assert "verify" in execution.made and "costs" in execution.made
 
 
 def test_measuring_gets_its_share_of_the_time():
     """A demo of 11 minutes spends no more than 75 s on it, an hour has the longest windows."""
-    assert measuring_seconds(4, *measuring(660)) <= 75
-    assert measuring(3600) == (10, 3.0)
+    assert measuring_seconds(4, *measuring_windows(660)) <= 75
+    assert measuring_windows(3600) == (10, 3.0)
 
 
 @given(

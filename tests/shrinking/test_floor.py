@@ -46,8 +46,8 @@ def test_the_best_of_what_is_known(metric, best):
 def test_a_share_is_asked_only_where_nothing_else_is():
     assert (Goal().keep, Goal().at_least) == (KEEP, None)
     assert (Goal(at_least=0.9).keep, Goal(keep=0.5, at_least=0.9).keep) == (None, 0.5)
-    assert Floor.of(Goal(at_least=0.9), "json-match").asked == "at least 0.9 json-match"
-    assert Floor.of(Goal(keep=0.925, at_least=1.25), "bits-per-byte").asked == "92.5% and at most 1.25 bits per byte"
+    assert Floor.of(Goal(at_least=0.9), "json-match").text == "at least 0.9 json-match"
+    assert Floor.of(Goal(keep=0.925, at_least=1.25), "bits-per-byte").text == "92.5% and at most 1.25 bits per byte"
 
 
 @pytest.mark.parametrize("asked, says", [(8.0, "between 0 and 8"), (0.0, "fewer are better"), (92.0, "upper bound")])

@@ -7,12 +7,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lightbulb.core.errors import GoalError
-from lightbulb.shrinking.plan import (
-    BATCH_SIZES,
-    CANDIDATE_COST,
+from lightbulb.shrinking.cost_model import BATCH_SIZES, CANDIDATE_COST, LEAST_STEPS, CostModel, TaskStats
+from lightbulb.shrinking.drafts import (
     FEWEST_CHECKED,
     FEWEST_TESTED,
-    LEAST_STEPS,
     NO_LOGITS,
     NO_SECOND_TRY,
     NO_STUDENT,
@@ -20,15 +18,9 @@ from lightbulb.shrinking.plan import (
     STOCK_FILES,
     STUDENT_SHARE,
     TEACHER_MENU,
-    Plan,
-    Shape,
-    TaskStats,
-    epochs_for,
-    likely_layers,
     make_plan,
-    student_seconds,
-    teacher_training_seconds,
 )
+from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.times import Times
 
 SMOLLM2 = Shape(layers=30, layer_parameters=3_540_000, vocabulary=49_152, width=576)
@@ -77,7 +69,7 @@ def planned(shape: Shape, stats: TaskStats, step: float, answer: float, seconds:
     try:
         return make_plan(times_of(step, shape.layers, answer), shape, stats, seconds)
     except GoalError as e:
-        assert e.where == "--max-time" and e.hint.startswith("--max-time ")
+        assert e.where == "`max_time`" and e.hint.startswith("`max_time=")
         return None
 
 
@@ -87,50 +79,49 @@ def test_a_plan_fits_its_time_with_a_student_that_has_a_chance(shape, stats, ste
     assume(plan is not None)
     whole = plan.teacher_seconds + plan.check_seconds + plan.logits_seconds + plan.student_seconds + plan.proof_seconds
     assert whole <= seconds * SAFETY * 1.000001
-    assert plan.teacher_seconds == teacher_training_seconds(plan.times, stats, plan.teacher_epochs, plan.freeze_layers)
+    costs = CostModel(plan.times, stats)
+    assert plan.teacher_seconds == costs.teacher_training(plan.teacher_epochs, plan.freeze_layers)
     checked, tested = plan.check_seconds / answer, plan.answering_seconds / STOCK_FILES / answer
     assert checked >= min(FEWEST_CHECKED, stats.validation_examples) * 0.999999
     assert tested >= min(FEWEST_TESTED, stats.test_examples) * 0.999999
-    if plan.depth_schedule:
+    if plan.space.depths:
         assert plan.distill_epochs >= 1 or stats.steps(plan.distill_epochs) >= LEAST_STEPS
         assert NO_STUDENT not in plan.gave_up and plan.enough_seconds is None
-        assert (NO_LOGITS in plan.gave_up) == ("distill" not in plan.methods) == (plan.logits_seconds == 0)
+        assert (NO_LOGITS in plan.gave_up) == ("distill" not in plan.space.methods) == (plan.logits_seconds == 0)
     else:
         assert plan.gave_up == (NO_STUDENT,) and plan.student_seconds == 0 and plan.enough_seconds > seconds
-        assert make_plan(times_of(step, shape.layers, answer), shape, stats, plan.enough_seconds).depth_schedule
-        assert any("minutes would do" in line for line in plan.told)
+        assert make_plan(times_of(step, shape.layers, answer), shape, stats, plan.enough_seconds).space.depths
+        assert any("minutes would do" in line for line in plan.lines)
 
 
 @given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS)
 def test_there_is_room_to_back_off_unless_it_is_said(shape, stats, step, answer, seconds):
     plan = planned(shape, stats, step, answer, seconds)
-    assume(plan is not None and plan.depth_schedule)
+    assume(plan is not None and plan.space.depths)
     left = SAFETY * seconds - plan.teacher_seconds - plan.check_seconds - plan.logits_seconds - plan.proof_seconds
     share = 1 / CANDIDATE_COST if NO_SECOND_TRY in plan.gave_up else STUDENT_SHARE
     assert plan.student_seconds <= share * left * 1.000001
 
 
 @given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS)
-def test_the_ladder_goes_from_bold_to_mild(shape, stats, step, answer, seconds):
+def test_the_depths_go_from_bold_to_mild(shape, stats, step, answer, seconds):
     plan = planned(shape, stats, step, answer, seconds)
-    assume(plan is not None and plan.depth_schedule)
+    assume(plan is not None and plan.space.depths)
     assert (
-        list(plan.depth_schedule) == sorted(set(plan.depth_schedule))
-        and plan.depth_schedule[0] >= 1
-        and plan.depth_schedule[-1] <= shape.layers
+        list(plan.space.depths) == sorted(set(plan.space.depths))
+        and plan.space.depths[0] >= 1
+        and plan.space.depths[-1] <= shape.layers
     )
-    assert plan.grids == (("q4_0", "q8_0") if shape.fits_blocks else ("f16",))
+    assert plan.space.quant_types == (("q4_0", "q8_0") if shape.fits_blocks else ("f16",))
     assert 0 <= plan.freeze_layers <= shape.layers
     assert 0 < plan.probe_epochs <= plan.distill_epochs and 0 < plan.recover_epochs <= plan.distill_epochs
     assert Plan(**plan.model_dump(mode="json")) == plan
-    likely = likely_layers(stats.kind, plan.depth_schedule)
-    for layers in plan.depth_schedule:
-        epochs = epochs_for(plan, layers)
+    likely = plan.space.likely
+    for layers in plan.space.depths:
+        epochs = plan.epochs_for(layers)
         assert epochs >= plan.distill_epochs and (layers < likely or epochs == plan.distill_epochs)
         if epochs > plan.distill_epochs:  # a bolder one trains as long as the likely one
-            assert student_seconds(plan.times, stats, epochs, layers) <= student_seconds(
-                plan.times, stats, plan.distill_epochs, likely
-            )
+            assert plan.costs.student(epochs, layers) <= plan.costs.student(plan.distill_epochs, likely)
 
 
 @given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS, st.floats(1, 20))
@@ -138,8 +129,8 @@ def test_more_time_never_takes_a_student_away(shape, stats, step, answer, second
     short = planned(shape, stats, step, answer, seconds)
     long = planned(shape, stats, step, answer, seconds * longer)
     assert short is None or long is not None
-    if short and short.depth_schedule and NO_SECOND_TRY not in short.gave_up:
-        assert long.depth_schedule and NO_SECOND_TRY not in long.gave_up
+    if short and short.space.depths and NO_SECOND_TRY not in short.gave_up:
+        assert long.space.depths and NO_SECOND_TRY not in long.gave_up
         chosen = [(e, round(shape.layers * share)) for e, share in TEACHER_MENU]
         ranks = [chosen.index((p.teacher_epochs, p.freeze_layers)) for p in (short, long)]
         assert ranks[1] <= ranks[0]
@@ -150,14 +141,14 @@ def test_what_the_error_says_to_type_works(shape, stats, step, answer):
     try:
         make_plan(times_of(step, shape.layers, answer), shape, stats, 60)
     except GoalError as e:
-        minutes = int(e.hint.removeprefix("--max-time ").removesuffix("m"))
+        minutes = int(e.hint.removeprefix("`max_time=").removesuffix("m`"))
         assert planned(shape, stats, step, answer, 60 * minutes) is not None
 
 
 def test_an_hour_for_the_main_job():
     plan = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600)
-    assert plan.depth_schedule == (1, 2, 3, 4, 6, 8, 12, 18) and plan.validation_limit is None and plan.gave_up == ()
-    assert plan.teacher_epochs >= 1 and plan.distill_epochs >= 2 and plan.methods == ("distill", "plain")
+    assert plan.space.depths == (1, 2, 3, 4, 6, 8, 12, 18) and plan.validation_limit is None and plan.gave_up == ()
+    assert plan.teacher_epochs >= 1 and plan.distill_epochs >= 2 and plan.space.methods == ("distill", "plain")
 
 
 def test_what_is_given_up_comes_in_this_order():
@@ -193,11 +184,15 @@ def test_few_examples_want_small_batches():
 def test_the_pace_of_a_teacher_of_seconds_tells_little():
     plan = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600)
     steps = round(BANKING.steps(plan.teacher_epochs))
-    half = teacher_training_seconds(plan.times, BANKING, plan.teacher_epochs / 2, plan.freeze_layers)
-    assert plan.slowdown(plan.teacher_seconds, steps) == pytest.approx(1, abs=0.01)
-    assert plan.slowdown(2 * plan.teacher_seconds, steps) == pytest.approx(2, abs=0.1)
-    assert plan.slowdown(half, steps // 2) == pytest.approx(1, abs=0.05), "of the steps it did"
-    assert plan.slowdown(20.0, 0) < 1.3
+
+    def slowdown(seconds: float, steps: int) -> float:
+        return plan.costs.observed(steps, plan.freeze_layers, seconds)
+
+    half = CostModel(plan.times, BANKING).teacher_training(plan.teacher_epochs / 2, plan.freeze_layers)
+    assert slowdown(plan.teacher_seconds, steps) == pytest.approx(1, abs=0.01)
+    assert slowdown(2 * plan.teacher_seconds, steps) == pytest.approx(2, abs=0.1)
+    assert slowdown(half, steps // 2) == pytest.approx(1, abs=0.05), "of the steps it did"
+    assert slowdown(20.0, 0) < 1.3
 
 
 def test_the_proof_gives_way_to_the_students_only_where_the_machine_is_slow():

@@ -15,7 +15,7 @@ from tiny import tiny_model
 
 from lightbulb.cli import main
 from lightbulb.passes.measure import costs_of as real_costs_of
-from lightbulb.shrinking import assemble, final_evaluation, steps, timing
+from lightbulb.shrinking import final_evaluation, measured_files, steps, timing
 from lightbulb.shrinking.times import Times
 
 KEYS = {
@@ -88,8 +88,8 @@ def quick():
     """Short windows, teachers that learn a tiny task, and a plan and savings that do not hang on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "TEACHER_RATE", 3e-3)
-        patch.setattr(final_evaluation, "measuring", lambda seconds: (8, 0.02))
-        patch.setattr(assemble, "costs_of", costs_with(student=1.0, stock=3.0))
+        patch.setattr(final_evaluation, "measuring_windows", lambda seconds: (8, 0.02))
+        patch.setattr(measured_files, "costs_of", costs_with(student=1.0, stock=3.0))
         patch.setattr(timing, "time_work", lambda *_, **__: QUICK)
         yield
 
@@ -168,8 +168,8 @@ def again(runs, kind: str, tmp_path, *more: str) -> tuple[Path, int]:
     done = runs(kind)
     folder = shutil.copytree(done, tmp_path / "run")
     plan = json.loads((folder / "plan.json").read_text())
-    bold = {"ladder": plan["ladder"][:1], "grids": plan["grids"][:1]}
-    (folder / "plan.json").write_text(json.dumps(plan | bold))
+    bold = {name: plan["space"][name][:1] for name in ("depths", "quant_types")}
+    (folder / "plan.json").write_text(json.dumps(plan | {"space": plan["space"] | bold}))
     for name in (*FILES - {"plan.json"}, "clock.json"):
         (folder / name).unlink()
     return folder, shrink(folder, done.parent / "model", done.parent / f"{kind}.jsonl", "--kind", kind, *more)
@@ -197,7 +197,7 @@ def test_another_goal_in_the_same_folder_is_refused(runs, capsys, more):
 
 def test_a_student_that_costs_more_is_not_handed_out(runs, capsys, tmp_path, monkeypatch):
     """The same steps with another outcome of the measuring: the cheapest stock file that does is the model."""
-    monkeypatch.setattr(assemble, "costs_of", costs_with(student=3.0, stock=1.0))
+    monkeypatch.setattr(measured_files, "costs_of", costs_with(student=3.0, stock=1.0))
     runs("choose"), capsys.readouterr()
     folder, code = again(runs, "choose", tmp_path, "--at-least", "0.7")
     out = capsys.readouterr().out

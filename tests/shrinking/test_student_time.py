@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from test_plan import BANKING, SMOLLM2, times_of
 
 from lightbulb.pipeline.decisions import Decisions
-from lightbulb.shrinking.plan import CANDIDATE_COST, make_plan, student_seconds
+from lightbulb.shrinking.cost_model import CANDIDATE_COST, CostModel
+from lightbulb.shrinking.drafts import make_plan
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.shrinking.time_budget import TimeBudget
 
@@ -22,21 +23,22 @@ def time_of(spent: float, slowdown: float = 1.0, folder: Path | None = None, pla
     return StudentTime(plan, TimeBudget(Decisions(folder / "clock.json"), lambda: spent, 3600), slowdown)
 
 
-@given(st.sampled_from(PLAN.depth_schedule), st.floats(0, 4000), st.floats(0.8, 8))
+@given(st.sampled_from(PLAN.space.depths), st.floats(0, 4000), st.floats(0.8, 8))
 def test_a_student_that_is_allowed_fits(layers, spent, slowdown):
     time = time_of(spent, slowdown)
     assume(time.allows_student(layers))
     epochs = time.plan_for(layers).distill_epochs
     assert BANKING.has_a_chance(epochs)
-    assert CANDIDATE_COST * slowdown * student_seconds(PLAN.times, BANKING, epochs, layers) <= time.left * 1.000001
+    assert CANDIDATE_COST * CostModel(PLAN.times, BANKING, slowdown).student(epochs, layers) <= time.left * 1.000001
 
 
-@given(st.sampled_from(PLAN.depth_schedule), st.floats(0, 4000), st.floats(0.8, 8))
+@given(st.sampled_from(PLAN.space.depths), st.floats(0, 4000), st.floats(0.8, 8))
 def test_no_training_takes_what_must_follow(layers, spent, slowdown):
     time = time_of(spent, slowdown)
-    after = time.recovery_planned(layers) + time.check_planned(layers)
+    check = time.costs.check(layers)
+    after = time.costs.recovery(time.plan_for(layers).distill_epochs, layers) + check
     assert time.training_seconds(layers) <= time.left - after + 1e-6
-    assert time.recovery_seconds(layers) <= time.left - time.check_planned(layers) + 1e-6
+    assert time.recovery_seconds(layers) <= time.left - check + 1e-6
 
 
 def test_a_slow_machine_shortens_students_and_then_has_none():

@@ -12,7 +12,7 @@ from lightbulb.core.progress import Silent
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.passes.base import Context
 from lightbulb.passes.format_task import FormatTask
-from lightbulb.shrinking.job import task_stats
+from lightbulb.shrinking.prepare import task_stats
 from lightbulb.tasks.task import Example, Message
 from lightbulb.train.data import encode_split
 

@@ -38,7 +38,7 @@ def test_named_and_missing_columns(tmp_path):
     assert load_task(source, prompt="q", completion="sort").answers == SORTS
     with pytest.raises(TaskError, match="columns here: q, sort, n") as e:
         load_task(source)
-    assert "--prompt COLUMN --completion COLUMN" in str(e.value)
+    assert "`prompt=COLUMN` `completion=COLUMN`" in str(e.value)
     with pytest.raises(TaskError, match="no column 'nope'"):
         load_task(source, prompt="nope", completion="sort")
 
@@ -47,7 +47,7 @@ def test_text_beside_other_columns_is_not_taken_for_all_there_is(tmp_path):
     source = jsonl(tmp_path / "a.jsonl", [{"text": r["prompt"], "sentiment": r["completion"]} for r in rows()])
     with pytest.raises(TaskError, match="columns here: text, sentiment") as e:
         load_task(source)
-    assert "--kind text" in e.value.hint
+    assert "`kind=text`" in e.value.hint
     assert load_task(source, kind="text").kind == "text"
     numbered = jsonl(tmp_path / "b.jsonl", [{"": i, "text": r["prompt"], "doc": i % 20} for i, r in enumerate(rows())])
     assert load_task(numbered, group="doc").kind == "text"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import write_rows
+from samples import published
 
 from lightbulb.core.errors import TaskError
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Message
 
 SORTS = ("heat", "light", "music")
-CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 
 
 def turns(
@@ -159,7 +158,5 @@ def test_what_is_no_conversation(tmp_path, bad):
 
 @pytest.mark.parametrize("name", ["trl_conv.jsonl", "parts.jsonl", "messages.csv"])
 def test_reported_files(name):
-    if not CASES.exists():
-        pytest.skip("the folder `shared` is not beside this checkout")
-    task = load_task(str(CASES / name))
+    task = load_task(str(published(f"cases/{name}")))
     assert task.answers == SORTS and len(task.train) + len(task.validation) + len(task.test) == 90

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import published
 
 from lightbulb.core.errors import TaskError
 from lightbulb.tasks.load import load_task
-from lightbulb.tasks.readers import read_table
+from lightbulb.tasks.readers import read_rows
 from lightbulb.tasks.task import Task
 
 SORTS = ("heat", "light", "music")
 ROWS = [(f"question number {i}", SORTS[i % 3]) for i in range(60)]
-CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 
 
 def written(path: Path, text: str, encoding: str = "utf-8") -> str:
@@ -87,18 +87,18 @@ def test_decimal_commas_stay_text(tmp_path):
 
 
 def test_empty_columns_that_are_filled_somewhere_get_a_name(tmp_path):
-    table = read_table(Path(written(tmp_path / "t.csv", "text,label,\na,b,\nc,d,note\n")))
+    table = read_rows(Path(written(tmp_path / "t.csv", "text,label,\na,b,\nc,d,note\n")))
     assert table.columns == ("text", "label", "column 3") and table.rows[1][1]["column 3"] == "note"
     with pytest.raises(TaskError, match="3 cells where the header names 2"):
-        read_table(Path(written(tmp_path / "t.csv", "text,label\na,b\nc,d,note\n")))
+        read_rows(Path(written(tmp_path / "t.csv", "text,label\na,b\nc,d,note\n")))
 
 
 def test_a_header_that_looks_like_a_title_stays_one(tmp_path):
     numbered = "\n".join([",text", *(f"{i},word {i}" for i in range(20))])
-    assert read_table(Path(written(tmp_path / "t.csv", numbered))).columns == ("", "text")
-    assert read_table(Path(written(tmp_path / "t.csv", "utterance\n" + "hello you\n" * 9))).columns == ("utterance",)
+    assert read_rows(Path(written(tmp_path / "t.csv", numbered))).columns == ("", "text")
+    assert read_rows(Path(written(tmp_path / "t.csv", "utterance\n" + "hello you\n" * 9))).columns == ("utterance",)
     pages = "text\n" + "".join(f"hello {i}\n" for i in range(20))
-    assert read_table(Path(written(tmp_path / "t.csv", pages))).columns == ("text",)
+    assert read_rows(Path(written(tmp_path / "t.csv", pages))).columns == ("text",)
 
 
 def swallowing(separator: str, label_first: bool) -> list[str]:
@@ -184,9 +184,7 @@ def test_a_spreadsheet_s_own_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["quotes_swallow.tsv", "quotes_swallow.csv", "trailing.csv", "excel_sep.csv"])
 def test_reported_files(name):
-    if not CASES.exists():
-        pytest.skip("the folder `shared` is not beside this checkout")
-    task = load_task(str(CASES / name))
+    task = load_task(str(published(f"cases/{name}")))
     assert size(task) == 90 and task.answers == SORTS
     assert ("quotes" in name) == any(":12" in f and "quote" in f for f in task.findings)
 
@@ -204,7 +202,7 @@ def test_what_a_writer_of_csv_wrote_comes_back(tmp_path_factory, rows, separator
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     with path.open("w", newline="", encoding="utf-8") as f:
         csv.writer(f, delimiter=separator, quoting=quoting).writerows([("text", "label"), *rows])
-    table = read_table(path)
+    table = read_rows(path)
     assert [(cells["text"], cells["label"]) for _, cells in table.rows] == rows
 
 
@@ -214,4 +212,4 @@ def test_what_a_writer_of_tsv_wrote_comes_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("tsv") / "t.tsv"
     with path.open("w", newline="", encoding="utf-8") as f:
         csv.writer(f, delimiter="\t").writerows([("text", "label"), *rows])
-    assert [(cells["text"], cells["label"]) for _, cells in read_table(path).rows] == rows
+    assert [(cells["text"], cells["label"]) for _, cells in read_rows(path).rows] == rows

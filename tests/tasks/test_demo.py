@@ -12,7 +12,7 @@ import pytest
 
 from lightbulb.core.errors import TaskError
 from lightbulb.tasks import home_grammar as grammar
-from lightbulb.tasks.demo import composition, home_task, parts_of, spoken_calls, words
+from lightbulb.tasks.demo import composition, home_task, number_words, parts_of, spoken_calls
 from lightbulb.tasks.load import load_task
 
 TASK = home_task()
@@ -95,7 +95,13 @@ def test_every_word_of_the_grammar_is_used():
 
 
 def test_words():
-    assert [words(n) for n in (0, 13, 20, 45, 100)] == ["zero", "thirteen", "twenty", "forty five", "one hundred"]
+    assert [number_words(n) for n in (0, 13, 20, 45, 100)] == [
+        "zero",
+        "thirteen",
+        "twenty",
+        "forty five",
+        "one hundred",
+    ]
 
 
 def test_by_name():

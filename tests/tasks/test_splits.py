@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lightbulb.core.errors import TaskError
@@ -33,10 +33,7 @@ def keys(rows: list[Row]) -> set[str]:
 @given(texts, st.integers(0, 5), st.randoms(use_true_random=False))
 def test_disjoint_complete_and_blind_to_order(prompts: list[str], seed: int, rng: random.Random):
     rows = [row(p) for p in prompts]
-    if len(keys(rows)) < 8:
-        with pytest.raises(TaskError, match="at least 8"):
-            make_splits(rows, None, None, seed)
-        return
+    assume(len(keys(rows)) >= 8)
     splits = make_splits(rows, None, None, seed)
     parts = [keys(splits.train), keys(splits.validation), keys(splits.test)]
     assert all(parts) and set.union(*parts) == keys(rows)
@@ -44,6 +41,12 @@ def test_disjoint_complete_and_blind_to_order(prompts: list[str], seed: int, rng
     rng.shuffle(rows)
     again = make_splits(rows, None, None, seed)
     assert [keys(again.train), keys(again.validation), keys(again.test)] == parts
+
+
+@given(st.integers(1, 7))
+def test_too_few_different_examples_are_refused(n: int):
+    with pytest.raises(TaskError, match="at least 8"):
+        make_splits([row(f"question {i % n}") for i in range(20)], None, None)
 
 
 @settings(max_examples=40, deadline=None)

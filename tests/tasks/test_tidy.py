@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from conftest import write_rows
+from samples import published
 
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
 SORTS = ("heat", "light", "music")
-CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 ENDS = ("<|im_end|>", "</s>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>", "<|im_end|>\n<|endoftext|>", " <eos>\n")
 BEGINNINGS = ("<|im_start|>assistant\n", "<s>", "<start_of_turn>model\n", "<bos>", "<|assistant|>\n")
 
@@ -143,8 +143,7 @@ def test_only_blanks_are_an_empty_completion(tmp_path):
 
 
 def test_reported_files():
-    if not CASES.exists():
-        pytest.skip("the folder `shared` is not beside this checkout")
-    assert load_task(str(CASES / "eos_text.jsonl"), kind="generate").train[0].completion == "light"
-    task = load_task(str(CASES / "code.jsonl"))
+    task = load_task(str(published("cases/eos_text.jsonl")), kind="generate")
+    assert set(completions(task)) == set(SORTS)
+    task = load_task(str(published("cases/code.jsonl")))
     assert all(text.startswith("    y = ") for text in completions(task)) and told(task, "60 completions", "kept")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import tiny_task
+from samples import beside
 
 from lightbulb.core.errors import TaskError
 from lightbulb.models.loading import load_tokenizer
@@ -16,7 +17,6 @@ from lightbulb.tasks.task import Example, Message, Task
 from lightbulb.train.data import MAX_LENGTH, encode_split
 from lightbulb.train.prepare import own_marks, prepared, too_long
 
-CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 CONTEXT = 512  # of the tiny model
 
 
@@ -124,7 +124,5 @@ def test_a_dry_run_says_it(tiny_folder, tmp_path, capsys):
 
 
 def test_the_reported_file(tokenizer):
-    if not CASES.exists():
-        pytest.skip("the folder `shared` is not beside this checkout")
-    (found,) = too_long(load_task(str(CASES / "long.jsonl")), tokenizer, CONTEXT)
+    (found,) = too_long(load_task(str(beside("cases/long.jsonl"))), tokenizer, CONTEXT)
     assert found.startswith("60 of 60 prompts are longer than the 511 tokens")

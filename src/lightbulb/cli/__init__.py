@@ -11,10 +11,11 @@ from collections.abc import Callable
 from lightbulb.cli.examining import doctor
 from lightbulb.cli.forecasting import forecast
 from lightbulb.cli.measuring import measure
-from lightbulb.cli.output import check_arguments, is_text, print_anything, shown
+from lightbulb.cli.output import check_arguments, is_text, print_anything, shown, with_flags
 from lightbulb.cli.predicting import predict
 from lightbulb.cli.shrinking import ask, report, run, shrink
 from lightbulb.core.errors import LightbulbError, UserError
+from lightbulb.core.version import __version__
 
 VERBS: dict[str, Callable[..., None]] = {
     "shrink": shrink,
@@ -27,12 +28,14 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
 }
 
+DESCRIPTION = "The model that does your work for the fewest joules. lightbulb --version (-V) prints the version."
 NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ELOOP)  # what only a name can be wrong with
 
 
-def _tell(error: LightbulbError) -> int:
+def _tell(error: LightbulbError, verb: str | None) -> int:
+    """Prints it in the words of the command that was typed; returns the exit code."""
     with contextlib.suppress(BrokenPipeError):
-        print(f"error: {error}", file=sys.stderr)
+        print(with_flags(f"error: {error}", VERBS.get(verb or "")), file=sys.stderr)
     return error.exit_code
 
 
@@ -45,27 +48,31 @@ def main(arguments: list[str] | None = None) -> int:
     # work training is several times slower (docs/lab-notes.md). Before torch or llama.cpp load it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = sys.argv[1:] if arguments is None else arguments
+    verb = next(iter(arguments), None)
     print_anything()
     try:
         check_arguments(arguments)
-        tyro.extras.subcommand_cli_from_dict(
-            VERBS, args=arguments, prog="lightbulb", description="The model that does your work for the fewest joules."
-        )
+        if arguments in (["--version"], ["-V"]):
+            print(f"lightbulb {__version__}")
+        else:
+            tyro.extras.subcommand_cli_from_dict(VERBS, args=arguments, prog="lightbulb", description=DESCRIPTION)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads has read enough (`| head`); nothing more is written, at exit neither
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except LightbulbError as e:
-        return _tell(e)
+        return _tell(e, verb)
     except UnicodeError as e:
         if all(map(is_text, arguments)):
             raise
         where = next(shown(a) for a in arguments if not is_text(a))
-        return _tell(UserError(f"a name that is not UTF-8 cannot be used here: {e}", where=where, hint="rename it"))
+        return _tell(
+            UserError(f"a name that is not UTF-8 cannot be used here: {e}", where=where, hint="rename it"), verb
+        )
     except OSError as e:
         if e.errno not in NAMES:
             raise
-        return _tell(UserError(f"{e.strerror}", where=shown(str(e.filename))[:200], hint="give another name"))
+        return _tell(UserError(f"{e.strerror}", where=shown(str(e.filename))[:200], hint="give another name"), verb)
     except KeyboardInterrupt:
         resumes = arguments[:1] in (["shrink"], ["run"])
         print("stopped" + ("; the same command resumes" if resumes else ""), file=sys.stderr)

@@ -50,10 +50,17 @@ def forecast(
         resource_share: part of the hardware that this work takes, with embodied_kg
         json: one JSON object on stdout
     """
-    from lightbulb.forecasting import request as forecasting
-    from lightbulb.report.forecast import as_dict, render
+    from lightbulb import api
+    from lightbulb.report.forecast import forecast_dict, forecast_page
 
-    terms = forecasting.terms_of(
+    made = api.forecast(
+        answers_per_day=answers_per_day,
+        joules_per_answer=joules_per_answer,
+        against_joules_per_answer=against_joules_per_answer,
+        servers=servers,
+        server_watts=server_watts,
+        hours_per_day=hours_per_day,
+        requests_per_day=requests_per_day,
         growth=growth,
         years=years,
         pue=pue,
@@ -65,16 +72,4 @@ def forecast(
         hardware_years=hardware_years,
         resource_share=resource_share,
     )
-    of_answers = {
-        "--answers-per-day": answers_per_day,
-        "--joules-per-answer": joules_per_answer,
-        "--against-joules-per-answer": against_joules_per_answer,
-    }
-    of_fleet = {
-        "--servers": servers,
-        "--server-watts": server_watts,
-        "--hours-per-day": hours_per_day,
-        "--requests-per-day": requests_per_day,
-    }
-    made = forecasting.forecast(of_answers, of_fleet, terms)
-    show(as_dict(made), json, lambda console: console.print(render(made)))
+    show(forecast_dict(made), json, lambda console: console.print(forecast_page(made)))

@@ -45,12 +45,12 @@ def measure(
     from lightbulb import api
     from lightbulb.core.files import write_json
     from lightbulb.core.progress import waiting
-    from lightbulb.measuring import measure as measuring
+    from lightbulb.measuring import measurement
     from lightbulb.report.measured import render_measured
 
     with waiting("reading the task"):
         loaded = None if task is None else api.load_task(task)
-    measured = measuring.measure(
+    measured = measurement.measure(
         model,
         task=loaded,
         runtime=runtime,

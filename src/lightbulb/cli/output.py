@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,28 @@ def check_arguments(arguments: Sequence[str]) -> None:
                 where=shown(option) if option.startswith("--") else "the command line",
                 hint="type it in a terminal whose encoding is UTF-8, or in a script: export LC_ALL=C.UTF-8",
             )
+
+
+def with_flags(text: str, verb: Callable[..., Any] | None) -> str:
+    """A message of the library as one of the command: parameters of `verb` in backticks become what is typed.
+
+    `max_time=45m` becomes --max-time 45m, `max_time` --max-time, `dry_run=True` --dry-run; a positional `model` becomes
+    MODEL. Other words in backticks stay.
+    """
+    parameters = {} if verb is None else inspect.signature(verb).parameters
+
+    def typed(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        if name not in parameters:
+            return found[0]
+        if str(parameters[name].annotation).startswith("conf.Positional"):
+            return value or name.upper()
+        flag = name.replace("_", "-")
+        if parameters[name].annotation in (bool, "bool"):
+            return f"--no-{flag}" if value == "False" else f"--{flag}"
+        return f"--{flag}" if value is None else f"--{flag} {value}"
+
+    return re.sub(r"`([a-z][a-z0-9_]*)(?:=([^`\n]*))?`", typed, text)
 
 
 def is_text(word: str) -> bool:

@@ -49,8 +49,8 @@ def predict(
         devices: list the catalogue
         json: one JSON object on stdout
     """
+    from lightbulb import api
     from lightbulb.core.progress import waiting
-    from lightbulb.predicting import request as predicting
     from lightbulb.predicting.devices import devices as catalogue
     from lightbulb.report import predicted as page
 
@@ -58,9 +58,8 @@ def predict(
         known = catalogue()
         show(page.catalogue_dict(known), json, lambda console: console.print(page.catalogue(known)))
         return
-    sizes = {"layers": layers, "width": width, "heads": heads, "kv_heads": kv_heads, "ffn": ffn, "vocab": vocab}
     with waiting("predicting"):
-        prediction = predicting.predict(
+        prediction = api.predict(
             model or None,
             device,
             batch=batch,
@@ -69,6 +68,15 @@ def predict(
             bits=bits,
             runtime=runtime,
             parameters=parameters,
-            sizes={name: size for name, size in sizes.items() if size is not None},
+            layers=layers,
+            width=width,
+            heads=heads,
+            kv_heads=kv_heads,
+            ffn=ffn,
+            vocab=vocab,
         )
-    show(page.as_dict(prediction), json, lambda console: console.print(page.as_text(prediction), markup=False))
+    show(
+        page.prediction_dict(prediction),
+        json,
+        lambda console: console.print(page.prediction_text(prediction), markup=False),
+    )

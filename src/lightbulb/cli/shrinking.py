@@ -72,7 +72,7 @@ def shrink(
         loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
     if dry_run:
         planned = api.dry_run(model, loaded, goal)
-        show(dry.as_dict(planned), json, lambda console: console.print(dry.as_text(planned), markup=False))
+        show(dry.dry_run_dict(planned), json, lambda console: console.print(dry.dry_run_text(planned), markup=False))
         return
     folder = out or Path("runs") / loaded.name
     result = api.shrink(model, loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]))

@@ -6,11 +6,13 @@ kinds: "model" (a transformers folder: config.json, safetensors, tokenizer.json)
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 
 ArtifactKind = Literal["model", "gguf", "logits", "figures"]
@@ -18,8 +20,8 @@ RECORD = "lightbulb.json"
 
 
 class Artifact(BaseModel):
-    """`key` is the hash of (parent key, pass, version, parameters, data fingerprint, seed); `facts` are what the pass
-    has to say about its output (counts, names, checks), JSON-able."""
+    """`key` is the hash of (parent key, pass, version, parameters, data fingerprint, seed, threads); `facts` are what
+    the pass has to say about its output (counts, names, checks), JSON-able."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +42,10 @@ class Artifact(BaseModel):
         files = [self.gguf] if self.kind == "gguf" else list(self.path.glob("*.safetensors"))
         return sum(f.stat().st_size for f in files)
 
+    def figures(self) -> dict[str, Figure]:
+        """The figures among its facts, by the names that lead to them: "score", "student.joules_per_answer"."""
+        return dict(_figures(self.facts, ""))
+
     def write_record(self, folder: Path) -> None:
         """Writes the record into `folder`, which is about to be renamed to `self.path`."""
         write_json(folder / RECORD, self.model_dump(mode="json", exclude={"path"}))
@@ -47,3 +53,12 @@ class Artifact(BaseModel):
     @staticmethod
     def read(path: Path) -> Artifact:
         return Artifact(path=path, **read_json(path / RECORD))
+
+
+def _figures(facts: Mapping[str, Any], within: str) -> Iterator[tuple[str, Figure]]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            if {"value", "unit"} <= value.keys():
+                yield f"{within}{name}", Figure(**value)
+            else:
+                yield from _figures(value, f"{within}{name}.")

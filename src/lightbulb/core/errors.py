@@ -18,7 +18,10 @@ from __future__ import annotations
 
 
 class LightbulbError(Exception):
-    """Base of all errors raised on purpose. `where` names the file or option, `hint` says what to type."""
+    """Base of all errors raised on purpose. `where` names the file or parameter, `hint` says what to give.
+
+    Parameters stand in backticks, `max_time` or `max_time=45m`: the command line turns them into its flags.
+    """
 
     exit_code = 1
 

@@ -35,15 +35,15 @@ def plain_os_errors(path: Path) -> Iterator[None]:
         raise
     except PermissionError as e:
         raise UserError(
-            "no permission to write", where=str(e.filename or path), hint="choose a folder you may write to with --out"
+            "no permission to write", where=str(e.filename or path), hint="choose a folder you may write to with `out`"
         ) from e
     except NotADirectoryError as e:
         raise UserError(
-            "a file stands where a folder is needed", where=str(e.filename or path), hint="choose another --out"
+            "a file stands where a folder is needed", where=str(e.filename or path), hint="choose another `out`"
         ) from e
     except FileExistsError as e:
         raise UserError(
-            "a file stands where a folder is needed", where=str(e.filename or path), hint="choose another --out"
+            "a file stands where a folder is needed", where=str(e.filename or path), hint="choose another `out`"
         ) from e
     except OSError as e:
         cut_short = e.errno is None and "requested and" in str(e)  # numpy's tofile keeps no errno
@@ -53,7 +53,7 @@ def plain_os_errors(path: Path) -> Iterator[None]:
             raise UserError(
                 "the file system is read-only",
                 where=str(e.filename or path),
-                hint="choose a folder you may write to with --out",
+                hint="choose a folder you may write to with `out`",
             ) from e
         raise
     except Exception as e:

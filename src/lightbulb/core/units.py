@@ -9,7 +9,7 @@ from lightbulb.core.figures import Figure, human
 
 NOT_MEASURED = "not measured"
 
-# Spellings of the units that are scaled, and their ladders (factor, symbol) from small to large.
+# Spellings of the units that are scaled, and their steps (factor, symbol) from small to large.
 _SPELLINGS = {
     "s": "s",
     "seconds": "s",
@@ -28,7 +28,7 @@ _SPELLINGS = {
     "g CO2e": "g CO2e",
     "grams CO2e": "g CO2e",
 }
-_LADDERS: dict[str, tuple[tuple[float, str], ...]] = {
+_SCALES: dict[str, tuple[tuple[float, str], ...]] = {
     "s": ((1e-6, "µs"), (1e-3, "ms"), (1, "s"), (60, "min"), (3600, "h"), (86400, "days")),
     "J": ((1e-6, "µJ"), (1e-3, "mJ"), (1, "J"), (1e3, "kJ"), (1e6, "MJ"), (1e9, "GJ")),
     "B": ((1, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")),
@@ -37,7 +37,7 @@ _LADDERS: dict[str, tuple[tuple[float, str], ...]] = {
     "operations": ((1, "operations"), (1e6, "million operations"), (1e9, "billion operations")),
     "answers": ((1, "answers"), (1e6, "million answers"), (1e9, "billion answers"), (1e12, "trillion answers")),
 }
-_LADDERS["g CO2e"] = tuple((factor, f"{symbol} CO2e") for factor, symbol in _LADDERS["g"])
+_SCALES["g CO2e"] = tuple((factor, f"{symbol} CO2e") for factor, symbol in _SCALES["g"])
 _COUNTS = ("prompts",)
 _STEP_UP = {"min": 120.0, "h": 7200.0, "days": 172800.0}  # 90 s reads better than 1.5 min
 
@@ -57,13 +57,13 @@ def scale(value: float, unit: str) -> tuple[float, str]:
     unit = _SPELLINGS.get(unit, unit)
     if unit in ("ratio", "fraction", "share", "1"):
         unit = ""
-    ladder = _LADDERS.get(unit)
-    if ladder is None:
+    steps = _SCALES.get(unit)
+    if steps is None:
         return 1.0, unit
     if value == 0:
         return 1.0, unit
-    fits = [rung for rung in ladder if abs(value) * (1 + 1e-9) >= _STEP_UP.get(rung[1], rung[0])]
-    return fits[-1] if fits else ladder[0]
+    fits = [step for step in steps if abs(value) * (1 + 1e-9) >= _STEP_UP.get(step[1], step[0])]
+    return fits[-1] if fits else steps[0]
 
 
 def _joined(number: str, symbol: str) -> str:

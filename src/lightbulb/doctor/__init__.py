@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lightbulb.doctor import machine, metering, software, streaming
+from lightbulb.doctor.advice import advise
 from lightbulb.doctor.record import Examination
-from lightbulb.doctor.verdict import verdict
 from lightbulb.energy.processor import read_cpu_times, threads_held
 
 __all__ = ["Examination", "examine"]
@@ -27,7 +27,7 @@ def examine(
     this machine. probe_seconds: for each of at most ten measurements of speed."""
     load, before = machine.load_now(root), read_cpu_times(root / "proc/stat")
     available = [machine.memory(root, "MemAvailable").value, machine.memory_limit(root).value]
-    speed = streaming.measure(
+    speed = streaming.measure_speed(
         root, threads_held(root), min((a for a in available if a is not None), default=None), probe_seconds
     )
     steal = machine.steal_between(before, read_cpu_times(root / "proc/stat"))
@@ -38,5 +38,5 @@ def examine(
         grid=metering.grid(),
         software=runs,
         speed=speed,
-        verdict=verdict(seen, energy, runs, speed),
+        verdict=advise(seen, energy, runs, speed),
     )

@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict
 from lightbulb.core.figures import Figure
 
 
-class Record(BaseModel):
+class DoctorRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Machine(Record):
+class Machine(DoctorRecord):
     """The machine as its system describes it.
 
     processor: its name; None where the system tells none. watts_row: the row of `cpu_watts_per_thread.csv` that
@@ -43,7 +43,7 @@ class Machine(Record):
     python: str
 
 
-class FoundSensor(Record):
+class FoundSensor(DoctorRecord):
     """A sensor that can be read now; `in_sum`: whether its joules are part of a window's."""
 
     name: str
@@ -52,7 +52,7 @@ class FoundSensor(Record):
     in_sum: bool
 
 
-class Energy(Record):
+class Energy(DoctorRecord):
     """remarks: what cannot be read, why, and what to type to change that. idle, busy: watts that an estimate charges
     for the threads held when none and when all of them work; used where no sensor is found. add: sources of power that
     can be added to this machine."""
@@ -64,7 +64,7 @@ class Energy(Record):
     add: tuple[str, ...]
 
 
-class ElectricityGrid(Record):
+class ElectricityGrid(DoctorRecord):
     """zone: whose electricity is assumed where none is named. intensity: g CO2e per kWh. hint: how to name one."""
 
     zone: str
@@ -72,7 +72,7 @@ class ElectricityGrid(Record):
     hint: str
 
 
-class FoundRuntime(Record):
+class FoundRuntime(DoctorRecord):
     """version: None where it is not installed; hint: what to type then, None where nothing is needed."""
 
     name: str
@@ -82,7 +82,7 @@ class FoundRuntime(Record):
     hint: str | None
 
 
-class Gpu(Record):
+class Gpu(DoctorRecord):
     """driver: whether a driver answers for it."""
 
     vendor: str
@@ -91,7 +91,7 @@ class Gpu(Record):
     driver: bool
 
 
-class Disk(Record):
+class Disk(DoctorRecord):
     """The space that is left where `use` writes."""
 
     use: str
@@ -99,7 +99,7 @@ class Disk(Record):
     free: Figure
 
 
-class ShortModel(Record):
+class ShortModel(DoctorRecord):
     """A model with a short name. path: its file, None where it is not installed; hint: what to type then."""
 
     name: str
@@ -108,7 +108,7 @@ class ShortModel(Record):
     hint: str | None
 
 
-class Software(Record):
+class Software(DoctorRecord):
     """What can be run. instruction_sets: those of this architecture that matter to small models, None where the system
     does not list them."""
 
@@ -119,7 +119,7 @@ class Software(Record):
     models: tuple[ShortModel, ...]
 
 
-class Cache(Record):
+class Cache(DoctorRecord):
     """A data cache of the first processor: its size in bytes and how many threads share it."""
 
     level: int
@@ -127,7 +127,7 @@ class Cache(Record):
     shared_by: int
 
 
-class Streamed(Record):
+class StreamSpeed(DoctorRecord):
     """How fast `threads` threads together read from `place` ("memory", "L2", ...); working_set: bytes, all threads."""
 
     place: str
@@ -136,7 +136,7 @@ class Streamed(Record):
     speed: Figure
 
 
-class Products(Record):
+class Products(DoctorRecord):
     """Speed of matrix products of `number` ("float32", "int8") on `threads` threads together."""
 
     number: str
@@ -144,7 +144,7 @@ class Products(Record):
     speed: Figure
 
 
-class DecodeBound(Record):
+class DecodeBound(DoctorRecord):
     """The most tokens a second at batch 1 of a model whose `bytes` are all read from memory for every token."""
 
     model: str
@@ -152,14 +152,14 @@ class DecodeBound(Record):
     tokens_per_second: Figure
 
 
-class Speed(Record):
+class Speed(DoctorRecord):
     caches: tuple[Cache, ...]
-    streamed: tuple[Streamed, ...]
+    streamed: tuple[StreamSpeed, ...]
     products: tuple[Products, ...]
     decode: tuple[DecodeBound, ...]
 
 
-class Examination(Record):
+class Examination(DoctorRecord):
     """The whole of `lightbulb doctor --json`. verdict: what follows for the user, a sentence or two each."""
 
     machine: Machine

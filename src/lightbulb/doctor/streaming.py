@@ -25,7 +25,7 @@ import numpy as np
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import text_of
 from lightbulb.doctor.machine import count_listed
-from lightbulb.doctor.record import Cache, DecodeBound, Products, Speed, Streamed
+from lightbulb.doctor.record import Cache, DecodeBound, Products, Speed, StreamSpeed
 
 PROBE_SECONDS = 0.35
 LEAST_REPEATS = 5
@@ -41,7 +41,7 @@ SMOLLM2_WEIGHTS = 134_515_008
 _BYTES_A_WEIGHT = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 
 
-def measure(root: Path, threads: int, available_bytes: float | None, seconds: float = PROBE_SECONDS) -> Speed:
+def measure_speed(root: Path, threads: int, available_bytes: float | None, seconds: float = PROBE_SECONDS) -> Speed:
     """Speeds of one thread and of `threads` together; `seconds` for each of at most ten probes.
 
     available_bytes: memory that may be used, of which a quarter is taken at most.
@@ -79,12 +79,12 @@ def _share(cache: Cache, threads: int) -> int:
 
 def _cache_speed(
     pool: ThreadPoolExecutor, found: Sequence[Cache], index: int, threads: int, seconds: float
-) -> Streamed:
+) -> StreamSpeed:
     cache = found[index]
     place, block = f"L{cache.level}", _share(cache, threads) // 2
     if index and block < 1.5 * _share(found[index - 1], threads):
         method = f"a thread's share of {place} is hardly larger than the cache below it"
-        return Streamed(
+        return StreamSpeed(
             place=place, threads=threads, working_set=None, speed=Figure(value=None, unit="GB/s", method=method)
         )
     return _read_speed(pool, place, block, threads, seconds, f"half of each thread's share of {place}")
@@ -92,14 +92,14 @@ def _cache_speed(
 
 def _memory_speed(
     pool: ThreadPoolExecutor, found: Sequence[Cache], threads: int, available_bytes: float | None, seconds: float
-) -> Streamed:
+) -> StreamSpeed:
     last = found[-1] if found else Cache(level=0, bytes=UNKNOWN_CACHE_BYTES, shared_by=threads)
     all_caches = last.bytes * -(-threads // last.shared_by)
     room = MOST_BYTES if available_bytes is None else min(MOST_BYTES, int(available_bytes / 4))
     total = min(room, max(READ_BYTES, TIMES_LAST_LEVEL * all_caches))
     if total < 2 * all_caches:
         method = f"no room for an array of twice the last-level caches ({2 * all_caches >> 20} MB)"
-        return Streamed(
+        return StreamSpeed(
             place="memory", threads=threads, working_set=None, speed=Figure(value=None, unit="GB/s", method=method)
         )
     what = f"{total / all_caches:.2g} times the last-level caches{'' if found else ' (size assumed)'}"
@@ -108,7 +108,7 @@ def _memory_speed(
 
 def _read_speed(
     pool: ThreadPoolExecutor, place: str, block_bytes: int, threads: int, seconds: float, what: str
-) -> Streamed:
+) -> StreamSpeed:
     """Each thread fills a block of its own, so that it lies in the memory next to it, and reads it again and again."""
     rounds = max(1, -(-READ_BYTES // block_bytes))
     blocks = pool.map(lambda _: np.ones(block_bytes, np.int8), range(threads))
@@ -116,7 +116,7 @@ def _read_speed(
     durations = _repeat(pool, [partial(np.maximum.reduce, view, axis=1) for view in views], seconds)
     gigabytes = threads * rounds * block_bytes / 1e9
     speed = _fastest(gigabytes, durations, "GB/s", f"numpy reads {what}, {_threads(threads)}")
-    return Streamed(place=place, threads=threads, working_set=threads * block_bytes, speed=speed)
+    return StreamSpeed(place=place, threads=threads, working_set=threads * block_bytes, speed=speed)
 
 
 def _product_speed(pool: ThreadPoolExecutor, threads: int, seconds: float) -> Products:

@@ -78,11 +78,11 @@ class EnergyCallback(TrainerCallback):
             "joules_high": joules.high,
             "cpu_seconds": reading.cpu_seconds.value,
         }
-        told = {key: value for key, value in figures.items() if value is not None}
+        known = {key: value for key, value in figures.items() if value is not None}
         if logs is not None:
-            logs.update(told)
+            logs.update(known)
         if state.log_history:
-            state.log_history[-1].update(told)  # the Trainer has put a copy of the logs there before
+            state.log_history[-1].update(known)  # the Trainer has put a copy of the logs there before
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

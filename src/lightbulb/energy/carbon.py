@@ -50,7 +50,7 @@ def zones() -> tuple[Zone, ...]:
     )
 
 
-def find_zone(text: str, where: str = "--zone") -> Zone:
+def find_zone(text: str, where: str = "`zone`") -> Zone:
     """The zone of that code or name, blind to case. `where`: who named it. Raises UserError with the nearest ones."""
     by_word = {word.casefold(): zone for zone in zones() for word in (zone.name, zone.code)}
     if zone := by_word.get(text.strip().casefold()):
@@ -66,8 +66,8 @@ def own_zone(zone: str | None = None) -> str | None:
     if zone is not None:
         find_zone(zone)
         return zone
-    said = os.environ.get(ZONE_VARIABLE, "").strip()
-    return find_zone(said, ZONE_VARIABLE).code if said else None
+    named = os.environ.get(ZONE_VARIABLE, "").strip()
+    return find_zone(named, ZONE_VARIABLE).code if named else None
 
 
 def grams_co2e(joules: Figure, zone: str | None, pue: float = 1.0) -> Figure:
@@ -102,14 +102,14 @@ class Contract:
         if rate is None or not 0.0 <= rate[0] <= rate[1] < math.inf:
             raise UserError(
                 "a contract's intensity is a number of g CO2e per kWh, 0 or more",
-                where="--market-intensity",
-                hint="give your supplier's figure, e.g. --market-intensity 400",
+                where="`market_intensity`",
+                hint="give your supplier's figure, e.g. `market_intensity=400`",
             )
         if not 0.0 <= self.certified_share <= 1.0:
             raise UserError(
                 f"a certified share of {self.certified_share:g}: it is a part of the energy, between 0 and 1",
-                where="--certified-share",
-                hint="e.g. --certified-share 0.6",
+                where="`certified_share`",
+                hint="e.g. `certified_share=0.6`",
             )
 
     @property
@@ -143,8 +143,8 @@ def embodied_grams(total_kilograms: Figure, time_share: float, resource_share: f
     if not 0.0 <= time_share < math.inf or not 0.0 < resource_share <= 1.0:
         raise UserError(
             f"embodied shares of {time_share:g} (time) and {resource_share:g} (resources) are out of range",
-            where="--hardware-years, --resource-share",
-            hint="e.g. --hardware-years 4 --resource-share 0.25",
+            where="`hardware_years`, `resource_share`",
+            hint="e.g. `hardware_years=4` `resource_share=0.25`",
         )
     words = (
         f"M = {total_kilograms.value or 0:g} kg x {time_share:.3g} of its life x {resource_share:g} of its resources"
@@ -192,8 +192,8 @@ def _grams(joules: Figure, intensity: Figure, pue: float) -> Figure:
     if not 1.0 <= pue < math.inf:
         raise UserError(
             f"a PUE of {pue:g}: it is total over computing energy, 1 or more",
-            where="--pue",
-            hint="leave it out (1.0), or give your data centre's, e.g. --pue 1.2",
+            where="`pue`",
+            hint="leave it out (1.0), or give your data centre's, e.g. `pue=1.2`",
         )
     method = intensity.method + (f", PUE {pue:g}" if pue != 1.0 else "")
     if joules.value is None:

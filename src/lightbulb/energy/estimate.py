@@ -171,7 +171,7 @@ def _method(watts: Watts, threads: int, family: Family) -> str:
     of = f"{family}, {watts.servers} servers"
     if not family.rows:
         of = (
-            f"CPU of unknown family ({family.told_by}): pooled over {len(watts.families)} families, "
+            f"CPU of unknown family ({family.known_by}): pooled over {len(watts.families)} families, "
             "hence the wider interval"
         )
     return (

@@ -252,7 +252,7 @@ def serve_metrics(render: Callable[[], str], port: int) -> Iterator[int]:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Page)
     except (OSError, OverflowError) as e:
         raise UserError(
-            f"cannot serve on port {port}: {e}", where="--serve-metrics", hint="choose another port, e.g. 9464"
+            f"cannot serve on port {port}: {e}", where="`serve_metrics`", hint="choose another port, e.g. 9464"
         ) from e
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="lightbulb-metrics", daemon=True)
@@ -304,10 +304,10 @@ def _families(metric: Metric) -> Iterator[tuple[str, str, str, list[_Sample]]]:
     """(name, help, kind, samples) of the metric and of the ends of its intervals."""
 
     def samples(side: str) -> list[_Sample]:
-        told = [
+        numbers = [
             (labels, figure, getattr(figure, side)) for labels, figure in metric.samples if figure.value is not None
         ]
-        return [(_labels(labels, figure), number) for labels, figure, number in told if number is not None]
+        return [(_labels(labels, figure), number) for labels, figure, number in numbers if number is not None]
 
     yield metric.name, metric.help, metric.kind, samples("value")
     stem = metric.name.removesuffix("_total")

@@ -123,11 +123,11 @@ _ARM_ROWS = {"Neoverse N1": "amd-neoverse-n1"}  # the table's own name for the r
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """rows: of the table, that this processor can be; none where the table holds nothing like it. told_by: what it is,
+    """rows: of the table, that this processor can be; none where the table holds nothing like it. known_by: what it is,
     and from what that is known."""
 
     rows: tuple[str, ...]
-    told_by: str
+    known_by: str
 
     @property
     def row(self) -> str | None:
@@ -136,8 +136,8 @@ class Family:
 
     def __str__(self) -> str:
         if not self.rows:
-            return f"a processor of unknown family ({self.told_by}): all families together, a wider interval"
-        return f"{self.row}, {self.told_by}" if self.row else f"{self.told_by}: pooled over {', '.join(self.rows)}"
+            return f"a processor of unknown family ({self.known_by}): all families together, a wider interval"
+        return f"{self.row}, {self.known_by}" if self.row else f"{self.known_by}: pooled over {', '.join(self.rows)}"
 
 
 def family_here(root: Path = Path("/")) -> Family:
@@ -195,8 +195,8 @@ def _or_later(generations: Sequence[_Generation], evidence: list[str], floor: bo
     if same and len(same) < len(generations):
         generations, evidence = same, [*evidence, f"a second-level cache of {l2_kb:,} KB"]
     title = f"{generations[0].title} or later" if floor else "a processor that hides what it is"
-    told_by = f"{title}, from {' and '.join(evidence)}" if evidence else title
-    return Family(tuple(g.row for g in generations), told_by)
+    known_by = f"{title}, from {' and '.join(evidence)}" if evidence else title
+    return Family(tuple(g.row for g in generations), known_by)
 
 
 def _row_of_number(processor: Processor) -> str | None:

@@ -50,8 +50,8 @@ def read_sheet(path: Path, needed: Collection[str]) -> Sheet | None:
         return None
     first, newline = _first_line(text)
     body, delimiters, line = text, DELIMITERS, 1
-    if (told := _SEP.fullmatch(first)) is not None:
-        body, delimiters, line = text[text.index(newline) + len(newline) :] if newline in text else "", told[1], 2
+    if (declared := _SEP.fullmatch(first)) is not None:
+        body, delimiters, line = text[text.index(newline) + len(newline) :] if newline in text else "", declared[1], 2
     for delimiter in delimiters:
         rows = list(csv.reader(io.StringIO(body, newline=""), delimiter=delimiter))
         header = next((row for row in rows if row), [])

@@ -6,7 +6,7 @@ import math
 
 from lightbulb.core.errors import UserError
 from lightbulb.core.figures import Figure, bounds, product
-from lightbulb.forecasting.forecast import Model, Pair, difference
+from lightbulb.forecasting.arithmetic import Model, Pair, difference
 from lightbulb.shrinking import savings
 from lightbulb.shrinking.record import Result
 

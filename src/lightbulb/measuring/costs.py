@@ -22,15 +22,15 @@ from lightbulb.energy.meter import Reading
 from lightbulb.measuring.protocol import BLOCK, Sample
 from lightbulb.measuring.statistics import cases, median_figure, paired_difference, paired_ratio
 
-Cost = Literal["cpu_seconds", "seconds", "joules", "net_joules"]
-COSTS: tuple[Cost, ...] = get_args(Cost)
+CostName = Literal["cpu_seconds", "seconds", "joules", "net_joules"]
+COSTS: tuple[CostName, ...] = get_args(CostName)
 PER = ("prompt_token", "output_token", "answer")
 NAMES = tuple(f"{cost}_per_{unit}" for cost in COSTS for unit in PER)
 SPEEDS = {"tokens_per_second_prefill": "prompt_token", "tokens_per_second_decode": "output_token"}
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class MeasuredTrial:
     read: Sample
     write: Sample | None = None
 
@@ -49,7 +49,7 @@ class Costs:
     modelled: bool  # no counter read any part of them
 
     @staticmethod
-    def of(trials: Sequence[Trial], idle: Figure | None, unseen: Mapping[str, str]) -> Costs:
+    def of(trials: Sequence[MeasuredTrial], idle: Figure | None, unseen: Mapping[str, str]) -> Costs:
         """idle: watts while nothing is asked; None where it was not measured. unseen: why a cost cannot be seen."""
         series: dict[str, np.ndarray] = {}
         missing = dict(unseen)
@@ -70,7 +70,7 @@ class Costs:
     @staticmethod
     def of_answers(samples: Sequence[Sample]) -> Costs:
         """Costs of whole answers alone: one window a trial, nothing told apart within an answer."""
-        costs = Costs.of([Trial(sample) for sample in samples], None, {"net_joules": "idling was not measured"})
+        costs = Costs.of([MeasuredTrial(sample) for sample in samples], None, {"net_joules": "idling was not measured"})
         return replace(costs, series={k: v for k, v in costs.series.items() if k.endswith("_per_answer")})
 
     def as_dict(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ _HOW = {
 }
 
 
-def _per_unit(trial: Trial, cost: Cost, idle: Figure | None) -> dict[str, np.ndarray] | None:
+def _per_unit(trial: MeasuredTrial, cost: CostName, idle: Figure | None) -> dict[str, np.ndarray] | None:
     """The three cases of a cost per unit; None when a window does not have it."""
     read = _of_window(trial.read, cost, idle)
     if read is None:
@@ -141,7 +141,7 @@ def _per_unit(trial: Trial, cost: Cost, idle: Figure | None) -> dict[str, np.nda
     return found
 
 
-def _why_missing(trials: Sequence[Trial], idle: Figure | None) -> str:
+def _why_missing(trials: Sequence[MeasuredTrial], idle: Figure | None) -> str:
     """What the first window without joules says of itself, else the idling."""
     windows = [sample.reading.joules for trial in trials for sample in (trial.read, trial.write) if sample is not None]
     return next((f.method for f in (*windows, *([idle] if idle else [])) if f.value is None), "idling was not measured")
@@ -152,7 +152,7 @@ def _modelled(reading: Reading) -> bool:
     return reading.joules.source == "estimated" and not reading.by_sensor
 
 
-def _of_window(sample: Sample, cost: Cost, idle: Figure | None) -> np.ndarray | None:
+def _of_window(sample: Sample, cost: CostName, idle: Figure | None) -> np.ndarray | None:
     reading = sample.reading
     if cost == "cpu_seconds":
         return cases(reading.cpu_seconds)

@@ -28,7 +28,7 @@ class Roofline(BaseModel):
     share: Figure
 
 
-def roofline(gguf: Path, threads: int, batch: int, context: int, seconds: Figure) -> Roofline:
+def measure_roofline(gguf: Path, threads: int, batch: int, context: int, seconds: Figure) -> Roofline:
     """Of a GGUF that filament decodes, `batch` texts at a time after `context` tokens each, in `seconds` a token."""
     import lightbulb_filament
 

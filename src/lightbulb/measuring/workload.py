@@ -18,7 +18,7 @@ from lightbulb.energy.meter import Meter
 from lightbulb.formats.gguf.header import read_header
 from lightbulb.measuring.protocol import Subject
 from lightbulb.measuring.record import RuntimeName
-from lightbulb.measuring.roofline import Roofline, roofline
+from lightbulb.measuring.roofline import Roofline, measure_roofline
 from lightbulb.models.resolve import ModelSource, local_folder, resolve
 from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime, LocalRuntime, open_gguf
 from lightbulb.runtimes.endpoint import Endpoint, Streamed, is_url
@@ -89,7 +89,7 @@ def measured_model(
         raise UserError(
             f"{RUNTIME_TITLES[runtime]} runs GGUF files, and this is a model folder",
             where=name,
-            hint="name the .gguf file of a run, or --runtime torch",
+            hint="name the .gguf file of a run, or `runtime=torch`",
         )
     return _gguf(name, source.gguf, runtime, workload)
 
@@ -106,7 +106,7 @@ def _gguf(name: str, gguf: Path, runtime: GgufRuntime, workload: Workload) -> Me
     counted = None
     if runtime == "filament" and workload.task is None:
         counted = partial(
-            roofline, gguf, workload.threads, workload.batch, workload.context + workload.output_tokens // 2
+            measure_roofline, gguf, workload.threads, workload.batch, workload.context + workload.output_tokens // 2
         )
     return MeasuredModel(name, runtime, read_header(gguf).bytes, partial(_open, make, workload), {}, [], counted)
 
@@ -165,10 +165,10 @@ def subjects(runtime: Measurable, workload: Workload) -> list[Subject]:
             raise GoalError(
                 f"this model was made for {runtime.context_length} tokens, fewer than {workload.context} read and "
                 f"{workload.output_tokens} written",
-                where="--context",
-                hint=f"--context {max(1, runtime.context_length - workload.output_tokens)}",
+                where="`context`",
+                hint=f"`context={max(1, runtime.context_length - workload.output_tokens)}`",
             )
-        ids = [cut(runtime.tokenize, workload, n) for n in range(PROMPTS * workload.batch)]
+        ids = [tokens_of_context(runtime.tokenize, workload, n) for n in range(PROMPTS * workload.batch)]
         return [subject("read", ids, exactly(1)), subject("write", ids, exactly(workload.output_tokens))]
     if task.kind == "text":
         ids = [runtime.tokenize(e.completion)[: runtime.context_length - 1] for e in workload.examples()]
@@ -189,7 +189,7 @@ def sample_text(workload: Workload, number: int, sentences: int) -> str:
     return ". ".join(words for words, _ in itertools.islice(draws, sentences))
 
 
-def cut(tokenize: Callable[[str], list[int]], workload: Workload, number: int) -> list[int]:
+def tokens_of_context(tokenize: Callable[[str], list[int]], workload: Workload, number: int) -> list[int]:
     """Exactly `work.context` tokens of text."""
     sentences = workload.context // 8 + 4
     while len(ids := tokenize(sample_text(workload, number, sentences))) < workload.context:
@@ -202,13 +202,13 @@ def _endpoint(url: str, model_name: str | None, workload: Workload, meter: Meter
     from lightbulb.runtimes.answering import longest_answer
 
     if model_name is None:
-        raise ModelError("which of the endpoint's models?", where=url, hint="--model-name NAME")
+        raise ModelError("which of the endpoint's models?", where=url, hint="`model_name=NAME`")
     endpoint = Endpoint(url, model_name)
     turns: list[list[dict[str, str]]]
     if workload.task is not None:
         turns, longest = [turns_of(e) for e in workload.examples()], longest_answer(workload.task)
         if workload.task.kind == "text":
-            raise UserError("an endpoint does not score documents", where=url, hint="leave --task out")
+            raise UserError("an endpoint does not score documents", where=url, hint="leave `task` out")
     else:
         turns, longest = _turns_of_length(endpoint, workload), workload.output_tokens
 

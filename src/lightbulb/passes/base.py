@@ -47,7 +47,7 @@ class Context:
 
 class Pass(BaseModel):
     """A step of a recipe. The fields of a subclass are its parameters; they, `name`, `version`, the source's key, the
-    inputs' keys, the task's fingerprint and the seed decide the output, byte for byte.
+    inputs' keys, the task's fingerprint, the seed and the number of threads decide the output, byte for byte.
 
     reads: kinds of artifact that can be the source. uses, may_use: roles of the other artifacts that `apply` needs, or
     takes, in `Context.inputs`, called as their kinds; an artifact in any other role is of a kind that it reads.

@@ -12,7 +12,7 @@ from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import ModelError
 from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.export import task_metadata
-from lightbulb.passes.verify import MOST_DIFFERENCE, Trained, compare, moved, read_alike, summary
+from lightbulb.passes.verify import MOST_DIFFERENCE, Trained, compare_outputs, moved, read_alike, summary
 from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime, open_gguf
 from lightbulb.runtimes.answering import longest_exchange
 
@@ -59,7 +59,10 @@ class CheckImport(Pass):
                     trained = Trained(source, task)
                     different = self._reads_alike(trained, shipped, task, examples, source)
                     advance(2, "read")
-                    rows = [compare(trained, shipped, task, e, n) for n, e in enumerate(examples[: self.answered], 1)]
+                    rows = [
+                        compare_outputs(trained, shipped, task, e, n)
+                        for n, e in enumerate(examples[: self.answered], 1)
+                    ]
                 finally:
                     shipped.close()
             finally:

@@ -16,7 +16,7 @@ from lightbulb.core.files import read_json, write_json
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Budget, Context, Pass
 from lightbulb.runtimes import GgufRuntime, open_runtime
-from lightbulb.runtimes.answering import ask, longest_answer, longest_exchange
+from lightbulb.runtimes.answering import answer_prompts, longest_answer, longest_exchange
 from lightbulb.runtimes.base import Runtime, TextScore
 from lightbulb.tasks import metrics
 from lightbulb.tasks.task import Example, SplitName, Task
@@ -33,7 +33,7 @@ class Evaluate(Pass):
     """
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "gguf")
     makes: ClassVar[ArtifactKind] = "figures"
 
@@ -45,19 +45,19 @@ class Evaluate(Pass):
         task = context.task
         places = task.spread(self.split)[: self.limit]
         every = task.split(self.split)
-        asked = [every[i] for i in places]
+        chosen = [every[i] for i in places]
         slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
-        room = longest_exchange(task, asked)
+        room = longest_exchange(task, chosen)
         runtime = open_runtime(source, self.runtime, threads=context.threads, slots=slots, context=room)
         try:
-            with context.progress.bar(f"evaluate on {self.split}", len(asked)) as advance:
-                answered, tokens = answer(runtime, task, asked, advance, TOGETHER[source.kind], context.budget)
+            with context.progress.bar(f"evaluate on {self.split}", len(chosen)) as advance:
+                answered, tokens = answer(runtime, task, chosen, advance, TOGETHER[source.kind], context.budget)
         finally:
             runtime.close()
-        if context.budget and len(answered) < len(asked):
+        if context.budget and len(answered) < len(chosen):
             context.budget.shorten(limit=len(answered))
         in_order = sorted(range(len(answered)), key=places.__getitem__)
-        predictions, examples = [answered[n] for n in in_order], [asked[n] for n in in_order]
+        predictions, examples = [answered[n] for n in in_order], [chosen[n] for n in in_order]
         write_json(out / "predictions.json", predictions)
         return {"score": score_of(task, examples, predictions).model_dump(), "items": len(examples), **tokens}
 
@@ -74,7 +74,7 @@ def answer(
     asked again. budget: the time for it; the first `together` are answered in any case."""
     predictions: list[Any] = []
     known: dict[str, str] = {}
-    tokens = {"asked": 0, "prompt_tokens": 0, "output_tokens": 0}
+    tokens = {"num_prompts": 0, "prompt_tokens": 0, "output_tokens": 0}
     longest, begin = longest_answer(task), time.monotonic()
     trim = str.rstrip if any(e.completion[:1].isspace() for e in task.train) else str.strip  # indentation is an answer
     for start in range(0, len(examples), together):
@@ -84,14 +84,14 @@ def answer(
         if task.kind == "text":
             scores = runtime.score_texts([e.completion for e in chunk])
             predictions += [[s.nats, s.tokens, s.bytes] for s in scores]
-            tokens["asked"] += len(scores)
+            tokens["num_prompts"] += len(scores)
             tokens["prompt_tokens"] += sum(s.tokens for s in scores)
         else:
             prompts = [runtime.render(turns_of(e)) for e in chunk]
             if new := [p for p in dict.fromkeys(prompts) if p not in known]:
-                answers = ask(runtime, task, new, longest)
+                answers = answer_prompts(runtime, task, new, longest)
                 known.update(zip(new, (trim(text) for text in answers.texts), strict=True))
-                tokens["asked"] += len(new)
+                tokens["num_prompts"] += len(new)
                 tokens["prompt_tokens"] += answers.prompt_tokens
                 tokens["output_tokens"] += answers.output_tokens
             predictions += [known[p] for p in prompts]

@@ -20,7 +20,7 @@ from lightbulb.measuring.statistics import median_figure
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Context, Pass
 from lightbulb.runtimes import GgufRuntime, open_gguf
-from lightbulb.runtimes.answering import ask, longest_answer, longest_exchange
+from lightbulb.runtimes.answering import answer_prompts, longest_answer, longest_exchange
 from lightbulb.runtimes.base import Runtime
 from lightbulb.tasks.task import Task
 
@@ -118,7 +118,7 @@ def subject(role: str, runtime: Runtime, task: Task, examples: Sequence[Any], lo
         return Subject(role, [e.completion[:500] for e in examples], read)
 
     def answer(prompt: str) -> tuple[int, int]:
-        answers = ask(runtime, task, [prompt], longest)
+        answers = answer_prompts(runtime, task, [prompt], longest)
         return answers.prompt_tokens, answers.output_tokens
 
     return Subject(role, [runtime.render(turns_of(e)) for e in examples], answer)

@@ -54,7 +54,7 @@ class Verify(Pass):
         rows = []
         with context.progress.bar("verify", len(examples)) as advance:
             for done, example in enumerate(examples, 1):
-                rows.append(compare(trained, shipped, task, example, done))
+                rows.append(compare_outputs(trained, shipped, task, example, done))
                 advance(done, "")
         shipped.close()
         facts = summary(rows)
@@ -102,7 +102,7 @@ def read_alike(tokenizer: PreTrainedTokenizerFast, shipped: Shipped, task: Task,
     return Read(ours, theirs, tokenizer(ours).input_ids, shipped.tokenize(theirs))
 
 
-def compare(trained: Trained, shipped: Shipped, task: Task, example: Example, turn: int) -> dict[str, float]:
+def compare_outputs(trained: Trained, shipped: Shipped, task: Task, example: Example, turn: int) -> dict[str, float]:
     """One prompt in both. In a generated answer the likeliest token is asked for after `turn` of the reference's tokens
     (modulo their number), so that all places of an answer are seen, not only its start."""
     read = read_alike(trained.tokenizer, shipped, task, example)

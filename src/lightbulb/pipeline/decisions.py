@@ -6,29 +6,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lightbulb.core.events import Decided, Stream
 from lightbulb.core.files import read_json, write_json
 
 
 class Decisions:
-    """Decisions by name, JSON-able, in the file `place`."""
+    """Decisions by name, JSON-able, in the file `place`. events: hear of new ones, when they are on disk."""
 
-    def __init__(self, place: Path):
-        self.place = place
+    def __init__(self, place: Path, events: Stream | None = None):
+        self.place, self.events = place, events or Stream()
         self.known: dict[str, Any] = read_json(place) if place.exists() else {}
 
     def get(self, name: str) -> Any:
         """What was decided, or None."""
         return self.known.get(name)
 
-    def put(self, name: str, value: Any) -> None:
+    def put(self, name: str, value: Any, why: str = "") -> None:
         """Decides `name`, or decides it anew."""
         self.known[name] = value
         write_json(self.place, self.known)
+        self.events.emit(Decided(by="clock", what=name, value=value, why=why))
 
-    def decide_once(self, name: str, decide: Callable[[], Any]) -> Any:
-        """What was decided before, or what `decide()` says now."""
+    def decide_once(self, name: str, decide: Callable[[], Any], why: Callable[[], str] = lambda: "") -> Any:
+        """What was decided before, or what `decide()` says now. why: the reason, asked after `decide`."""
         if name not in self.known:
-            self.put(name, decide())
+            value = decide()
+            self.put(name, value, why())
         return self.known[name]
 
 
@@ -42,4 +45,5 @@ class StepBudget:
         return self.seconds - self.spent()
 
     def shorten(self, **parameters: Any) -> None:
-        self.decisions.put(self.name, {**(self.decisions.get(self.name) or {}), **parameters})
+        why = f"{self.left():.0f} s are left of the {self.seconds:.0f} s that this step may take"
+        self.decisions.put(self.name, {**(self.decisions.get(self.name) or {}), **parameters}, why)

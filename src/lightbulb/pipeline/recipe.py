@@ -51,7 +51,7 @@ def step(label: str, pass_: Pass, source: str | None = None, **inputs: str) -> S
     return Step.model_validate(fields)
 
 
-class Reading(BaseModel):
+class TaskOptions(BaseModel):
     """How a task was read, as far as it was said: the options of `load_task`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +72,7 @@ class Recipe(BaseModel):
     model: str
     task: str
     seed: int = 0
-    reading: Reading = Reading()
+    reading: TaskOptions = TaskOptions()
     steps: tuple[Step, ...] = Field(alias="step", min_length=1)
 
     @model_validator(mode="after")
@@ -141,7 +141,7 @@ class Execution:
         self.steps[s.label] = s if done == pass_ else s.model_copy(update={"parameters": done.parameters()})
 
 
-def check(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe) -> None:
     """Raises RecipeError or MissingExtra for what `execute` would meet on its way: a typing error must not cost an
     hour."""
     kinds: dict[str, ArtifactKind] = {START: "model"}

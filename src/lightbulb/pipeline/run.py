@@ -6,12 +6,13 @@
       clock.json           what the clock decided since then
       steps/<label>-<key>/ one artifact a step, with cost.json
       scratch/<key>/       checkpoints of the step in progress
-      overhead.json         what was spent beside the steps
+      overhead.json        what was spent beside the steps
+      events.jsonl         what happened, in order (core/events.py); decides nothing
       model.gguf result.json report.html README.md recipe.toml
 
-A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed), so a step is done if
-its folder exists. A step with a budget may be shortened while it works: its parameters are then those that it ended
-with, which clock.json remembers. Energy windows are opened here and in the measure protocol, nowhere else.
+A step's key hashes (source key, input keys, pass, version, parameters, task fingerprint, seed, threads), so a step is
+done if its folder exists. A step with a budget may be shortened while it works: its parameters are then those that it
+ended with, which clock.json remembers. Energy windows are opened here and in the measure protocol, nowhere else.
 """
 
 from __future__ import annotations
@@ -21,13 +22,26 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import UserError
+from lightbulb.core.events import (
+    EVENTS,
+    EventFile,
+    Measured,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    StepFinished,
+    StepFound,
+    StepStarted,
+    Stream,
+)
 from lightbulb.core.files import new_folder, plain_os_errors, read_json, sha256_of, write_json
 from lightbulb.core.progress import Progress
+from lightbulb.core.version import __version__
 from lightbulb.energy.meter import Meter
 from lightbulb.passes.base import Context, Pass
 from lightbulb.pipeline.decisions import Decisions, StepBudget
@@ -48,12 +62,34 @@ def _shortened(label: str, planned: str) -> str:
     return f"{label}-{planned[:12]} shortened to"
 
 
-class Run:
-    """Runs passes on one task into one folder. Use as a context manager: it holds a lock on the folder."""
+def _end_of_run(error: BaseException | None) -> RunFinished:
+    if error is None:
+        return RunFinished(outcome="done")
+    told = str(error) or type(error).__name__
+    return RunFinished(outcome="failed" if isinstance(error, Exception) else "interrupted", error=told)
 
-    def __init__(self, folder: Path, task: Task, *, seed: int, progress: Progress, meter: Meter, threads: int):
+
+class Run:
+    """Runs passes on one task into one folder. Use as a context manager: it holds a lock on the folder.
+
+    events: what happens is told there and, from the first step on, kept in the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        task: Task,
+        *,
+        seed: int,
+        progress: Progress,
+        meter: Meter,
+        threads: int,
+        events: Stream | None = None,
+    ):
         self.folder, self.task, self.seed = folder, task, seed
         self.progress, self.meter, self.threads = progress, meter, threads
+        self.events = events or Stream()
+        self._log: EventFile | None = None
         self.steps: list[Artifact] = []
         self.resumed = 0
         self._inside: list[Cost] = []  # of the steps that this process worked on
@@ -69,9 +105,9 @@ class Run:
             raise UserError(
                 "another lightbulb is working in this folder",
                 where=str(self.folder),
-                hint="wait for it, or choose another --out",
+                hint="wait for it, or choose another `out`",
             ) from e
-        self.decisions = Decisions(self.folder / CLOCK)
+        self.decisions = Decisions(self.folder / CLOCK, self.events)
         self._sweep()
         self._earlier = [Cost.read(place)] if (place := self.folder / OVERHEAD).exists() else []
         self._window = self.meter.window("run").__enter__()
@@ -85,7 +121,7 @@ class Run:
             raise UserError(
                 f"this folder holds other things ({', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''})",
                 where=str(self.folder),
-                hint="--out a new folder, such as runs/NAME",
+                hint="`out` a new folder, such as runs/NAME",
             )
 
     def _sweep(self) -> None:
@@ -98,9 +134,36 @@ class Run:
             if any(left.name == key or self.decisions.get(_shortened(label, left.name)) for label, key in done):
                 shutil.rmtree(left)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._window.__exit__(None, None, None)
+        if self._log is not None:
+            self.events.emit(_end_of_run(error))
+            self.events.unsubscribe(self._log)
+            self._log.close()
         self._lock.close()
+
+    def _tell_begin(self) -> None:
+        """Opens the file of events when the first step is asked for: a run that is found done changes nothing."""
+        if self._log is not None:
+            return
+        place, found = self.folder / EVENTS, len(list((self.folder / "steps").iterdir()))
+        again = found > 0 or place.exists()
+        with plain_os_errors(place):
+            self._log = EventFile(place)
+        self.events.subscribe(self._log)
+        begun = RunResumed if again else RunStarted
+        self.events.emit(
+            begun(
+                task=self.task.name,
+                fingerprint=self.task.fingerprint,
+                seed=self.seed,
+                threads=self.threads,
+                version=__version__,
+                found=found,
+            )
+        )
 
     def bind_config(self, goal: Mapping[str, Any]) -> None:
         """Ties the folder to what was asked: the same again resumes, anything else is refused."""
@@ -116,7 +179,7 @@ class Run:
             raise UserError(
                 "this folder holds another run (" + "; ".join(told) + ")",
                 where=str(self.folder),
-                hint="choose another --out, or repeat the earlier command to resume it",
+                hint="choose another `out`, or repeat the earlier command to resume it",
             )
 
     @contextmanager
@@ -131,6 +194,11 @@ class Run:
             raise
 
     def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:
+        """The hash of all that decides the bytes of a step on one machine with one set of versions.
+
+        Not in it, though they decide bytes too: the device, the processor and the versions of libraries. A run that
+        goes on elsewhere keeps what it has paid for (docs/decisions.md).
+        """
         return sha256_of(
             source_key,
             {role: a.key for role, a in inputs.items()},
@@ -139,6 +207,7 @@ class Run:
             pass_.model_dump(mode="json"),
             self.task.fingerprint,
             self.seed,
+            self.threads,
         )
 
     def step(
@@ -193,11 +262,14 @@ class Run:
         return self.folder / "steps" / f"{label}-{key[:12]}"
 
     def _found(self, label: str, key: str) -> Artifact | None:
+        self._tell_begin()
         place = self._place(label, key)
         if not place.exists():
             return None
         self.resumed += 1
-        return Artifact.read(place)
+        found = Artifact.read(place)
+        self.events.emit(StepFound(label=label, key=found.key, made_by=found.made_by, makes=found.kind))
+        return found
 
     def make(
         self,
@@ -212,6 +284,8 @@ class Run:
         """final_key: the artifact's key where that is known only when the work is done; `key` names its scratch."""
         scratch, window = self.folder / "scratch" / key[:12], self.meter.window(label)
         final_key = final_key or (lambda: key)
+        self._tell_begin()
+        self.events.emit(StepStarted(label=label, key=key, made_by=made_by))
 
         def place() -> Path:
             return self._place(label, final_key())
@@ -225,12 +299,29 @@ class Run:
                     path=place(), kind=kind, key=final_key(), parent=parent, made_by=made_by, facts=facts
                 )
                 artifact.write_record(out)
-                write_json(out / COST, heartbeat.cost().model_dump())
+                write_json(out / COST, (cost := heartbeat.cost()).model_dump())
         finally:
             self._inside.append(Cost.of(window.reading))
         shutil.rmtree(scratch, ignore_errors=True)
         write_json(self.folder / OVERHEAD, self.overhead().model_dump())
+        self._tell_end(label, artifact, cost)
         return artifact
+
+    def _tell_end(self, label: str, made: Artifact, cost: Cost) -> None:
+        self.events.emit(
+            StepFinished(
+                label=label,
+                key=made.key,
+                made_by=made.made_by,
+                makes=made.kind,
+                seconds=cost.seconds,
+                cpu_seconds=cost.cpu_seconds,
+                joules=cost.joules,
+                attempts=cost.attempts,
+            )
+        )
+        for name, figure in made.figures().items():
+            self.events.emit(Measured(label=label, name=name, figure=figure))
 
     def cost(self, artifact: Artifact) -> Cost:
         return Cost.read(artifact.path / COST)
@@ -243,6 +334,11 @@ class Run:
     def spent(self) -> Cost:
         """All finished steps of this run, each once, and what was spent beside them."""
         return total_cost([*(self.cost(a) for a in self.finished_steps()), self.overhead()])
+
+    @staticmethod
+    def label_of(artifact: Artifact) -> str:
+        """The label of the step that made it."""
+        return artifact.path.name.rsplit("-", 1)[0]
 
     def finished_steps(self) -> list[Artifact]:
         """Each once, in the order they were first needed."""

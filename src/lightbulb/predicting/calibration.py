@@ -14,7 +14,7 @@ import numpy as np
 
 from lightbulb.predicting.coefficients import NAMES, PRIORS, Calibrated, by_name, priors
 from lightbulb.predicting.devices import Device
-from lightbulb.predicting.predict import Z, alike, point, spread_of, unseen
+from lightbulb.predicting.prediction import Z, alike, point, spread_of, unseen
 from lightbulb.predicting.shapes import ModelShape
 from lightbulb.predicting.step_cost import Setting
 
@@ -37,7 +37,7 @@ class PublishedRow:
     tokens_per_second: float | None
 
 
-def predicted(row: PublishedRow, log_c: np.ndarray) -> tuple[float, float]:
+def as_published(row: PublishedRow, log_c: np.ndarray) -> tuple[float, float]:
     """(joules an output token, tokens a second) as the source would have counted them."""
     p = point(row.shape, row.device, row.setting, by_name(log_c))
     output, prompt = (p.wall_output_joules, p.wall_prompt_joules) if row.wall else (p.output_joules, p.prompt_joules)
@@ -45,7 +45,7 @@ def predicted(row: PublishedRow, log_c: np.ndarray) -> tuple[float, float]:
     return output + row.prompt_share * prompt, row.setting.batch / step
 
 
-def fit(rows: Sequence[PublishedRow], joules_scatter: float = 0.3, seconds_scatter: float = 0.25) -> Calibrated:
+def calibrate(rows: Sequence[PublishedRow], joules_scatter: float = 0.3, seconds_scatter: float = 0.25) -> Calibrated:
     """The coefficients that the rows and what was known before agree on."""
     from scipy.optimize import least_squares
 
@@ -57,7 +57,7 @@ def fit(rows: Sequence[PublishedRow], joules_scatter: float = 0.3, seconds_scatt
         found = []
         for row in rows:
             weight = min(1.0, math.sqrt(SAME_SOURCE / counts[row.source]))
-            joules, speed = predicted(row, log_c)
+            joules, speed = as_published(row, log_c)
             found.append(weight * math.log(joules / row.joules) / joules_scatter)
             if row.tokens_per_second:
                 found.append(weight * math.log(speed / row.tokens_per_second) / seconds_scatter)
@@ -70,7 +70,7 @@ def fit(rows: Sequence[PublishedRow], joules_scatter: float = 0.3, seconds_scatt
 
 
 @dataclass(frozen=True)
-class Judged:
+class Residual:
     """A row beside what was predicted without its source: logarithm of predicted over published, and the half width of
     the 90% interval, in the same logarithm."""
 
@@ -91,14 +91,14 @@ class Judged:
         return None if self.speed_error is None else abs(self.speed_error) <= self.speed_width
 
 
-def judge(row: PublishedRow, found: Calibrated) -> Judged:
-    joules, speed = predicted(row, found.log_mean)
+def residual(row: PublishedRow, found: Calibrated) -> Residual:
+    joules, speed = as_published(row, found.log_mean)
 
     def width(which: int, scatter: float) -> float:
-        spread = spread_of(lambda c: predicted(row, np.log([c[n] for n in NAMES]))[which], found)
+        spread = spread_of(lambda c: as_published(row, np.log([c[n] for n in NAMES]))[which], found)
         return Z * math.hypot(spread, scatter, unseen(row.shape, row.device, found))
 
-    return Judged(
+    return Residual(
         row=row,
         joules=joules,
         joules_error=math.log(joules / row.joules),
@@ -109,7 +109,7 @@ def judge(row: PublishedRow, found: Calibrated) -> Judged:
     )
 
 
-def leave_one_source_out(rows: Sequence[PublishedRow]) -> list[Judged]:
+def leave_one_source_out(rows: Sequence[PublishedRow]) -> list[Residual]:
     """Each row judged by a calibration that has seen no row of its source. In the order of the rows."""
-    without = {s: fit([r for r in rows if r.source != s]) for s in dict.fromkeys(r.source for r in rows)}
-    return [judge(row, without[row.source]) for row in rows]
+    without = {s: calibrate([r for r in rows if r.source != s]) for s in dict.fromkeys(r.source for r in rows)}
+    return [residual(row, without[row.source]) for row in rows]

@@ -38,23 +38,23 @@ def from_config(config: Mapping[str, Any], where: str, *, bits: bool = True) -> 
     Raises ModelError when sizes are missing, and for what is not known: quantizations, layers that are no attention.
     """
     inner: dict[str, Any] = next((config[key] for key in _INNER if isinstance(config.get(key), dict)), {})
-    told = {**config, **inner}
-    _check(config, told, where)
+    text_config = {**config, **inner}
+    _check(config, text_config, where)
     try:
-        return _shape(told, stored(config, where) if bits else Stored(16.0, head=True))
+        return _shape(text_config, stored(config, where) if bits else Stored(16.0, head=True))
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as e:
         raise ModelError(
             f"the configuration tells no shape: {e}",
             where=where,
-            hint="give it with --layers --width --heads --kv-heads --ffn --vocab",
+            hint="give it with `layers` `width` `heads` `kv_heads` `ffn` `vocab`",
         ) from e
 
 
-def _check(config: Mapping[str, Any], told: Mapping[str, Any], where: str) -> None:
-    kind = str(told.get("model_type") or "").casefold()
+def _check(config: Mapping[str, Any], text_config: Mapping[str, Any], where: str) -> None:
+    kind = str(text_config.get("model_type") or "").casefold()
     architectures = [str(a) for a in config.get("architectures") or ()]
     strange = next((word for word in _OTHER_KINDS if word in kind), None)
-    linear = sorted({str(t) for t in told.get("layer_types") or ()} - {"full_attention", "sliding_attention",
+    linear = sorted({str(t) for t in text_config.get("layer_types") or ()} - {"full_attention", "sliding_attention",
                                                                        "chunked_attention", "attention"})  # fmt: skip
     what = None
     if config.get("is_encoder_decoder") or any(a.endswith(_NO_DECODERS) for a in architectures):
@@ -62,28 +62,28 @@ def _check(config: Mapping[str, Any], told: Mapping[str, Any], where: str) -> No
     elif strange or linear:
         what = f"layers of the kind {linear[0] if linear else kind!r} are not predicted"
     if what:
-        raise ModelError(what, where=where, hint="name a decoder of attention layers, or --parameters 8.03e9")
+        raise ModelError(what, where=where, hint="name a decoder of attention layers, or `parameters=8.03e9`")
 
 
-def _shape(told: Mapping[str, Any], weights: Stored) -> ModelShape:
-    layers = int(_first(told, "num_hidden_layers", "n_layer", "n_layers", "num_layers"))
-    width, heads = int(_first(told, "hidden_size", "n_embd", "d_model")), int(_first(told, *_HEADS))
-    kv_heads = int(_kv_heads(told, heads))
-    vocabulary = int(told["vocab_size"])
-    head_dim = int(told.get("head_dim") or 0) or max(1, width // heads)
+def _shape(text_config: Mapping[str, Any], weights: Stored) -> ModelShape:
+    layers = int(_first(text_config, "num_hidden_layers", "n_layer", "n_layers", "num_layers"))
+    width, heads = int(_first(text_config, "hidden_size", "n_embd", "d_model")), int(_first(text_config, *_HEADS))
+    kv_heads = int(_kv_heads(text_config, heads))
+    vocabulary = int(text_config["vocab_size"])
+    head_dim = int(text_config.get("head_dim") or 0) or max(1, width // heads)
     if min(layers, width, heads, kv_heads, vocabulary) < 1 or heads % kv_heads:
         raise ValueError(f"{layers} layers of width {width}, {heads} heads, {kv_heads} of keys and values")
-    attention, kv_width, attention_width = _attention(told, width, heads, kv_heads, head_dim)
+    attention, kv_width, attention_width = _attention(text_config, width, heads, kv_heads, head_dim)
     counts, sums = {False: 0.0, True: 0.0}, {False: 0.0, True: 0.0}
     for layer in range(layers):
-        for module in (*attention, *_feed_forward(told, layer, width)):
+        for module in (*attention, *_feed_forward(text_config, layer, width)):
             name = f"model.layers.{layer}.{module.name}"
             counts[module.routed] += module.parameters
             sums[module.routed] += module.parameters * weights.bits_of(name)
         counts[False] += 2 * width
         sums[False] += 2 * width * weights.rest
-    experts, active = _experts(told)
-    window, share = _window(told, layers)
+    experts, active = _experts(text_config)
+    window, share = _window(text_config, layers)
     head_bits = weights.bits_of(HEAD)
     return ModelShape(
         layers=layers,
@@ -92,7 +92,7 @@ def _shape(told: Mapping[str, Any], weights: Stored) -> ModelShape:
         attention_width=attention_width,
         layer_parameters=(counts[False] + counts[True]) / layers,
         vocabulary=vocabulary,
-        tied=_tied(told),
+        tied=_tied(text_config),
         bits=(sums[False] + sums[True]) / (counts[False] + counts[True]),
         head_bits=head_bits,
         routed_parameters=counts[True] / layers,
@@ -108,32 +108,36 @@ def _shape(told: Mapping[str, Any], weights: Stored) -> ModelShape:
 _HEADS = ("num_attention_heads", "n_head", "n_heads")
 
 
-def _first(told: Mapping[str, Any], *names: str) -> Any:
+def _first(text_config: Mapping[str, Any], *names: str) -> Any:
     for name in names:
-        if told.get(name) is not None:
-            return told[name]
+        if text_config.get(name) is not None:
+            return text_config[name]
     raise KeyError(names[0])
 
 
-def _kv_heads(told: Mapping[str, Any], heads: int) -> int:
-    if told.get("multi_query") and not told.get("new_decoder_architecture"):
+def _kv_heads(text_config: Mapping[str, Any], heads: int) -> int:
+    if text_config.get("multi_query") and not text_config.get("new_decoder_architecture"):
         return 1
-    return int(next((told[k] for k in ("num_key_value_heads", "num_kv_heads", "n_head_kv") if told.get(k)), heads))
+    return int(
+        next(
+            (text_config[k] for k in ("num_key_value_heads", "num_kv_heads", "n_head_kv") if text_config.get(k)), heads
+        )
+    )
 
 
-def _tied(told: Mapping[str, Any]) -> bool:
-    kind = str(told.get("model_type", ""))
-    return bool(told.get("tie_word_embeddings", any(kind.startswith(family) for family in _TIED)))
+def _tied(text_config: Mapping[str, Any]) -> bool:
+    kind = str(text_config.get("model_type", ""))
+    return bool(text_config.get("tie_word_embeddings", any(kind.startswith(family) for family in _TIED)))
 
 
 def _attention(
-    told: Mapping[str, Any], width: int, heads: int, kv_heads: int, head_dim: int
+    text_config: Mapping[str, Any], width: int, heads: int, kv_heads: int, head_dim: int
 ) -> tuple[list[_Module], int, int]:
     """(modules of a layer, width of its keys as of its values, mean width of scores and values of all heads)."""
-    if told.get("kv_lora_rank"):  # DeepSeek-V2, arXiv:2405.04434: what is kept is the latent and the rotated key
-        latent, rotated = int(told["kv_lora_rank"]), int(told["qk_rope_head_dim"])
-        plain, values = int(told["qk_nope_head_dim"]), int(told["v_head_dim"])
-        low, score = int(told.get("q_lora_rank") or 0), plain + rotated
+    if text_config.get("kv_lora_rank"):  # DeepSeek-V2, arXiv:2405.04434: what is kept is the latent and the rotated key
+        latent, rotated = int(text_config["kv_lora_rank"]), int(text_config["qk_rope_head_dim"])
+        plain, values = int(text_config["qk_nope_head_dim"]), int(text_config["v_head_dim"])
+        low, score = int(text_config.get("q_lora_rank") or 0), plain + rotated
         queries = [_Module("self_attn.q_proj", width * heads * score)]
         if low:
             queries = [_Module("self_attn.q_a_proj", width * low), _Module("self_attn.q_b_proj", low * heads * score)]
@@ -149,32 +153,40 @@ def _attention(
     return modules, kv_heads * head_dim, heads * head_dim
 
 
-def _feed_forward(told: Mapping[str, Any], layer: int, width: int) -> Iterator[_Module]:
-    experts, _ = _experts(told)
-    if not experts or not _has_experts(told, layer):
-        sizes = [told[k] for k in ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") if told.get(k)]
-        if not sizes and not _two_matrices(told):
+def _feed_forward(text_config: Mapping[str, Any], layer: int, width: int) -> Iterator[_Module]:
+    experts, _ = _experts(text_config)
+    if not experts or not _has_experts(text_config, layer):
+        sizes = [
+            text_config[k] for k in ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") if text_config.get(k)
+        ]
+        if not sizes and not _two_matrices(text_config):
             raise KeyError("intermediate_size")
-        inner = int((experts and told.get("intermediate_size_mlp")) or (sizes[0] if sizes else 4 * width))
-        names = ("up_proj", "down_proj") if _two_matrices(told) else ("gate_proj", "up_proj", "down_proj")
+        inner = int((experts and text_config.get("intermediate_size_mlp")) or (sizes[0] if sizes else 4 * width))
+        names = ("up_proj", "down_proj") if _two_matrices(text_config) else ("gate_proj", "up_proj", "down_proj")
         yield from (_Module(f"mlp.{name}", width * inner) for name in names)
         return
-    inner = int(told.get("moe_intermediate_size") or told.get("expert_ffn_hidden_size") or told["intermediate_size"])
+    inner = int(
+        text_config.get("moe_intermediate_size")
+        or text_config.get("expert_ffn_hidden_size")
+        or text_config["intermediate_size"]
+    )
     yield _Module("mlp.experts", 3.0 * experts * width * inner, routed=True)
     yield _Module("mlp.gate", experts * width)
-    if shared := _shared(told, inner):
+    if shared := _shared(text_config, inner):
         yield _Module("mlp.shared_expert", 3 * width * shared)
 
 
-def _two_matrices(told: Mapping[str, Any]) -> bool:
-    return str(told.get("model_type", "")) in _TWO_MATRICES
+def _two_matrices(text_config: Mapping[str, Any]) -> bool:
+    return str(text_config.get("model_type", "")) in _TWO_MATRICES
 
 
-def _experts(told: Mapping[str, Any]) -> tuple[int, int]:
+def _experts(text_config: Mapping[str, Any]) -> tuple[int, int]:
     """(experts of a layer, those that a token sees); none where there are none. Raises ValueError where only one of
     both is told."""
-    told_of: list[Any] = [next((told[key] for key in keys if told.get(key)), 0) for keys in (_EXPERTS, _ACTIVE)]
-    experts, active = (int(max(n) if isinstance(n, list) and n else n) for n in told_of)
+    counts: list[Any] = [
+        next((text_config[key] for key in keys if text_config.get(key)), 0) for keys in (_EXPERTS, _ACTIVE)
+    ]
+    experts, active = (int(max(n) if isinstance(n, list) and n else n) for n in counts)
     if experts <= 1:
         return 0, 0
     if not 1 <= active <= experts:
@@ -182,45 +194,48 @@ def _experts(told: Mapping[str, Any]) -> tuple[int, int]:
     return experts, active
 
 
-def _has_experts(told: Mapping[str, Any], layer: int) -> bool:
-    if isinstance(told.get("moe_layers"), list):
-        return layer in told["moe_layers"]
-    if layer in (told.get("mlp_only_layers") or ()) or layer < int(told.get("first_k_dense_replace") or 0):
+def _has_experts(text_config: Mapping[str, Any], layer: int) -> bool:
+    if isinstance(text_config.get("moe_layers"), list):
+        return layer in text_config["moe_layers"]
+    if layer in (text_config.get("mlp_only_layers") or ()) or layer < int(
+        text_config.get("first_k_dense_replace") or 0
+    ):
         return False
-    step = int(told.get("decoder_sparse_step") or told.get("interleave_moe_layer_step") or 1)
-    return (layer + 1) % step == 0 and layer >= int(told.get("moe_layer_start_index") or 0)
+    step = int(text_config.get("decoder_sparse_step") or text_config.get("interleave_moe_layer_step") or 1)
+    return (layer + 1) % step == 0 and layer >= int(text_config.get("moe_layer_start_index") or 0)
 
 
-def _shared(told: Mapping[str, Any], inner: int) -> int:
+def _shared(text_config: Mapping[str, Any], inner: int) -> int:
     """Width of the experts that every token sees."""
-    if told.get("shared_expert_intermediate_size"):
-        return int(told["shared_expert_intermediate_size"])
-    if str(told.get("model_type", "")).startswith("llama4"):
+    if text_config.get("shared_expert_intermediate_size"):
+        return int(text_config["shared_expert_intermediate_size"])
+    if str(text_config.get("model_type", "")).startswith("llama4"):
         return inner
     count: Any = next(
-        (told[k] for k in ("n_shared_experts", "num_shared_experts", "num_shared_expert") if told.get(k)), 0
+        (text_config[k] for k in ("n_shared_experts", "num_shared_experts", "num_shared_expert") if text_config.get(k)),
+        0,
     )
     return int(max(count) if isinstance(count, list) else count) * inner
 
 
-def _window(told: Mapping[str, Any], layers: int) -> tuple[int | None, float]:
+def _window(text_config: Mapping[str, Any], layers: int) -> tuple[int | None, float]:
     """(tokens that a layer with a window sees, share of such layers)."""
-    kinds, chunk = told.get("layer_types"), told.get("attention_chunk_size")
-    window = told.get("sliding_window") or chunk
-    if not window or told.get("use_sliding_window") is False:
+    kinds, chunk = text_config.get("layer_types"), text_config.get("attention_chunk_size")
+    window = text_config.get("sliding_window") or chunk
+    if not window or text_config.get("use_sliding_window") is False:
         return None, 0.0
     if kinds:
         return int(window), sum(k != "full_attention" and k != "attention" for k in kinds) / len(kinds)
-    if isinstance(told.get("no_rope_layers"), list):
-        return int(window), sum(map(bool, told["no_rope_layers"])) / layers
-    kind = str(told.get("model_type", ""))
-    pattern = told.get("sliding_window_pattern") or told.get("_sliding_window_pattern")
+    if isinstance(text_config.get("no_rope_layers"), list):
+        return int(window), sum(map(bool, text_config["no_rope_layers"])) / layers
+    kind = str(text_config.get("model_type", ""))
+    pattern = text_config.get("sliding_window_pattern") or text_config.get("_sliding_window_pattern")
     if isinstance(pattern, str):
         return int(window), pattern.count("L") / len(pattern)
     if not pattern:
         pattern = next((n for family, n in _PATTERNS.items() if kind.startswith(family)), 0)
     if pattern:
         return int(window), 1 - 1 / int(pattern)
-    if told.get("use_sliding_window"):  # Qwen 2: from that layer on
-        return int(window), max(0, layers - int(told.get("max_window_layers") or 0)) / layers
+    if text_config.get("use_sliding_window"):  # Qwen 2: from that layer on
+        return int(window), max(0, layers - int(text_config.get("max_window_layers") or 0)) / layers
     return int(window), 1.0

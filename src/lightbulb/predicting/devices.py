@@ -105,7 +105,7 @@ def find_device(text: str) -> Device:
     near = difflib.get_close_matches(_plain(text), by_word, n=8, cutoff=0.6)
     named = list(dict.fromkeys(by_word[word].name for word in near))[:5]
     hint = f"did you mean {', '.join(named)}? " if named else ""
-    raise UserError(f"no device {text!r}", where="--device", hint=f"{hint}`lightbulb predict --devices` lists all")
+    raise UserError(f"no device {text!r}", where="`device`", hint=f"{hint}`lightbulb predict --devices` lists all")
 
 
 def read_device(path: Path) -> Device:

@@ -1,13 +1,12 @@
-"""The API behind `lightbulb predict`: words to shapes and devices, and the prediction."""
+"""`predict`: parameters to shapes and devices, and the prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from lightbulb.core.errors import UserError
 from lightbulb.predicting.devices import Device, find_device, read_device
-from lightbulb.predicting.predict import Prediction, default_runtime, predict_cost
+from lightbulb.predicting.prediction import Prediction, default_runtime, predict_cost
 from lightbulb.predicting.shapes import ModelShape, from_model, from_parameters, from_sizes, parse_bits
 from lightbulb.predicting.step_cost import RuntimeClass, Setting
 
@@ -15,8 +14,8 @@ SIZES = ("layers", "width", "heads", "ffn", "vocab")
 
 
 def predict(
-    model: str | None,
-    device: str,
+    model: str | None = None,
+    device: str = "",
     *,
     batch: int = 1,
     context: int = 512,
@@ -24,36 +23,62 @@ def predict(
     bits: str | float | None = None,
     runtime: RuntimeClass | None = None,
     parameters: float | None = None,
-    sizes: Mapping[str, int] | None = None,
+    layers: int | None = None,
+    width: int | None = None,
+    heads: int | None = None,
+    kv_heads: int | None = None,
+    ffn: int | None = None,
+    vocab: int | None = None,
 ) -> Prediction:
     """Joules and seconds a token of a model on `count` devices of one kind, as figures with 90% intervals.
 
-    model: folder, config.json, GGUF, hub id or short name; None with `parameters` or `sizes` (layers, width, heads,
-    kv_heads, ffn, vocab). device: a name of the catalogue, or a .toml file. bits: a number or a GGUF type.
-    Raises UserError for what cannot be as asked, ModelError for a model that cannot be read.
+    Args:
+        model: folder, config.json, GGUF, hub id or short name; None where the shape is given
+        device: a name of the catalogue, or a .toml file
+        batch: sequences side by side
+        context: tokens of each sequence when a token is written
+        count: devices that share the weights
+        bits: of the stored weights: a number or a GGUF type (default: as the model is)
+        runtime: default: what is usual on the device
+        parameters: bare shape: the number of weights; what else is needed is guessed from it
+        layers: bare shape, with width, heads, kv_heads, ffn and vocab
+        width: of the hidden states
+        heads: of attention
+        kv_heads: of keys and values (default: as many as heads)
+        ffn: width of the feed-forward part
+        vocab: tokens of the vocabulary
+
+    Raises:
+        UserError: what is given does not fit together
+        ModelError: the model cannot be read
     """
-    shape = shape_of(model, parameters, dict(sizes or {}), bits=bits is None)
+    sizes = {"layers": layers, "width": width, "heads": heads, "kv_heads": kv_heads, "ffn": ffn, "vocab": vocab}
+    given = {name: size for name, size in sizes.items() if size is not None}
+    shape = _shape(model, parameters, given, bits=bits is None)
     if bits is not None:
         shape = shape.at_bits(parse_bits(str(bits)))
-    found = device_of(device)
+    found = _device(device)
     return predict_cost(shape, found, Setting(batch, context, count, runtime or default_runtime(found)))
 
 
-def shape_of(model: str | None, parameters: float | None, sizes: dict[str, int], *, bits: bool = True) -> ModelShape:
-    ways = [name for name, given in (("MODEL", model), ("--parameters", parameters), ("--layers ...", sizes)) if given]
+def _shape(model: str | None, parameters: float | None, sizes: dict[str, int], *, bits: bool) -> ModelShape:
+    """What the one of the three that is given says. bits: those of the stored weights are wanted, too."""
+    ways = [
+        name for name, given in (("`model`", model), ("`parameters`", parameters), ("`layers` ...", sizes)) if given
+    ]
     if len(ways) != 1:
-        said = f"both {' and '.join(ways)}" if ways else "no model"
+        given = f"both {' and '.join(ways)}" if ways else "no model"
         raise UserError(
-            f"{said} given: one way to say what model it is",
-            hint="lightbulb predict MODEL --device D, or --parameters 8.03e9, or --layers 32 --width 4096 --heads 32 "
-            "--kv-heads 8 --ffn 14336 --vocab 128256",
+            f"{given} given: one way to say what model it is",
+            hint="`model` with `device=D`, or `parameters=8.03e9`, or `layers=32` `width=4096` `heads=32` `kv_heads=8` "
+            "`ffn=14336` `vocab=128256`",
         )
     if model:
         return from_model(model, bits=bits)
     if parameters:
         return from_parameters(parameters)
-    if missing := [name for name in SIZES if name not in sizes]:
-        raise UserError(f"a bare shape needs --{', --'.join(missing)} too", hint="or --parameters 8.03e9 for a guess")
+    if missing := [f"`{name}`" for name in SIZES if name not in sizes]:
+        raise UserError(f"a bare shape needs {', '.join(missing)} too", hint="or `parameters=8.03e9` for a guess")
     return from_sizes(
         sizes["layers"],
         sizes["width"],
@@ -65,8 +90,8 @@ def shape_of(model: str | None, parameters: float | None, sizes: dict[str, int],
     )
 
 
-def device_of(text: str) -> Device:
+def _device(text: str) -> Device:
     if not text:
-        raise UserError("no device", where="--device", hint="such as --device h100-80gb; --devices lists them")
+        raise UserError("no device", where="`device`", hint="such as `device=h100-80gb`; `devices` lists them")
     path = Path(text)
     return read_device(path) if path.suffix == ".toml" else find_device(text)

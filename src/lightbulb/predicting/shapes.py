@@ -121,7 +121,7 @@ def from_sizes(
     if min(layers, width, heads, kv_heads, ffn, vocabulary) < 1 or heads % kv_heads:
         raise UserError(
             f"not a shape: {layers=} {width=} {heads=} {kv_heads=} {ffn=} {vocabulary=}",
-            hint="positive numbers, and --heads a multiple of --kv-heads",
+            hint="positive numbers, and `heads` a multiple of `kv_heads`",
         )
     head_dim = head_dim or max(1, width // heads)
     attention = width * head_dim * (2 * heads + 2 * kv_heads)
@@ -141,7 +141,7 @@ def from_parameters(parameters: float) -> ModelShape:
     above (70 billion: 80) and as parameters^0.15 below (small ones are deep: 0.5 billion: 24); grouped keys and values
     of a quarter of the width, at most 1,024 (Llama 3, Qwen 2.5)."""
     if not (math.isfinite(parameters) and parameters >= 1e3):
-        raise UserError(f"{parameters:g} parameters", where="--parameters", hint="such as --parameters 8.03e9")
+        raise UserError(f"{parameters:g} parameters", where="`parameters`", hint="such as `parameters=8.03e9`")
     layers = max(2, round(32 * (parameters / 8e9) ** (0.42 if parameters > 8e9 else 0.15)))
     vocabulary = min(128_000, max(64, int(parameters / 8e9 * 512_000)))  # no more than an eighth or so of the weights
     tied = parameters < 3e9
@@ -226,7 +226,7 @@ def _hub_config(hub_id: str) -> dict[str, Any]:
         raise ModelError(
             f"the hub did not give {hub_id}/config.json: {str(e).splitlines()[0]}",
             where=hub_id,
-            hint="give the shape with --layers --width --heads --kv-heads --ffn --vocab, or --parameters 8.03e9",
+            hint="give the shape with `layers` `width` `heads` `kv_heads` `ffn` `vocab`, or `parameters=8.03e9`",
         ) from e
 
 
@@ -240,7 +240,7 @@ def parse_bits(text: str) -> float:
     if not 0 < bits <= 64:
         known = ", ".join(sorted({*MIXTURES, *_type_bits()}))
         raise UserError(
-            f"no weights of {text!r} bits", where="--bits", hint=f"a number such as 4.85, or one of {known}"
+            f"no weights of {text!r} bits", where="`bits`", hint=f"a number such as 4.85, or one of {known}"
         )
     return bits
 

@@ -73,8 +73,8 @@ def stored(config: Mapping[str, Any], where: str) -> Stored:
     """From a whole config.json. Raises ModelError for what is not known."""
     outer = _quantization(config)
     inner = config.get("text_config")
-    told = (inner if isinstance(inner, dict) else {}) | {k: v for k, v in config.items() if v is not None}
-    rest = _dtype(told, where)
+    text_config = (inner if isinstance(inner, dict) else {}) | {k: v for k, v in config.items() if v is not None}
+    rest = _dtype(text_config, where)
     if outer is None:
         return Stored(rest, rest, head=True, words="")
     if not isinstance(outer, dict):
@@ -97,15 +97,15 @@ def unknown(what: str, where: str) -> ModelError:
     return ModelError(
         f"how the weights are stored is not known: {what}",
         where=where,
-        hint=f"give it yourself, such as --bits 4.25; known are {KNOWN}",
+        hint=f"give it yourself, such as `bits=4.25`; known are {KNOWN}",
     )
 
 
 def _dtype(config: Mapping[str, Any], where: str) -> float:
-    said = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")
-    if said not in _DTYPES:
-        raise unknown(f"weights of the type {said!r}", where)
-    return _DTYPES[said]
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")
+    if dtype not in _DTYPES:
+        raise unknown(f"weights of the type {dtype!r}", where)
+    return _DTYPES[dtype]
 
 
 def _of_method(q: Mapping[str, Any], rest: float, where: str) -> Stored:
@@ -242,20 +242,20 @@ def _quanto(q: Mapping[str, Any], where: str) -> tuple[float, str]:
 
 def _torchao(q: Mapping[str, Any], where: str) -> tuple[float, str]:
     """By the name of the configuration: "int4_weight_only", Int8DynamicActivationInt4WeightConfig."""
-    said, told = q["quant_type"], dict(q.get("quant_type_kwargs") or {})
-    if isinstance(said, dict):
-        if set(said) != {"default"}:
+    quant_type, options = q["quant_type"], dict(q.get("quant_type_kwargs") or {})
+    if isinstance(quant_type, dict):
+        if set(quant_type) != {"default"}:
             raise unknown("torchao with other bits in some modules", where)
-        told = dict(said["default"].get("_data") or {})
-        said = said["default"]["_type"]
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(said)).casefold()
+        options = dict(quant_type["default"].get("_data") or {})
+        quant_type = quant_type["default"]["_type"]
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(quant_type)).casefold()
     match = re.search(r"(int|uint|float)_?(\d)_?weight", name)
     if match is None:
-        raise unknown(f"torchao of the type {said!r}", where)
-    bits, group = int(match[2]), told.get("group_size")
+        raise unknown(f"torchao of the type {quant_type!r}", where)
+    bits, group = int(match[2]), options.get("group_size")
     group = 128 if group is None and bits < 8 else group
     scales = 32 / int(group) if isinstance(group, int) and group > 0 else 0.0
-    return bits + scales, f"torchao {said}"
+    return bits + scales, f"torchao {quant_type}"
 
 
 def _kv_bits(q: Mapping[str, Any], where: str) -> float:

@@ -19,7 +19,7 @@ _TASK_TYPES = {"choose": "text-classification", "generate": "text-generation", "
 
 def render_card(result: Result, *, name: str | None = None, region: str | None = None) -> str:
     """name: heading of the card. region: where it was made. What is not known is left out."""
-    front = front_matter(result, region=region)
+    front = card_header(result, region=region)
     title = name or f"{result.task}, small"
     parts = [
         f"---\n{_yaml(front)}---",
@@ -33,7 +33,7 @@ def render_card(result: Result, *, name: str | None = None, region: str | None =
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def front_matter(result: Result, *, region: str | None) -> dict[str, Any]:
+def card_header(result: Result, *, region: str | None) -> dict[str, Any]:
     """The YAML block as a dict, with the score of what is handed out."""
     front: dict[str, Any] = {
         "license": result.base.license if result.base else None,
@@ -94,18 +94,18 @@ def _opening(result: Result) -> str:
     if not result.shrunk:
         why = words.reason(result)
         return (
-            f"**{words.heading(result)}.** {_inline(f'{why} {words.verdict(result)}'.strip())}\n\nA model for one "
+            f"**{words.heading(result)}.** {_inline(f'{why} {words.verdict_text(result)}'.strip())}\n\nA model for one "
             f"task, {_inline(result.task)} ({result.kind}), was made and measured by lightbulb; this is its record.{of}"
         )
     return (
-        f"**{words.heading(result)}.** {_inline(f'{words.verdict(result)} {words.saving(result)}')}\n\n"
+        f"**{words.heading(result)}.** {_inline(f'{words.verdict_text(result)} {words.saving_text(result)}')}\n\n"
         f"A model for one task, {_inline(result.task)} ({result.kind}), made by lightbulb to do that work for the "
         f"fewest joules.{of}"
     )
 
 
 def _energy(result: Result) -> str:
-    columns = words.columns(result)
+    columns = words.table_columns(result)
     rows = [["", *(heading for heading, _ in columns), *(["before / after"] if result.shrunk else [])]]
     for quantity in (*words.COSTS, *words.per_right(result)):
         figures = [units.text(savings.figure_of(m, quantity), source=True) for _, m in columns]
@@ -147,7 +147,7 @@ def _how_to_use(result: Result) -> str:
 def _kept(result: Result) -> str:
     rows = [["model", words.name_of_metric(result), "file", "CPU time per answer", "energy per answer"]]
     rows += [_model_row(model) for model in result.models]
-    lines = [f"- {_inline(name)}: {units.text(f, source=True)}" for name, f in words.verification(result)]
+    lines = [f"- {_inline(name)}: {units.text(f, source=True)}" for name, f in words.verification_rows(result)]
     agreement = "\n\nThe exported file against the model that was trained:\n\n" + "\n".join(lines) if lines else ""
     kept = f"asked for {words.floor_text(result)}."
     if result.retention.value is not None:
@@ -167,7 +167,7 @@ def _model_row(model: Scored) -> list[str]:
 
 
 def _limits(result: Result) -> str:
-    return "## Limits\n\n" + "\n".join(f"- {_inline(line)}" for line in words.limits(result))
+    return "## Limits\n\n" + "\n".join(f"- {_inline(line)}" for line in words.limits_text(result))
 
 
 def _table(rows: list[list[str]]) -> str:

@@ -19,7 +19,7 @@ from lightbulb.doctor.record import (
     Products,
     Software,
     Speed,
-    Streamed,
+    StreamSpeed,
 )
 
 NOT_KNOWN = "not known"
@@ -124,7 +124,7 @@ def _thread_count(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
 
 
-def _why(measured: Streamed | Products) -> str:
+def _why(measured: StreamSpeed | Products) -> str:
     figure = measured.speed
     return units.text(figure) if figure.value is not None else f"{NOT_KNOWN} ({figure.method})"
 

@@ -17,18 +17,18 @@ FIGURES = {
 }
 
 
-def as_text(planned: DryRun) -> str:
-    lines = [f"asked for: {planned.asked}"] if planned.asked else []
-    lines += planned.told
+def dry_run_text(planned: DryRun) -> str:
+    lines = [f"asked for: {planned.goal}"] if planned.goal else []
+    lines += planned.plan
     lines += [f"{label}: {units.text(getattr(planned, name))} (estimated)" for name, label in FIGURES.items()]
     return planned.recipe + "\n" + "\n".join(f"# {line}" for line in lines)
 
 
-def as_dict(planned: DryRun) -> dict[str, Any]:
+def dry_run_dict(planned: DryRun) -> dict[str, Any]:
     return {
         "recipe": planned.recipe,
-        "asked": planned.asked,
-        "ladder": list(planned.depth_schedule),
+        "goal": planned.goal,
+        "depths": list(planned.depths),
         "findings": list(planned.findings),
         **{name: getattr(planned, name).model_dump() for name in FIGURES},
     }

@@ -12,13 +12,13 @@ from rich.text import Text
 from lightbulb.core import units
 from lightbulb.core.figures import Figure
 from lightbulb.energy.carbon import find_zone
-from lightbulb.forecasting.forecast import Amounts, Forecast, Outlook
+from lightbulb.forecasting.arithmetic import Amounts, Forecast, Outlook
 
 _COUNTS = ((1.0, ""), (1e6, "million"), (1e9, "billion"), (1e12, "trillion"), (1e15, "quadrillion"))
 _LEAST_SHOWN = 0.1  # of a yardstick: a thousandth of a household says nothing
 
 
-def as_dict(made: Forecast) -> dict[str, Any]:
+def forecast_dict(made: Forecast) -> dict[str, Any]:
     """The JSON object. Figures are {value, low, high, unit, source, scope, method}; a value is null where not known.
 
     work: "answers" or "requests"; answers_per_year: of the first year; years, growth (a year), pue, zone;
@@ -49,7 +49,7 @@ def as_dict(made: Forecast) -> dict[str, Any]:
     }
 
 
-def render(made: Forecast) -> RenderableType:
+def forecast_page(made: Forecast) -> RenderableType:
     """Heading, a table with a column a model, pay-back, how the figures came about, and comparisons."""
     outlooks = [o for o in (made.model, made.against, made.saved) if o is not None]
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
@@ -101,12 +101,12 @@ def _of_year(of: Callable[[Amounts], Figure], year: int) -> Callable[[Outlook], 
 
 
 def _text(figure: Figure, *, source: bool = True) -> str:
-    """A figure on the rung of its unit's ladder, with interval and `source`; "not known" without a value."""
+    """A figure in the unit that suits its size, with interval and `source`; "not known" without a value."""
     if figure.value is None:
         return "not known"
     unit, _, per = figure.unit.partition("/")
     size = abs(figure.value) * (1 + 1e-9)
-    count = next((rung for rung in reversed(_COUNTS) if size >= rung[0]), _COUNTS[0])
+    count = next((step for step in reversed(_COUNTS) if size >= step[0]), _COUNTS[0])
     factor, symbol = units.scale(figure.value, unit) if unit else count
     scaled = figure.model_copy(
         update={k: None if (x := getattr(figure, k)) is None else x / factor for k in ("value", "low", "high")}

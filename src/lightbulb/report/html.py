@@ -53,17 +53,17 @@ def _facts(result: Result) -> dict[str, Any]:
         "heading": words.heading(result),
         "reason": words.reason(result),
         "floor": words.floor_text(result),
-        "verdict": words.verdict(result),
-        "saving": words.saving(result),
+        "verdict": words.verdict_text(result),
+        "saving": words.saving_text(result),
         "pay_back": words.pay_back(result),
         "arithmetic": words.arithmetic(result),
-        "limits": words.limits(result),
-        "columns": [heading for heading, _ in words.columns(result)],
+        "limits": words.limits_text(result),
+        "columns": [heading for heading, _ in words.table_columns(result)],
         "side_by_side": side_by_side(result),
         "models": model_rows(result),
         "plotly": _plotly_script() if quantities else "",
         "plots": [plots.score_against(result, quantity) for quantity in quantities],
-        "verification": words.verification(result),
+        "verification": words.verification_rows(result),
         "unlisted": unlisted(result),
         "methods": methods(result),
         "recipe": [recipe_step(step) for step in result.recipe],
@@ -81,17 +81,17 @@ def _plotly_script() -> str:
 def side_by_side(result: Result) -> list[dict[str, Any]]:
     """Rows of the small table under the verdict: what, a figure a column, before / after where a student is handed
     out."""
-    models = [model for _, model in words.columns(result)]
+    models = [model for _, model in words.table_columns(result)]
     rows: list[dict[str, Any]] = [
         {"label": words.name_of_metric(result), "figures": [m.score for m in models], "ratio": None}
     ]
     for quantity in (*words.COSTS, *words.per_right(result)):
-        told = result.shrunk and quantity in words.COSTS
+        comparable = result.shrunk and quantity in words.COSTS
         rows.append(
             {
                 "label": words.LABELS[quantity],
                 "figures": [savings.figure_of(m, quantity) for m in models],
-                "ratio": savings.ratio(result, quantity) if told else None,
+                "ratio": savings.ratio(result, quantity) if comparable else None,
             }
         )
     return rows

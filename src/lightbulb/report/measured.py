@@ -49,7 +49,7 @@ def _table(measured: Measured) -> Table:
     table.add_column("")
     for heading in ("this model", "the other", "this / other") if other is not None else ("",):
         table.add_column(heading, overflow="fold")
-    rows = {f"{cost}_per_{unit}": f"{said} per {of}" for cost, said in COSTS.items() for unit, of in UNITS.items()}
+    rows = {f"{cost}_per_{unit}": f"{label} per {of}" for cost, label in COSTS.items() for unit, of in UNITS.items()}
     for name, label in (rows | MORE).items():
         cells = [_cell(getattr(m, name)) for m in (measured, other) if m is not None]
         if other is not None:

@@ -51,7 +51,7 @@ def quantities(result: Result) -> list[Quantity]:
     return [*drawn, "bytes"] if len(points(result, "bytes")) >= 2 else drawn
 
 
-def floor(result: Result) -> float | None:
+def needed_score(result: Result) -> float | None:
     """The score that was needed; from the teacher's in records that do not tell it."""
     if result.floor is not None:
         return result.floor
@@ -218,7 +218,7 @@ def _add_axes(plot: Any, result: Result, quantity: Quantity, costs: list[float],
         zeroline=False,
     )
     plot.update_yaxes(title=html.escape(words.name_of_metric(result)), fixedrange=True, zeroline=False, range=scores)
-    at = floor(result)
+    at = needed_score(result)
     if at is not None:
         plot.add_hline(
             y=at,
@@ -236,7 +236,7 @@ def score_range(result: Result, quantity: Quantity, label_lines: int) -> tuple[f
         for x in (m.score.low, m.score.value, m.score.high)
         if x is not None
     ]
-    at = floor(result)
+    at = needed_score(result)
     ends += [at] if at is not None else []
     span = max(ends) - min(ends) or abs(max(ends)) * 0.1 or 1.0
     return min(ends) - span / 5, max(ends) + span * (0.2 + 0.09 * label_lines)

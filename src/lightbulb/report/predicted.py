@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lightbulb.predicting.devices import Device
-    from lightbulb.predicting.predict import Prediction
+    from lightbulb.predicting.prediction import Prediction
 
 FIGURES = (
     "joules_per_output_token",
@@ -22,7 +22,7 @@ FIGURES = (
 )
 
 
-def as_dict(prediction: Prediction) -> dict[str, Any]:
+def prediction_dict(prediction: Prediction) -> dict[str, Any]:
     """Figures by name, `fits`, `bound_by`, the setting and notes."""
     return {
         "device": prediction.device.name,
@@ -38,7 +38,7 @@ def as_dict(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def as_text(prediction: Prediction) -> str:
+def prediction_text(prediction: Prediction) -> str:
     device, setting = prediction.device, prediction.setting
     several = f"{setting.devices} x " if setting.devices > 1 else ""
     room = units.quantity(device.memory_gb * 1e9 * setting.devices, "bytes")

@@ -41,7 +41,7 @@ def reason(result: Result) -> str:
     return f"{why[0].upper()}{why[1:]}." if why and not result.shrunk else ""
 
 
-def columns(result: Result) -> list[tuple[str, Scored]]:
+def table_columns(result: Result) -> list[tuple[str, Scored]]:
     """(heading, model) of what the first table puts side by side: before and after, or, where no student is handed out,
     what is (or comes nearest), and the student beside it."""
     if result.shrunk:
@@ -86,7 +86,7 @@ def name_of_metric(result: Result) -> str:
 
 def floor_text(result: Result) -> str:
     """What was asked for: "97%", "at least 0.92 accuracy", or both."""
-    return Floor(result.metric, result.keep, result.at_least).asked
+    return Floor(result.metric, result.keep, result.at_least).text
 
 
 def whose(result: Result) -> str:
@@ -97,7 +97,7 @@ def whose(result: Result) -> str:
     return f"{name if other else 'the adapted teacher'}’s {name_of_metric(result)}"
 
 
-def verdict(result: Result) -> str:
+def verdict_text(result: Result) -> str:
     """The page's first sentence, without its heading."""
     if handed := handed_stock(result):
         return _instead(result, handed)
@@ -140,7 +140,7 @@ def best_stock(result: Result) -> Scored:
     return max(result.stock, key=rank)
 
 
-def saving(result: Result) -> str:
+def saving_text(result: Result) -> str:
     """The second sentence: what an answer costs, against what; "" where no student is handed out."""
     baseline, student = savings.compared(result), result.shrunk
     if student is None:
@@ -228,7 +228,7 @@ def arithmetic(result: Result) -> str:
     return ""
 
 
-def verification(result: Result) -> list[tuple[str, Figure]]:
+def verification_rows(result: Result) -> list[tuple[str, Figure]]:
     """(what, figure) of the comparison between the exported file and the model that was trained."""
     return [
         (VERIFIED.get(name, name.replace("_", " ")), units.percent(figure) if figure.unit == "share" else figure)
@@ -236,7 +236,7 @@ def verification(result: Result) -> list[tuple[str, Figure]]:
     ]
 
 
-def limits(result: Result) -> list[str]:
+def limits_text(result: Result) -> list[str]:
     """What the figures do not say: sentences that follow from the record alone."""
     lines = [f"Measured on the test split of one task ({result.task}); nothing is claimed about any other work."]
     models = [m for m in (result.student, result.below) if m is not None] or [result.teacher]

@@ -23,14 +23,14 @@ def check_installed(runtime: GgufRuntime) -> None:
     """Raises UserError where `runtime` is not installed: now, rather than after an hour."""
     if runtime == "filament" and find_spec("lightbulb_filament") is None:
         raise UserError(
-            "filament is not installed", where="--runtime filament", hint="make filament, or --runtime llamacpp"
+            "filament is not installed", where="`runtime=filament`", hint="make filament, or `runtime=llamacpp`"
         )
 
 
 def check_threads(threads: int) -> None:
     """Raises GoalError for a number of threads that cannot work."""
     if threads < 1:
-        raise GoalError(f"{threads} threads cannot work", where="--threads", hint="--threads 2")
+        raise GoalError(f"{threads} threads cannot work", where="`threads`", hint="`threads=2`")
 
 
 def check_runs(architecture: str, runtime: GgufRuntime) -> None:
@@ -38,8 +38,8 @@ def check_runs(architecture: str, runtime: GgufRuntime) -> None:
     if runtime == "filament" and architecture not in FILAMENT_ARCHITECTURES:
         raise UnsupportedModel(
             f"filament does not run models of the architecture {architecture!r}",
-            where="--runtime filament",
-            hint="--runtime llamacpp",
+            where="`runtime=filament`",
+            hint="`runtime=llamacpp`",
         )
 
 

@@ -8,7 +8,7 @@ from lightbulb.runtimes.base import Answers, Runtime
 from lightbulb.tasks.task import Example, Task
 
 
-def ask(runtime: Runtime, task: Task, prompts: Sequence[str], longest: int) -> Answers:
+def answer_prompts(runtime: Runtime, task: Task, prompts: Sequence[str], longest: int) -> Answers:
     """longest: `longest_answer(task)`, which reads the whole train split: not for every prompt of a measurement."""
     if task.kind == "choose":
         return runtime.choose(prompts, task.answers)

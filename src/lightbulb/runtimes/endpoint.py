@@ -129,7 +129,7 @@ class Endpoint:
         return ModelError(
             f"the endpoint {what}",
             where=self.url,
-            hint=f"check the address (it often ends in /v1), --model-name, and the key in {KEY} if it wants one",
+            hint=f"check the address (it often ends in /v1), `model_name`, and the key in {KEY} if it wants one",
         )
 
 

@@ -45,7 +45,7 @@ class Filament:
         try:
             self._model = lightbulb_filament.Model(path, threads=threads)
         except lightbulb_filament.FilamentError as e:
-            raise ModelError(f"filament cannot run this file: {e}", where=str(path), hint="--runtime llamacpp") from e
+            raise ModelError(f"filament cannot run this file: {e}", where=str(path), hint="`runtime=llamacpp`") from e
         self._tokenizer, self._config = _tokenizer(path)
 
     def _prompt(self, prompt: str, room: int) -> list[int]:

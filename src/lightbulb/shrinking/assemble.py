@@ -3,46 +3,40 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from lightbulb.core.artifact import Artifact
-from lightbulb.core.errors import RunFailure
 from lightbulb.core.figures import Figure
 from lightbulb.energy.carbon import grams_co2e
-from lightbulb.measuring.costs import per_right_answer, ratios, saved
+from lightbulb.measuring.costs import ratios, saved
 from lightbulb.models.origin import Origin
-from lightbulb.passes.evaluate import Answered, on_same_items, retention_of, right_of
-from lightbulb.passes.measure import costs_of
+from lightbulb.passes.evaluate import Answered, retention_of, right_of
 from lightbulb.pipeline.ledger import Cost, total_cost
 from lightbulb.pipeline.recipe import Execution, Recipe
 from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime
+from lightbulb.shrinking.candidate import Candidate, Choice
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
+from lightbulb.shrinking.measured_files import answers, check_learned, measured_files
 from lightbulb.shrinking.record import (
-    Candidate,
     Counts,
     Difference,
-    FileKind,
     LedgerRow,
     Making,
     Quantity,
     Ratio,
     Result,
     Scored,
+    TriedCandidate,
     Verdict,
 )
-from lightbulb.shrinking.steps import COSTS, STOCK, STOCK_LABELS, depth, measured_roles
-from lightbulb.shrinking.verdict import File, Judgement, break_even, judge, sure
-from lightbulb.tasks.chance import at_chance
-from lightbulb.tasks.metrics import MACRO_F1, PROPORTIONS, higher_is_better, wilson
+from lightbulb.shrinking.steps import VERIFY
+from lightbulb.shrinking.verdict import File, Selection, break_even, select_file, sure
+from lightbulb.tasks.metrics import higher_is_better, wilson
 from lightbulb.tasks.task import Example, Task
 
-if TYPE_CHECKING:
-    from lightbulb.shrinking.choose import Choice
-
 SHOWN = 12  # examples in the report
-RIGHT = (*PROPORTIONS, MACRO_F1)  # metrics that say which answers are right
 RATIOS: tuple[tuple[str, Quantity], ...] = (
     ("CPU seconds per answer", "cpu_seconds_per_answer"),
     ("joules per answer", "joules_per_answer"),
@@ -66,6 +60,7 @@ class Assembled(NamedTuple):
 def assemble(
     execution: Execution,
     choice: Choice,
+    files: Sequence[Candidate],
     goal: Goal,
     recipe: Recipe,
     *,
@@ -75,160 +70,111 @@ def assemble(
     versions: dict[str, str],
     machine: dict[str, str],
 ) -> Assembled:
-    """noticed: findings beside those of the task. Raises RunFailure where nothing that was made has learned anything,
-    so that there is nothing to judge."""
+    """files: what was measured. noticed: findings beside those of the task. Raises RunFailure where nothing that was
+    made has learned anything, so that there is nothing to choose from."""
     made, task, run = execution.made, execution.run.task, execution.run
     floor = Floor.of(goal, task.metric)
-    names = {f"{choice.student}-gguf": f"student, {depth(choice.layers)}, {choice.grid}"} if choice.student else {}
-    answered = answers(execution)
-    files = measured_files(execution, names, answered, goal.runtime)
-    stock, students = [files.pop(label) for label in STOCK_LABELS], list(files.values())
+    answered = answers(execution, files)
+    measured = measured_files(execution, files, answered, goal.runtime)
+    stock, students = ([f for f in measured if f.candidate.is_stock is kind] for kind in (True, False))
     check_learned([*stock, *students], floor, task)
-    judged = judge(stock, students, floor, choice.why)
-    published = to_publish(judged)
-    named = {file.label: name for name, file in published.items()}
-    handed, best = (with_path(file, named) for file in (judged.handed, judged.best))
+    selection = select_file(stock, students, floor, choice.why)
+    published = to_publish(selection)
+    named = {file.candidate: name for name, file in published.items()}
+    handed, best = (with_path(file, named) for file in (selection.handed, selection.best))
     teacher, *baselines = (file.scored for file in stock)
-    retention = retention_against(task, answered, judged, teacher_label=STOCK_LABELS[0])
+    retention = retention_against(task, answered, selection, stock[0])
     overhead = run.overhead()
     spent = total_cost([*(run.cost(a) for a in run.finished_steps()), overhead])
-    shown = judged.handed if judged.verdict == "kept" else judged.best
+    of_teacher = answered[stock[0].candidate]
+    shown = selection.handed if selection.verdict == "kept" else selection.best
     result = Result(
-        verdict=certain(judged, retention, floor),
-        reason=judged.reason,
+        verdict=certain(selection, retention, floor),
+        reason=selection.reason,
         task=task.name,
         kind=task.kind,
         metric=task.metric,
         higher_is_better=higher_is_better(task.metric),
         keep=goal.keep,
         at_least=goal.at_least,
-        reference=judged.reference.scored.name,
-        floor=judged.floor,
+        reference=selection.reference.scored.name,
+        floor=selection.floor,
         teacher=teacher,
         baselines=baselines,
         student=handed,
         best_student=best,
         base=base,
-        compare_with=judged.compared.scored.name,
+        compare_with=selection.compared.scored.name,
         retention=retention,
         making=making(spent, goal),
-        break_even_answers=paid_back(spent, judged),
-        ratios=told_ratios(judged, stock[0]),
+        break_even_answers=paid_back(spent, selection),
+        ratios=shown_ratios(selection, stock[0]),
         recipe=performed(recipe, made),
         ledger=[*(ledger_row(execution, a) for a in run.finished_steps()), remainder(overhead)],
-        candidates=candidates(choice, {file.label: file.chance for file in students}),
-        verify=verification(made["verify"], goal.runtime) if shown else {},
-        counts=counts(task, answered[STOCK_LABELS[0]], answered[shown.label]) if shown else None,
-        examples=differences(task, answered[STOCK_LABELS[0]], answered[shown.label]) if shown else [],
+        candidates=candidates(choice, {file.candidate: file.chance for file in students}),
+        verify=verification_figures(made[VERIFY], goal.runtime) if shown else {},
+        counts=counts(task, of_teacher, answered[shown.candidate]) if shown else None,
+        examples=differences(task, of_teacher, answered[shown.candidate]) if shown else [],
         findings=[
             *task.findings,
             *noticed,
-            *unanswered(task, len(answered[STOCK_LABELS[0]].examples)),
-            *undecided(task, len(answered[STOCK_LABELS[0]].examples), goal.keep),
+            *unanswered(task, len(of_teacher.examples)),
+            *undecided(task, len(of_teacher.examples), goal.keep),
         ],
         use=[asking(shlex.quote(str(run.folder)), example_question(task), goal.runtime)] if handed else [],
         versions=versions,
         machine=machine,
         command=command,
     )
-    return Assembled(result, recipe, {name: made[file.label] for name, file in published.items()})
+    return Assembled(result, recipe, {name: made[file.candidate.file_label] for name, file in published.items()})
 
 
-def answers(execution: Execution) -> dict[str, Answered]:
-    """What every measured file answered on test, by the file's label."""
-    labels = measured_roles(execution.steps[COSTS])
-    return on_same_items(execution.run.task, {label: execution.made[f"{label}-test"] for label in labels})
-
-
-def measured_files(
-    execution: Execution, students: dict[str, str], answered: dict[str, Answered], runtime: GgufRuntime
-) -> dict[str, File]:
-    """Every file whose costs were measured, by label. students: display names of those that are no stock files."""
-    made, task, title = execution.made, execution.run.task, RUNTIME_TITLES[runtime]
-    names = {label: f"adapted teacher, {q}, {title}" for label, q in zip(STOCK_LABELS, STOCK, strict=True)} | students
-    costs, found = costs_of(made[COSTS]), {}
-    on_validation = Figure(**made["teacher-validation"].facts["score"])
-    for label, role in measured_roles(execution.steps[COSTS]).items():
-        kind: FileKind = "decoder" if label in students else "stock"
-        file = Scored(name=names[label], kind=kind, runtime=runtime, score=answered[label].score)
-        file = scored(task, made, label, role, answered[label], file)
-        found[label] = File(
-            label,
-            file,
-            costs[role],
-            at_chance(task, file.score, answered[label].examples),
-            label in students and beats(made[f"{label}-validation"], on_validation, task.metric),
-        )
-    return found
-
-
-def beats(validation: Artifact, teacher: Figure, metric: str) -> bool:
-    """Whether the score of an evaluation is better than the teacher's on the same items."""
-    score = Figure(**validation.facts["score"])
-    if score.value is None or teacher.value is None:
-        return False
-    return score.value > teacher.value if higher_is_better(metric) else score.value < teacher.value
-
-
-def check_learned(files: Sequence[File], floor: Floor, task: Task) -> None:
-    """Raises RunFailure where no file can be told from one that has learned nothing; and where what `keep` is a share
-    of cannot, unless an absolute score was asked for."""
-    teacher, idle = files[0], [f for f in files if f.chance]
-    references = [f for f in files if not f.chance and (f is teacher or f.beats_teacher)]
-    if references or (floor.at_least is not None and len(idle) < len(files)):
-        return
-    what = "nothing that was made has" if len(idle) == len(files) else "the adapted teacher has not"
-    raise RunFailure(
-        f"{what} learned the task: {task.metric} on test is {teacher.scored.score} with the adapted teacher, "
-        f"and {teacher.chance}; there is no quality to judge",
-        hint="give more examples or time, or a milder --metric such as chrf, and another --out",
-    )
-
-
-def to_publish(judged: Judgement) -> dict[str, File]:
+def to_publish(selection: Selection) -> dict[str, File]:
     """By the name in the run's folder: what is handed out, and beside it a student that is not."""
-    files = {MODEL: judged.handed} if judged.handed else {}
-    if judged.best:
-        files[DEAR if judged.best_does else BELOW] = judged.best
+    files = {MODEL: selection.handed} if selection.handed else {}
+    if selection.best:
+        files[DEAR if selection.best_does else BELOW] = selection.best
     return files
 
 
-def with_path(file: File | None, named: dict[str, str]) -> Scored | None:
-    return None if file is None else file.scored.model_copy(update={"path": named[file.label]})
+def with_path(file: File | None, named: Mapping[Candidate, str]) -> Scored | None:
+    return None if file is None else file.scored.model_copy(update={"path": named[file.candidate]})
 
 
-def retention_against(task: Task, answered: dict[str, Answered], judged: Judgement, teacher_label: str) -> Figure:
+def retention_against(
+    task: Task, answered: Mapping[Candidate, Answered], selection: Selection, teacher: File
+) -> Figure:
     """Score of what is handed out / that of the reference; / the teacher's where nothing else was better."""
-    if judged.handed is None:
+    if selection.handed is None:
         return Figure(value=None, unit="ratio", source="derived", method="nothing is handed out")
-    against = judged.reference.label
-    if against == judged.handed.label:
-        against = teacher_label
-    return retention_of(task, answered[judged.handed.label], answered[against])
+    handed, against = selection.handed.candidate, selection.reference.candidate
+    if against == handed:
+        against = teacher.candidate
+    return retention_of(task, answered[handed], answered[against])
 
 
-def certain(judged: Judgement, retention: Figure, floor: Floor) -> Verdict:
+def certain(selection: Selection, retention: Figure, floor: Floor) -> Verdict:
     """ "within-noise" for a student whose interval reaches below what was asked."""
-    if judged.verdict != "kept" or judged.handed is None:
-        return judged.verdict
-    is_reference = judged.handed.label == judged.reference.label
-    kept = sure(retention, judged.handed.scored.score, floor, is_reference)
+    if selection.verdict != "kept" or selection.handed is None:
+        return selection.verdict
+    is_reference = selection.handed.candidate == selection.reference.candidate
+    kept = sure(retention, selection.handed.scored.score, floor, is_reference)
     return "kept" if kept else "within-noise"
 
 
-def paid_back(spent: Cost, judged: Judgement) -> Figure:
-    if judged.verdict != "kept" or judged.handed is None:
+def paid_back(spent: Cost, selection: Selection) -> Figure:
+    if selection.verdict != "kept" or selection.handed is None:
         return Figure(value=None, unit="answers", source="derived", method="no student is handed out")
-    less = saved(judged.compared.costs, judged.handed.costs, "joules_per_answer")
-    return break_even(spent.joules, judged.compared.scored, judged.handed.scored, less)
+    less = saved(selection.compared.costs, selection.handed.costs, "joules_per_answer")
+    return break_even(spent.joules, selection.compared.scored, selection.handed.scored, less)
 
 
-def told_ratios(judged: Judgement, teacher: File) -> list[Ratio]:
+def shown_ratios(selection: Selection, teacher: File) -> list[Ratio]:
     """Before / after against the stock file that would do and against the teacher; none where no student does."""
-    if judged.verdict != "kept" or judged.handed is None:
+    if selection.verdict != "kept" or selection.handed is None:
         return []
-    against = {file.label: file for file in (judged.compared, teacher)}
-    return [ratio for file in against.values() for ratio in ratios_of(file, judged.handed)]
+    against = {file.candidate: file for file in (selection.compared, teacher)}
+    return [ratio for file in against.values() for ratio in ratios_of(file, selection.handed)]
 
 
 def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]:
@@ -237,20 +183,19 @@ def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]
     ]
 
 
-def candidates(choice: Choice, chances: dict[str, str]) -> list[Candidate]:
-    """chances: why a file that was tested is at chance, by label. Of such a candidate nothing else is told."""
-    at = chances.get(f"{choice.student}-gguf", "")
-    return [
-        Candidate(
-            name=t.name,
-            layers=t.layers,
-            score=t.score,
-            seconds=t.seconds,
-            chosen=t.chosen and not at,
-            why=f"at chance on test: {at}" if t.chosen and at else t.why,
+def candidates(choice: Choice, chances: Mapping[Candidate, str]) -> list[TriedCandidate]:
+    """chances: why a file that was tested is at chance. Of such a candidate nothing else is told."""
+    found = []
+    for o in choice.tried:
+        at = chances.get(o.trial.candidate, "") if o.chosen else ""
+        why = f"at chance on test: {at}" if at else o.why
+        layers = o.trial.candidate.layers
+        found.append(
+            TriedCandidate(
+                name=o.trial.name, layers=layers, score=o.score, seconds=o.seconds, chosen=o.chosen and not at, why=why
+            )
         )
-        for t in choice.tried
-    ]
+    return found
 
 
 def unanswered(task: Task, items: int) -> list[str]:
@@ -271,7 +216,7 @@ def making(spent: Cost, goal: Goal) -> Making:
     return Making(joules=spent.joules, cpu_seconds=spent.cpu_seconds, seconds=spent.seconds, grams_co2e=grams)
 
 
-def verification(verify: Artifact, runtime: GgufRuntime) -> dict[str, Figure]:
+def verification_figures(verify: Artifact, runtime: GgufRuntime) -> dict[str, Figure]:
     method = f"exported file in {RUNTIME_TITLES[runtime]} against the trained model in float32"
     units = {"prompts": "prompts", "mean_log_prob_difference": "nats", "max_log_prob_difference": "nats"}
     return {
@@ -279,38 +224,6 @@ def verification(verify: Artifact, runtime: GgufRuntime) -> dict[str, Figure]:
         for name, value in verify.facts.items()
         if isinstance(value, (int, float))
     }
-
-
-def scored(task: Task, made: dict[str, Artifact], label: str, role: str, answered: Answered, file: Scored) -> Scored:
-    """`file` with its path, size and costs."""
-    costs = {k: Figure(**v) for k, v in made[COSTS].facts[role].items()}
-    test, right = made[f"{label}-test"].facts, share_right(task, answered)
-    per_answer = {
-        f"{side}_tokens_per_answer": Figure(
-            value=test[f"{side}_tokens"] / test["asked"], unit="tokens", method="mean over the different test items"
-        )
-        for side in ("prompt", "output")
-    }
-    per_right = {
-        f"{what}_per_right_answer": per_right_answer(costs[f"{what}_per_answer"], right)
-        for what in ("joules", "cpu_seconds")
-    }
-    place = made[label].gguf
-    known = {
-        "path": str(place.relative_to(place.parents[2])),  # steps/LABEL-KEY/model.gguf
-        "bytes": made[label].bytes,
-    }
-    return file.model_copy(update=known | costs | per_answer | per_right)
-
-
-def share_right(task: Task, answered: Answered) -> Figure:
-    """Share of test items that are answered rightly; None for a metric that does not say which are."""
-    if task.metric not in RIGHT:
-        return Figure(value=None, unit="share", method=f"{task.metric} does not say which answers are right")
-    right = right_of(task, answered)
-    low, high = wilson(sum(right), len(right))
-    method = f"{len(right):,} items, Wilson interval"
-    return Figure(value=sum(right) / len(right), low=low, high=high, unit="share", method=method)
 
 
 def ratios_of(before: File, after: File) -> list[Ratio]:
@@ -340,10 +253,9 @@ def asking(model: str, question: Example | None, runtime: GgufRuntime) -> str:
 
 def ledger_row(execution: Execution, artifact: Artifact) -> LedgerRow:
     cost = execution.run.cost(artifact)
-    label = artifact.path.name.rsplit("-", 1)[0]
     again = f"{cost.attempts} attempts" if cost.attempts > 1 else ""
     return LedgerRow(
-        step=label,
+        step=execution.run.label_of(artifact),
         made_by=artifact.made_by,
         seconds=cost.seconds,
         cpu_seconds=cost.cpu_seconds,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lightbulb.pipeline.recipe import Execution
+from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.cost_model import TaskStats
+from lightbulb.shrinking.drafts import FEWEST_TESTED, REPORT_SECONDS, measuring_windows
 from lightbulb.shrinking.goal import Goal
-from lightbulb.shrinking.plan import FEWEST_TESTED, REPORT_SECONDS, TaskStats, measuring
-from lightbulb.shrinking.steps import cost_steps, measured_roles, test_steps
+from lightbulb.shrinking.steps import cost_steps, roles, test_step
 from lightbulb.shrinking.time_budget import TimeBudget
 
 LATE = 0.05  # of the time: a tenth over is allowed, and half of that is left for what the arithmetic misses
@@ -17,50 +20,46 @@ LATE = 0.05  # of the time: a tenth over is allowed, and half of that is left fo
 TWO_THREADS = 0.8
 
 
-def evaluate_choice(
-    execution: Execution,
-    student: str | None,
-    stats: TaskStats,
-    time_budget: TimeBudget,
-    goal: Goal,
-    say: Callable[[str], None],
-) -> None:
-    """Measures the costs of the student and of the stock files, then scores as many test items as the time allows."""
-    steps = cost_steps(student, measuring(time_budget.max_seconds), goal.runtime)
-    costs = execution.perform(*steps)
-    each = [seconds_each(costs.facts[role], stats) for role in measured_roles(steps[-1]).values()]
+@dataclass(frozen=True)
+class FinalEvaluation:
+    """files: a student, where there is one, and the stock files."""
 
-    def items() -> int:
-        seconds = time_budget.left + LATE * time_budget.max_seconds - REPORT_SECONDS
-        return items_in_time(each, stats.test_examples, seconds, goal.threads)
+    execution: Execution
+    files: Sequence[Candidate]
+    stats: TaskStats
+    time_budget: TimeBudget
+    goal: Goal
 
-    tested = time_budget.decide_once("test items", items)
-    if tested < stats.test_examples:
-        say(f"time for {tested:,} test items, of {stats.test_examples:,} different ones")
-    answer_test(
-        execution, student, dict(zip(measured_roles(steps[-1]), each, strict=True)), tested, stats, time_budget, goal
-    )
+    def perform(self, say: Callable[[str], None]) -> None:
+        """Measures the costs of all files, then scores as many test items as the time allows."""
+        costs = self.execution.perform(
+            *cost_steps(self.files, measuring_windows(self.time_budget.max_seconds), self.goal.runtime)
+        )
+        each = {c: seconds_each(costs.facts[role], self.stats) for c, role in roles(self.files).items()}
 
+        def items() -> int:
+            return items_in_time(list(each.values()), self.stats.test_examples, self._left(), self.goal.threads)
 
-def answer_test(
-    execution: Execution,
-    student: str | None,
-    each: Mapping[str, float],
-    items: int,
-    stats: TaskStats,
-    time_budget: TimeBudget,
-    goal: Goal,
-) -> None:
-    """Scores the files on test, the slowest first. Each gets its part of the time left, by the seconds `each` takes for
-    an item; one that is slower than it was answers fewer items, and so do those after it."""
-    limit = None if items == stats.test_examples else items
-    for label in sorted(each, key=lambda label: -each[label]):
-        later = sum(each[other] for other in each if f"{other}-test" not in execution.made)
-        seconds = time_budget.left + LATE * time_budget.max_seconds - REPORT_SECONDS
-        test = next(s for s in test_steps(student, limit, goal.runtime) if s.source == label)
-        made = execution.perform(test, seconds=seconds * each[label] / later)
-        if (answered := made.facts["items"]) < min(limit or answered + 1, len(execution.run.task.test)):
-            limit = answered
+        tested = self.time_budget.decide_once("test items", items)
+        if tested < self.stats.test_examples:
+            say(f"time for {tested:,} test items, of {self.stats.test_examples:,} different ones")
+        self._answer_test(each, None if tested == self.stats.test_examples else tested)
+
+    def _answer_test(self, each: Mapping[Candidate, float], limit: int | None) -> None:
+        """Scores the files on test, the slowest first. Each gets its part of the time left, by the seconds `each` takes
+        for an item; one that is slower than it was answers fewer items, and so do those after it."""
+        made = self.execution.made
+        for candidate in sorted(each, key=lambda c: -each[c]):
+            later = sum(each[other] for other in each if other.test_label not in made)
+            seconds = self._left() * each[candidate] / later
+            test = test_step(candidate, limit, self.goal.runtime)
+            answered = self.execution.perform(test, seconds=seconds).facts["items"]
+            if answered < min(limit or answered + 1, len(self.execution.run.task.test)):
+                limit = answered
+
+    def _left(self) -> float:
+        budget = self.time_budget
+        return budget.left + LATE * budget.max_seconds - REPORT_SECONDS
 
 
 def seconds_each(figures: Mapping[str, Any], stats: TaskStats) -> float:

@@ -44,7 +44,7 @@ class Floor:
         return max(known, key=lambda score: self.sign * score, default=None)
 
     @property
-    def asked(self) -> str:
+    def text(self) -> str:
         """ "97%", "at least 0.92 accuracy", or both."""
         name = "bits per byte" if self.metric == BITS_PER_BYTE else self.metric
         parts = [] if self.keep is None else [f"{100 * self.keep:.4g}%"]

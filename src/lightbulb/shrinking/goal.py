@@ -57,8 +57,8 @@ class Goal(BaseModel):
         if keep is not None and not 0 < keep <= 1:
             raise GoalError(
                 f"keep is a share of the best score that was trained, between 0 and 1, not {keep:g}",
-                where="--keep",
-                hint=f"--keep {keep / 100:g}" if 2 <= keep <= 100 else f"--keep {KEEP:g}",
+                where="`keep`",
+                hint=f"`keep={keep / 100:g}`" if 2 <= keep <= 100 else f"`keep={KEEP:g}`",
             )
         check_threads(threads)
         check_installed(runtime)
@@ -81,14 +81,14 @@ class Goal(BaseModel):
             raise GoalError(
                 f"bits per byte of a model that has learned something are between 0 and {BITS_OF_A_BYTE:g}, and fewer "
                 f"are better, not {asked:g}",
-                where="--at-least",
-                hint="--at-least 1.2 (an upper bound), or --keep 0.97",
+                where="`at_least`",
+                hint="`at_least=1.2` (an upper bound), or `keep=0.97`",
             )
         if not bits and not 0 < asked <= 1:
             raise GoalError(
                 f"{metric} is a score between 0 and 1, not {asked:g}",
-                where="--at-least",
-                hint=f"--at-least {asked / 100:g}" if 2 <= asked <= 100 else "--at-least 0.9",
+                where="`at_least`",
+                hint=f"`at_least={asked / 100:g}`" if 2 <= asked <= 100 else "`at_least=0.9`",
             )
 
 
@@ -99,8 +99,8 @@ def seconds(text: str) -> float:
     if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
         parts = [(text.strip(), "s")]
     elif not parts or re.sub(part, "", text).strip():
-        raise GoalError(f"{text!r} is not a time", where="--max-time", hint="--max-time 45m (or 90s, 1h, 1h30m)")
+        raise GoalError(f"{text!r} is not a time", where="`max_time`", hint="`max_time=45m` (or 90s, 1h, 1h30m)")
     total = sum(float(n) * UNITS[unit] for n, unit in parts)
     if total < 10:
-        raise GoalError(f"{total:g} seconds are too few to make anything", where="--max-time", hint="--max-time 15m")
+        raise GoalError(f"{total:g} seconds are too few to make anything", where="`max_time`", hint="`max_time=15m`")
     return total

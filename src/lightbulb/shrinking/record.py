@@ -75,7 +75,7 @@ class LedgerRow(Record):
     note: str = ""
 
 
-class Candidate(Record):
+class TriedCandidate(Record):
     """A student that was tried. `score` is on the validation split; `why` says why it was or was not taken."""
 
     name: str
@@ -162,7 +162,7 @@ class Result(Record):
     ratios: list[Ratio] = []
     recipe: list[dict[str, Any]] = []
     ledger: list[LedgerRow] = []
-    candidates: list[Candidate] = []
+    candidates: list[TriedCandidate] = []
     verify: dict[str, Figure] = {}
     counts: Counts | None = None
     examples: list[Difference] = []

@@ -1,6 +1,8 @@
-"""The steps that a shrinking is made of, by label: what the chooser performs and a recipe lists."""
+"""The steps that a shrinking is made of, by label: what a search performs and a recipe lists."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from lightbulb.ops.grids import Grid
 from lightbulb.passes.adapt import Adapt
@@ -17,20 +19,16 @@ from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
 from lightbulb.pipeline.recipe import Step, step
 from lightbulb.runtimes import GgufRuntime
-from lightbulb.shrinking.plan import Method, Plan, Precision
+from lightbulb.shrinking.candidate import Candidate, Precision
+from lightbulb.shrinking.plan import Plan
 from lightbulb.train.loop import Schedule
 
 FORMATTED, FORMATTED_FILE, CHECK, TEACHER = "formatted", "formatted-gguf", "import-check", "teacher"
 TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
 STOCK: tuple[Precision, ...] = ("f16", "q8_0", "q4_0")  # what a user would try first
-STOCK_LABELS = tuple(f"teacher-{q}" for q in STOCK)
-COSTS = "costs"
+COSTS, VERIFY, TEACHER_VALIDATION = "costs", "verify", "teacher-validation"
 EMBEDDING: Grid = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
-
-
-def depth(layers: int) -> str:
-    return "1 layer" if layers == 1 else f"{layers} layers"
 
 
 def format_steps(runtime: GgufRuntime = "llamacpp") -> list[Step]:
@@ -48,9 +46,9 @@ def teacher_steps(plan: Plan) -> list[Step]:
     schedule = Schedule(epochs=plan.teacher_epochs, learning_rate=TEACHER_RATE, batch_size=plan.batch_size)
     return [
         step(TEACHER, Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), FORMATTED),
-        step("teacher-validation", on_validation(plan), TEACHER),
+        step(TEACHER_VALIDATION, on_validation(plan), TEACHER),
         step("trimmed", TrimVocab(), TEACHER),
-        *([step("logits", CacheLogits(), "trimmed")] if "distill" in plan.methods else []),
+        *([step("logits", CacheLogits(), "trimmed")] if "distill" in plan.space.methods else []),
     ]
 
 
@@ -59,67 +57,75 @@ def on_validation(plan: Plan, runtime: GgufRuntime = "llamacpp") -> Evaluate:
     return Evaluate(split="validation", limit=plan.validation_limit, runtime=runtime)
 
 
-def trained(layers: int, method: Method, plan: Plan, label: str, *, probe: bool = False) -> list[Step]:
-    """A student of `layers` layers, trained (or probed), and its score on validation in torch."""
+def training_steps(candidate: Candidate, plan: Plan, *, probe: bool = False) -> list[Step]:
+    """A student cut, trained (or probed), and scored on validation in torch."""
     epochs = plan.probe_epochs if probe else plan.distill_epochs
     schedule = Schedule(epochs=epochs, learning_rate=STUDENT_RATE, batch_size=plan.batch_size)
     limit = plan.probe_limit if probe else plan.validation_limit
-    pruned = f"pruned-{layers}"
+    pruned = f"pruned-{candidate.layers}"
+    label = f"probe-{candidate.layers}-{candidate.method}" if probe else candidate.label
     train = (
         step(label, Distill(schedule=schedule), pruned, logits="logits")
-        if method == "distill"
+        if candidate.method == "distill"
         else step(label, Adapt(schedule=schedule), pruned)
     )
     return [
-        step(pruned, PruneDepth(layers=layers), "trimmed"),
+        step(pruned, PruneDepth(layers=candidate.layers), "trimmed"),
         train,
         step(f"{label}-validation", Evaluate(split="validation", limit=limit), label),
     ]
 
 
-def quantized(source: str, method: Method, grid: Precision, plan: Plan, runtime: GgufRuntime) -> tuple[str, list[Step]]:
-    """A trained student on the grid that ships, exported, and its score on validation in `runtime`; with the label of
-    the model folder that the file holds. f16 needs no grid: the trained student is exported as it is."""
+def file_steps(candidate: Candidate, plan: Plan, runtime: GgufRuntime) -> list[Step]:
+    """A trained student in the type of its file, exported, and its score on validation in `runtime`. f16 needs no
+    recovery: the trained student is exported as it is."""
     recover = Schedule(epochs=plan.recover_epochs, learning_rate=STUDENT_RATE / 4, batch_size=plan.batch_size)
-    inputs = {"logits": "logits"} if method == "distill" else {}
-    label, steps, embedding = source, [], None
-    if grid != "f16":
-        label, embedding = f"{source}-{grid}", EMBEDDING
-        steps = [step(label, Quantize(grid=grid, embedding=EMBEDDING, recover=recover), source, **inputs)]
-    return label, [
-        *steps,
-        step(f"{label}-gguf", Export(quantization=grid, embedding=embedding), label),
-        step(f"{label}-gguf-validation", on_validation(plan, runtime), f"{label}-gguf"),
-    ]
-
-
-def cost_steps(student: str | None, windows: tuple[int, float], runtime: GgufRuntime) -> list[Step]:
-    """Verification, stock exports and costs. `student` labels the quantized model folder; without one the teacher's own
-    file is verified, and the stock files alone are measured. windows: trials of each file, and seconds of one."""
-    files, (trials, seconds) = measured_files(student), windows
-    steps = [
-        step(f"teacher-{q}", Export(quantization=q, embedding=None if q == "f16" else EMBEDDING), TEACHER)
-        for q in STOCK
-    ]
-    measure = Measure(trials=trials, window_seconds=seconds, runtime=runtime)
+    inputs = {"logits": "logits"} if candidate.method == "distill" else {}
+    steps = []
+    if candidate.quant_type is not None and candidate.quant_type != "f16":
+        trained = candidate.model_copy(update={"quant_type": None}).label
+        quantize = Quantize(grid=candidate.quant_type, embedding=EMBEDDING, recover=recover)
+        steps = [step(candidate.label, quantize, trained, **inputs)]
+    file = candidate.file_label
     return [
         *steps,
-        step("verify", Verify(runtime=runtime), files[0], model=student or TEACHER),
-        step(COSTS, measure, files[0], **{label: label for label in files[1:]}),
+        step(file, export(candidate), candidate.label),
+        step(f"{file}-validation", on_validation(plan, runtime), file),
     ]
 
 
-def measured_files(student: str | None) -> list[str]:
-    """Labels of the files that are measured and tested: the student's, where there is one, and the stock files."""
-    return [*([f"{student}-gguf"] if student else []), *STOCK_LABELS]
+def export(candidate: Candidate) -> Export:
+    """Its file. Raises ValueError for a candidate without a type."""
+    if candidate.quant_type is None:
+        raise ValueError(f"{candidate} has no type to be exported in")
+    embedding = None if candidate.quant_type == "f16" else EMBEDDING
+    return Export(quantization=candidate.quant_type, embedding=embedding)
 
 
-def test_steps(student: str | None, limit: int | None, runtime: GgufRuntime) -> list[Step]:
-    """Scores of the student and of the stock files on test, or on `limit` of its items."""
-    labels = measured_files(student)
-    return [step(f"{label}-test", Evaluate(split="test", limit=limit, runtime=runtime), label) for label in labels]
+def stock_candidates(layers: int) -> list[Candidate]:
+    """What a user would try first: the adapted teacher of so many layers, f16 first."""
+    return [Candidate(layers=layers, method="teacher", quant_type=q) for q in STOCK]
 
 
-def measured_roles(costs: Step) -> dict[str, str]:
-    """Label of each file that the step measured -> its role in the facts, the source's first."""
-    return {str(costs.source): SOURCE, **{label: role for role, label in costs.inputs.items()}}
+def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: GgufRuntime) -> list[Step]:
+    """Stock exports, verification and costs. files: what is measured; the first is verified. windows: trials of each
+    file, and seconds of one."""
+    (first, *others), (trials, seconds) = files, windows
+    exports = [step(c.file_label, export(c), TEACHER) for c in files if c.is_stock]
+    measure = Measure(trials=trials, window_seconds=seconds, runtime=runtime)
+    return [
+        *exports,
+        step(VERIFY, Verify(runtime=runtime), first.file_label, model=first.label),
+        step(COSTS, measure, first.file_label, **{c.file_label: c.file_label for c in others}),
+    ]
+
+
+def test_step(candidate: Candidate, limit: int | None, runtime: GgufRuntime) -> Step:
+    """The score of a file on test, or on `limit` of its items."""
+    return step(candidate.test_label, Evaluate(split="test", limit=limit, runtime=runtime), candidate.file_label)
+
+
+def roles(files: Sequence[Candidate]) -> dict[Candidate, str]:
+    """What the facts of `cost_steps`'s measurement call each file."""
+    first, *others = files
+    return {first: SOURCE, **{c: c.file_label for c in others}}

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import math
 
-from lightbulb.shrinking.plan import (
-    CANDIDATE_COST,
-    PROBE_SHARE,
-    RECOVER_SHARE,
-    ROUNDING,
-    STUDENT_MENU,
-    Plan,
-    epochs_for,
-    file_check_seconds,
-    longest_student,
-    student_seconds,
-)
+from lightbulb.shrinking.cost_model import CANDIDATE_COST, PROBE_SHARE, CostModel
+from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.time_budget import TimeBudget
 
 PROBED_LONGER = 1.5  # so many times as long as planned a probe may take
-FASTEST = 0.75  # a pace below is not believed: what comes is planned for at least so much of the time
+FASTEST = 0.75  # a slowdown below is not believed: what comes is planned for at least so much of the time
 
 
 class StudentTime:
-    """The students' time. `pace`: how many times slower than planned the teacher was.
+    """The students' time. slowdown: how many times slower than planned the teacher was.
 
     Every answer that depends on the clock is decided once and remembered.
     """
 
     def __init__(self, plan: Plan, time_budget: TimeBudget, slowdown: float):
-        self.plan, self.stats, self.time_budget, self.slowdown = plan, plan.stats, time_budget, max(FASTEST, slowdown)
+        self.plan, self.time_budget = plan, time_budget
+        self.costs: CostModel = plan.costs.slowed(max(FASTEST, slowdown))
 
     @property
     def left(self) -> float:
         """Seconds left beside the proof."""
-        return self.time_budget.left - self.plan.reserve(self.slowdown, self.time_budget.left)
+        return self.time_budget.left - self.plan.reserve(self.costs.slowdown, self.time_budget.left)
 
     def plan_for(self, layers: int) -> Plan:
         """The plan of a student of so many layers, as far as the time allows when it is first asked for."""
@@ -42,63 +33,49 @@ class StudentTime:
         return self.plan.model_copy(update={"distill_epochs": epochs})
 
     def _epochs(self, layers: int) -> float:
-        epochs = epochs_for(self.plan, layers)
-        if CANDIDATE_COST * self._seconds(epochs, layers) <= self.left:
+        epochs = self.plan.epochs_for(layers)
+        if CANDIDATE_COST * self.costs.student(epochs, layers) <= self.left:
             return epochs
-        return min(
-            epochs, longest_student(self.plan.times, self.stats, layers, self.left / self.slowdown / CANDIDATE_COST)[0]
-        )
+        return min(epochs, self.costs.longest_student(layers, self.left / CANDIDATE_COST)[0])
 
-    def _seconds(self, epochs: float, layers: int) -> float:
-        return self.slowdown * student_seconds(self.plan.times, self.stats, epochs, layers)
-
-    def student_seconds(self, layers: int) -> float:
+    def _student(self, layers: int) -> float:
         """What a student of so many layers takes."""
-        return self._seconds(self.plan_for(layers).distill_epochs, layers)
+        return self.costs.student(self.plan_for(layers).distill_epochs, layers)
 
     def allows_student(self, layers: int, after_probe_of: int | None = None, probes: int = 1) -> bool:
         """Whether there is time for a student of so many layers that has a chance; with `after_probe_of` also for that
         many `probes` of another depth before."""
-        before = 0.0 if after_probe_of is None else probes * PROBE_SHARE * self.student_seconds(after_probe_of)
-        what = f"{layers} layers" + ("" if after_probe_of is None else f" after a probe of {after_probe_of}")
-        return self.time_budget.decide_once(what, lambda: before + self.least_seconds(layers) <= self.left)
+        before = 0.0 if after_probe_of is None else probes * PROBE_SHARE * self._student(after_probe_of)
+        key = f"{layers} layers" + ("" if after_probe_of is None else f" after a probe of {after_probe_of}")
+        return self.time_budget.fits(key, lambda: before + self._least(layers), lambda: self.left)
 
-    def allows_another_grid(self, layers: int) -> bool:
-        """Whether there is time to put a trained student on another grid."""
-        seconds = self.recovery_planned(layers) + self.check_planned(layers)
-        return self.time_budget.decide_once(f"another grid for {layers} layers", lambda: seconds <= self.left)
+    def allows_another_type(self, layers: int) -> bool:
+        """Whether there is time to put a trained student into another type."""
+        seconds = self._recovery(layers) + self.costs.check(layers)
+        return self.time_budget.fits(f"another type for {layers} layers", lambda: seconds, lambda: self.left)
 
-    def least_seconds(self, layers: int) -> float:
+    def _least(self, layers: int) -> float:
         """What a student of so many layers takes that has just a chance, its probe included."""
-        epochs = [e for e in STUDENT_MENU if self.stats.has_a_chance(e)] or [STUDENT_MENU[0]]
-        return CANDIDATE_COST * self._seconds(epochs[-1], layers)
+        return CANDIDATE_COST * self.costs.shortest_student(layers)
 
     def enough_seconds(self) -> float:
         """Of the whole run, with which a student would have had a chance."""
-        if not self.plan.depth_schedule:
+        if not self.plan.space.depths:
             return self.plan.enough_seconds or self.time_budget.max_seconds
-        needed = min(self.least_seconds(layers) for layers in self.plan.depth_schedule) + self.plan.reserve(
-            self.slowdown, math.inf
-        )
+        needed = min(map(self._least, self.plan.space.depths)) + self.plan.reserve(self.costs.slowdown, math.inf)
         return max(self.time_budget.max_seconds, self.time_budget.spent() + needed)
 
     def probe_seconds(self, layers: int) -> float:
         """The longest that a probe of so many layers may take."""
-        return PROBED_LONGER * PROBE_SHARE * self.student_seconds(layers)
+        return PROBED_LONGER * PROBE_SHARE * self._student(layers)
 
     def training_seconds(self, layers: int) -> float:
         """The longest that the full training of a student may take: what is left beside all that must follow."""
-        return self.left - self.recovery_planned(layers) - self.check_planned(layers)
+        return self.left - self._recovery(layers) - self.costs.check(layers)
 
     def recovery_seconds(self, layers: int) -> float:
-        """The longest that its recovery on the grid may take."""
-        return self.left - self.check_planned(layers)
+        """The longest that its recovery in the type of the file may take."""
+        return self.left - self.costs.check(layers)
 
-    def recovery_planned(self, layers: int) -> float:
-        epochs = RECOVER_SHARE * self.plan_for(layers).distill_epochs
-        return self.slowdown * ROUNDING * self.stats.steps(epochs) * self.plan.times.student_step(layers)
-
-    def check_planned(self, layers: int) -> float:
-        """Export, and the file's answers on validation."""
-        times = self.plan.times
-        return self.slowdown * (2 * times.pass_seconds + file_check_seconds(times, self.stats, layers))
+    def _recovery(self, layers: int) -> float:
+        return self.costs.recovery(self.plan_for(layers).distill_epochs, layers)

@@ -20,6 +20,17 @@ class TimeBudget:
     def left(self) -> float:
         return self.max_seconds - self.spent()
 
-    def decide_once(self, what: str, decide: Callable[[], Decision]) -> Decision:
-        """What was decided about `what` before, or what `decide()` says now."""
-        return self.decisions.decide_once(what, decide)  # type: ignore[no-any-return]
+    def fits(self, key: str, seconds: Callable[[], float], left: Callable[[], float]) -> bool:
+        """Whether what is called `key` and takes `seconds()` fits into `left()`, as it was decided the first time."""
+
+        def why() -> str:
+            return f"it takes {seconds():.0f} s, and {left():.0f} s are left for it"
+
+        return self.decide_once(key, lambda: seconds() <= left(), why)
+
+    def decide_once(self, key: str, decide: Callable[[], Decision], why: Callable[[], str] | None = None) -> Decision:
+        """What was decided about `key` before, or what `decide()` says now. why: the reason; else the time left."""
+        return self.decisions.decide_once(key, decide, why or self._left_of_all)  # type: ignore[no-any-return]
+
+    def _left_of_all(self) -> str:
+        return f"{self.left:.0f} s of {self.max_seconds:.0f} s are left"

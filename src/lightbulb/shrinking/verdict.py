@@ -9,6 +9,7 @@ from lightbulb.core import units
 from lightbulb.core.figures import Figure, bounds
 from lightbulb.measuring.costs import Costs, ratios
 from lightbulb.shrinking import savings
+from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.record import Quantity, Scored, Verdict
 
@@ -17,11 +18,11 @@ from lightbulb.shrinking.record import Quantity, Scored, Verdict
 class File:
     """An exported file of the run that was measured and tested.
 
-    label: of the step that made it. chance: why its score on test shows no learning, "" where it does. beats_teacher:
+    chance: why its score on test shows no learning, "" where it does. beats_teacher:
     whether it scored better than the adapted teacher on validation, so that it can be the reference.
     """
 
-    label: str
+    candidate: Candidate
     scored: Scored
     costs: Costs
     chance: str = ""
@@ -33,7 +34,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Selection:
     """handed: the file to hand out; None where none does what was asked. best: a student that is not handed out; None
     where there is none, or where it has learned nothing. best_does: whether it does what was asked, and is not shown
     to cost less. compared: the stock file that before / after speaks of. floor: the score on test that does what was
@@ -50,7 +51,7 @@ class Judgement:
     best_does: bool = False
 
 
-def judge(stock: Sequence[File], students: Sequence[File], floor: Floor, no_student: str = "") -> Judgement:
+def select_file(stock: Sequence[File], students: Sequence[File], floor: Floor, no_student: str = "") -> Selection:
     """The cheapest file that does what was asked. A student must be shown to cost less than every stock file that does;
     what has learned nothing does nothing. stock: the adapted teacher's files, its own f16 first. no_student: why there
     is none, where there is none.
@@ -62,15 +63,15 @@ def judge(stock: Sequence[File], students: Sequence[File], floor: Floor, no_stud
         [teacher, *(s for s in students if s.beats_teacher and not s.chance)], key=lambda f: _rank(f, floor)
     )
     needed = floor.score(reference.score)
-    does = {f.label for f in (*stock, *students) if not f.chance and floor.holds(f.score, reference.score)}
+    does = {f.candidate for f in (*stock, *students) if not f.chance and floor.holds(f.score, reference.score)}
     learned = [s for s in students if not s.chance]
-    able = [s for s in students if s.label in does]
-    baselines_that_do = [f for f in stock if f.label in does]
+    able = [s for s in students if s.candidate in does]
+    baselines_that_do = [f for f in stock if f.candidate in does]
     best = min(able, key=_cost) if able else max(learned, key=lambda f: _rank(f, floor), default=None)
     best_baseline = min(baselines_that_do, key=_cost) if baselines_that_do else None
     dear = not_cheaper(best, baselines_that_do) if able and best and baselines_that_do else None
     if able and not dear:
-        return Judgement("kept", "", best, None, best_baseline or teacher, reference, needed)
+        return Selection("kept", "", best, None, best_baseline or teacher, reference, needed)
     if dear:
         reason = dear
     elif best:
@@ -81,7 +82,7 @@ def judge(stock: Sequence[File], students: Sequence[File], floor: Floor, no_stud
         reason = no_student or "no student was made"
     reason = reason.replace("\N{NO-BREAK SPACE}", " ")
     verdict: Verdict = "not-shrunk" if best_baseline else "not-kept"
-    return Judgement(verdict, reason, best_baseline, best, best_baseline or teacher, reference, needed, bool(dear))
+    return Selection(verdict, reason, best_baseline, best, best_baseline or teacher, reference, needed, bool(dear))
 
 
 def sure(retention: Figure, score: Figure, floor: Floor, is_reference: bool) -> bool:

@@ -31,7 +31,7 @@ def whole_cell(value: Any, place: str, name: str, nested: bool = False) -> str:
         raise TaskError(
             f"column {name!r} holds {'bytes' if isinstance(value, bytes) else 'a nested value'}, not text",
             where=place,
-            hint="--prompt COLUMN --completion COLUMN name other columns",
+            hint="`prompt=COLUMN` `completion=COLUMN` name other columns",
         )
     if not text.isascii():
         try:

@@ -68,12 +68,12 @@ def find_columns(
     group: str | None = None,
 ) -> Columns:
     """Finds the columns by name, or checks the named ones. Raises TaskError that lists what is there."""
-    for option, name in (("--prompt", prompt), ("--completion", completion), ("--group", group)):
+    for parameter, name in (("prompt", prompt), ("completion", completion), ("group", group)):
         if name is not None and name not in table.columns:
             raise TaskError(
                 f"no column {name!r}; columns here: {_listed(table.columns)}",
                 where=table.where,
-                hint=f"{option} with one of these",
+                hint=f"`{parameter}` with one of these",
             )
     return replace(_work_columns(table, kind, prompt, completion, group), group=group)
 
@@ -92,7 +92,7 @@ def _work_columns(
             raise TaskError(
                 f"no column of text; columns here: {_listed(table.columns)}",
                 where=table.where,
-                hint="--completion COLUMN names the column that holds the text",
+                hint="`completion=COLUMN` names the column that holds the text",
             )
         return Columns(text=text)
     images = tuple(named[name] for name in IMAGES if name in named)
@@ -122,7 +122,7 @@ def _work_columns(
     raise TaskError(
         f"no column for the {missing}; columns here: {_listed(table.columns)}",
         where=table.where,
-        hint="--prompt COLUMN --completion COLUMN" + ("; or --kind text, to learn the text" if "text" in named else ""),
+        hint="`prompt=COLUMN` `completion=COLUMN`" + ("; or `kind=text`, to learn the text" if "text" in named else ""),
     )
 
 
@@ -141,20 +141,20 @@ def _preference(named: dict[str, str]) -> tuple[str | None, str | None]:
 def unread(table: Table, columns: Columns) -> list[str]:
     """What stands beside the columns that are read and belongs to the work, in sentences."""
     named = {folded(name): name for name in reversed(table.columns)}
-    said = []
+    findings = []
     better, worse = _preference(named)
     if better and better in (columns.completion, columns.chat):
-        said.append(f"preferences: {better} is what is learned, {worse} is not looked at")
+        findings.append(f"preferences: {better} is what is learned, {worse} is not looked at")
     asked = [cells.get(name) for name in columns.prompt for _, cells in table.rows]
     indented = sum(isinstance(a, str) and a.lstrip("\r\n").startswith(("\t", "  ")) and bool(a.strip()) for a in asked)
     if indented and any("\n" in str(cells.get(columns.completion or "")).strip() for _, cells in table.rows):  # code?
-        said.append(f"{counted(indented, 'prompt')} with an indented beginning: learned, and asked, without it")
+        findings.append(f"{counted(indented, 'prompt')} with an indented beginning: learned, and asked, without it")
     for name in (named[n] for n in UNREAD if n in named):
         taken = (*columns.prompt, columns.completion, columns.chat, columns.text, columns.group, columns.system)
         count = sum(bool(_filled(cells.get(name))) for _, cells in table.rows)
         if name not in taken and count:
-            said.append(f"column {name} is filled in {count:,} rows and not read: prompts are learned without it")
-    return said
+            findings.append(f"column {name} is filled in {count:,} rows and not read: prompts are learned without it")
+    return findings
 
 
 def rows_of(table: Table, columns: Columns) -> tuple[list[Row], list[LeftOut]]:

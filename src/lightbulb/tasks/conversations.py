@@ -110,7 +110,7 @@ def _parsed(text: str) -> Any:
             return None
     if text.lstrip().startswith("Human: "):
         parts = HUMAN.split(text.strip())[1:]
-        return [{"role": who.lower(), "content": said} for who, said in zip(parts[::2], parts[1::2], strict=True)]
+        return [{"role": who.lower(), "content": content} for who, content in zip(parts[::2], parts[1::2], strict=True)]
     return None
 
 

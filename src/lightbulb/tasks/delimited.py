@@ -20,7 +20,7 @@ from lightbulb.tasks.names import KNOWN, folded
 DELIMITERS = ",;\t|"
 AHEAD = 50  # lines looked at to tell a title from a header
 SEVERAL = 3  # lines that all look like rows are no accident
-Record = tuple[int, int, list[str]]  # first line, last line (both from 0), cells
+CsvRecord = tuple[int, int, list[str]]  # first line, last line (both from 0), cells
 
 
 def read_delimited(path: Path) -> Table:
@@ -67,8 +67,8 @@ def _lines(path: Path, findings: list[str]) -> list[str]:
 def _header(path: Path, lines: Sequence[str], findings: list[str]) -> tuple[int, str]:
     """Which line is the header, and what separates cells. Above it may stand Excel's `sep=;`, blanks and a title."""
     start, delimiter = 0, None
-    if lines and (said := re.fullmatch(r'"?sep=(.)"?', lines[0].strip("\r\n"), re.IGNORECASE)):
-        start, delimiter = 1, said[1]
+    if lines and (declared := re.fullmatch(r'"?sep=(.)"?', lines[0].strip("\r\n"), re.IGNORECASE)):
+        start, delimiter = 1, declared[1]
     while start < len(lines) and _is_blank(lines[start], delimiter):
         start += 1
     if start == len(lines):
@@ -79,12 +79,14 @@ def _header(path: Path, lines: Sequence[str], findings: list[str]) -> tuple[int,
     return start, delimiter or _separator(path, lines[start])
 
 
-def _below_a_title(path: Path, lines: Sequence[str], start: int, said: str | None) -> tuple[int, str, list[int]] | None:
+def _below_a_title(
+    path: Path, lines: Sequence[str], start: int, declared: str | None
+) -> tuple[int, str, list[int]] | None:
     """The header's line and separator, and the lines above it, where these hold one cell each and no column's name, and
     the header names a column that is known and is as wide as the rows below."""
-    seen = [i for i in range(start, min(len(lines), start + AHEAD)) if not _is_blank(lines[i], said)]
+    seen = [i for i in range(start, min(len(lines), start + AHEAD)) if not _is_blank(lines[i], declared)]
     for n, at in enumerate(seen):
-        between = said or _separator(path, lines[at])
+        between = declared or _separator(path, lines[at])
         names = [folded(cell) for cell in _split(lines[at], between) if cell.strip()]
         if len(names) > 1:
             wide = {len(_split(lines[i], between)) for i in seen[n : n + 3]}
@@ -102,7 +104,7 @@ def _separator(path: Path, header: str) -> str:
     return max(DELIMITERS, key=outside.count)
 
 
-def _records(path: Path, lines: Sequence[str], start: int, delimiter: str, findings: list[str]) -> list[Record]:
+def _records(path: Path, lines: Sequence[str], start: int, delimiter: str, findings: list[str]) -> list[CsvRecord]:
     if delimiter == "\t" and (plain := _plain(path, lines, start, findings)):
         return plain
     try:
@@ -115,7 +117,7 @@ def _records(path: Path, lines: Sequence[str], start: int, delimiter: str, findi
     return records
 
 
-def _quoted(path: Path, lines: Sequence[str], start: int, delimiter: str, **dialect: Any) -> Iterator[Record]:
+def _quoted(path: Path, lines: Sequence[str], start: int, delimiter: str, **dialect: Any) -> Iterator[CsvRecord]:
     reader = csv.reader(iter(lines[start:]), delimiter=delimiter, strict=True, **dialect)
     first = start
     try:
@@ -131,7 +133,7 @@ def _quoted(path: Path, lines: Sequence[str], start: int, delimiter: str, **dial
         ) from e
 
 
-def _plain(path: Path, lines: Sequence[str], start: int, findings: list[str]) -> list[Record]:
+def _plain(path: Path, lines: Sequence[str], start: int, findings: list[str]) -> list[CsvRecord]:
     """Every line of a TSV a row, quotes as text; nothing where the file comes out right only with cells in quotes."""
     quoted = [i for i in range(start, len(lines)) if '"' in lines[i]]
     records = [(i, i, _split(lines[i], "\t")) for i in range(start, len(lines)) if lines[i].strip()]
@@ -161,12 +163,12 @@ def _unquoted(cell: str) -> str:
 
 
 def _given_back(
-    path: Path, lines: Sequence[str], body: list[Record], widths: set[int], delimiter: str, findings: list[str]
-) -> list[Record]:
+    path: Path, lines: Sequence[str], body: list[CsvRecord], widths: set[int], delimiter: str, findings: list[str]
+) -> list[CsvRecord]:
     """Rows with those that a quote swallowed, where all its lines look like rows; else these are only named. widths:
     cells of a row, with and without the empty ones at the end."""
     closed = _closed_columns([cells for first, last, cells in body if first == last], min(widths))
-    given: list[Record] = []
+    given: list[CsvRecord] = []
     for first, last, cells in body:
         inner = range(first, last + 1)
         parts = [_split(lines[i], delimiter) for i in inner] if last > first and min(widths) > 1 else []
@@ -195,7 +197,7 @@ def _closed_columns(rows: Sequence[list[str]], width: int) -> dict[int, set[str]
     return {c: values[c] for c, cells in columns.items() if len(cells) > SEVERAL and 2 * len(values[c]) <= len(cells)}
 
 
-def _columns(path: Path, line: int, names: list[str], body: Sequence[Record]) -> list[str | None]:
+def _columns(path: Path, line: int, names: list[str], body: Sequence[CsvRecord]) -> list[str | None]:
     """A name for each column that holds anything; None for an empty one that a trailing separator made."""
     named = [name for name in names if name]
     if len(set(named)) < len(named):

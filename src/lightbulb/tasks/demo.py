@@ -181,7 +181,7 @@ class _Speaker:
     def quantity(self, slot: str, value: int) -> str:
         if slot == "level" and value in grammar.LEVEL_WORDS and self.rng.random() < 0.4:
             return self.rng.choice(grammar.LEVEL_WORDS[value])
-        number = str(value) if self.one_in_ten(DIGITS_OF_TEN) else words(value)
+        number = str(value) if self.one_in_ten(DIGITS_OF_TEN) else number_words(value)
         if slot in ("level", "by"):
             return f"{number} percent"
         if slot == "celsius":
@@ -195,17 +195,17 @@ class _Speaker:
         hour, minute = int(at[:2]), int(at[3:])
         if self.one_in_ten(DIGITS_OF_TEN):
             return f"{hour} {minute:02d}" if minute else f"{hour} hundred hours"
-        near, following = words((hour - 1) % 12 + 1), words(hour % 12 + 1)
-        minutes = words(minute) if minute > 9 else f"oh {words(minute)}"
+        near, following = number_words((hour - 1) % 12 + 1), number_words(hour % 12 + 1)
+        minutes = number_words(minute) if minute > 9 else f"oh {number_words(minute)}"
         ways = [f"{near} {minutes}" if minute else self.rng.choice((near, f"{near} oclock"))]
         if minute == 30:
             ways.append(f"half past {near}")
         elif minute in (15, 45):
             ways.append(f"quarter past {near}" if minute == 15 else f"quarter to {following}")
         elif 0 < minute < 30:
-            ways.append(f"{words(minute)} past {near}")
+            ways.append(f"{number_words(minute)} past {near}")
         elif minute > 30:
-            ways.append(f"{words(60 - minute)} to {following}")
+            ways.append(f"{number_words(60 - minute)} to {following}")
         part = next(said for hours, said in grammar.DAY_PARTS.items() if hour in hours)
         return f"{self.rng.choice(ways)} {self.rng.choice(part)}"
 
@@ -225,7 +225,7 @@ class _Speaker:
         return " ".join(said)
 
 
-def words(n: int) -> str:
+def number_words(n: int) -> str:
     """0 to 100 in words."""
     if n == 100:
         return "one hundred"

@@ -13,8 +13,8 @@ from lightbulb.tasks.conversations import BAD_ANSWER, EMPTY, NO_TEXT, LeftOut
 from lightbulb.tasks.demo import home_task
 from lightbulb.tasks.lines import Table
 from lightbulb.tasks.metrics import BITS_PER_BYTE, MACRO_F1, check_metric, parses_as_json
-from lightbulb.tasks.sources import Source, open_source
-from lightbulb.tasks.splits import Splits, enough, make_splits
+from lightbulb.tasks.sources import TaskSource, open_source
+from lightbulb.tasks.splits import Splits, check_enough, make_splits
 from lightbulb.tasks.task import Example, SplitName, Task, TaskKind, counted
 from lightbulb.tasks.tidy import with_blanks_that_matter, without_marks
 
@@ -48,12 +48,12 @@ def load_task(
     Raises TaskError, naming file and line, for data that cannot be used as asked; UserError for an unknown metric.
     """
     if kind is not None and kind not in get_args(TaskKind):
-        raise TaskError(f"unknown kind {kind!r}", where="--kind", hint=f"one of {', '.join(get_args(TaskKind))}")
+        raise TaskError(f"unknown kind {kind!r}", where="`kind`", hint=f"one of {', '.join(get_args(TaskKind))}")
     if metric is not None:
         check_metric(metric)
     columns = {"prompt": prompt, "completion": completion, "group": group}
-    said = {"test": test, "kind": kind, "metric": metric, **columns}
-    reading = {option: value for option, value in said.items() if value is not None}
+    options = {"test": test, "kind": kind, "metric": metric, **columns}
+    reading = {option: value for option, value in options.items() if value is not None}
     if source == "home":
         return _built_in(test, kind, metric, columns, seed)
     found = open_source(source)
@@ -63,7 +63,7 @@ def load_task(
     findings = list(found.findings)
     rows, left = _examples(found, kind, columns, findings)
     rows = without_marks(rows, findings)
-    enough(len(rows["train"]), len(rows["train"]), rows["train"])
+    check_enough(len(rows["train"]), len(rows["train"]), rows["train"])
     closed = (usual := infer_kind([row.example for row in rows["train"]])) == "choose" or kind == "choose"
     kind = kind or usual
     rows = with_blanks_that_matter(rows, kind, findings)
@@ -133,14 +133,14 @@ def _built_in(
         raise TaskError(
             "the built-in task has its own splits, columns and kind",
             where="home",
-            hint=f"leave out --test, --kind, {' and '.join('--' + name for name in columns)}",
+            hint=f"leave out `test`, `kind`, {' and '.join(f'`{name}`' for name in columns)}",
         )
     reading = {} if metric is None else {"metric": metric}
     return dataclasses.replace(task, metric=_metric(metric, task.kind, task.train), reading=reading, _fingerprint=[])
 
 
 def _examples(
-    found: Source, kind: TaskKind | None, named: Mapping[str, str | None], findings: list[str]
+    found: TaskSource, kind: TaskKind | None, named: Mapping[str, str | None], findings: list[str]
 ) -> tuple[dict[SplitName, list[Row]], list[LeftOut]]:
     """Rows by split, and those left out; train decides whether all tables are text."""
     rows: dict[SplitName, list[Row]] = {}
@@ -175,7 +175,7 @@ def _kept(table: Table, columns: Columns, findings: list[str]) -> tuple[list[Row
         raise TaskError(
             f"{whys[0][1]:,} of {len(table.rows):,} rows have {why} ({columns})",
             where=next(row.place for row in lost if row.why == why),
-            hint="--prompt COLUMN --completion COLUMN name the right columns"
+            hint="`prompt=COLUMN` `completion=COLUMN` name the right columns"
             if why in (EMPTY, NO_TEXT)
             else "give rows that text alone asks and answers",
         )
@@ -199,13 +199,13 @@ def _check_choices(rows: dict[SplitName, list[Row]]) -> None:
         raise TaskError(
             f"every answer is {next(iter(tally))!r}: there is nothing to choose",
             where=where,
-            hint="add examples of the other answers, or --completion COLUMN",
+            hint="add examples of the other answers, or `completion=COLUMN`",
         )
     if sum(1 for n in tally.values() if n == 1) * 2 > len(rows["train"]):
         raise TaskError(
             f"{len(tally):,} different answers in {len(rows['train']):,} examples are no closed set",
             where=where,
-            hint="--kind generate",
+            hint="`kind=generate`",
         )
     for split in ("validation", "test"):
         new = [row for row in rows.get(split, []) if row.example.completion not in tally]
@@ -215,7 +215,7 @@ def _check_choices(rows: dict[SplitName, list[Row]]) -> None:
             raise TaskError(
                 f"answers in {split} that train does not have: {labels}",
                 where=places,
-                hint="add such examples to train, remove these lines, or --kind generate",
+                hint="add such examples to train, remove these lines, or `kind=generate`",
             )
 
 
@@ -267,6 +267,6 @@ def _metric(metric: str | None, kind: TaskKind, train: Sequence[Example]) -> str
     if metric is None:
         return infer_metric(kind, train)
     if (metric == BITS_PER_BYTE) != (kind == "text"):
-        hint = "leave out --metric" if kind == "text" else "--kind text, or another --metric"
-        raise TaskError(f"metric {metric} does not fit a task of kind {kind}", where="--metric", hint=hint)
+        hint = "leave out `metric`" if kind == "text" else "`kind=text`, or another `metric`"
+        raise TaskError(f"metric {metric} does not fit a task of kind {kind}", where="`metric`", hint=hint)
     return metric

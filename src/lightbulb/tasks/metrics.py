@@ -43,7 +43,7 @@ def check_metric(name: str) -> None:
     elif name not in METRICS:
         near = difflib.get_close_matches(name.casefold().replace("_", "-"), METRICS, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(METRICS)}, or your own module:function"
-        raise UserError(f"unknown metric {name!r}", where="--metric", hint=hint)
+        raise UserError(f"unknown metric {name!r}", where="`metric`", hint=hint)
 
 
 def higher_is_better(metric: str) -> bool:
@@ -141,10 +141,10 @@ def _paired(
             lambda sn, sb, tn, tb: _ratio(_bits(tn, tb), _bits(sn, sb)),
         )
     if metric == MACRO_F1:
-        truth, said = _codes(student, references)
+        truth, predicted = _codes(student, references)
         _, taught = _codes(teacher, references)
         classes = int(truth.max()) + 1
-        return [truth, said], [taught], lambda r, s, t: _ratio(_f1(r, s, classes), _f1(r, t, classes))
+        return [truth, predicted], [taught], lambda r, s, t: _ratio(_f1(r, s, classes), _f1(r, t, classes))
     ours, theirs = (np.array(item_scores(metric, p, references)) for p in (student, teacher))
     return [ours], [theirs], lambda s, t: _ratio(s.mean(axis=1), t.mean(axis=1))
 
@@ -196,10 +196,10 @@ def _bits(nats: np.ndarray, size: np.ndarray) -> np.ndarray:
 def _macro_f1(predictions: Sequence[str], references: Sequence[str], seed: int) -> Figure:
     from sklearn.metrics import f1_score
 
-    truth, said = _codes(predictions, references)
+    truth, predicted = _codes(predictions, references)
     classes = int(truth.max()) + 1
-    value = float(f1_score(truth, said, labels=range(classes), average="macro", zero_division=0))
-    low, high = bootstrap([truth, said], lambda r, p: _f1(r, p, classes), seed=seed)
+    value = float(f1_score(truth, predicted, labels=range(classes), average="macro", zero_division=0))
+    low, high = bootstrap([truth, predicted], lambda r, p: _f1(r, p, classes), seed=seed)
     return _figure(value, low, high, "score", f"macro-F1 over {classes} answers, {len(truth):,} items, bootstrap")
 
 
@@ -213,18 +213,18 @@ def _codes(predictions: Sequence[str], references: Sequence[str]) -> tuple[np.nd
     )
 
 
-def _f1(truth: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
+def _f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Macro-F1 of each resample, over the classes its references hold: [resamples, n] of codes each -> [resamples]."""
-    truth, said = truth.astype(np.int64), said.astype(np.int64)
+    truth, predicted = truth.astype(np.int64), predicted.astype(np.int64)
     resamples, width = len(truth), classes + 1
     base = np.arange(resamples)[:, None] * width
 
     def count(codes: np.ndarray) -> np.ndarray:
         return np.bincount(codes.ravel(), minlength=resamples * width).reshape(resamples, width)[:, :classes]
 
-    in_truth, in_said = count(base + truth), count(base + said)
-    hits = count(base + np.where(truth == said, truth, classes))
-    f1 = 2 * hits / np.maximum(in_truth + in_said, 1)
+    in_truth, in_predicted = count(base + truth), count(base + predicted)
+    hits = count(base + np.where(truth == predicted, truth, classes))
+    f1 = 2 * hits / np.maximum(in_truth + in_predicted, 1)
     return np.asarray((f1 * (in_truth > 0)).sum(axis=1) / np.maximum((in_truth > 0).sum(axis=1), 1))
 
 
@@ -292,7 +292,7 @@ def _own(name: str) -> ItemScore:
     except (Exception, SystemExit) as e:  # user code may fail in any way while it is imported
         raise UserError(
             f"cannot import the metric {name!r}: {type(e).__name__}: {e}",
-            where="--metric",
+            where="`metric`",
             hint=f"write def {function_name or 'score'}(prediction: str, reference: str) -> float in"
             f" {module_name or 'module'}.py in this folder",
         ) from e
@@ -301,7 +301,7 @@ def _own(name: str) -> ItemScore:
     if not callable(function):
         raise UserError(
             f"{name!r} is not a function",
-            where="--metric",
+            where="`metric`",
             hint=f"write def {function_name}(prediction: str, reference: str) -> float",
         )
 

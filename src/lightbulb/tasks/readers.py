@@ -19,7 +19,7 @@ DATA_SUFFIXES = LINES + DELIMITED + PARQUET
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
-def read_table(path: Path) -> Table:
+def read_rows(path: Path) -> Table:
     """Reads one file by its suffix. Raises TaskError (with file:line) for whatever cannot be read whole."""
     suffix = path.suffix.lower()
     readers = {LINES: _read_json_lines, DELIMITED: read_delimited, PARQUET: _read_parquet, TEXT: _read_text}

@@ -12,7 +12,7 @@ from typing import Any
 
 from lightbulb.core.errors import TaskError
 from lightbulb.tasks.lines import Table
-from lightbulb.tasks.readers import DATA_SUFFIXES, TEXT, read_table
+from lightbulb.tasks.readers import DATA_SUFFIXES, TEXT, read_rows
 from lightbulb.tasks.task import SplitName
 
 SPLIT_WORDS: dict[str, SplitName] = {
@@ -34,7 +34,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TaskSource:
     """Tables by split; what carries no split name is "train"."""
 
     name: str
@@ -42,7 +42,7 @@ class Source:
     findings: list[str] = field(default_factory=list)
 
 
-def open_source(source: str) -> Source:
+def open_source(source: str) -> TaskSource:
     """Reads all tables of a source. Only `hf:owner/name`, or an `owner/name` that is no path, uses the network."""
     path = Path(os.path.expanduser(source))  # unlike Path.expanduser, leaves the name of a stranger as it is
     if source.startswith("hf:"):
@@ -53,7 +53,7 @@ def open_source(source: str) -> Source:
         raise _no_such(source, path)
     if path.is_dir():
         return _from_folder(path)
-    return Source(path.stem, {"train": [read_table(path)]})
+    return TaskSource(path.stem, {"train": [read_rows(path)]})
 
 
 def _no_such(source: str, path: Path) -> TaskError:
@@ -69,7 +69,7 @@ def _no_such(source: str, path: Path) -> TaskError:
     return TaskError("there is no such task", where=source, hint=hint)
 
 
-def _from_folder(folder: Path) -> Source:
+def _from_folder(folder: Path) -> TaskSource:
     name = folder.resolve().name
     files = _files_below(folder)
     data = [f for f in files if f.suffix.lower() in DATA_SUFFIXES and f.suffix.lower() != ".json"]
@@ -98,14 +98,14 @@ def _from_folder(folder: Path) -> Source:
         for left, why in ((about, "about the data"), (empty, "empty"))
         if left
     ]
-    return _from_texts(Source(name, {}, findings), folder, full)
+    return _from_texts(TaskSource(name, {}, findings), folder, full)
 
 
-def _from_texts(source: Source, folder: Path, texts: Sequence[Path]) -> Source:
+def _from_texts(source: TaskSource, folder: Path, texts: Sequence[Path]) -> TaskSource:
     """A folder of text, its files whole where they can be spread over the splits."""
     splits = [_split_word(f, last_only=True) for f in texts]
     named = all(splits)  # a loose `test.md` among other pages is a page, not a split
-    tables = [read_table(f) for f in texts]
+    tables = [read_rows(f) for f in texts]
     sizes = [len(table.rows) for table in tables]
     whole = len(texts) >= ENOUGH_FILES and max(sizes) <= LARGEST_FILE * sum(sizes)
     for table, split in zip(tables, splits, strict=True):
@@ -134,7 +134,7 @@ def _files_below(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def _from_data_files(name: str, files: Sequence[Path]) -> Source:
+def _from_data_files(name: str, files: Sequence[Path]) -> TaskSource:
     tables: dict[SplitName, list[Table]] = {}
     splits = {file: _split_word(file) for file in files}
     findings = []
@@ -142,8 +142,8 @@ def _from_data_files(name: str, files: Sequence[Path]) -> Source:
         if split is None and any(splits.values()):
             findings.append(f"{file.name} was left out: its name says neither train, validation nor test")
         else:
-            tables.setdefault(split or "train", []).append(read_table(file))
-    return _with_train(Source(name, tables, findings), str(files[0].parent))
+            tables.setdefault(split or "train", []).append(read_rows(file))
+    return _with_train(TaskSource(name, tables, findings), str(files[0].parent))
 
 
 def _split_word(file: Path, last_only: bool = False) -> SplitName | None:
@@ -153,7 +153,7 @@ def _split_word(file: Path, last_only: bool = False) -> SplitName | None:
     return next((split for split in found if split), None)
 
 
-def _with_train(source: Source, where: str) -> Source:
+def _with_train(source: TaskSource, where: str) -> TaskSource:
     """Without a train split there is nothing to learn from: what there is becomes the pool that is split by hash."""
     if "train" in source.tables:
         return source
@@ -165,10 +165,10 @@ def _with_train(source: Source, where: str) -> Source:
         f"there was no train split, only {given}: it was split by hash, so figures on its test part do not"
         " compare with published ones"
     )
-    return Source(source.name, {"train": pool}, [*source.findings, finding])
+    return TaskSource(source.name, {"train": pool}, [*source.findings, finding])
 
 
-def _from_hub(spec: str) -> Source:
+def _from_hub(spec: str) -> TaskSource:
     name, _, config = spec.partition(":")
     import datasets
 
@@ -196,7 +196,7 @@ def _from_hub(spec: str) -> Source:
             where=f"hf:{spec}",
             hint="save the split you mean as Parquet and give that file",
         )
-    return _with_train(Source(name.rpartition("/")[2], tables, findings), f"hf:{spec}")
+    return _with_train(TaskSource(name.rpartition("/")[2], tables, findings), f"hf:{spec}")
 
 
 def _unlabelled(table: Table, rows: Any) -> str | None:

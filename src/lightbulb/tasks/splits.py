@@ -52,10 +52,10 @@ def make_splits(
     """
     findings: list[str] = []
     kept = without_duplicates(train, "train", findings, several_answers)
-    enough(len(kept), len(train), train)
+    check_enough(len(kept), len(train), train)
     _enough_groups(len({row.group for row in kept}), 1 + (test is None) + (validation is None), train)
     if test is None:
-        test = cut(kept, 0.0, seed, spare=(2 if validation is None else 1) if closed else None)
+        test = cut_split(kept, 0.0, seed, spare=(2 if validation is None else 1) if closed else None)
         findings.append(f"no test split was given: {len(test):,} of {len(kept):,} examples were set apart by hash")
         kept = _apart(kept, test)
     elif repeated := len(test) - len({row.key for row in test}):
@@ -63,7 +63,7 @@ def make_splits(
     kept = _unleaked(kept, test, "train", "test", findings)
     _some_left(kept, "train", train)
     if validation is None:
-        validation = cut(kept, 0.1, seed, most=MOST_VALIDATION, spare=1 if closed else None)
+        validation = cut_split(kept, 0.1, seed, most=MOST_VALIDATION, spare=1 if closed else None)
         findings.append(
             f"no validation split was given: {len(validation):,} of {len(kept):,} training examples were"
             " set apart by hash"
@@ -111,7 +111,9 @@ def without_duplicates(
     return kept
 
 
-def cut(rows: Sequence[Row], start: float, seed: int, most: int | None = None, spare: int | None = None) -> list[Row]:
+def cut_split(
+    rows: Sequence[Row], start: float, seed: int, most: int | None = None, spare: int | None = None
+) -> list[Row]:
     """The rows whose groups fall in [start, start + 0.1), or the group nearest after `start` where none does; of more
     than `most` rows those nearest to `start`. One row a question, the first; groups stay whole. spare: every answer of
     more than so many groups gets one or more in the cut, and keeps `spare` of them outside."""
@@ -155,7 +157,7 @@ def _with_every_answer(rows: Sequence[Row], inside: set[str], offsets: dict[str,
     return inside
 
 
-def enough(distinct: int, given: int, rows: Sequence[Row]) -> None:
+def check_enough(distinct: int, given: int, rows: Sequence[Row]) -> None:
     if distinct >= FEWEST:
         return
     what = (
@@ -175,7 +177,7 @@ def _enough_groups(groups: int, splits: int, rows: Sequence[Row]) -> None:
         raise TaskError(
             f"the examples belong to {counted(groups, 'group')}, which cannot be cut into {splits} splits",
             where=rows[0].place.rpartition(":")[0],
-            hint="give more documents, or --group with a column of more values",
+            hint="give more documents, or `group` with a column of more values",
         )
 
 

@@ -49,10 +49,10 @@ IN_PROMPTS = re.compile(
 )
 HTML_ENDS, HTML_BEGINNINGS = "</s>", "<s>"  # of Llama and Mistral, and of struck-out text
 TURN = re.compile(r"(?:### ?)?(?:Assistant|Response|Answer|Output|AI|Bot)\s*:", re.IGNORECASE)
-Rows = dict[SplitName, list[Row]]
+SplitRows = dict[SplitName, list[Row]]
 
 
-def without_marks(rows: Rows, findings: list[str]) -> Rows:
+def without_marks(rows: SplitRows, findings: list[str]) -> SplitRows:
     """Takes off the marks with which chat templates begin and end an answer: a model would learn to write them as text,
     and every answer would be wrong by them. Marks in prompts are only told."""
     train = [row.example.completion for row in rows.get("train", [])]
@@ -100,7 +100,7 @@ def without_end(text: str, ends: tuple[str, ...]) -> str:
     return text
 
 
-def with_blanks_that_matter(rows: Rows, kind: TaskKind, findings: list[str]) -> Rows:
+def with_blanks_that_matter(rows: SplitRows, kind: TaskKind, findings: list[str]) -> SplitRows:
     """Choices and documents without blanks around them. Answers that are written keep the indentation of their first
     line, which code needs; what is taken off is told."""
     if kind != "generate":
@@ -124,17 +124,19 @@ def with_blanks_that_matter(rows: Rows, kind: TaskKind, findings: list[str]) -> 
         return kept
 
     rows = _changed(rows, trimmed)
-    told = {
+    descriptions = {
         "kept": "with an indented beginning: kept (of the metrics only one of your own sees it)",
         "blank": "with a blank at the beginning: taken off",
         "ends": "with blanks or line ends at the end: taken off, so answers will end without them",
         "lines": "with line ends of Windows: learned as plain ones",
     }
-    findings.extend(f"{counted(seen[what], 'completion')} {words}" for what, words in told.items() if seen[what])
+    findings.extend(
+        f"{counted(seen[what], 'completion')} {words}" for what, words in descriptions.items() if seen[what]
+    )
     return rows
 
 
-def _changed(rows: Rows, change: Callable[[str], str]) -> Rows:
+def _changed(rows: SplitRows, change: Callable[[str], str]) -> SplitRows:
     def changed(row: Row) -> Row:
         text = change(row.example.completion)
         if text == row.example.completion:
@@ -146,7 +148,7 @@ def _changed(rows: Rows, change: Callable[[str], str]) -> Rows:
     return {split: [changed(row) for row in held] for split, held in rows.items()}
 
 
-def _without_empty(rows: Rows, findings: list[str]) -> Rows:
+def _without_empty(rows: SplitRows, findings: list[str]) -> SplitRows:
     empty = [row for held in rows.values() for row in held if not row.example.completion.strip()]
     if empty:
         findings.append(
@@ -155,7 +157,7 @@ def _without_empty(rows: Rows, findings: list[str]) -> Rows:
     return {split: [row for row in held if row.example.completion.strip()] for split, held in rows.items()}
 
 
-def _tell_marks(rows: Rows, findings: list[str]) -> None:
+def _tell_marks(rows: SplitRows, findings: list[str]) -> None:
     every = [row for held in rows.values() for row in held]
     for what, words in (
         (_marked_prompt, "with marks of a chat template ({}): kept as they are; a column of messages would do without"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from lightbulb.core.artifact import RECORD, Artifact
 from lightbulb.core.progress import Progress, Silent
@@ -38,7 +39,7 @@ class PassCase:
 
 class PassConformance:
     """Source unchanged; same seed, same bytes; the output reloads; a resumed step equals a straight one; the key knows
-    every parameter, the seed and the task. Needs a fixture `case` that gives a PassCase."""
+    parameters, version, source, inputs, task, seed and threads. Needs a fixture `case` that gives a PassCase."""
 
     def test_source_and_inputs_stay_unchanged(self, case: PassCase, tmp_path: Path) -> None:
         read = [case.source, *case.inputs.values()]
@@ -74,14 +75,25 @@ class PassConformance:
         assert_same_output(case, straight, resumed)
 
     def test_key_knows_what_decides(self, case: PassCase, tmp_path: Path) -> None:
-        def key(pass_: Pass, seed: int = 0, source: str = case.source.key) -> str:
-            return _run(case, tmp_path, Silent(), seed).key(pass_, source, case.inputs)
+        def key(pass_: Pass = case.pass_, seed: int = 0, **other: Any) -> str:
+            given = {"source": case.source.key, "inputs": case.inputs} | other
+            where = replace(case, **{name: given.pop(name) for name in ("task", "threads") if name in given})
+            return _run(where, tmp_path, Silent(), seed).key(pass_, given["source"], given["inputs"])
 
-        keys = [key(case.pass_), key(case.pass_, seed=1), key(case.pass_, source="another")]
-        if case.changed is not None:
-            keys.append(key(case.changed))
+        parameters = case.pass_.model_dump()
+        later = type("Later", (type(case.pass_),), {"version": case.pass_.version + 1})
+        keys = [
+            key(),
+            key(later(**parameters)),
+            key(seed=1),
+            key(source="another"),
+            key(task=replace(case.task, test=case.task.test[1:])),
+            key(threads=case.threads + 1),
+            *([key(case.changed)] if case.changed else []),
+            *(key(inputs={**case.inputs, role: _renamed(a)}) for role, a in case.inputs.items()),
+        ]
         assert len(set(keys)) == len(keys)
-        assert key(type(case.pass_)(**case.pass_.model_dump())) == keys[0]
+        assert key(type(case.pass_)(**parameters)) == keys[0]
 
 
 def make(case: PassCase, folder: Path, progress: Progress | None = None) -> Artifact:
@@ -102,6 +114,10 @@ def _run(case: PassCase, folder: Path, progress: Progress, seed: int) -> Run:
     return Run(
         folder, case.task, seed=seed, progress=progress, meter=Meter((), threads=case.threads), threads=case.threads
     )
+
+
+def _renamed(artifact: Artifact) -> Artifact:
+    return artifact.model_copy(update={"key": "another"})
 
 
 def contents(folder: Path) -> dict[str, bytes]:

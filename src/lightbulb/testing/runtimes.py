@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from lightbulb.runtimes.base import Measurable
 
 
@@ -101,7 +103,7 @@ class RuntimeConformance:
     def test_runtimes_agree(self, case: RuntimeCase) -> None:
         other = case.reference
         if other is None:
-            return
+            pytest.skip("the case names no other runtime to agree with")
         prompts = case.prompts()
         assert case.prompts(other) == prompts
         assert other.choose(prompts, case.answers).texts == case.runtime.choose(prompts, case.answers).texts

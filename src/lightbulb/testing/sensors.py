@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import pytest
+
 from lightbulb.energy.meter import Meter
 from lightbulb.energy.sensors import Sensor
 from lightbulb.energy.sensors.replay import ReplaySensor
@@ -85,7 +87,7 @@ class SensorConformance:
 
     def test_a_reset_is_said(self, case: SensorCase) -> None:
         if case.reset is None:
-            return
+            pytest.skip("this source has no counter that starts anew")
         case.spend(10.0, self.WATTS)
         with Meter([case.sensor], clock=case.clock).window("work") as window:
             case.spend(1.0, self.WATTS)

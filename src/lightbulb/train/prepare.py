@@ -108,9 +108,11 @@ def _without_own_marks(task: Task, tokenizer: PreTrainedTokenizerFast) -> tuple[
     if not seen:
         return task, []
     answers = tuple(sorted({e.completion for e in (*train, *validation, *test)})) if task.answers else ()
-    told = f"{counted(len(seen), 'completion')} with this model's own end or begin of text ('...{seen[0]}'): taken off"
+    finding = (
+        f"{counted(len(seen), 'completion')} with this model's own end or begin of text ('...{seen[0]}'): taken off"
+    )
     task = replace(task, train=train, validation=validation, test=test, answers=answers, _fingerprint=[])
-    return task, [told]
+    return task, [finding]
 
 
 def _lengths(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, room: int) -> list[int]:

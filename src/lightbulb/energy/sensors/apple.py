@@ -32,8 +32,8 @@ def find(library: Any = None, machine: tuple[str, str] | None = None) -> Discove
         monitor = library.AppleEnergyMonitor()
 
         def joules() -> float:
-            told = monitor.get_cumulative_energy()
-            parts = [value for part in _PARTS if (value := getattr(told, part, None)) is not None]
+            counters = monitor.get_cumulative_energy()
+            parts = [value for part in _PARTS if (value := getattr(counters, part, None)) is not None]
             if not parts:
                 raise ValueError("no part of the chip tells its energy")
             return sum(parts) / 1e3  # millijoules

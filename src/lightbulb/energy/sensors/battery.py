@@ -109,8 +109,8 @@ def _is_battery(folder: Path) -> bool:
 
 def _discharging(folders: tuple[Path, ...]) -> bool:
     """One discharges and none charges (a second battery may rest). Raises OSError."""
-    told = [read_text(folder / "status") for folder in folders]
-    return "Discharging" in told and "Charging" not in told
+    states = [read_text(folder / "status") for folder in folders]
+    return "Discharging" in states and "Charging" not in states
 
 
 def _level(folder: Path) -> _Level:

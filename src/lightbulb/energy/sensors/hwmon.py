@@ -52,8 +52,8 @@ def _amdgpu(folder: Path, name: str, limitations: tuple[str, ...], clock: Callab
     if energy.exists():
         read_number(energy)
         return CounterSensor(name, "chip", limitations, lambda: read_number(energy) / 1e6)
-    file, told = (now, limitations) if now.exists() else (average, (*limitations, _AVERAGE_FLAW))
-    return PolledSensor(name, "chip", told, lambda: read_number(file) / 1e6, clock=clock)
+    file, known_limitations = (now, limitations) if now.exists() else (average, (*limitations, _AVERAGE_FLAW))
+    return PolledSensor(name, "chip", known_limitations, lambda: read_number(file) / 1e6, clock=clock)
 
 
 def find_amd_sockets(root: Path = Path("/")) -> Discovery:

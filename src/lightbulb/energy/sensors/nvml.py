@@ -74,14 +74,16 @@ def _sensors(library: Any, device: Any, index: int, clock: Callable[[], float]) 
     found: list[Sensor] = []
     release = library.nvmlShutdown  # NVML counts: one for each nvmlInit
     if counts := _answers(library, joules):
-        told = (*limitations, _COUNTER_FLAW)
-        found.append(CounterSensor(name, scope, told, joules, contains=(power,), release=release))
+        known_limitations = (*limitations, _COUNTER_FLAW)
+        found.append(CounterSensor(name, scope, known_limitations, joules, contains=(power,), release=release))
     if not counts or _answers(library, watts):
-        word, told = (power if counts else name), (*limitations, _POWER_FLAW)
+        word, known_limitations = (power if counts else name), (*limitations, _POWER_FLAW)
         same: tuple[str, ...] = (name,) if counts else ()
         pause = CHECK_SECONDS if counts else POLL_SECONDS
         found.append(
-            PolledSensor(word, scope, told, watts, contains=same, poll_seconds=pause, clock=clock, release=release)
+            PolledSensor(
+                word, scope, known_limitations, watts, contains=same, poll_seconds=pause, clock=clock, release=release
+            )
         )
     for _ in found:
         library.nvmlInit()

@@ -115,12 +115,12 @@ def _domains(tree: Path) -> list[_Domain]:
         try:
             if not (match := _ZONE.match(folder.name)):
                 continue
-            told = read_text(folder / "name")
+            label = read_text(folder / "name")
         except OSError:
             continue
         zone, inner = match[1], folder.name.count(":") == 2
-        kind = told if inner or told == "psys" else told.split("-")[0]
-        name = f"{told}-{zone}" if inner else told
+        kind = label if inner or label == "psys" else label.split("-")[0]
+        name = f"{label}-{zone}" if inner else label
         if name in found:  # kernels before 5.3 do not tell the dies of a package apart
             name = f"{name}-zone-{zone}"
         found[name] = _Domain(kind, name, zone, zone, folder)

@@ -51,9 +51,14 @@ class PolledSensor(CounterSensor):
         clock: Callable[[], float] = time.monotonic,
         release: Callable[[], object] | None = None,
     ):
-        told = (*limitations, f"Power read every {poll_seconds:g} s: shorter bursts are missed or overrated.")
+        known_limitations = (
+            *limitations,
+            f"Power read every {poll_seconds:g} s: shorter bursts are missed or overrated.",
+        )
         area = Trapezoids()
-        super().__init__(name, scope, told, lambda: area.add(clock(), watts()), contains=contains, release=release)
+        super().__init__(
+            name, scope, known_limitations, lambda: area.add(clock(), watts()), contains=contains, release=release
+        )
         self.poll_seconds = poll_seconds
         self.joules()
 

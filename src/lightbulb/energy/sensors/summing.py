@@ -69,12 +69,12 @@ def _doubts(sensor: Sensor, sensors: Sequence[Sensor], by_sensor: Mapping[str, F
         return []
     notes = []
     for twin in (s for s in sensors if same_thing(sensor, s)):
-        told = by_sensor[twin.name].value
-        largest = max(own.value, told or 0.0)
-        if told is not None and abs(own.value - told) > AGREE * largest:
+        other = by_sensor[twin.name].value
+        largest = max(own.value, other or 0.0)
+        if other is not None and abs(own.value - other) > AGREE * largest:
             notes.append(
-                f"{twin.name} reads the same and says {told:.4g} J, not {own.value:.4g} J: "
-                f"they disagree by {abs(own.value - told) / largest:.0%}"
+                f"{twin.name} reads the same and says {other:.4g} J, not {own.value:.4g} J: "
+                f"they disagree by {abs(own.value - other) / largest:.0%}"
             )
     inner = _outermost([s for s in sensors if contains(sensor, s) and not same_thing(sensor, s)])
     inside = sum(by_sensor[s.name].value or 0.0 for s in inner)

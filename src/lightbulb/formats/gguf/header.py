@@ -88,9 +88,9 @@ def read_header(file: Path) -> GgufHeader:
         )
     parts = [first, *(_read_one(part) for part in names[1:])]
     for place, (part, header) in enumerate(zip(names, parts, strict=True)):
-        said = _split(header, "no", part), _split(header, "count", part)
-        if said != (place, count):
-            raise _wrong(f"{part.name} says that it is part {said[0] + 1} of {said[1]}", part)
+        found = _split(header, "no", part), _split(header, "count", part)
+        if found != (place, count):
+            raise _wrong(f"{part.name} says that it is part {found[0] + 1} of {found[1]}", part)
     tensors = [tensor for part in parts for tensor in part.tensors]
     total = first.fields.get("split.tensors.count", len(tensors))
     if total != len(tensors) or len({t.name for t in tensors}) < len(tensors):

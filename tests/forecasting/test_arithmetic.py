@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lightbulb.core.figures import Figure
 from lightbulb.energy.carbon import Contract, embodied_grams, grams_co2e
-from lightbulb.forecasting.forecast import Model, Pair, Terms, difference, forecast_answers, forecast_fleet
+from lightbulb.forecasting.arithmetic import Model, Pair, Terms, difference, forecast_answers, forecast_fleet
 
 
 def given_figure(value: float, unit: str, low: float | None = None, high: float | None = None) -> Figure:

@@ -17,8 +17,7 @@ from endpoint_server import good, serve
 from lightbulb.cli.measuring import measure as verb
 from lightbulb.core.errors import GoalError, ModelError, UserError
 from lightbulb.core.figures import Figure
-from lightbulb.measuring import measure as measuring
-from lightbulb.measuring import protocol
+from lightbulb.measuring import measurement, protocol
 from lightbulb.measuring.record import Measured
 from lightbulb.models.gguf import write_gguf
 from lightbulb.report.measured import reached
@@ -50,7 +49,7 @@ def figures_of(measured: Measured) -> dict[str, Figure]:
 
 
 def test_a_gguf_against_another(ggufs, longer_windows):
-    found = measuring.measure(str(ggufs / "q8_0.gguf"), against=str(ggufs / "f32.gguf"), **LONGER)
+    found = measurement.measure(str(ggufs / "q8_0.gguf"), against=str(ggufs / "f32.gguf"), **LONGER)
     other = found.against
     assert (found.runtime, found.trials, found.context, found.task) == ("llamacpp", 4, 24, None)
     assert found.model_bytes < other.model_bytes and other.against is None
@@ -75,17 +74,17 @@ def test_a_gguf_against_another(ggufs, longer_windows):
 @pytest.mark.parametrize("batch", [1, 3])
 def test_filament_says_how_near_the_roofline_it_is(ggufs, batch, capsys, longer_windows):
     pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
-    found = measuring.measure(str(ggufs / "q8_0.gguf"), runtime="filament", batch=batch, **LONGER)
+    found = measurement.measure(str(ggufs / "q8_0.gguf"), runtime="filament", batch=batch, **LONGER)
     line = found.roofline
     assert found.runtime == "filament" and line.bytes.value > 0 and line.operations.value > 0
     assert 0 < line.share.low <= line.share.value <= line.share.high
     assert line.place in ("L1", "L2", "L3", "L4", "memory")
     assert "of the roofline" in reached(line)
-    assert measuring.measure(str(ggufs / "q8_0.gguf"), **QUICK).roofline is None
+    assert measurement.measure(str(ggufs / "q8_0.gguf"), **QUICK).roofline is None
 
 
 def test_a_task_s_answers_side_by_side_in_torch(tiny_folder):
-    found = measuring.measure(str(tiny_folder), task=tiny_task("generate", 20), batch=2, trials=4)
+    found = measurement.measure(str(tiny_folder), task=tiny_task("generate", 20), batch=2, trials=4)
     assert (found.runtime, found.task, found.context) == ("torch", "tiny-generate", None)
     assert found.joules_per_answer.source == "estimated" or found.joules_per_answer.value is None
     assert found.cpu_seconds_per_output_token.value is not None
@@ -93,7 +92,7 @@ def test_a_task_s_answers_side_by_side_in_torch(tiny_folder):
 
 
 def test_documents_are_read(ggufs):
-    found = measuring.measure(str(ggufs / "f32.gguf"), task=tiny_task("text", 20), trials=4)
+    found = measurement.measure(str(ggufs / "f32.gguf"), task=tiny_task("text", 20), trials=4)
     assert found.cpu_seconds_per_prompt_token.value > 0 and found.cpu_seconds_per_output_token.value is None
     assert "one token" in found.tokens_per_second_decode.method
 
@@ -102,7 +101,7 @@ def test_an_endpoint_is_what_its_client_sees(ggufs):
     server = serve(lambda handler, body: good(handler, body, pause=0.002))
     try:
         url = f"http://127.0.0.1:{server.server_port}"
-        found = measuring.measure(url, model_name="m", batch=2, **QUICK)
+        found = measurement.measure(url, model_name="m", batch=2, **QUICK)
     finally:
         server.shutdown()
         server.server_close()
@@ -129,12 +128,12 @@ def test_an_endpoint_is_what_its_client_sees(ggufs):
 )
 def test_what_cannot_be_measured_is_said_first(ggufs, options, error, said):
     with pytest.raises(error, match=said):
-        measuring.measure(str(ggufs / "f32.gguf"), **options)
+        measurement.measure(str(ggufs / "f32.gguf"), **options)
 
 
 def test_a_model_folder_does_not_run_in_llama_cpp(tiny_folder):
     with pytest.raises(UserError, match="llama.cpp runs GGUF files"):
-        measuring.measure(str(tiny_folder), runtime="llamacpp", **QUICK)
+        measurement.measure(str(tiny_folder), runtime="llamacpp", **QUICK)
 
 
 def test_the_verb_prints_one_object_and_writes_the_same(ggufs, tmp_path, capsys):
@@ -162,7 +161,7 @@ def test_prometheus_finds_what_was_taken_so_far(ggufs):
     thread = threading.Thread(target=scrape)
     thread.start()
     try:
-        measuring.measure(str(ggufs / "q8_0.gguf"), serve_metrics=port, **QUICK)
+        measurement.measure(str(ggufs / "q8_0.gguf"), serve_metrics=port, **QUICK)
     finally:
         done.set()
         thread.join()

@@ -1,8 +1,9 @@
-"""The chooser on an execution that only pretends: decisions and time, without training anything."""
+"""The search on an execution that only pretends: decisions and time, without training anything."""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,17 +13,28 @@ from hypothesis import strategies as st
 from test_plan import BANKING, SMOLLM2, times_of
 
 from lightbulb.core.errors import GoalError, RunFailure
+from lightbulb.core.events import Stream
 from lightbulb.core.figures import Figure
 from lightbulb.pipeline.decisions import Decisions
-from lightbulb.shrinking.choose import Chooser
+from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.cost_model import TaskStats
+from lightbulb.shrinking.drafts import make_plan
+from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher
+from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
-from lightbulb.shrinking.plan import Shape, TaskStats, make_plan
+from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.steps import TEACHER, teacher_steps
+from lightbulb.shrinking.strategy import BoldFirst, search
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.shrinking.time_budget import TimeBudget
 from lightbulb.tasks.task import Example, Task
 
-PLAN = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600).model_copy(update={"ladder": (1, 2, 4)})
+
+def with_space(plan: Plan, **more) -> Plan:
+    return plan.model_copy(update={"space": plan.space.model_copy(update=more)})
+
+
+PLAN = with_space(make_plan(times_of(2.0), SMOLLM2, BANKING, 3600), depths=(1, 2, 4))
 
 
 TASK = Task("tickets", "generate", "json-match", (), tuple(Example(str(n), str(n % 50)) for n in range(1000)), ())
@@ -34,14 +46,15 @@ class Pretended:
     def __init__(self, score, seconds=lambda step: 0.0, items=1000):
         self.score, self.seconds, self.items = score, seconds, items
         self.made, self.performed, self.spent = {}, [], 0.0
-        self.run = SimpleNamespace(cost=lambda artifact: SimpleNamespace(seconds=1.0), task=TASK)
+        cost = SimpleNamespace(seconds=1.0, cpu_seconds=Figure(value=2.0, unit="s"))
+        self.run = SimpleNamespace(cost=lambda artifact: cost, task=TASK)
 
     def perform(self, *steps, seconds=None):
         for s in steps:
             if s.label not in self.made:
                 self.performed.append(s.label)
                 self.spent += min(self.seconds(s), seconds if seconds is not None else 1e18)
-                self.made[s.label] = SimpleNamespace(facts={"items": self.items})
+                self.made[s.label] = SimpleNamespace(facts={"items": self.items, "num_prompts": self.items})
                 if s.pass_ == "evaluate":
                     value = self.score(s.label.removesuffix("-validation"))
                     self.made[s.label].facts["score"] = Figure(
@@ -62,7 +75,7 @@ class Patient:
     def allows_student(self, layers, after_probe_of=None, probes=1):
         return self.allows(layers, after_probe_of)
 
-    def allows_another_grid(self, layers):
+    def allows_another_type(self, layers):
         return self.allows(layers, None)
 
     def probe_seconds(self, layers):
@@ -74,11 +87,14 @@ class Patient:
         return 1234.0
 
 
-def choose(execution, plan=PLAN, keep=0.95, metric="accuracy", time=None):
+def choose(execution, plan=PLAN, keep=0.95, metric="accuracy", time=None, at_least=None):
     said: list[str] = []
     execution.perform(*teacher_steps(plan))
-    chooser = Chooser(execution, plan, Goal(keep=keep), metric, time or Patient(plan), said.append)
-    return chooser.choose(), said
+    execution.run.task = replace(execution.run.task, metric=metric)
+    goal, time = Goal(keep=keep) if at_least is None else Goal(at_least=at_least), time or Patient(plan)
+    floor = Floor.of(goal, metric)
+    strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, said.append)
+    return search(strategy, StepEvaluator(execution, time, goal.runtime), Stream()), said
 
 
 def scores(**by_part):
@@ -89,16 +105,16 @@ def scores(**by_part):
 def test_takes_the_boldest_that_holds():
     execution = Pretended(scores(plain=0.5))
     choice, _ = choose(execution)
-    assert choice.student == "student-1-distill-q4_0"
-    assert (choice.layers, choice.method, choice.grid) == (1, "distill", "q4_0")
+    assert choice.candidate.label == "student-1-distill-q4_0"
+    assert choice.candidate == Candidate(layers=1, method="distill", quant_type="q4_0")
     assert not any("-2" in label or "-4" in label for label in execution.performed)
-    assert [t.name for t in choice.tried if t.chosen] == ["1 layer, distill, q4_0"]
+    assert [t.trial.name for t in choice.tried if t.chosen] == ["1 layer, distill, q4_0"]
 
 
 def test_backs_off_a_probe_that_is_too_far_below():
     execution = Pretended(scores(probe_1=0.3, student_1=0.9))
     choice, said = choose(execution)
-    assert choice.layers == 2 and "student-1-distill" not in execution.made
+    assert choice.candidate.layers == 2 and "student-1-distill" not in execution.made
     assert any("back off" in line for line in said)
 
 
@@ -108,24 +124,24 @@ def test_a_probe_is_judged_by_what_training_may_still_add(probe, goes_on):
     execution = Pretended(scores(probe_1=probe, student_1=0.9))
     choice, _ = choose(execution, keep=0.9)
     assert any(label.startswith("student-1-") for label in execution.made) == goes_on
-    assert choice.layers == (1 if goes_on else 2)
+    assert choice.candidate.layers == (1 if goes_on else 2)
 
 
 def test_backs_off_a_student_that_does_not_hold_when_exported():
     execution = Pretended(scores(student_1=0.5))
     choice, _ = choose(execution)
-    assert choice.layers == 2
+    assert choice.candidate.layers == 2
     assert "student-1-distill-q8_0" not in execution.made  # it did not hold before rounding either
 
 
 def test_a_finer_grid_when_only_rounding_hurts():
     choice, _ = choose(Pretended(scores(q4_0=0.5)))
-    assert choice.grid == "q8_0" and choice.layers == 1
+    assert choice.candidate.quant_type == "q8_0" and choice.candidate.layers == 1
 
 
 def test_no_finer_grid_without_time_for_it():
     time, execution = Patient(), Pretended(scores(q4_0=0.5))
-    time.allows_another_grid = lambda layers: False
+    time.allows_another_type = lambda layers: False
     choose(execution, time=time)
     assert "student-1-distill-q4_0" in execution.made and "student-1-distill-q8_0" not in execution.made
 
@@ -134,7 +150,7 @@ def test_plain_training_is_always_a_candidate_and_wins_when_it_is_surely_better(
     execution = Pretended(scores(distill=0.88))
     choice, said = choose(execution)
     assert {"probe-1-distill", "probe-1-plain"} <= set(execution.performed)
-    assert choice.method == "plain" and any("do not help" in line for line in said)
+    assert choice.candidate.method == "plain" and any("do not help" in line for line in said)
     assert sum(label.startswith("probe") and label.endswith("plain") for label in execution.performed) == 1
 
 
@@ -142,45 +158,45 @@ def test_plain_training_is_always_a_candidate_and_wins_when_it_is_surely_better(
 def test_plain_training_must_win_by_a_standard_error(gain, method):
     """The interval of these scores is 0.02 wide, which is 3.92 standard errors."""
     choice, _ = choose(Pretended(scores(distill=0.9 + gain)))
-    assert choice.method == method
+    assert choice.candidate.method == method
 
 
 def test_nothing_holds_so_the_best_is_taken():
     choice, _ = choose(Pretended(scores(teacher=0.9, probe=0.1, student_4=0.5)))
-    assert choice.layers == 4 and [t.layers for t in choice.tried if t.chosen] == [4]
+    assert choice.candidate.layers == 4 and [t.trial.candidate.layers for t in choice.tried if t.chosen] == [4]
 
 
 def test_within_noise_of_the_floor_is_not_enough():
     floor = 0.9 * 0.95
-    assert choose(Pretended(scores(teacher=0.9, student_1=floor + 0.001)))[0].layers == 2
-    assert choose(Pretended(scores(teacher=0.9, student_1=floor + 0.01)))[0].layers == 1
+    assert choose(Pretended(scores(teacher=0.9, student_1=floor + 0.001)))[0].candidate.layers == 2
+    assert choose(Pretended(scores(teacher=0.9, student_1=floor + 0.01)))[0].candidate.layers == 1
 
 
 def test_where_lower_is_better():
     execution = Pretended(scores(teacher=1.0, probe=1.05, student_1=1.3, student_2=1.02))
     choice, _ = choose(execution, metric="bits-per-byte")
-    assert choice.layers == 2
+    assert choice.candidate.layers == 2
 
 
 def test_no_time_for_a_wider_one_makes_the_best_of_the_boldest():
     execution = Pretended(scores(probe=0.1, student=0.2))
     choice, _ = choose(execution, time=Patient(allows=lambda layers, after: layers == 1 and after is None))
-    assert choice.layers == 1 and not any("probe-2" in label for label in execution.performed)
+    assert choice.candidate.layers == 1 and not any("probe-2" in label for label in execution.performed)
 
 
 def test_f16_when_the_widths_fit_no_blocks():
     execution = Pretended(scores(plain=0.1))
-    choice, _ = choose(execution, PLAN.model_copy(update={"grids": ("f16",)}))
-    assert choice.student == "student-1-distill" and choice.grid == "f16"
+    choice, _ = choose(execution, with_space(PLAN, quant_types=("f16",)))
+    assert choice.candidate.label == "student-1-distill" and choice.candidate.quant_type == "f16"
     assert "student-1-distill-gguf" in execution.made and not any("q4_0" in label for label in execution.performed)
-    assert [t.name for t in choice.tried if t.chosen] == ["1 layer, distill, f16"]
+    assert [t.trial.name for t in choice.tried if t.chosen] == ["1 layer, distill, f16"]
 
 
-@pytest.mark.parametrize("plan", [PLAN, PLAN.model_copy(update={"ladder": ()})])
+@pytest.mark.parametrize("plan", [PLAN, with_space(PLAN, depths=())])
 def test_no_student_where_none_has_a_chance(plan):
     execution = Pretended(scores())
     choice, _ = choose(execution, plan, time=Patient(plan, allows=lambda layers, after: False))
-    assert choice.student is None and "about 21 minutes would do" in choice.why and choice.tried == []
+    assert choice.candidate is None and "about 21 minutes would do" in choice.why and choice.tried == ()
     assert not any("student" in label or "probe" in label for label in execution.performed)
 
 
@@ -230,7 +246,9 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, ste
     with tempfile.TemporaryDirectory() as folder:
         time_budget = TimeBudget(Decisions(Path(folder) / "clock.json"), lambda: execution.spent, max_seconds)
         steps = round(stats.steps(plan.teacher_epochs))
-        time = StudentTime(plan, time_budget, plan.slowdown(slow * plan.teacher_seconds, steps))
+        time = StudentTime(
+            plan, time_budget, plan.costs.observed(steps, plan.freeze_layers, slow * plan.teacher_seconds)
+        )
         choose(execution, plan, time=time)
         late = max(0.0, plan.fixed_seconds - time_budget.left)
     assert late <= 0.1 * max_seconds + unbounded[0]
@@ -239,7 +257,7 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, ste
 def test_a_teacher_that_has_learned_nothing_is_no_yardstick():
     with pytest.raises(RunFailure, match="learned nothing") as e:
         choose(Pretended(lambda label: 0.0))
-    assert "--metric" in e.value.hint
+    assert "`metric`" in e.value.hint
     choose(Pretended(lambda label: 0.0, items=4))  # too few to be sure of it
 
 
@@ -261,18 +279,15 @@ def test_a_candidate_that_beats_the_teacher_raises_the_floor():
     """The teacher is weak: what one layer keeps of it is little beside what training alone reaches."""
     execution = Pretended(scores(teacher=0.5, probe=0.8, student_1=0.52, student_2=0.79))
     choice, said = choose(execution)
-    assert choice.layers == 2 and any("0.76" in line for line in said)
+    assert choice.candidate.layers == 2 and any("0.76" in line for line in said)
 
 
 def test_an_absolute_floor_needs_no_teacher():
-    goal = Goal(at_least=0.7)
     execution = Pretended(scores(teacher=0.5, probe=0.6, student_1=0.65, student_2=0.75))
-    execution.perform(*teacher_steps(PLAN))
-    chooser = Chooser(execution, PLAN, goal, "accuracy", Patient(), lambda text: None)
-    assert goal.keep is None and chooser.choose().layers == 2
+    assert choose(execution, at_least=0.7)[0].candidate.layers == 2
 
 
-def test_the_last_rung_is_trained_without_a_probe_that_would_change_nothing():
+def test_the_last_depth_is_trained_without_a_probe_that_would_change_nothing():
     execution = Pretended(scores(plain=0.05, probe=0.1, student=0.2))
     choose(execution)
     assert "student-4-distill" in execution.made and "probe-4-distill" not in execution.made
@@ -280,11 +295,13 @@ def test_the_last_rung_is_trained_without_a_probe_that_would_change_nothing():
 
 def test_without_logits_there_is_one_method_and_no_comparison():
     execution = Pretended(scores())
-    choice, _ = choose(execution, PLAN.model_copy(update={"methods": ("plain",)}))
-    assert choice.method == "plain" and not any("distill" in label or label == "logits" for label in execution.made)
+    choice, _ = choose(execution, with_space(PLAN, methods=("plain",)))
+    assert choice.candidate.method == "plain" and not any(
+        "distill" in label or label == "logits" for label in execution.made
+    )
 
 
-def test_bolder_rungs_train_by_their_own_plan():
+def test_bolder_depths_train_by_their_own_plan():
     execution = Pretended(scores(plain=0.1, student_1=0.1))
     longer = PLAN.model_copy(update={"distill_epochs": 2 * PLAN.distill_epochs})
     kept, time = {}, Patient()

@@ -9,7 +9,7 @@ BUSY = 0.5  # runnable threads for each thread held, from which on speeds are sa
 STOLEN_PERCENT = 2.0
 
 
-def verdict(machine: Machine, energy: Energy, software: Software, speed: Speed) -> tuple[str, ...]:
+def advise(machine: Machine, energy: Energy, software: Software, speed: Speed) -> tuple[str, ...]:
     return (_joules(energy), _speed(speed), *_disturbed(machine), _next(software))
 
 

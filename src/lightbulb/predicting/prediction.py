@@ -1,4 +1,4 @@
-"""Joules and seconds a token on a device that is not here: the arithmetic of `roofline`, with the interval that
+"""Joules and seconds a token on a device that is not here: the arithmetic of `step_cost`, with the interval that
 the calibration's uncertainty and the scatter of rows it had not seen give.
 
     log value ~ Normal(log f(mean), J covariance J^T + scatter^2)        J by finite differences
@@ -97,7 +97,7 @@ def point(shape: ModelShape, device: Device, setting: Setting, c: Mapping[str, f
 
 def predict_cost(shape: ModelShape, device: Device, setting: Setting, found: Calibrated | None = None) -> Prediction:
     """What one token costs. Raises UserError for a setting that cannot be."""
-    check(setting, device)
+    check_setting(setting, device)
     found = found or calibrated()
     central = point(shape, device, setting, found.values)
 
@@ -161,14 +161,14 @@ def slopes_of(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.nda
     return np.array([(function(at + s) - function(at - s)) / (2 * STEP) for s in steps])
 
 
-def check(setting: Setting, device: Device) -> None:
-    for option, value in (("batch", setting.batch), ("context", setting.context), ("count", setting.devices)):
+def check_setting(setting: Setting, device: Device) -> None:
+    for name, value in (("batch", setting.batch), ("context", setting.context), ("count", setting.devices)):
         if value < 1:
-            raise UserError(f"{option} {value}", where=f"--{option}", hint="a whole number, 1 or more")
+            raise UserError(f"{name} {value}", where=f"`{name}`", hint="a whole number, 1 or more")
     if setting.runtime not in RUNTIMES:
-        raise UserError(f"no runtime {setting.runtime!r}", where="--runtime", hint=f"one of {', '.join(RUNTIMES)}")
+        raise UserError(f"no runtime {setting.runtime!r}", where="`runtime`", hint=f"one of {', '.join(RUNTIMES)}")
     if setting.runtime == "filament" and not device.is_cpu:
-        raise UserError(f"filament runs on CPUs, {device.label} is none", where="--runtime", hint="--runtime llama.cpp")
+        raise UserError(f"filament runs on CPUs, {device.label} is none", where="`runtime`", hint="`runtime=llama.cpp`")
 
 
 def _notes(shape: ModelShape, device: Device, setting: Setting, found: Calibrated) -> list[str]:

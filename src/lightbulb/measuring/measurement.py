@@ -20,7 +20,7 @@ from lightbulb.energy import memory
 from lightbulb.energy.family import family_here
 from lightbulb.energy.meter import Meter, Reading
 from lightbulb.measuring import protocol
-from lightbulb.measuring.costs import Costs, Trial, ratios
+from lightbulb.measuring.costs import Costs, MeasuredTrial, ratios
 from lightbulb.measuring.protocol import FEWEST_PROMPTS, Subject, idle_watts, measure_blocks
 from lightbulb.measuring.record import Idle, MachineState, Measured
 from lightbulb.measuring.statistics import cases, median_figure, within_noise
@@ -58,7 +58,7 @@ def measure(
     of each kind, at least 4. serve_metrics: the port on 127.0.0.1 where Prometheus finds what has been taken so far,
     while it is measured. Raises UserError for what cannot be measured as asked, before anything is measured.
     """
-    check(batch, context, trials, threads)
+    check_settings(batch, context, trials, threads)
     workload = Workload(task, batch, context, output_tokens, threads, seed)
     names = [model] if against is None else [model, against]
     meter = Meter(gpus=not all(on_cpu(name, runtime) for name in names))
@@ -91,16 +91,16 @@ def _served(meter: Meter, port: int) -> Iterator[None]:
         yield
 
 
-def check(batch: int, context: int, trials: int, threads: int) -> None:
+def check_settings(batch: int, context: int, trials: int, threads: int) -> None:
     """Raises GoalError for numbers that cannot be measured with."""
     check_threads(threads)
-    for option, value, least, hint in (
-        ("--batch", batch, 1, "--batch 1"),
-        ("--context", context, 1, "--context 128"),
-        ("--trials", trials, FEWEST_TRIALS, "--trials 10"),
+    for name, value, least, usual in (
+        ("batch", batch, 1, 1),
+        ("context", context, 1, 128),
+        ("trials", trials, FEWEST_TRIALS, 10),
     ):
         if value < least:
-            raise GoalError(f"{value} is too few: at least {least}", where=option, hint=hint)
+            raise GoalError(f"{value} is too few: at least {least}", where=f"`{name}`", hint=f"`{name}={usual}`")
 
 
 def _measured(
@@ -128,7 +128,7 @@ def _measured(
         **_meanwhile([sample.reading for table in tables for sample in table.values()]),
     )
     idle = Idle(before=before, after=after)
-    rows = [[Trial(t[f"{n} read"], t.get(f"{n} write")) for t in tables] for n in range(len(models))]
+    rows = [[MeasuredTrial(t[f"{n} read"], t.get(f"{n} write")) for t in tables] for n in range(len(models))]
     costs = [Costs.of(row, _mean(idle), t.unseen) for row, t in zip(rows, models, strict=True)]
     records = [_record(*parts, workload, idle, machine) for parts in zip(models, rows, costs, peaks, strict=True)]
     if len(records) == 1:
@@ -189,7 +189,7 @@ def _mean(idle: Idle) -> Figure:
 
 def _record(
     measured_model: MeasuredModel,
-    trials: Sequence[Trial],
+    trials: Sequence[MeasuredTrial],
     costs: Costs,
     peak: Figure,
     workload: Workload,
@@ -226,7 +226,7 @@ def _record(
     )
 
 
-def _first_token(trials: Sequence[Trial], batch: int, windows: str) -> Figure:
+def _first_token(trials: Sequence[MeasuredTrial], batch: int, windows: str) -> Figure:
     streamed = [t.read.first_token_seconds for t in trials]
     if all(s is not None for s in streamed):
         how = f"median of {windows}; from sending a request to the first piece of text"

@@ -1,0 +1,176 @@
+"""From what steps and answers take, the size of the task and the time given to a plan. Pure arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from lightbulb.core.errors import GoalError
+from lightbulb.measuring.protocol import FEWEST_PROMPTS, measuring_seconds, windows_within
+from lightbulb.shrinking.candidate import METHODS, Method
+from lightbulb.shrinking.cost_model import ALONE, CANDIDATE_COST, CostModel, TaskStats
+from lightbulb.shrinking.plan import Plan, Shape
+from lightbulb.shrinking.space import SearchSpace
+from lightbulb.shrinking.times import Times
+
+# (epochs, share of layers frozen) for the teacher, best first
+TEACHER_MENU = ((3, 0.0), (3, 0.4), (2, 0.4), (1.5, 0.5), (1, 0.5), (0.7, 0.5), (0.5, 0.6), (0.3, 0.6), (0.15, 0.6))
+TEACHER_SHARE = 0.45  # of the time that is not needed for exporting and proving
+PROOF_SHARE = 0.35  # of the time: beyond it fewer test items are answered
+FEWEST_TESTED = 50
+CHECK_SHARE = 0.08  # of the time for the teacher's score on validation: beyond it fewer items are answered
+FEWEST_CHECKED = 200
+STUDENT_SHARE = 0.45  # of the time left after the teacher, for one full student
+STOCK_FILES = 2.4  # answering with f16, q8_0 and q4_0 / with f16 alone, seen in the ledgers of five finished runs
+MEASURED_FILES = 4  # a student, f16, q8_0, q4_0
+MEASURE_SHARE = 0.1  # of the time, for measuring costs
+SAFETY = 0.93  # plan to be done at this share of the time given
+REPORT_SECONDS = 10.0
+NO_LOGITS, NO_SECOND_TRY, NO_STUDENT = "the teacher's logits", "room for a second try", "a student"
+
+
+def make_plan(times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float = 0.0) -> Plan:
+    """The best teacher beside which a student has a chance and room to back off; where there is none, first the room to
+    back off is given up, then the student.
+
+    spent: of `max_seconds`, before this plan. Raises GoalError when even the shortest teacher and proof take longer.
+    """
+    plan = next(drafts(times, shape, stats, max_seconds, spent), None)
+    if plan is not None and plan.space.depths:
+        return plan
+    enough = enough_seconds(times, shape, stats, max_seconds, spent, student=plan is not None)
+    if plan is not None:
+        return plan.model_copy(update={"enough_seconds": enough})
+    raise GoalError(
+        f"this takes longer than {max_seconds:,.0f} s on this machine, even with the shortest training and no student",
+        where="`max_time`",
+        hint=f"`max_time={math.ceil(enough / 60)}m`",
+    )
+
+
+def enough_seconds(
+    times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float, student: bool
+) -> float:
+    """The least time (in whole minutes, to a tenth) that has a plan; with `student` one with a student."""
+    minutes = math.ceil((max_seconds + 1) / 60)
+    while True:
+        plan = next(drafts(times, shape, stats, 60.0 * minutes, spent), None)
+        if plan is not None and (plan.space.depths or not student):
+            return 60.0 * minutes
+        minutes = math.ceil(1.1 * minutes)
+
+
+def drafts(times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float) -> Iterator[Plan]:
+    """Plans that fit, best first."""
+    draft = Draft(times, shape, stats, Shares.of(times, stats, max_seconds, spent))
+    left = draft.shares.available - draft.shares.planned
+    teachers = [(epochs, round(shape.layers * share)) for epochs, share in TEACHER_MENU]
+    takes = {teacher: draft.costs.teacher_training(*teacher) for teacher in teachers}
+    for room, gave_up in ((STUDENT_SHARE, ()), (1 / CANDIDATE_COST, (NO_SECOND_TRY,))):
+        for teacher in (t for t in teachers if takes[t] <= TEACHER_SHARE * left):
+            for methods in (METHODS, METHODS[1:]):
+                if plan := draft.with_student(teacher, methods, room, gave_up):
+                    yield plan
+    nothing = draft.space.without_students()
+    yield from (draft.plan(t, nothing, 0.0, (NO_STUDENT,)) for t in teachers if takes[t] <= left)
+
+
+def measuring_windows(max_seconds: float) -> tuple[int, float]:
+    """Trials, and seconds of a window, when the costs of a student and of the stock files are measured."""
+    return windows_within(MEASURE_SHARE * max_seconds, MEASURED_FILES)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What is decided before the teacher: how many items are checked and tested, and what that takes.
+
+    planned: seconds kept for check and proof when teacher and student are chosen. They rise with the time given more
+    slowly than it does, so that more time never gives less to the training.
+    """
+
+    available: float
+    checked: int
+    check: float
+    tested: int
+    fixed: float
+    answering: float
+    planned: float
+
+    @staticmethod
+    def of(times: Times, stats: TaskStats, max_seconds: float, spent: float) -> Shares:
+        available = SAFETY * max_seconds - spent
+        answer = ALONE * times.answer_file * STOCK_FILES / MEASURED_FILES  # one thread, one at a time, the mean file
+        windows = measuring_seconds(MEASURED_FILES, *measuring_windows(max_seconds), FEWEST_PROMPTS * answer)
+        fixed = 5 * times.pass_seconds + windows + REPORT_SECONDS
+        check = _items(times.answer_folder, stats.validation_examples, CHECK_SHARE * available, FEWEST_CHECKED)
+        room = PROOF_SHARE * available - fixed
+        tested = _items(STOCK_FILES * times.answer_file, stats.test_examples, room, FEWEST_TESTED)
+        answering = STOCK_FILES * times.answer_file * tested
+        check_seconds = times.answer_folder * check
+        return Shares(
+            available, check, check_seconds, tested, fixed, answering, planned=check_seconds + fixed + answering
+        )
+
+
+def _items(each: float, items: int, seconds: float, fewest: int) -> int:
+    """How many of `items` take at most `seconds` at `each` an item; at least `fewest`, where there are as many."""
+    return min(items, max(fewest, int(seconds / each) if each > 0 else items))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Plans of one job. teacher: (epochs, frozen layers)."""
+
+    times: Times
+    shape: Shape
+    stats: TaskStats
+    shares: Shares
+
+    @property
+    def costs(self) -> CostModel:
+        """With the validation items that are answered."""
+        return CostModel(self.times, replace(self.stats, validation_examples=self.shares.checked))
+
+    @property
+    def space(self) -> SearchSpace:
+        return SearchSpace.of(self.shape.layers, self.stats.kind, self.shape.fits_blocks)
+
+    def with_student(
+        self, teacher: tuple[float, int], methods: tuple[Method, ...], room: float, gave_up: tuple[str, ...]
+    ) -> Plan | None:
+        """A plan with this teacher, if a student trained in `room` of the time that it leaves has a chance."""
+        costs, stats = self.costs, self.stats
+        space = self.space.with_methods(methods)
+        logits = costs.logits() if "distill" in methods else 0.0
+        left = self.shares.available - self.shares.planned - logits - costs.teacher_training(*teacher)
+        epochs, student = costs.longest_student(space.likely, room * left)
+        if epochs < 1 and stats.kind == "generate":  # writing needs steps: the boldest has never been near in so few
+            space = space.without_boldest(stats.kind)
+            epochs, student = costs.longest_student(space.likely, room * left)
+        if student > room * left or not stats.has_a_chance(epochs) or logits > student:
+            return None  # reading for longer than a student trains: more epochs do more (docs/lab-notes.md)
+        return self.plan(teacher, space, epochs, gave_up if "distill" in methods else (NO_LOGITS, *gave_up))
+
+    def plan(self, teacher: tuple[float, int], space: SearchSpace, epochs: float, gave_up: tuple[str, ...]) -> Plan:
+        costs, shares = self.costs, self.shares
+        limit = None if shares.checked == self.stats.validation_examples else shares.checked
+        return Plan(
+            times=self.times,
+            shape=self.shape,
+            stats=costs.stats,
+            batch_size=self.stats.batch_size,
+            teacher_epochs=teacher[0],
+            freeze_layers=teacher[1],
+            space=space,
+            distill_epochs=epochs,
+            validation_limit=limit,
+            probe_limit=min(FEWEST_CHECKED, shares.checked) if self.stats.kind == "generate" else limit,
+            teacher_seconds=costs.teacher_training(*teacher),
+            check_seconds=shares.check,
+            logits_seconds=costs.logits() if "distill" in space.methods else 0.0,
+            student_seconds=costs.student(epochs, space.likely) if space.depths else 0.0,
+            proof_seconds=shares.fixed + shares.answering,
+            answering_seconds=shares.answering,
+            gave_up=gave_up,
+        )

@@ -1,0 +1,142 @@
+"""What is known before anything is trained: the model in the task's form, this machine's times, the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.events import Decided
+from lightbulb.core.files import read_json, sha256_of, write_json
+from lightbulb.models.resolve import ModelSource, fingerprint
+from lightbulb.pipeline.recipe import START, Execution
+from lightbulb.pipeline.run import PLAN, Run
+from lightbulb.shrinking.cost_model import TaskStats
+from lightbulb.shrinking.drafts import make_plan
+from lightbulb.shrinking.goal import Goal
+from lightbulb.shrinking.plan import Plan, Shape
+from lightbulb.shrinking.steps import CHECK, FORMATTED, FORMATTED_FILE, format_steps
+from lightbulb.shrinking.times import Times
+from lightbulb.tasks.task import Example, Task
+
+Say = Callable[[str], None]
+IMPORT_VERSION = 4
+COUNTED = 2000  # answers, whose mean length is asked for
+
+
+def start(run: Run, source: ModelSource, say: Say) -> Artifact:
+    """The imported model: the first artifact of a run. From here on the run's task is what this model can learn."""
+    from lightbulb.models.loading import import_model
+
+    key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
+    model = run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
+    run.task = prepared_for(model, run.task, say)
+    return model
+
+
+def prepared_for(model: Artifact, task: Task, say: Say) -> Task:
+    """The task as this model can learn it; says what that changes or costs."""
+    from lightbulb.train.prepare import prepared
+
+    fitting = prepared(task, model.path)
+    for finding in fitting.findings[len(task.findings) :]:
+        say(f"task: {finding}")
+    return fitting
+
+
+def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execution, Plan]:
+    """Imports the model, gives it the task's form, checks its file in the runtime that ships, times this machine with
+    it and makes the plan; or reads the plan back, so that a resumed run decides alike. say: hears what was changed."""
+    execution = Execution(run, start(run, source, say))
+    import_and_check(execution, source, goal, say)
+    if (place := run.folder / PLAN).exists():
+        return execution, Plan(**read_json(place))
+    model = execution.made[START]
+    shape, stats = shape_of(model), task_stats(run.task, model)
+    with run.progress.working("timing this machine"):
+        times = timed(execution, stats, goal)
+    plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds)
+    write_json(place, made := plan.model_dump(mode="json"))
+    run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))
+    return execution, plan
+
+
+def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
+    """Frames the model and compares it with its export in the runtime that ships, before anything is trained; says
+    what was changed on the way. Raises ModelError, which names the user's model, where the two do not agree."""
+    from lightbulb.models.loading import user_file
+
+    steps = format_steps(goal.runtime)
+    for s in steps:
+        with user_file(source, execution.made[s.source or START].path):
+            execution.perform(s)
+    for finding in of_the_model(execution):
+        say(f"model: {finding}")
+
+
+def of_the_model(execution: Execution) -> list[str]:
+    """What was found, and changed, when it was imported, framed and compared with its file."""
+    labels = [label for label in (START, FORMATTED, CHECK) if label in execution.made]
+    return [finding for label in labels for finding in execution.made[label].facts.get("findings", [])]
+
+
+def timed(execution: Execution, stats: TaskStats, goal: Goal) -> Times:
+    """What steps and answers take on this machine now."""
+    from lightbulb.shrinking.timing import time_work
+
+    run, formatted = execution.run, execution.made[FORMATTED]
+    return time_work(
+        formatted,
+        execution.made[FORMATTED_FILE].gguf,
+        run.task,
+        batch_size=stats.batch_size,
+        threads=goal.threads,
+        runtime=goal.runtime,
+        output_tokens=stats.output_tokens,
+        pass_seconds=run.cost(formatted).seconds,
+        max_seconds=goal.max_seconds,
+    )
+
+
+def shape_of(model: Artifact) -> Shape:
+    from lightbulb.models.anatomy import layers_of
+    from lightbulb.models.loading import load_model
+    from lightbulb.ops.grids import BLOCK
+    from lightbulb.train.quantized import block_weights
+
+    network = load_model(model.path)
+    layers = layers_of(network)
+    widths = {weight.shape[-1] for weight, _ in block_weights(network, "q4_0", "q8_0")}
+    return Shape(
+        layers=len(layers),
+        layer_parameters=sum(p.numel() for p in layers[0].parameters()),
+        vocabulary=network.config.vocab_size,
+        width=network.config.hidden_size,
+        fits_blocks=all(width % BLOCK == 0 for width in widths),
+    )
+
+
+def task_stats(task: Task, model: Artifact) -> TaskStats:
+    """Sizes of the task, tokens counted by the model's own tokenizer in the form that `format-task` will give it."""
+    from lightbulb.models.form import render, turns_of
+    from lightbulb.models.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(model.path)
+
+    def count(texts: list[str]) -> int:
+        return sum(len(ids) for ids in tokenizer(texts).input_ids) if texts else 0
+
+    chat = any(e.messages for e in task.train)  # else `format-task` gives it a template without marks of roles
+
+    def prompts(examples: Sequence[Example]) -> list[str]:
+        return [render(tokenizer, turns_of(e)) if chat else e.prompt or e.completion for e in examples]
+
+    asked = prompts(task.test) if task.kind == "text" else list(dict.fromkeys(prompts(task.test)))
+    answers = [] if task.kind != "generate" else [e.completion for e in task.split("train", COUNTED)]
+    return TaskStats(
+        kind=task.kind,
+        train_examples=len(task.train),
+        test_examples=len(asked),
+        test_tokens=count(asked) + len(asked),
+        validation_examples=len(task.validation),
+        output_tokens=count(answers) / max(1, len(answers)) if answers else 1,
+    )

@@ -1,0 +1,182 @@
+"""Which trial comes next: a strategy is asked for trials and told what came of them, as in optuna.
+
+`BoldFirst` is today's: start with the fewest layers, probe with a short training, back off when the score does not
+hold. Every decision hangs on scores on the validation split, which are the same in every run of one plan; the clock is
+only asked whether there is time for another try.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from typing import Protocol
+
+from lightbulb.core.events import Decided, Stream
+from lightbulb.core.figures import Figure
+from lightbulb.shrinking.candidate import METHODS, Candidate, Choice, Method, Outcome, Trial
+from lightbulb.shrinking.floor import Floor
+from lightbulb.shrinking.space import SearchSpace
+from lightbulb.shrinking.student_time import StudentTime
+
+GAP_CLOSED = 0.8  # most of a probe's distance to the teacher that the rest of training closes (docs/lab-notes.md)
+
+
+class Strategy(Protocol):
+    """Asked again before it is told, it says the same."""
+
+    def ask(self) -> Trial | None:
+        """The next trial; None where the search is over."""
+        ...
+
+    def tell(self, outcome: Outcome) -> None:
+        """What came of the trial that was asked for."""
+        ...
+
+    def choice(self) -> Choice:
+        """What is taken, of all that was told."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Carries out a trial: its score, and what it cost."""
+
+    def evaluate(self, trial: Trial) -> Outcome: ...
+
+
+def search(strategy: Strategy, evaluator: Evaluator, events: Stream) -> Choice:
+    """Trial after trial, until the strategy has no more. events: hear what was tried, and why it was taken or not."""
+    while (trial := strategy.ask()) is not None:
+        outcome = evaluator.evaluate(trial)
+        strategy.tell(outcome)
+        events.emit(Decided(by="search", what=trial.name, value=outcome.score.value, why=outcome.why))
+    choice = strategy.choice()
+    chosen = [o for o in choice.tried if o.chosen]
+    label = choice.candidate.label if choice.candidate else None
+    events.emit(Decided(by="search", what="student", value=label, why=choice.why or "".join(o.why for o in chosen)))
+    return choice
+
+
+class BoldFirst:
+    """Walks through the depths of a space. teacher: its score on validation. say: hears what is decided, and why."""
+
+    def __init__(
+        self, space: SearchSpace, floor: Floor, teacher: Figure, time: StudentTime, say: Callable[[str], None]
+    ):
+        self.space, self.floor, self.teacher, self.time, self.say = space, floor, teacher, time, say
+        self.tried: list[Outcome] = []
+        self._held: Outcome | None = None
+        self._walk = self._trials()
+        self._next: Trial | None = None
+        self._begun = False
+
+    def ask(self) -> Trial | None:
+        if not self._begun:
+            self._begun = True
+            self.say(f"teacher: {self.teacher} on validation; the student must hold {self._needed():.4g}")
+            self._next = next(self._walk, None)
+        return self._next
+
+    def tell(self, outcome: Outcome) -> None:
+        self.say(f"{outcome.trial.name}: {outcome.score} on validation")
+        self.tried.append(outcome)
+        try:
+            self._next = self._walk.send(outcome)
+        except StopIteration:
+            self._next = None
+
+    def choice(self) -> Choice:
+        """The student that held the floor; else the exported one that scored best."""
+        exported = [o for o in self.tried if o.trial.fidelity == "exported"]
+        if not exported:
+            minutes = math.ceil(self.time.enough_seconds() / 60)
+            why = f"the time did not allow a student that has a chance; about {minutes} minutes would do"
+            self.say(why)
+            return Choice(None, tuple(self.tried), why)
+        taken = self._held or max(exported, key=lambda o: self.floor.sign * (o.score.value or 0))
+        taken.chosen = True
+        return Choice(taken.trial.candidate, tuple(self.tried))
+
+    def _trials(self) -> Generator[Trial, Outcome, None]:
+        method = self.space.methods[0] if len(self.space.methods) == 1 else None
+        for place, layers in enumerate(self.space.depths):
+            needed = self._needed()
+            if not self.time.allows_student(layers):
+                return
+            exported = any(o.trial.fidelity == "exported" for o in self.tried)
+            last = not exported and not self._time_for_a_wider_one(place, method)
+            if method is None or not last:
+                method, probe = yield from self._probe(layers, method)
+                if not last and not self._promises(probe, needed):
+                    self._note(f"back off: too far below {needed:.4g} for a probe")
+                    continue
+            yield from self._finish(self.space.candidate(layers, method))
+            if self._held:
+                return
+
+    def _time_for_a_wider_one(self, place: int, method: Method | None) -> bool:
+        """Whether a student of the next depth could still be finished after a probe of this one."""
+        if place == len(self.space.depths) - 1:
+            return False
+        layers, wider = self.space.depths[place : place + 2]
+        return self.time.allows_student(wider, after_probe_of=layers, probes=1 if method else 2)
+
+    def _probe(self, layers: int, method: Method | None) -> Generator[Trial, Outcome, tuple[Method, Figure]]:
+        """A short training of `layers` layers; the first time also without the teacher, to see whether it is needed.
+
+        Plain training must be better by a standard error: the logits are there by now, and what they add shows late,
+        when plain training has long learned its examples by heart (docs/lab-notes.md, banking77 of 2026-11-22).
+        """
+        scores: dict[Method, Figure] = {}
+        for m in (method,) if method else METHODS:
+            outcome = yield Trial(self.space.candidate(layers, m), "probe")
+            scores[m] = outcome.score
+        if method is None:
+            distilled, plain = scores["distill"], scores["plain"]
+            gain = self.floor.sign * ((distilled.value or 0) - (plain.value or 0))
+            method = "distill" if gain > -standard_error(plain) else "plain"
+            help_ = "help" if gain > 0 else "may help yet" if method == "distill" else "do not help"
+            self._note(f"the teacher's logits {help_} ({gain:+.3g}): go on with {method}")
+        return method, scores[method]
+
+    def _finish(self, student: Candidate) -> Generator[Trial, Outcome, None]:
+        """Trains in full and exports, boldest type first, until a file holds the floor."""
+        full = yield Trial(student, "trained")
+        for quant_type in self.space.quant_types:
+            outcome = yield Trial(student.in_type(quant_type), "exported")
+            needed = self._needed()
+            # Half a standard error: validation is a sample, and the best of several tries flatters itself.
+            if self._holds(outcome.score, needed, -0.5 * standard_error(outcome.score)):
+                self._note("holds the floor with a margin: taken")
+                self._held = outcome
+                return
+            if not self._holds(full.score, needed, 0) or not self.time.allows_another_type(student.layers):
+                break  # it did not hold before rounding either: a finer type cannot help
+        self._note(f"back off: the exported file does not hold {needed:.4g} with a margin")
+
+    def _needed(self) -> float:
+        """The worst score that still does, after the best that was trained so far: the teacher, or what beat it."""
+        return self.floor.score(
+            self.floor.best(score.value for score in (self.teacher, *(o.score for o in self.tried)))
+        )
+
+    def _promises(self, probe: Figure, needed: float) -> bool:
+        """Whether the full training could bring a probe's score to the floor, a standard error aside."""
+        if probe.value is None or self.teacher.value is None:
+            return False
+        if self.floor.sign * (probe.value - self.teacher.value) >= 0:
+            return True  # a teacher that a probe beats is no measure of what is within reach
+        hoped = probe.value + GAP_CLOSED * (self.teacher.value - probe.value)
+        return self.floor.sign * (hoped - needed) + standard_error(probe) >= 0
+
+    def _holds(self, score: Figure, needed: float, slack: float) -> bool:
+        return self.floor.sign * ((score.value if score.value is not None else -math.inf) - needed) + slack >= 0
+
+    def _note(self, why: str) -> None:
+        self.say(f"  {why}")
+        self.tried[-1].why += "; " + why
+
+
+def standard_error(score: Figure) -> float:
+    if score.low is None or score.high is None:
+        return 0.0
+    return (score.high - score.low) / (2 * 1.96)
