@@ -14,7 +14,7 @@ from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.models import resolve as module
 from lightbulb.models.gguf import write_gguf
 from lightbulb.models.resolve import check_family, check_gguf, check_safetensors, fingerprint, resolve
-from lightbulb.runtimes import check_runs
+from lightbulb.runtimes import check_supports
 
 
 @pytest.fixture(scope="module")
@@ -171,10 +171,10 @@ def test_only_known_families_pass(model, gguf, tmp_path):
         with pytest.raises(UnsupportedModel, match="mamba") as e:
             check_family(source)
         assert "qwen3" in e.value.hint
-    check_runs(check_family(resolve(str(gguf))), "filament")
+    check_supports("filament", check_family(resolve(str(gguf))))
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "gemma3_text"}))
     with pytest.raises(UnsupportedModel, match="filament does not run .*gemma3"):
-        check_runs(check_family(resolve(str(folder))), "filament")
+        check_supports("filament", check_family(resolve(str(folder))))
 
 
 def test_the_fingerprint_is_of_contents(model, tmp_path):

@@ -54,6 +54,7 @@ class Pass(BaseModel):
 
     reads: kinds of artifact that can be the source. uses, may_use: roles of the other artifacts that `apply` needs, or
     takes, in `Context.inputs`, called as their kinds; an artifact in any other role is of a kind that it reads.
+    needs: capabilities of the runtime that its parameter `runtime` names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +65,7 @@ class Pass(BaseModel):
     makes: ClassVar[ArtifactKind] = "model"
     uses: ClassVar[tuple[ArtifactKind, ...]] = ()
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def parameters(self) -> dict[str, Any]:
         """Its parameters as a recipe has them: only those that are no defaults."""
