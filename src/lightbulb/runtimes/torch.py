@@ -176,7 +176,7 @@ class Torch(Runtime):
         inputs = self.tokenizer.pad({"input_ids": [list(p) for p in prompts]}, return_tensors="pt")
         inputs = inputs.to(self.model.device)
         with fast_math(self.model.device):
-            out_BT = self.model.generate(
+            out_BT = self.model.generate(  # type: ignore[operator]
                 **inputs,
                 min_new_tokens=tokens,
                 max_new_tokens=tokens,
