@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
+from lightbulb.core.facts import QuantizingFacts
 from lightbulb.ops.grids import BLOCK, Grid
 from lightbulb.passes.base import Context
 from lightbulb.passes.fit import fit, plain_loss, teacher_loss
@@ -26,6 +27,7 @@ class Quantize(ModelPass):
 
     name: ClassVar[str] = "quantize"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = QuantizingFacts
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ("logits",)
 
     grid: Grid = "q4_0"

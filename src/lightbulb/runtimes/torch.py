@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
@@ -28,12 +28,12 @@ class Torch:
     def __init__(self, artifact: Artifact, model: PreTrainedModel | None = None):
         """model: of the artifact, where it is at hand."""
         self.path = artifact.path
-        self.model = to_best_device(model or load_model(artifact.path))
+        self.model: Any = to_best_device(model or load_model(artifact.path))
         self.tokenizer = load_tokenizer(artifact.path)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.answer_ids: list[int] | None = artifact.facts.get("answer_ids")
+        self.answer_ids = artifact.answer_ids
 
     def _batches(self, prompts: Sequence[str], tokens: int) -> list[list[int]]:
         """Indices by length, at most BATCH together and (padded) at most `tokens` tokens, if more than one."""
