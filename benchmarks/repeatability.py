@@ -54,15 +54,16 @@ def files(model: str, out: Path) -> tuple[Path, Path]:
     """The model as q8_0 and as q4_0 (its embedding q8_0, as llama.cpp keeps it wider too)."""
     places = out / f"{Path(model).stem}-q8_0.gguf", out / f"{Path(model).stem}-q4_0.gguf"
     if not all(p.exists() for p in places):
+        from lightbulb.formats.gguf.type_map import TypeMap
         from lightbulb.models.gguf import write_gguf
         from lightbulb.models.loading import import_model
         from lightbulb.models.resolve import resolve
 
         with tempfile.TemporaryDirectory() as folder:
             import_model(resolve(model), Path(folder))
-            for place, quantization in zip(places, ("q8_0", "q4_0"), strict=True):
+            for place, quant_type in zip(places, ("q8_0", "q4_0"), strict=True):
                 with new_file(place) as beside:
-                    write_gguf(Path(folder), beside, quantization, "q8_0")
+                    write_gguf(Path(folder), beside, TypeMap.of(quant_type, "q8_0"))
     return places
 
 

@@ -34,7 +34,7 @@ from lightbulb.train.loop import Schedule  # noqa: E402
 
 KINDS: tuple[TaskKind, ...] = ("choose", "generate", "text")
 # Words that recipes had before: (now, then), the newest change first.
-OLD_WORDS = (('pass = "format-task"', 'pass = "frame"'),)
+OLD_WORDS = (("quant_type = ", "quantization = "), ('pass = "format-task"', 'pass = "frame"'))
 
 
 def main() -> int:
@@ -83,10 +83,10 @@ def recipe(model: Path, data: Path, kind: TaskKind) -> Recipe:
         step("logits", CacheLogits(), "trimmed"),
         step("pruned", PruneDepth(layers=2), "trimmed"),
         step("student", Distill(schedule=schedule), "pruned", logits="logits"),
-        step("student-q4_0", Quantize(grid="q4_0", embedding="q8_0", recover=short), "student", logits="logits"),
-        step("student-q4_0-gguf", Export(quantization="q4_0", embedding="q8_0"), "student-q4_0"),
-        step("student-f16-gguf", Export(quantization="f16"), "student"),
-        step("teacher-q8_0-gguf", Export(quantization="q8_0", embedding="q8_0"), "teacher"),
+        step("student-q4_0", Quantize(quant_type="q4_0", embedding="q8_0", recover=short), "student", logits="logits"),
+        step("student-q4_0-gguf", Export(quant_type="q4_0", embedding="q8_0"), "student-q4_0"),
+        step("student-f16-gguf", Export(quant_type="f16"), "student"),
+        step("teacher-q8_0-gguf", Export(quant_type="q8_0", embedding="q8_0"), "teacher"),
     ]
     return Recipe(model=str(model), task=str(data), reading=TaskOptions(kind=kind), step=tuple(steps))
 

@@ -40,6 +40,7 @@ def make(name: str, folder: Path) -> Path:
     if isinstance(shape, Shape):
         write_shape(path, shape)
         return path
+    from lightbulb.formats.gguf.type_map import TypeMap
     from lightbulb.models.gguf import write_gguf
     from lightbulb.models.loading import import_model
     from lightbulb.models.resolve import resolve
@@ -48,7 +49,7 @@ def make(name: str, folder: Path) -> Path:
     if not model.exists():
         model.mkdir()
         import_model(resolve("smollm2-135m"), model)
-    write_gguf(model, path, shape.lower(), "q8_0")
+    write_gguf(model, path, TypeMap.of(shape.lower(), "q8_0"))
     return path
 
 

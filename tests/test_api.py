@@ -25,7 +25,7 @@ def kind_and_file(request, imported, tmp_path_factory) -> tuple[str, Path]:
     (exported := folder / "exported").mkdir()
     facts = FormatTask().apply(imported, formatted, context)
     model = Artifact(path=formatted, kind="model", key="f", made_by="format-task", facts=facts)
-    Export(quantization="f16").apply(model, exported, context)
+    Export(quant_type="f16").apply(model, exported, context)
     return request.param, exported / "model.gguf"
 
 

@@ -348,7 +348,7 @@ def test_bad_recipes(tiny_folder, data, tmp_path, capsys):
         ('label = "a"\npass = "distill"', "needs an input 'logits'"),
         (
             'label = "a"\npass = "evaluate"\n[[step]]\nlabel = "b"\npass = "export"\n'
-            'parameters = { quantization = "f16" }',
+            'parameters = { quant_type = "f16" }',
             "the pass export reads model, and 'a' is of the kind figures",
         ),
         ('label = "a"\npass = "distill"\ninputs = { logits = "model" }', "'model' is of the kind model"),

@@ -23,14 +23,13 @@ from lightbulb.measuring.measurement import measure
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
 from lightbulb.pipeline.run import Run
 from lightbulb.predicting.request import predict
-from lightbulb.runtimes import check_runs, check_threads
+from lightbulb.runtimes import check_ships, check_supports, check_threads
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.record import Reference, Result
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
 if TYPE_CHECKING:
-    from lightbulb.runtimes import GgufRuntime
     from lightbulb.shrinking.dry_run import DryRun
 
 DONE = "result.json"
@@ -50,10 +49,12 @@ def opened(out: Path, task: Task, goal: Goal, events: Stream) -> Iterator[Run]:
         meter.close()
 
 
-def validate_model(model: str, runtime: GgufRuntime = "llamacpp") -> ModelSource:
-    """The model's files, of a family that works in `runtime`: known before a run folder is opened for it."""
+def validate_model(model: str, *runtimes: str) -> ModelSource:
+    """The model's files, of a family that works in all of `runtimes`: known before a run folder is opened for it."""
     source = resolve(model)
-    check_runs(check_family(source), runtime)
+    architecture = check_family(source)
+    for runtime in runtimes:
+        check_supports(runtime, architecture)
     check_contents(source)
     return source
 
@@ -79,6 +80,7 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     from lightbulb.shrinking.job import bind_config, perform
 
     goal.check_for(task.metric)
+    check_ships(goal.runtime, task.kind)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
     events = Stream(*terminal(quiet))
@@ -96,6 +98,7 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     from lightbulb.shrinking.dry_run import predict_run
 
     goal.check_for(task.metric)
+    check_ships(goal.runtime, task.kind)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
     introduce(task, say := say_to(Stream(*terminal(quiet))))
@@ -111,9 +114,9 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
 
     check_threads(threads)
     check_recipe(read := Recipe.read(recipe))
-    in_filament = any(s.parameters.get("runtime") == "filament" for s in read.steps)
+    runtimes = {runtime for s in read.steps if (runtime := s.parameters.get("runtime"))}
     with waiting("reading the model", quiet):
-        source = validate_model(read.model, "filament" if in_filament else "llamacpp")
+        source = validate_model(read.model, *sorted(runtimes))
     events = Stream(*terminal(quiet))
     introduce(task, say := say_to(events))
     with opened(out, task, Goal(seed=read.seed, threads=threads), events) as run:
@@ -196,14 +199,15 @@ def ask(
     *,
     max_tokens: int = 256,
     threads: int | None = None,
-    runtime: GgufRuntime = "llamacpp",
+    runtime: str = "llamacpp",
     schema: Path | None = None,
     stop: Sequence[str] = (),
     system: str | None = None,
 ) -> Completion:
     """Asks the GGUF of a run folder (or any GGUF file) one question, by its own chat template. schema: a file with the
     JSON Schema that the answer follows. stop: strings before which it ends. system: the system message."""
-    from lightbulb.runtimes import open_gguf
+    from lightbulb.runtimes import check_opens
+    from lightbulb.runtimes.base import Options
     from lightbulb.runtimes.grammar import parses, read_schema
 
     file = file_of(model) if model.is_dir() else model
@@ -220,14 +224,18 @@ def ask(
     turns = [{"role": "user", "content": prompt.strip()}]  # as prompts are learned
     if system is not None:
         turns.insert(0, {"role": "system", "content": system})
+    options = Options(stop=tuple(stop), schema=form)
+    opener = check_opens(runtime, "gguf")
+    opener.require(*options.needs)
     room = sum(len(turn["content"].encode()) for turn in turns) + max_tokens + TEMPLATE_TOKENS
-    opened = open_gguf(file, runtime, threads=threads, context=room)
-    answers = list(opened.info.metadata.get("lightbulb.answers", []))
+    opened = opener.open(file, threads=threads, context=room)
+    answers = opened.info.answers
     if answers and (form is not None or stop):
         raise UserError("this model chooses one of its answers", where="`schema`, `stop`", hint="leave them out")
     rendered = opened.render(turns)
-    asked = len(opened.tokenize(rendered))
-    left = opened.context_length - asked
+    sees_tokens = opener.capabilities.sees_tokens
+    asked = len(opened.tokenize(rendered)) if sees_tokens else 0
+    left = opened.context_length - asked if sees_tokens else max_tokens
     if not answers and not 0 < max_tokens <= left:
         raise UserError(
             f"no room for an answer of {max_tokens:,} tokens: beside this question of {asked:,} the model has"
@@ -235,12 +243,9 @@ def ask(
             where="`max_tokens`" if left > 0 else None,
             hint=f"`max_tokens={min(256, left)}`" if left > 0 else "a shorter question",
         )
-    meter = Meter(gpus=False)
+    meter = Meter(gpus=not opener.capabilities.cpu_only)
     with meter.window("answer") as window:
-        if answers:
-            said = opened.choose([rendered], answers)
-        else:
-            said = opened.generate([rendered], max_tokens, schema=form, stop=stop)
+        said = opened.answer([rendered], answers) if answers else opened.generate([rendered], max_tokens, options)
     opened.close()
     meter.close()
     if form is not None and not stop and not parses(said.texts[0]):

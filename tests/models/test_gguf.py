@@ -5,20 +5,22 @@ import json
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType
-from gguf.quants import dequantize, quantize
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from llama_server import llama_server
 from tiny import CHAT_TEMPLATE, FAMILIES, TEXT, tiny_model
 
 from lightbulb.core.errors import ModelError, UnsupportedModel
-from lightbulb.models.anatomy import anatomy_of, keep_layers
+from lightbulb.formats.gguf.header import read_header
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantType, register, writable_types
+from lightbulb.formats.gguf.type_map import TypeMap
+from lightbulb.models.anatomy import keep_layers
 from lightbulb.models.gguf import interleave, read_gguf, read_weights, separate, write_gguf
 from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer, save_model
+from lightbulb.models.spec import spec_of_config
 
-GRIDS = {"q8_0": GGMLQuantizationType.Q8_0, "q4_0": GGMLQuantizationType.Q4_0}
 PROMPTS = ["<|im_start|>user\nTurn the lights off<|im_end|>\n", TEXT[:180], "  I can't 12345 né \n\n\n x"]
+
+
+EXACT = ("bf16", "q8_0", "q5_0", "q4_0", "q4_1", "tq2_0")  # types that hold what they held before
 
 
 def largest_difference(folder, gguf):
@@ -84,47 +86,79 @@ def test_stretched_positions(tmp_path, rope):
     assert read_gguf(tmp_path / "m.gguf").has_rope_factors == (rope["rope_type"] == "llama3")
 
 
-@pytest.mark.parametrize("quantization", ["bf16", "q8_0", "q4_0"])
-def test_quantized_files_load_and_hold_the_rounded_weights(tmp_path, quantization):
-    folder = tiny_model(tmp_path / "m")
-    facts = write_gguf(folder, tmp_path / "m.gguf", quantization, metadata={"lightbulb.answers": ["a", "b"]})
+@pytest.mark.parametrize("name", [name for name in writable_types() if name not in ("f32", "f16")])
+def test_quantized_files_load_and_hold_the_rounded_weights(tmp_path, name):
+    folder = tiny_model(tmp_path / "m", width=max(64, QUANT_TYPES[name].block))
+    facts = write_gguf(folder, tmp_path / "m.gguf", name, metadata={"lightbulb.answers": ["a", "b"]})
     info = read_gguf(tmp_path / "m.gguf")
+    rounded = rounded_model(folder, tmp_path / "m.gguf", tmp_path / "rounded")
+    worst = largest_difference(rounded, tmp_path / "m.gguf")
+    assert worst < 0.3  # llama.cpp rounds activations to 8 bits too
+    assert not facts["unchanged"] and facts["fallbacks"] == [] and info.quantization == facts["quantization"]
+    assert set(info.quantization) == {"F32", name.upper()} and info.metadata == {"lightbulb.answers": ["a", "b"]}
+    if name in EXACT:
+        again = write_gguf(rounded, tmp_path / "again.gguf", name, metadata={"lightbulb.answers": ["a", "b"]})
+        assert again["unchanged"]
+        assert (tmp_path / "again.gguf").read_bytes() == (tmp_path / "m.gguf").read_bytes()
+
+
+def rounded_model(folder, gguf, out):
+    """The model with the weights that the file holds."""
     config = json.loads((folder / "config.json").read_text())
-    weights = read_weights(tmp_path / "m.gguf", config, anatomy_of(config))
+    weights = read_weights(gguf, spec_of_config(config))
     model = load_model(folder)
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(torch.from_numpy(weights[name]))
-    (tmp_path / "rounded").mkdir()
-    copy_tokenizer(folder, tmp_path / "rounded")
-    save_model(model, tmp_path / "rounded")
-    worst = largest_difference(tmp_path / "rounded", tmp_path / "m.gguf")
-    assert worst < 0.3  # llama.cpp rounds activations to 8 bits too
-    assert not facts["unchanged"] and facts["fallbacks"] == [] and info.quantization == facts["quantization"]
-    assert info.metadata == {"lightbulb.answers": ["a", "b"]}
-    again = write_gguf(
-        tmp_path / "rounded", tmp_path / "again.gguf", quantization, metadata={"lightbulb.answers": ["a", "b"]}
-    )
-    assert again["unchanged"]
-    assert (tmp_path / "again.gguf").read_bytes() == (tmp_path / "m.gguf").read_bytes()
+    out.mkdir()
+    copy_tokenizer(folder, out)
+    save_model(model, out)
+    return out
 
 
-@given(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-4, 0.02, 1.0, 300.0]), grid=st.sampled_from(sorted(GRIDS)))
-@settings(max_examples=50, deadline=None)
-def test_rounding_to_a_grid_twice_changes_nothing(seed, scale, grid):
-    rows = np.random.default_rng(seed).normal(0, scale, (8, 64)).astype(np.float32)
-    rows[0, :32] = 0
-    once = dequantize(quantize(rows, GRIDS[grid]), GRIDS[grid])
-    assert np.array_equal(dequantize(quantize(once, GRIDS[grid]), GRIDS[grid]), once)
-    coarse_scale = 128 * 2.0**-25  # tiny scales are subnormal halves
-    assert np.abs(once - rows).max() <= np.abs(rows).max() * {"q8_0": 0.005, "q4_0": 0.126}[grid] + coarse_scale
+def test_types_by_role(tmp_path):
+    folder = tiny_model(tmp_path / "m", width=256)
+    types = TypeMap("q4_k", {"embedding": "q6_k", "attention.v": "q8_0", "feed_forward.down": "iq4_nl"})
+    facts = write_gguf(folder, tmp_path / "m.gguf", types)
+    held = {t.name: t.type for t in read_header(tmp_path / "m.gguf").tensors}
+    for tensor, name in (
+        ("token_embd", "q6_k"),
+        ("blk.1.attn_v", "q8_0"),
+        ("blk.0.ffn_down", "iq4_nl"),
+        ("blk.0.ffn_up", "q4_k"),
+        ("blk.1.attn_norm", "f32"),
+    ):
+        assert held[f"{tensor}.weight"] == QUANT_TYPES[name].id
+    assert facts["fallbacks"] == []
+    assert largest_difference(rounded_model(folder, tmp_path / "m.gguf", tmp_path / "r"), tmp_path / "m.gguf") < 0.3
+
+
+def test_a_type_that_was_registered_is_written_and_read(tmp_path):
+    def pack(rows):
+        return np.clip(np.rint(rows * 16), -127, 127).astype(np.int8).view(np.uint8)
+
+    def unpack(packed):
+        return packed.view(np.int8).astype(np.float32) / 16
+
+    register(QuantType("sixteenths", 999, 8, 8, pack, unpack, runtimes=()))
+    try:
+        folder = tiny_model(tmp_path / "m")
+        facts = write_gguf(folder, tmp_path / "m.gguf", "sixteenths")
+        again = write_gguf(
+            rounded_model(folder, tmp_path / "m.gguf", tmp_path / "r"), tmp_path / "n.gguf", "sixteenths"
+        )
+        assert "SIXTEENTHS" in facts["quantization"] and not facts["unchanged"] and again["unchanged"]
+    finally:
+        QUANT_TYPES.pop("sixteenths")
+    with pytest.raises(ModelError, match="type 999"):
+        read_gguf(tmp_path / "m.gguf")
 
 
 def test_the_same_folder_gives_the_same_bytes_and_stays_as_it_was(tmp_path):
     folder = tiny_model(tmp_path / "m")
     before = {f.name: f.read_bytes() for f in folder.iterdir()}
     for name in ("a", "b"):
-        write_gguf(folder, tmp_path / f"{name}.gguf", "q4_0", "q8_0", {"lightbulb.task": "t"})
+        write_gguf(folder, tmp_path / f"{name}.gguf", TypeMap.of("q4_0", "q8_0"), {"lightbulb.task": "t"})
     assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
     assert {f.name: f.read_bytes() for f in folder.iterdir()} == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.gguf", "b.gguf", "m"]
@@ -134,18 +168,21 @@ def test_the_same_folder_gives_the_same_bytes_and_stays_as_it_was(tmp_path):
 def test_the_embedding_and_head_can_be_kept_finer(tmp_path, tied):
     folder = tiny_model(tmp_path / "m", tied=tied)
     coarse = write_gguf(folder, tmp_path / "coarse.gguf", "q4_0")
-    fine = write_gguf(folder, tmp_path / "fine.gguf", "q4_0", embedding="q8_0")
+    fine = write_gguf(folder, tmp_path / "fine.gguf", TypeMap.of("q4_0", "q8_0"))
     assert fine["quantization"]["Q8_0"] == (1 if tied else 2) and "Q8_0" not in coarse["quantization"]
     assert 4.5 < coarse["bits_per_weight"] < fine["bits_per_weight"] < 8.5
 
 
-def test_rows_that_are_no_whole_blocks_stay_at_half_precision_and_are_named(tmp_path):
+def test_rows_that_are_no_whole_blocks_get_the_fallback_and_are_named(tmp_path):
     folder = tiny_model(tmp_path / "m", width=48)
     facts = write_gguf(folder, tmp_path / "m.gguf", "q4_0")
     assert "token_embd.weight" in facts["fallbacks"] and "blk.0.ffn_down.weight" not in facts["fallbacks"]
     assert facts["quantization"]["F16"] == len(facts["fallbacks"])
     worst = largest_difference(folder, tmp_path / "m.gguf")
     assert np.isfinite(worst)
+    wider = write_gguf(tiny_model(tmp_path / "w", width=128), tmp_path / "w.gguf", TypeMap.of("q4_k", "q6_k"))
+    assert wider["quantization"] == {"F32": 5, "Q5_0": 12, "Q8_0": 1, "Q4_K": 2}  # llama.cpp chooses the same
+    assert len(wider["fallbacks"]) == 13 and "blk.0.ffn_down.weight" not in wider["fallbacks"]
 
 
 def test_the_chat_template_survives_byte_for_byte(tmp_path):
@@ -165,6 +202,8 @@ def test_the_chat_template_survives_byte_for_byte(tmp_path):
 def test_what_llama_cpp_cannot_compute_is_refused_before_writing(tmp_path):
     folder = tiny_model(tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
+    with pytest.raises(ValueError, match="cannot be written as q2_k"):
+        write_gguf(folder, tmp_path / "m.gguf", "q2_k")
     for change in ({"hidden_act": "relu"}, {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}):
         (folder / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(UnsupportedModel):

@@ -34,8 +34,8 @@ def students(imported, tmp_path_factory):
         student = run.step("student", pass_class("distill")(schedule=LONG), pruned, {"logits": logits})
         rounded = run.step("rounded", pass_class("quantize")(recover=SHORT), student, {"logits": logits})
         files = {
-            "teacher": run.step("t", pass_class("export")(quantization="f16"), teacher),
-            "student": run.step("s", pass_class("export")(quantization="q4_0", embedding="q8_0"), rounded),
+            "teacher": run.step("t", pass_class("export")(quant_type="f16"), teacher),
+            "student": run.step("s", pass_class("export")(quant_type="q4_0", embedding="q8_0"), rounded),
         }
     return task, files
 

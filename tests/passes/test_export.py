@@ -21,7 +21,7 @@ def exported(source, tmp_path, task, **parameters):
 def test_the_file_says_what_it_answers(tmp_path):
     source, out, facts = trimmed(tmp_path, CHOOSE)
     source = Artifact(path=out, kind="model", key="t", made_by="trim-vocab", facts=facts)
-    gguf, facts = exported(source, tmp_path, CHOOSE, quantization="q4_0", embedding="q8_0")
+    gguf, facts = exported(source, tmp_path, CHOOSE, quant_type="q4_0", embedding="q8_0")
     assert read_gguf(gguf).metadata == {
         "lightbulb.kind": "choose",
         "lightbulb.answers": list(ANSWERS),
@@ -38,6 +38,6 @@ def test_the_file_says_what_it_answers(tmp_path):
 
 
 def test_a_generate_task_has_no_answers(tmp_path):
-    gguf, facts = exported(formatted(tmp_path, GENERATE), tmp_path, GENERATE, quantization="f16")
+    gguf, facts = exported(formatted(tmp_path, GENERATE), tmp_path, GENERATE, quant_type="f16")
     assert read_gguf(gguf).metadata == {"lightbulb.kind": "generate"}
     assert "answer_ids" not in facts

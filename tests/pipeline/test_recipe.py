@@ -27,7 +27,7 @@ pass = "format-task"
 [[step]]
 label = "f16"
 pass = "export"
-parameters = { quantization = "f16" }
+parameters = { quant_type = "f16" }
 """
 
 
@@ -81,8 +81,8 @@ def test_any_text_survives_toml(model, task, seed, value):
 
 
 def test_step_keeps_only_what_is_not_a_default():
-    made = step("e", pass_class("export")(quantization="q8_0"), "m")
-    assert made.parameters == {"quantization": "q8_0"} and made.build() == pass_class("export")(quantization="q8_0")
+    made = step("e", pass_class("export")(quant_type="q8_0"), "m")
+    assert made.parameters == {"quant_type": "q8_0"} and made.build() == pass_class("export")(quant_type="q8_0")
 
 
 @pytest.mark.parametrize("name", PASSES)
@@ -126,8 +126,9 @@ def test_no_recipe(tmp_path):
     ("change", "says"),
     [
         (('pass = "export"', 'pass = "explode"'), "no pass 'explode'"),
-        (('"f16" }', '"f17" }'), "quantization"),
-        (('quantization = "f16"', 'quantisation = "f16"'), "quanti"),
+        (('"f16" }', '"f17" }'), "quant_type: .* 'f17'; use one of f32, f16"),
+        (('"f16" }', '"q2_k" }'), "cannot be written as 'q2_k'"),
+        (('quant_type = "f16"', 'quantisation = "f16"'), "quant"),
     ],
 )
 def test_a_step_that_does_not_fit_is_refused(tmp_path, change, says):

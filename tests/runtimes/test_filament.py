@@ -14,10 +14,12 @@ from tiny import FAMILIES, TEXT, tiny_model
 pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
 
 from lightbulb.core.errors import ModelError, UserError
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES, writable_types
 from lightbulb.models.form import render
 from lightbulb.models.gguf import write_gguf
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.models.resolve import packaged_gguf
+from lightbulb.runtimes.base import Options
 from lightbulb.runtimes.filament import Filament
 from lightbulb.runtimes.llamacpp import LlamaCpp
 
@@ -53,6 +55,17 @@ def test_what_the_template_refuses_is_one_clear_error(tmp_path):
     for renders in (runtime.render, lambda turns: render(tokenizer, turns)):
         with pytest.raises(ModelError, match="no system here"):
             renders([{"role": "system", "content": "Be brief."}])
+
+
+@pytest.mark.parametrize("name", writable_types())
+def test_it_runs_the_types_that_it_is_said_to_run(tmp_path, name):
+    folder = tiny_model(tmp_path / "m", width=max(64, QUANT_TYPES[name].block))
+    write_gguf(folder, tmp_path / "m.gguf", name)
+    if "filament" in QUANT_TYPES[name].runtimes:
+        assert Filament(tmp_path / "m.gguf").write_exactly([[1, 2, 3]], 4).output_tokens == 4
+    else:
+        with pytest.raises(ModelError, match="cannot run this file"):
+            Filament(tmp_path / "m.gguf")
 
 
 @settings(max_examples=200)
@@ -109,7 +122,7 @@ SCHEMA = {
 
 def test_an_answer_follows_a_schema_in_both(smollm2):
     for runtime in smollm2:
-        said = runtime.generate(asked(runtime, "How many apples?", "Why?"), 60, schema=json.dumps(SCHEMA))
+        said = runtime.generate(asked(runtime, "How many apples?", "Why?"), 60, Options(schema=json.dumps(SCHEMA)))
         for text in said.texts:
             found = json.loads(text)
             assert (
@@ -122,7 +135,7 @@ def test_an_answer_ends_before_a_stop_string(smollm2):
         prompts = asked(runtime, "Count from one to ten.")
         whole = runtime.generate(prompts, 40)
         end = whole.texts[0][5:8]
-        cut = runtime.generate(prompts, 40, stop=[end, "never said"])
+        cut = runtime.generate(prompts, 40, Options(stop=(end, "never said")))
         assert len(end) == 3 and cut.texts[0] == whole.texts[0].split(end)[0]
         assert cut.output_tokens < whole.output_tokens
 

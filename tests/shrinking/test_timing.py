@@ -24,7 +24,7 @@ def formatted(request, imported, tmp_path) -> tuple[Task, Artifact, Artifact]:
     task = tiny_task(request.param)
     with Run(tmp_path, task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1) as run:
         model = run.step("formatted", FormatTask(), imported)
-        return task, model, run.step("file", Export(quantization="f16"), model)
+        return task, model, run.step("file", Export(quant_type="f16"), model)
 
 
 def test_every_kind_of_work_is_timed(formatted):

@@ -1,4 +1,4 @@
-"""The engine against transformers' own modules and autograd: logits, gradients, frozen layers, grids, every family."""
+"""The engine against transformers' modules and autograd: logits, gradients, frozen and rounded weights, families."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from test_training import sequences
 from tiny import FAMILIES, tiny_model
 
 from lightbulb.core.progress import Silent
+from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.form import Encoded
 from lightbulb.models.loading import load_model
 from lightbulb.passes.adapt import freeze
@@ -97,16 +98,17 @@ def test_the_engine_learns_where_the_model_does_above_frozen_layers(model, keep_
     assert all(torch.allclose(found[n], g, atol=1e-5 + 1e-4 * float(g.abs().max())) for n, g in wanted.items())
 
 
-@pytest.mark.parametrize("grid", ["q8_0", "q4_0"])
-def test_the_engine_s_weights_on_a_grid_are_those_of_the_grid(model, tiny_folder, grid):
+@pytest.mark.parametrize("quant_type", ["q8_0", "q4_0"])
+def test_the_engine_s_rounded_weights_are_those_of_the_type(model, tiny_folder, quant_type):
+    types = TypeMap.of(quant_type, "q8_0")
     batch = collate(data := sequences(4), list(range(len(data))))
-    grids = {id(w): to for w, to in block_weights(model, grid, "q8_0")}
-    ours = engine.Engine(model, [5, 9], grids, dtype=torch.float32)
+    rounded = {id(w): to for w, to in block_weights(model, types)}
+    ours = engine.Engine(model, [5, 9], rounded, dtype=torch.float32)
     found = gradients(model, acting := ours.target_logits(batch), batch)
-    wanted = gradients(model, FakeQuantized(model, grid, "q8_0").target_logits(batch, [5, 9]), batch)
+    wanted = gradients(model, FakeQuantized(model, types).target_logits(batch, [5, 9]), batch)
     assert all(torch.allclose(found[n], g, atol=1e-5 + 1e-4 * float(g.abs().max())) for n, g in wanted.items())
     other = load_model(tiny_folder)
-    quantize_dequantize_(other, grid, "q8_0")
+    quantize_dequantize_(other, types)
     with torch.no_grad():
         assert torch.allclose(acting, target_logits(other, batch), atol=1e-4)
 

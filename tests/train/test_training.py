@@ -1,4 +1,4 @@
-"""Batches, the loop, checkpoints, frozen layers and training on the grid."""
+"""Batches, the loop, checkpoints, frozen layers and training on rounded weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tiny import tiny_model
 
 from lightbulb.core.errors import RecipeError, RunFailure
 from lightbulb.core.progress import Silent
+from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.anatomy import embedding_of, layers_of
 from lightbulb.models.form import Encoded, shortened
 from lightbulb.models.loading import load_model, load_tokenizer
@@ -114,17 +115,18 @@ def test_a_head_of_its_own_needs_no_embedding_to_learn(tmp_path):
     assert model.lm_head.weight.requires_grad and not embedding_of(model).weight.requires_grad
 
 
-@pytest.mark.parametrize("grid", ["q8_0", "q4_0"])
-def test_rounded_is_the_model_put_on_the_grid(model, tiny_folder, grid):
+@pytest.mark.parametrize("quant_type", ["q8_0", "q4_0", "iq4_nl"])
+def test_rounded_is_the_model_with_rounded_weights(model, tiny_folder, quant_type):
+    types = TypeMap.of(quant_type, "q8_0")
     batch = collate(sequences(4), [0, 1, 2, 3])
     masters = {name: p.detach().clone() for name, p in model.named_parameters()}
-    rounded = FakeQuantized(model, grid, "q8_0")
+    rounded = FakeQuantized(model, types)
     acting = rounded.target_logits(batch, [5, 9])
     plain_loss(acting, batch).backward()
     assert all(torch.equal(p, masters[name]) for name, p in model.named_parameters())
-    assert all(p.grad is not None and p.grad.isfinite().all() for p, _ in block_weights(model, grid, "q8_0"))
+    assert all(p.grad is not None and p.grad.isfinite().all() for p, _ in block_weights(model, types))
     other = load_model(tiny_folder)
-    quantize_dequantize_(other, grid, "q8_0")
+    quantize_dequantize_(other, types)
     with torch.no_grad():
         assert torch.allclose(acting, target_logits(other, batch), atol=1e-5)
         assert not torch.allclose(acting, target_logits(model, batch), atol=1e-3)

@@ -26,6 +26,7 @@ from lightbulb.core.figures import Figure
 from lightbulb.core.files import text_of
 from lightbulb.doctor.machine import count_listed
 from lightbulb.doctor.record import Cache, DecodeBound, Products, Speed, StreamSpeed
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 
 PROBE_SECONDS = 0.35
 LEAST_REPEATS = 5
@@ -35,10 +36,7 @@ UNKNOWN_CACHE_BYTES = 64 << 20  # assumed of the last level where the system doe
 MOST_BYTES = 1 << 30
 PRODUCT_WIDTH = 384  # three such float32 matrices take 1.8 MB
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-# SmolLM2-135M: 134,515,008 weights, the head tied to the embedding. Bytes a weight: f16; GGUF blocks of 32 with one f16
-# scale: q8_0 34 bytes, q4_0 18 bytes (ggml-common.h).
-SMOLLM2_WEIGHTS = 134_515_008
-_BYTES_A_WEIGHT = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+SMOLLM2_WEIGHTS = 134_515_008  # of SmolLM2-135M; the head is tied to the embedding
 
 
 def measure_speed(root: Path, threads: int, available_bytes: float | None, seconds: float = PROBE_SECONDS) -> Speed:
@@ -166,9 +164,9 @@ def _threads(count: int) -> str:
 def _bounds(memory: Figure) -> tuple[DecodeBound, ...]:
     """Tokens a second of SmolLM2-135M if reading its weights were all that decoding takes."""
     bounds = []
-    for kind, bytes_a_weight in _BYTES_A_WEIGHT.items():
-        size = round(SMOLLM2_WEIGHTS * bytes_a_weight)
+    for name in ("f16", "q8_0", "q4_0"):
+        size = round(SMOLLM2_WEIGHTS * QUANT_TYPES[name].bits_per_weight / 8)
         method = "upper bound: speed of memory / bytes of the weights, one sequence at a time"
         figure = memory.scaled(1e9 / size, "tokens/s", method if memory.value is not None else memory.method)
-        bounds.append(DecodeBound(model=f"smollm2-135m {kind}", bytes=size, tokens_per_second=figure))
+        bounds.append(DecodeBound(model=f"smollm2-135m {name}", bytes=size, tokens_per_second=figure))
     return tuple(bounds)

@@ -15,7 +15,7 @@ from lightbulb.core.errors import LightbulbError, ModelError, UnsupportedModel
 from lightbulb.core.facts import ImportFacts
 from lightbulb.core.files import plain_os_errors, write_json, write_text
 from lightbulb.formats.gguf.tokenizer import ROLES
-from lightbulb.models.anatomy import anatomy_of, is_tied
+from lightbulb.models.anatomy import OWN, anatomy_of, is_tied
 from lightbulb.models.folders import tensors_of, weight_files
 from lightbulb.models.resolve import (
     ModelSource,
@@ -26,6 +26,7 @@ from lightbulb.models.resolve import (
     local_folder,
     tokenizer_hint,
 )
+from lightbulb.models.spec import ModelSpec, config_of, spec_of_config
 from lightbulb.models.tokenizing import repair_tokenizer
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ def load_model(
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
-    anatomy_of(json_object(folder / "config.json"), where=str(folder / "config.json"))
+    values = json_object(folder / "config.json")
+    anatomy_of(values, where=str(folder / "config.json"))
+    if values["model_type"] == OWN:
+        return _load_own(folder, values, weights).to(dtype)  # type: ignore[arg-type, return-value]
     with _quiet(), _plain_model_errors(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         config.tie_word_embeddings = head_is_tied(folder, weights)
@@ -164,6 +168,17 @@ def _generation_config(folder: Path) -> Any:
     )
 
 
+def _load_own(
+    folder: Path, values: Mapping[str, Any], weights: Mapping[str, torch.Tensor] | None = None
+) -> PreTrainedModel:
+    """A model whose layers differ. weights: where they are in memory."""
+    from lightbulb.models.decoder import DecoderConfig, load_decoder
+
+    with _plain_model_errors(folder):
+        kept = {name: values[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if name in values}
+        return load_decoder(folder, DecoderConfig(spec=values["spec"], **kept), weights)
+
+
 def head_is_tied(folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> bool:
     """Whether the head of the model in `folder` is its embedding: it has no head of its own among its weights, or one
     that is the same while the config says that they are tied. weights: where they are in memory."""
@@ -190,7 +205,7 @@ def head_is_tied(folder: Path, weights: Mapping[str, torch.Tensor] | None = None
 def _says_tied(config: Mapping[str, Any]) -> bool:
     """What config.json says, or leaves to its family: Gemma ties, the others do not."""
     said = config.get("tie_word_embeddings")
-    return anatomy_of(config).gguf == "gemma3" if said is None else bool(said)
+    return anatomy_of(config).tied if said is None else bool(said)
 
 
 def head_finding(folder: Path, tied: bool) -> list[str]:
@@ -216,18 +231,31 @@ def save_model(model: PreTrainedModel, folder: Path) -> dict[str, torch.Tensor]:
     """Writes config, generation config and `model.safetensors` (float32, sorted names, a tied head once); returns the
     weights as they were written, which share the model's memory where they can.
 
-    The same model gives the same bytes.
+    The same model gives the same bytes. One of ours whose layers are alike is written as its family's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(model.state_dict())
     if is_tied(model):
         state.pop(f"{anatomy_of(model.config).head}.weight", None)
     weights = _write_weights(state, folder)
-    _write_config(model.config.to_dict() | {"architectures": [type(model).__name__]}, folder)
+    _write_config(_config_of_model(model), folder)
     if model.generation_config is not None:
         generation = {k: v for k, v in model.generation_config.to_diff_dict().items() if not k.startswith("_")}
         write_json(folder / "generation_config.json", dict(sorted(generation.items())))
     return weights
+
+
+def _config_of_model(model: PreTrainedModel) -> dict[str, Any]:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if model.config.model_type != OWN:
+        return model.config.to_dict() | {"architectures": [type(model).__name__]}
+    from lightbulb.models.decoder import spec_of
+
+    config = full_config(spec_of(model.config))  # type: ignore[arg-type]
+    ids = {name: getattr(model.config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config["model_type"], type(model).__name__)
+    return config | ids | {"architectures": [name]}
 
 
 def _write_weights(state: Mapping[str, torch.Tensor], folder: Path) -> dict[str, torch.Tensor]:
@@ -266,10 +294,8 @@ def copy_tokenizer(source: Path, out: Path) -> None:
 def _read_gguf_model(source: ModelSource, header: GgufHeader, out: Path) -> PreTrainedModel:
     """Dequantizes the file's weights under transformers' names; writes the config into `out`, and makes the model that
     a folder with both would hold."""
-    from transformers import AutoConfig
-
     from lightbulb.models.gguf import info_of, weights_of
-    from lightbulb.models.gguf_shape import config_values
+    from lightbulb.models.gguf_shape import spec_of_gguf
 
     file = header.files[0]
     info = info_of(header)
@@ -281,25 +307,32 @@ def _read_gguf_model(source: ModelSource, header: GgufHeader, out: Path) -> PreT
             hint="start from the transformers folder of the model",
         )
     with _plain_model_errors(file):
-        values = config_values(header.fields)
-        anatomy = anatomy_of(values, where=str(file))
-        tensors = {k: torch.from_numpy(v) for k, v in weights_of(header, values, anatomy).items()}
-        values["tie_word_embeddings"] = f"{anatomy.head}.weight" not in tensors
-        if f"{anatomy.layers}.0.{anatomy.linears['q']}.bias" in tensors:
-            values["attention_bias"] = True
-        config = AutoConfig.for_model(**values)
-    _write_config(config.to_dict(), out)
+        spec = spec_of_gguf(header)
+        tensors = {k: torch.from_numpy(v) for k, v in weights_of(header, spec).items()}
+        config = full_config(spec)
+    _write_config(config, out)
     return load_model(out, weights=tensors)
+
+
+def full_config(spec: ModelSpec) -> dict[str, Any]:
+    """config.json of a model: transformers' where its layers are alike, else ours."""
+    from transformers import AutoConfig
+
+    from lightbulb.models.decoder import DecoderConfig
+
+    values = config_of(spec)
+    config = DecoderConfig(**values) if values["model_type"] == OWN else AutoConfig.for_model(**values)
+    return dict(config.to_dict())
 
 
 def _check_exportable(folder: Path) -> None:
     """Raises UnsupportedModel for positions or a tokenizer that no GGUF can hold: now, not after the training."""
     from lightbulb.formats.gguf.tokenizer import tokenizer_fields
-    from lightbulb.models.gguf_shape import shape_fields
+    from lightbulb.models.gguf_shape import architecture_of
 
-    config = json_object(folder / "config.json")
-    shape_fields(config, anatomy_of(config))
-    tokenizer_fields(folder, config["vocab_size"])
+    spec = spec_of_config(json_object(folder / "config.json"))
+    architecture_of(spec)
+    tokenizer_fields(folder, spec.vocabulary)
 
 
 def _write_gguf_tokenizer(file: Path, header: GgufHeader, out: Path) -> None:

@@ -56,6 +56,7 @@ class Pass(BaseModel):
     reads: kinds of artifact that can be the source. uses, may_use: roles of the other artifacts that `apply` needs, or
     takes, in `Context.inputs`, called as their kinds; an artifact in any other role is of a kind that it reads.
     facts_type: what the facts that `apply` returns must be.
+    needs: capabilities of the runtime that its parameter `runtime` names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +68,7 @@ class Pass(BaseModel):
     uses: ClassVar[tuple[ArtifactKind, ...]] = ()
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ()
     facts_type: ClassVar[type[Facts]] = Facts
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def parameters(self) -> dict[str, Any]:
         """Its parameters as a recipe has them: only those that are no defaults."""

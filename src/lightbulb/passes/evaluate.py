@@ -16,7 +16,7 @@ from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Budget, Context, Pass
-from lightbulb.runtimes import GgufRuntime, open_runtime
+from lightbulb.runtimes import needed_for, open_gguf
 from lightbulb.runtimes.answering import answer_prompts, longest_answer, longest_exchange
 from lightbulb.runtimes.base import Runtime, TextScore
 from lightbulb.tasks import metrics
@@ -41,7 +41,7 @@ class Evaluate(Pass):
 
     split: SplitName = "test"
     limit: int | None = Field(default=None, ge=1)
-    runtime: GgufRuntime = "llamacpp"
+    runtime: str = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         task = context.task
@@ -68,7 +68,7 @@ class Evaluate(Pass):
             from lightbulb.runtimes.torch import Torch
 
             return Torch(source, context.live.read(source))
-        return open_runtime(source, self.runtime, threads=context.threads, slots=slots, context=room)
+        return open_gguf(source.gguf, self.runtime, threads=context.threads, slots=slots, context=room)
 
 
 def answer(
@@ -80,7 +80,10 @@ def answer(
     budget: Budget | None = None,
 ) -> tuple[list[Any], dict[str, int]]:
     """Predictions in order, how many questions were asked and the tokens they took. A question that comes again is not
-    asked again. budget: the time for it; the first `together` are answered in any case."""
+    asked again. budget: the time for it; the first `together` are answered in any case. Raises UserError where the
+    runtime cannot score documents and the task is of them."""
+    if task.kind == "text":
+        runtime.require(*needed_for(task.kind))
     predictions: list[Any] = []
     known: dict[str, str] = {}
     tokens = {"num_prompts": 0, "prompt_tokens": 0, "output_tokens": 0}

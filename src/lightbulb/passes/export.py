@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.facts import GgufFacts
+from lightbulb.formats.gguf.quant_types import QuantTypeName
+from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.passes.base import Context, Pass
 from lightbulb.tasks.task import Task
-
-Quantization = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
 
 
 class Export(Pass):
     """Writes `model.gguf`: weights, tokenizer, chat template, and what the task needs to be answered.
 
-    embedding: precision of the token embedding and the head; None: as the rest. llama.cpp's stock q4_0 keeps a tied
-    embedding higher (q6_K, or q8_0 where rows are not a multiple of 256), so "q8_0" is what a user would get there.
+    quant_type: of all matrices. embedding: of the token embedding and the head; None: as the rest. llama.cpp's stock
+    q4_0 keeps a tied embedding higher (q6_k, or q8_0 where rows are not a multiple of 256), so "q8_0" is what a user
+    would get there.
     """
 
     name: ClassVar[str] = "export"
@@ -25,15 +26,16 @@ class Export(Pass):
     facts_type: ClassVar = GgufFacts
     makes: ClassVar[ArtifactKind] = "gguf"
 
-    quantization: Quantization
-    embedding: Quantization | None = None
+    quant_type: QuantTypeName
+    embedding: QuantTypeName | None = None
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         from lightbulb.models.gguf import write_gguf
 
         answer_ids, metadata = source.answer_ids, task_metadata(context.task, source)
         with context.progress.bar("export", 1) as step:
-            facts = write_gguf(source.path, out / "model.gguf", self.quantization, self.embedding, metadata)
+            types = TypeMap.of(self.quant_type, self.embedding)
+            facts = write_gguf(source.path, out / "model.gguf", types, metadata)
             step(1, "written")
         return facts | ({"answer_ids": list(answer_ids)} if answer_ids is not None else {})
 

@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
+from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.loading import load_tokenizer
-from lightbulb.ops.grids import Grid
 from lightbulb.ops.losses import cross_entropy, distillation
 from lightbulb.passes.base import Context
 from lightbulb.train.data import Batch, encode_split
@@ -27,12 +27,12 @@ def fit(
     loss: LossFunction,
     context: Context,
     label: str,
-    grids: tuple[Grid, Grid] | None = None,
+    types: TypeMap | None = None,
     parameter: str = "schedule",
 ) -> dict[str, Any]:
     """Trains `model` in place on the task's train split, encoded with the tokenizer and answers of `source`.
 
-    grids: (layers, embedding) to train on rounded weights. parameter: of the pass, which holds the schedule.
+    types: to train on weights rounded to them. parameter: of the pass, which holds the schedule.
     """
     answer_ids = source.answer_ids
     positions = model.config.max_position_embeddings
@@ -40,7 +40,7 @@ def fit(
     data = encode_split(context.task, "train", tokenizer, answer_ids, positions)
     learning = answer_ids and [*answer_ids, tokenizer.eos_token_id]  # rows of the head
     again = Epochs(data, schedule.batch_size, context.seed) if schedule.epochs > 1 else None
-    forward = forward_of(model, learning, grids, again)
+    forward = forward_of(model, learning, types, again)
     with deterministic(context.seed, context.threads), kept_memory():
         done = train(
             model,

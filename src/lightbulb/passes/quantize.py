@@ -1,4 +1,4 @@
-"""quantize: puts the weights on the grid that ships."""
+"""quantize: rounds the weights to what the file that ships can hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
 from lightbulb.core.facts import QuantizingFacts
-from lightbulb.ops.grids import BLOCK, Grid
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantTypeName
+from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.passes.base import Context
 from lightbulb.passes.fit import fit, plain_loss, teacher_loss
 from lightbulb.passes.model_pass import ModelPass
@@ -30,24 +31,24 @@ class Quantize(ModelPass):
     facts_type: ClassVar = QuantizingFacts
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ("logits",)
 
-    grid: Grid = "q4_0"
-    embedding: Grid = "q8_0"
+    quant_type: QuantTypeName = "q4_0"
+    embedding: QuantTypeName = "q8_0"
     recover: Schedule | None = None
     weight: float = Field(default=0.8, gt=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
 
     def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        for weight, grid in block_weights(model, self.grid, self.embedding):
-            if weight.shape[-1] % BLOCK:
+        types = TypeMap.of(self.quant_type, self.embedding)
+        for weight, name in block_weights(model, types):
+            if not QUANT_TYPES[name].fits(weight.shape[-1]):
                 raise RecipeError(
-                    f"a weight of width {weight.shape[-1]} does not fit {grid}'s blocks of {BLOCK}",
+                    f"a weight of width {weight.shape[-1]} does not fit {name}'s blocks of {QUANT_TYPES[name].block}",
                     hint="leave out `quantize` and export as f16",
                 )
         facts: dict[str, Any] = {}
         if self.recover:
             logits = context.inputs.get("logits")
             loss = teacher_loss(logits.path, self.weight, self.temperature) if logits else plain_loss
-            grids = (self.grid, self.embedding)
-            facts = fit(model, source, self.recover, loss, context, self.name, grids, parameter="recover")
-        quantize_dequantize_(model, self.grid, self.embedding)
+            facts = fit(model, source, self.recover, loss, context, self.name, types, parameter="recover")
+        quantize_dequantize_(model, types)
         return facts

@@ -10,21 +10,12 @@ from typing import Any
 
 from lightbulb.core.errors import ModelError, UserError
 from lightbulb.core.files import read_json
-from lightbulb.formats.gguf.header import GgufHeader, block_sizes, read_header
+from lightbulb.formats.gguf.header import GgufHeader, read_header
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES
+from lightbulb.formats.gguf.type_map import bits_by_name
 
-F16_BITS = 16.0
-# Mixtures that llama.cpp's quantize makes, bits per weight of the whole file (its own table for Llama 3 8B)
-MIXTURES = {
-    "q2_k": 2.96,
-    "q3_k_s": 3.41,
-    "q3_k_m": 3.91,
-    "q3_k_l": 4.22,
-    "q4_k_s": 4.58,
-    "q4_k_m": 4.85,
-    "q5_k_s": 5.54,
-    "q5_k_m": 5.70,
-    "ternary": 1.58,
-}
+F16_BITS = QUANT_TYPES["f16"].bits_per_weight
+TERNARY_BITS = 1.58  # weights of -1, 0 and 1 at best (Ma et al. 2024, arXiv:2402.17764)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +101,7 @@ class ModelShape:
 
     def at_bits(self, bits: float) -> ModelShape:
         """The same model stored in `bits`; the head stays as wide as 6-bit files keep it, or wider (llama.cpp)."""
-        head = max(bits, min(F16_BITS, 6.5625))
+        head = max(bits, QUANT_TYPES["q6_k"].bits_per_weight)
         return replace(self, bits=bits, head_bits=head, routed_bits=None, stored="")
 
 
@@ -232,28 +223,18 @@ def _hub_config(hub_id: str) -> dict[str, Any]:
 
 def parse_bits(text: str) -> float:
     """Bits per weight: a number such as 4.85, or a GGUF type or mixture such as q4_0, Q4_K_M, tq2_0, ternary, bf16."""
-    word = text.strip().casefold()
+    word, named = text.strip().casefold(), bits_by_name() | {"ternary": TERNARY_BITS}
     try:
         bits = float(word)
     except ValueError:
-        bits = MIXTURES.get(word) or _type_bits().get(word, math.nan)
+        bits = named.get(word, math.nan)
     if not 0 < bits <= 64:
-        known = ", ".join(sorted({*MIXTURES, *_type_bits()}))
         raise UserError(
-            f"no weights of {text!r} bits", where="`bits`", hint=f"a number such as 4.85, or one of {known}"
+            f"no weights of {text!r} bits",
+            where="`bits`",
+            hint=f"a number such as 4.85, or one of {', '.join(sorted(named))}",
         )
     return bits
-
-
-def _type_bits() -> dict[str, float]:
-    from gguf.constants import GGMLQuantizationType
-
-    sizes = block_sizes()
-    return {
-        kind.name.casefold(): 8 * sizes[kind.value][1] / sizes[kind.value][0]
-        for kind in GGMLQuantizationType
-        if kind.value in sizes and kind.name[0] in "FBQIT" and kind.name not in ("I8", "I16", "I32", "I64", "F64")
-    }
 
 
 def _number(header: GgufHeader, key: str, file: Path, default: int | None = None) -> int:

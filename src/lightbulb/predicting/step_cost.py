@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.predicting.devices import Device
 from lightbulb.predicting.shapes import F16_BITS, ModelShape
 
@@ -23,7 +24,7 @@ RuntimeClass = Literal["eager", "vllm", "llama.cpp", "filament"]
 RUNTIMES: tuple[RuntimeClass, ...] = ("eager", "vllm", "llama.cpp", "filament")
 GPU_KINDS = frozenset({"datacenter-gpu", "desktop-gpu", "laptop-gpu", "apple", "jetson"})
 PREFILL_TOKENS = 2048  # read at once (vLLM and llama.cpp cut longer prompts)
-INT8_BITS = 8.5  # up to here CPUs multiply in 8 bits, beyond in 32
+INT8_BITS = QUANT_TYPES["q8_0"].bits_per_weight  # up to here CPUs multiply in 8 bits, beyond in 32
 
 
 @dataclass(frozen=True, slots=True)

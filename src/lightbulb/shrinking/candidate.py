@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from lightbulb.core.figures import Figure
+from lightbulb.formats.gguf.quant_types import QuantTypeName
 
-Precision = Literal["q4_0", "q8_0", "f16"]  # of the layers of an exported model
 Method = Literal["teacher", "distill", "plain"]
 Fidelity = Literal["probe", "trained", "exported"]
 METHODS: tuple[Method, ...] = ("distill", "plain")  # of training a student
@@ -27,9 +27,9 @@ class Candidate(BaseModel):
     kind: Literal["decoder"] = "decoder"
     layers: int
     method: Method
-    quant_type: Precision | None = None
+    quant_type: QuantTypeName | None = None
 
-    def in_type(self, quant_type: Precision) -> Candidate:
+    def in_type(self, quant_type: QuantTypeName) -> Candidate:
         """The same model in a file of this type."""
         return self.model_copy(update={"quant_type": quant_type})
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from lightbulb.core.figures import Figure
 from lightbulb.energy.estimate import estimate_joules
 from lightbulb.energy.processor import threads_held
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.models.resolve import ModelSource
 from lightbulb.shrinking.cost_model import CANDIDATE_COST
 from lightbulb.shrinking.drafts import measuring_windows
@@ -18,6 +19,7 @@ from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.origins import recipe_of
 from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.steps import (
+    EMBEDDING,
     cost_steps,
     file_steps,
     format_steps,
@@ -28,7 +30,6 @@ from lightbulb.shrinking.steps import (
 )
 from lightbulb.tasks.task import Task
 
-BITS = {"q4_0": 4.5, "q8_0": 8.5, "f16": 16}  # a weight, its share of the block's scale included
 ROWS = 4096  # least vocabulary that trim-vocab leaves; the task's own tokens may be more
 
 
@@ -120,9 +121,10 @@ def predicted_joules(seconds: Figure, goal: Goal) -> Figure:
 def predicted_bytes(plan: Plan) -> Figure:
     shape = plan.shape
 
-    def size(layers: int, grid: str) -> float:
-        rows = min(ROWS, shape.vocabulary)
-        return (layers * shape.layer_parameters * BITS[grid] + rows * shape.width * max(BITS[grid], BITS["q8_0"])) / 8
+    def size(layers: int, quant_type: str) -> float:
+        bits, least = (QUANT_TYPES[name].bits_per_weight for name in (quant_type, EMBEDDING))
+        embedding = min(ROWS, shape.vocabulary) * shape.width
+        return (layers * shape.layer_parameters * bits + embedding * max(bits, least)) / 8
 
     bold, mild = plan.space.quant_types[0], plan.space.quant_types[-1]
     depths = plan.space.depths or (shape.layers,)

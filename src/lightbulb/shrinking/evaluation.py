@@ -7,7 +7,6 @@ from lightbulb.core.errors import RunFailure
 from lightbulb.core.facts import ScoreFacts
 from lightbulb.core.figures import Figure
 from lightbulb.pipeline.recipe import Execution, Step
-from lightbulb.runtimes import GgufRuntime
 from lightbulb.shrinking.candidate import Outcome, Trial
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.steps import TEACHER_VALIDATION, file_steps, training_steps
@@ -22,7 +21,7 @@ BEGINNINGS = {"probe": "probe", "trained": "trained in full", "exported": "expor
 class StepEvaluator:
     """Trials of students as steps of a run, the teacher's being done."""
 
-    def __init__(self, execution: Execution, time: StudentTime, runtime: GgufRuntime):
+    def __init__(self, execution: Execution, time: StudentTime, runtime: str):
         self.execution, self.time, self.runtime = execution, time, runtime
 
     def evaluate(self, trial: Trial) -> Outcome:

@@ -12,7 +12,7 @@ from lightbulb.measuring.costs import per_right_answer
 from lightbulb.passes.evaluate import Answered, on_same_items, right_of
 from lightbulb.passes.measure import costs_of
 from lightbulb.pipeline.recipe import Execution
-from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime
+from lightbulb.runtimes import title_of
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.evaluation import recorded_score
 from lightbulb.shrinking.floor import Floor
@@ -33,7 +33,7 @@ def answers(execution: Execution, files: Sequence[Candidate]) -> dict[Candidate,
 
 
 def measured_files(
-    execution: Execution, files: Sequence[Candidate], answered: Mapping[Candidate, Answered], runtime: GgufRuntime
+    execution: Execution, files: Sequence[Candidate], answered: Mapping[Candidate, Answered], runtime: str
 ) -> list[File]:
     """Every file with its costs and its score."""
     made, task, found = execution.made, execution.run.task, []
@@ -41,7 +41,7 @@ def measured_files(
     on_validation = recorded_score(made[TEACHER_VALIDATION])
     for candidate, role in roles(files).items():
         stock = candidate.is_stock
-        name = f"{candidate.name}, {RUNTIME_TITLES[runtime]}" if stock else candidate.name
+        name = f"{candidate.name}, {title_of(runtime)}" if stock else candidate.name
         kind: FileKind = "stock" if stock else candidate.kind
         score = answered[candidate].score
         file = with_costs(

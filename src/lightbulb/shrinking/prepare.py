@@ -8,6 +8,8 @@ from lightbulb.core.artifact import Artifact
 from lightbulb.core.events import Decided
 from lightbulb.core.facts import Facts
 from lightbulb.core.files import read_json, sha256_of, write_json
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES
+from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.resolve import ModelSource, fingerprint
 from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import PLAN, Run
@@ -15,7 +17,8 @@ from lightbulb.shrinking.cost_model import TaskStats
 from lightbulb.shrinking.drafts import make_plan
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.plan import Plan, Shape
-from lightbulb.shrinking.steps import CHECK, FORMATTED, FORMATTED_FILE, format_steps
+from lightbulb.shrinking.space import BLOCK_TYPES
+from lightbulb.shrinking.steps import CHECK, EMBEDDING, FORMATTED, FORMATTED_FILE, format_steps
 from lightbulb.shrinking.times import Times
 from lightbulb.tasks.task import Example, Task
 
@@ -103,18 +106,17 @@ def timed(execution: Execution, stats: TaskStats, goal: Goal) -> Times:
 def shape_of(model: Artifact) -> Shape:
     from lightbulb.models.anatomy import layers_of
     from lightbulb.models.loading import load_model
-    from lightbulb.ops.grids import BLOCK
     from lightbulb.train.quantized import block_weights
 
     network = load_model(model.path)
     layers = layers_of(network)
-    widths = {weight.shape[-1] for weight, _ in block_weights(network, "q4_0", "q8_0")}
+    widths = {weight.shape[-1] for weight, _ in block_weights(network, TypeMap(EMBEDDING))}
     return Shape(
         layers=len(layers),
         layer_parameters=sum(p.numel() for p in layers[0].parameters()),
         vocabulary=network.config.vocab_size,
         width=network.config.hidden_size,
-        fits_blocks=all(width % BLOCK == 0 for width in widths),
+        fits_blocks=all(QUANT_TYPES[name].fits(width) for name in (*BLOCK_TYPES, EMBEDDING) for width in widths),
     )
 
 

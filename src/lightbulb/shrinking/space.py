@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from lightbulb.shrinking.candidate import METHODS, Candidate, Method, Precision
+from lightbulb.formats.gguf.quant_types import QuantTypeName
+from lightbulb.shrinking.candidate import METHODS, Candidate, Method
 from lightbulb.tasks.task import TaskKind
 
 DEPTHS = {
@@ -12,6 +13,8 @@ DEPTHS = {
     "generate": (0.2, 4 / 15, 0.4, 0.6, 0.8),
     "text": (0.4, 0.6, 0.8),
 }  # shares of the layers, bold first
+
+BLOCK_TYPES: tuple[QuantTypeName, ...] = ("q4_0", "q8_0")  # of the layers, where blocks fit; bold first
 
 
 class SearchSpace(BaseModel):
@@ -22,14 +25,14 @@ class SearchSpace(BaseModel):
 
     depths: tuple[int, ...]
     likely: int
-    quant_types: tuple[Precision, ...]
+    quant_types: tuple[QuantTypeName, ...]
     methods: tuple[Method, ...] = METHODS
 
     @staticmethod
     def of(layers: int, kind: TaskKind, fits_blocks: bool) -> SearchSpace:
         """Of a model of so many layers. fits_blocks: whether all of its matrices are whole blocks wide."""
         depths = tuple(sorted({max(1, round(layers * share)) for share in DEPTHS[kind]}))
-        types: tuple[Precision, ...] = ("q4_0", "q8_0") if fits_blocks else ("f16",)
+        types = BLOCK_TYPES if fits_blocks else ("f16",)
         return SearchSpace(depths=depths, likely=likely_depth(kind, depths), quant_types=types)
 
     def without_boldest(self, kind: TaskKind) -> SearchSpace:

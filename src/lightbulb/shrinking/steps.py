@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightbulb.ops.grids import Grid
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantTypeName
 from lightbulb.passes.adapt import Adapt
 from lightbulb.passes.check_import import CheckImport
 from lightbulb.passes.distill import Distill
@@ -18,24 +18,23 @@ from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
 from lightbulb.pipeline.recipe import Step, step
-from lightbulb.runtimes import GgufRuntime
-from lightbulb.shrinking.candidate import Candidate, Precision
+from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.plan import Plan
+from lightbulb.shrinking.space import BLOCK_TYPES
 from lightbulb.train.loop import Schedule
 
 FORMATTED, FORMATTED_FILE, CHECK, TEACHER = "formatted", "formatted-gguf", "import-check", "teacher"
 TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
-STOCK: tuple[Precision, ...] = ("f16", "q8_0", "q4_0")  # what a user would try first
 COSTS, VERIFY, TEACHER_VALIDATION = "costs", "verify", "teacher-validation"
-EMBEDDING: Grid = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
+EMBEDDING: QuantTypeName = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
 
 
-def format_steps(runtime: GgufRuntime = "llamacpp") -> list[Step]:
+def format_steps(runtime: str = "llamacpp") -> list[Step]:
     """The model in the task's form, its file, and whether the runtime that ships reads and computes both alike."""
     return [
         step(FORMATTED, FormatTask(), "model"),
-        step(FORMATTED_FILE, Export(quantization="f16"), FORMATTED),
+        step(FORMATTED_FILE, Export(quant_type="f16"), FORMATTED),
         step(CHECK, CheckImport(runtime=runtime), FORMATTED, gguf=FORMATTED_FILE),
     ]
 
@@ -52,7 +51,7 @@ def teacher_steps(plan: Plan) -> list[Step]:
     ]
 
 
-def on_validation(plan: Plan, runtime: GgufRuntime = "llamacpp") -> Evaluate:
+def on_validation(plan: Plan, runtime: str = "llamacpp") -> Evaluate:
     """`runtime`: of an exported file; a model folder is read in torch."""
     return Evaluate(split="validation", limit=plan.validation_limit, runtime=runtime)
 
@@ -76,7 +75,7 @@ def training_steps(candidate: Candidate, plan: Plan, *, probe: bool = False) -> 
     ]
 
 
-def file_steps(candidate: Candidate, plan: Plan, runtime: GgufRuntime) -> list[Step]:
+def file_steps(candidate: Candidate, plan: Plan, runtime: str) -> list[Step]:
     """A trained student in the type of its file, exported, and its score on validation in `runtime`. f16 needs no
     recovery: the trained student is exported as it is."""
     recover = Schedule(epochs=plan.recover_epochs, learning_rate=STUDENT_RATE / 4, batch_size=plan.batch_size)
@@ -84,7 +83,7 @@ def file_steps(candidate: Candidate, plan: Plan, runtime: GgufRuntime) -> list[S
     steps = []
     if candidate.quant_type is not None and candidate.quant_type != "f16":
         trained = candidate.model_copy(update={"quant_type": None}).label
-        quantize = Quantize(grid=candidate.quant_type, embedding=EMBEDDING, recover=recover)
+        quantize = Quantize(quant_type=candidate.quant_type, embedding=EMBEDDING, recover=recover)
         steps = [step(candidate.label, quantize, trained, **inputs)]
     file = candidate.file_label
     return [
@@ -98,16 +97,16 @@ def export(candidate: Candidate) -> Export:
     """Its file. Raises ValueError for a candidate without a type."""
     if candidate.quant_type is None:
         raise ValueError(f"{candidate} has no type to be exported in")
-    embedding = None if candidate.quant_type == "f16" else EMBEDDING
-    return Export(quantization=candidate.quant_type, embedding=embedding)
+    embedding = EMBEDDING if QUANT_TYPES[candidate.quant_type].block > 1 else None
+    return Export(quant_type=candidate.quant_type, embedding=embedding)
 
 
 def stock_candidates(layers: int) -> list[Candidate]:
-    """What a user would try first: the adapted teacher of so many layers, f16 first."""
-    return [Candidate(layers=layers, method="teacher", quant_type=q) for q in STOCK]
+    """What a user would try first: the adapted teacher of so many layers, finest first."""
+    return [Candidate(layers=layers, method="teacher", quant_type=q) for q in ("f16", *reversed(BLOCK_TYPES))]
 
 
-def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: GgufRuntime) -> list[Step]:
+def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: str) -> list[Step]:
     """Stock exports, verification and costs. files: what is measured; the first is verified. windows: trials of each
     file, and seconds of one."""
     (first, *others), (trials, seconds) = files, windows
@@ -120,7 +119,7 @@ def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: 
     ]
 
 
-def test_step(candidate: Candidate, limit: int | None, runtime: GgufRuntime) -> Step:
+def test_step(candidate: Candidate, limit: int | None, runtime: str) -> Step:
     """The score of a file on test, or on `limit` of its items."""
     return step(candidate.test_label, Evaluate(split="test", limit=limit, runtime=runtime), candidate.file_label)
 

@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
+from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.anatomy import FAMILIES, anatomy_of, embedding_of, final_norm_of, is_tied, layers_of, part
 from lightbulb.models.form import Encoded
 from lightbulb.ops.fused import ClosedHead, Gated, Gather, RMSNorm, Rotary, Rows, Spread, Working
-from lightbulb.ops.grids import Grid, round_to_grid
 from lightbulb.train.data import Batch
 from lightbulb.train.forward import device_of, native_bf16, target_logits
 from lightbulb.train.frozen import Kept
-from lightbulb.train.quantized import FakeQuantized, block_weights
+from lightbulb.train.quantized import FakeQuantized, block_weights, quantize_dequantize
 
 PLAIN_ATTENTION = 512  # tokens up to which scores of all pairs, kept for the way back, are faster than torch's kernel
 FORBIDDEN = -1e9  # added to the score of a pair that must not attend
@@ -62,29 +62,29 @@ def activation_of(config: Any) -> str:
 def forward_of(
     model: PreTrainedModel,
     answer_ids: list[int] | None = None,
-    grids: tuple[Grid, Grid] | None = None,
+    types: TypeMap | None = None,
     epochs: Epochs | None = None,
 ) -> Callable[[PreTrainedModel, Batch], torch.Tensor]:
     """What gives the logits [P, V] at the targets of a batch, by the fastest way that computes what `model` does.
 
-    answer_ids: see train.forward.target_logits. grids: (layers, embedding) that the weights are rounded to. epochs:
-    what frozen layers give is kept for them.
+    answer_ids: see train.forward.target_logits. types: that the weights are rounded to. epochs: what frozen layers give
+    is kept for them.
     """
     if fits(model):
-        engine = Engine(model, answer_ids, {id(w): to for w, to in block_weights(model, *grids)} if grids else None)
+        engine = Engine(model, answer_ids, {id(w): to for w, to in block_weights(model, types)} if types else None)
         if epochs:
             engine.keep(epochs)
         return lambda m, batch: engine.target_logits(batch)
-    rounded = FakeQuantized(model, *grids) if grids else None
+    rounded = FakeQuantized(model, types) if types else None
     return lambda m, batch: rounded.target_logits(batch, answer_ids) if rounded else target_logits(m, batch, answer_ids)
 
 
 class Copy:
     """A working copy of one parameter or of several stacked ones, made anew when a master has changed."""
 
-    def __init__(self, masters: Sequence[torch.Tensor], dtype: torch.dtype, grids: Mapping[int, Grid]):
-        self.masters, self.dtype, self.grids = masters, dtype, grids
-        self.plain = len(masters) == 1 and masters[0].dtype == dtype and id(masters[0]) not in grids
+    def __init__(self, masters: Sequence[torch.Tensor], dtype: torch.dtype, quant_types: Mapping[int, str]):
+        self.masters, self.dtype, self.quant_types = masters, dtype, quant_types
+        self.plain = len(masters) == 1 and masters[0].dtype == dtype and id(masters[0]) not in quant_types
         self.versions: list[int] = []
         self.copy = masters[0].detach()
 
@@ -97,8 +97,8 @@ class Copy:
                 self.copy = self.masters[0].new_empty(rows, *self.masters[0].shape[1:], dtype=self.dtype)
             at = 0
             for m in self.masters:
-                grid = self.grids.get(id(m))
-                self.copy[at : at + len(m)].copy_(round_to_grid(m, grid) if grid else m)
+                quant_type = self.quant_types.get(id(m))
+                self.copy[at : at + len(m)].copy_(quantize_dequantize(m, quant_type) if quant_type else m)
                 at += len(m)
             self.versions = versions
         return self.copy
@@ -182,13 +182,13 @@ class Norm:
 class Block:
     """One layer. Sequences meet only in `attend`."""
 
-    def __init__(self, model: PreTrainedModel, index: int, dtype: torch.dtype, grids: Mapping[int, Grid]):
+    def __init__(self, model: PreTrainedModel, index: int, dtype: torch.dtype, quant_types: Mapping[int, str]):
         config, anatomy, layer = model.config, anatomy_of(model.config), layers_of(model)[index]
         linears: dict[str, Any] = {role: part(layer, path) for role, path in anatomy.linears.items()}
 
         def stacked(*roles: str) -> tuple[Copy, Copy | None]:
             weights, biases = [linears[r].weight for r in roles], [linears[r].bias for r in roles]
-            return Copy(weights, dtype, grids), None if biases[0] is None else Copy(biases, dtype, {})
+            return Copy(weights, dtype, quant_types), None if biases[0] is None else Copy(biases, dtype, {})
 
         attention: Any = layer.self_attn
         self.dtype, self.activation = dtype, activation_of(config)
@@ -285,27 +285,27 @@ def linear(x: torch.Tensor, weights: tuple[Copy, Copy | None]) -> torch.Tensor:
 class Engine:
     """`model` (one that `fits`) with working copies of its weights.
 
-    answer_ids: see train.forward.target_logits. grids: of parameters, by id, that act as rounded. dtype: of products;
-    None for what the hardware multiplies fastest.
+    answer_ids: see train.forward.target_logits. quant_types: of parameters, by id, that act as rounded. dtype: of
+    products; None for what the hardware multiplies fastest.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
         answer_ids: Sequence[int] | None = None,
-        grids: Mapping[int, Grid] | None = None,
+        quant_types: Mapping[int, str] | None = None,
         dtype: torch.dtype | None = None,
     ):
-        self.model, self.device, grids = model, device_of(model), grids or {}
+        self.model, self.device, quant_types = model, device_of(model), quant_types or {}
         self.dtype = dtype or (torch.bfloat16 if native_bf16(self.device) else torch.float32)
         self.answers = None if answer_ids is None else torch.tensor(answer_ids, device=self.device)
         anatomy = anatomy_of(model.config)
-        self.blocks = [Block(model, i, self.dtype, grids) for i in range(len(layers_of(model)))]
+        self.blocks = [Block(model, i, self.dtype, quant_types) for i in range(len(layers_of(model)))]
         learning = (i for i, block in enumerate(self.blocks) if block.trains)
         self.frozen = min(next(learning, len(self.blocks)), len(self.blocks) - 1)  # the last is computed apart
         self.embedding: Any = embedding_of(model)
-        self.words = Copy([self.embedding.weight], torch.float32, grids)
-        self.head = Copy([self.model.lm_head.weight], self.dtype, grids)
+        self.words = Copy([self.embedding.weight], torch.float32, quant_types)
+        self.head = Copy([self.model.lm_head.weight], self.dtype, quant_types)
         self.norm = Norm(final_norm_of(model), anatomy.norm_offset, self.dtype)
         self.cap = getattr(model.config, "final_logit_softcapping", None)
         self.kept: Kept | None = None

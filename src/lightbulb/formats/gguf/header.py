@@ -14,11 +14,11 @@ import mmap
 import re
 import struct
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lightbulb.core.errors import ModelError
+from lightbulb.formats.gguf.quant_types import quant_type_of
 
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
@@ -49,14 +49,6 @@ class GgufHeader:
     def bytes(self) -> int:
         """Of all files."""
         return sum(file.stat().st_size for file in self.files)
-
-
-@cache
-def block_sizes() -> dict[int, tuple[int, int]]:
-    """GGML type -> (values in a block, bytes of a block)."""
-    from gguf.constants import GGML_QUANT_SIZES
-
-    return {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()}
 
 
 class _Damaged(Exception):
@@ -215,10 +207,10 @@ class _Reader:
 
     def placed(self, entry: tuple[str, int, tuple[int, ...], int], data_start: int) -> TensorEntry:
         name, kind, shape, offset = entry
-        values, block_bytes = block_sizes().get(kind, (0, 0))
-        if not values or shape[-1] % values or not math.prod(shape):
+        quant_type = quant_type_of(kind)
+        if quant_type is None or not quant_type.fits(shape[-1]) or not math.prod(shape):
             raise _Damaged(f"tensor {name!r} has type {kind} and shape {list(shape)}")
-        length = math.prod(shape) // values * block_bytes
+        length = math.prod(shape) // quant_type.block * quant_type.block_bytes
         if data_start + offset + length > self.size:
             raise _Damaged(f"tensor {name!r} ends at byte {data_start + offset + length}, the file at {self.size}")
         return TensorEntry(name, kind, shape, data_start + offset, length, self.file)
