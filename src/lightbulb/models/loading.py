@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lightbulb.core.errors import LightbulbError, ModelError, UnsupportedModel
+from lightbulb.core.facts import ImportFacts
 from lightbulb.core.files import plain_os_errors, write_json, write_text
 from lightbulb.formats.gguf.tokenizer import ROLES
 from lightbulb.models.anatomy import OWN, anatomy_of, is_tied
@@ -74,16 +75,17 @@ def import_model(
         _check_exportable(out)
         step(2, "written")
     config = model.config
-    return {
-        "name": source.name,
-        "family": config.model_type,
-        "parameters": parameter_count(model),
-        "layers": config.num_hidden_layers,
-        "width": config.hidden_size,
-        "vocabulary": config.vocab_size,
-        "tied": is_tied(model),
-        "findings": findings,
-    }
+    facts = ImportFacts(
+        name=source.name,
+        family=config.model_type,
+        parameters=parameter_count(model),
+        layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        vocabulary=config.vocab_size,
+        tied=is_tied(model),
+        findings=tuple(findings),
+    )
+    return facts.record()
 
 
 @contextlib.contextmanager

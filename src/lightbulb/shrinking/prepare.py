@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.events import Decided
+from lightbulb.core.facts import Facts
 from lightbulb.core.files import read_json, sha256_of, write_json
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.formats.gguf.type_map import TypeMap
@@ -33,6 +34,7 @@ def start(run: Run, source: ModelSource, say: Say) -> Artifact:
     key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
     model = run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress, run.live))
     run.task = prepared_for(model, run.task, say)
+    run.keep_task()
     return model
 
 
@@ -80,7 +82,7 @@ def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say:
 def of_the_model(execution: Execution) -> list[str]:
     """What was found, and changed, when it was imported, framed and compared with its file."""
     labels = [label for label in (START, FORMATTED, CHECK) if label in execution.made]
-    return [finding for label in labels for finding in execution.made[label].facts.get("findings", [])]
+    return [finding for label in labels for finding in execution.made[label].facts_as(Facts).findings]
 
 
 def timed(execution: Execution, stats: TaskStats, goal: Goal) -> Times:
