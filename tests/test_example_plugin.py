@@ -145,7 +145,7 @@ parameters = {{ share = 0.3 }}
 [[step]]
 label = "file"
 pass = "export"
-parameters = {{ quantization = "q8_0" }}
+parameters = {{ quant_type = "q8_0" }}
 
 [[step]]
 label = "verified"

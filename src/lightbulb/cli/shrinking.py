@@ -63,6 +63,7 @@ def shrink(
     from lightbulb.energy.carbon import own_zone
     from lightbulb.report import dry_run as dry
     from lightbulb.report.text import print_summary
+    from lightbulb.serving.finding import nothing_does
     from lightbulb.shrinking.goal import Goal
 
     threads = threads_held() if threads is None else threads
@@ -80,7 +81,7 @@ def shrink(
     show(result.model_dump(mode="json"), json, lambda console: print_summary(result, console, report=page))
     if result.student is None:
         raise RunFailure(
-            api.nothing_does(result),
+            nothing_does(result),
             where=str(page),
             hint="ask for less with --at-least or --keep, or give a longer --max-time, and another --out",
         )
