@@ -22,7 +22,7 @@ MORE = {
     "teacher-logits": {"top_k": 4},
     "prune-depth": {"layers": 1},
     "distill": {"temperature": 1.0},
-    "quantize": {"grid": "q8_0"},
+    "quantize": {"quant_type": "q8_0"},
     "export": {"embedding": "q8_0"},
     "verify": {"prompts": 4},
     "check-import": {"answered": 4},
