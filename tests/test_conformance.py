@@ -34,7 +34,7 @@ PARAMETERS = {
     "prune-depth": {"layers": 2},
     "distill": {"schedule": SHORT},
     "quantize": {"recover": SHORT},
-    "export": {"quantization": "q4_0"},
+    "export": {"quant_type": "q4_0"},
     "evaluate": {"split": "validation"},
     "measure": {"trials": 8, "window_seconds": 0.02},
 }
