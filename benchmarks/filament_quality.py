@@ -134,12 +134,12 @@ def fork(number: int, ours: Filament, theirs: LlamaCpp, exact: Exact, ids: list[
     written = ours._model.generate(ids, WRITTEN, stop=[])
     for n, token in enumerate(written):
         prefix = ids + written[:n]
-        other, log_prob = theirs.likeliest(prefix, None, token)
+        other, log_prob = theirs.score_next(prefix, None, token)
         if other == token:
             continue
         a, b = ours._model.score(prefix, [[token], [other]])
         texts = [ours._tokenizer.decode([t]) for t in (token, other)]
-        odds = (a - b, log_prob - theirs.likeliest(prefix, None, other)[1], exact.odds(prefix, token, other))
+        odds = (a - b, log_prob - theirs.score_next(prefix, None, other)[1], exact.odds(prefix, token, other))
         return Fork(number, n, texts[0], texts[1], odds)
     return None
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -91,3 +93,70 @@ def imported(tiny_folder, tmp_path_factory) -> Artifact:
     artifact = Artifact(path=folder, kind="model", key="imported", made_by="import", facts=facts)
     artifact.write_record(folder)
     return artifact
+
+
+@dataclass
+class ByHeart:
+    """A model that has learnt a generate task by heart, with tokens for the answers of a choose task, and its file;
+    opened once in each runtime."""
+
+    artifact: Artifact
+    task: Task
+    runtimes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        return self.artifact.path / "model.gguf"
+
+    def opened(self, name: str) -> Any:
+        """In the runtime of that name, anew; an endpoint is a llama.cpp of this process."""
+        from lightbulb.runtimes import runtime_class
+
+        cls = runtime_class(name)
+        address = f"{self.runtime('llamacpp')._server.listening_address}/v1#tiny" if cls.opens == "url" else ""
+        return cls.open({"gguf": self.file, "folder": self.artifact, "url": address}[cls.opens], threads=1)
+
+    def runtime(self, name: str) -> Any:
+        if name not in self.runtimes:
+            self.runtimes[name] = self.opened(name)
+        return self.runtimes[name]
+
+    def case(self, name: str, other: str | None = None) -> Any:
+        """The case of a runtime for its conformance suite. other: one that it must agree with."""
+        from lightbulb.testing import RuntimeCase
+
+        return RuntimeCase(
+            self.runtime(name),
+            memorised=[([{"role": "user", "content": e.prompt}], e.completion) for e in self.task.train[:5]],
+            answers=tiny_task("choose").answers,
+            texts=[e.completion for e in tiny_task("text").test[:3]],
+            reference=None if other is None else self.runtime(other),
+            opened=lambda: self.opened(name),
+        )
+
+
+@pytest.fixture(scope="session")
+def by_heart(imported, tmp_path_factory) -> ByHeart:
+    from lightbulb.core.progress import Silent
+    from lightbulb.energy.meter import Meter
+    from lightbulb.models.gguf import write_gguf
+    from lightbulb.models.loading import load_model, save_model
+    from lightbulb.models.vocabulary import add_answers
+    from lightbulb.passes import pass_class
+    from lightbulb.pipeline.run import Run
+    from lightbulb.train.loop import Schedule
+
+    task, answers = tiny_task("generate", 12), tiny_task("choose").answers
+    with Run(
+        tmp_path_factory.mktemp("by_heart"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
+    ) as run:
+        formatted = run.step("formatted", pass_class("format-task")(), imported)
+        schedule = Schedule(epochs=120, learning_rate=3e-3, batch_size=8)
+        learnt = run.step("learnt", pass_class("adapt")(schedule=schedule), formatted)
+    folder = tmp_path_factory.mktemp("runtimes")
+    model = load_model(learnt.path)
+    ids = add_answers(learnt.path, folder, model, answers)
+    save_model(model, folder)
+    metadata: dict[str, Any] = {"lightbulb.answers": list(answers), "lightbulb.answer_ids": ids}
+    write_gguf(folder, folder / "model.gguf", "f32", metadata=metadata)
+    return ByHeart(Artifact(path=folder, kind="model", key="by-heart", made_by="test", facts={"answer_ids": ids}), task)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from conftest import tiny_task
 
-from lightbulb.api import without_blanks
 from lightbulb.cli import main
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.progress import Silent
 from lightbulb.passes.base import Context
 from lightbulb.passes.export import Export
 from lightbulb.passes.format_task import FormatTask
+from lightbulb.serving.ask import without_blanks
 
 
 @pytest.fixture(scope="module", params=["choose", "generate"])

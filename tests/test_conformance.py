@@ -1,18 +1,21 @@
-"""Every pass and both runtimes through the published suite of lightbulb.testing."""
+"""Every pass and every runtime through the published suite of lightbulb.testing."""
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import replace
 
 import pytest
 from conftest import tiny_task
 
 from lightbulb.core.artifact import Artifact
+from lightbulb.core.errors import UserError
 from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.pipeline.run import Run
-from lightbulb.testing import PassCase, PassConformance, RuntimeCase, RuntimeConformance
+from lightbulb.runtimes import open_gguf
+from lightbulb.runtimes.base import PLAIN, Capabilities, Runtime
+from lightbulb.testing import PassCase, PassConformance, RuntimeConformance
 from lightbulb.train.loop import Schedule
 
 SHORT = Schedule(epochs=1, learning_rate=1e-3, batch_size=8)
@@ -114,52 +117,65 @@ class TestLora(PassConformance):
         )
 
 
-@pytest.fixture(scope="session")
-def by_heart(imported, tmp_path_factory):
-    """A model that has learnt a generate task by heart, with tokens for the answers of a choose task, and its file."""
-    task = tiny_task("generate", 12)
-    with Run(
-        tmp_path_factory.mktemp("by_heart"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
-    ) as run:
-        formatted = run.step("formatted", pass_class("format-task")(), imported)
-        schedule = Schedule(epochs=120, learning_rate=3e-3, batch_size=8)
-        learnt = run.step("learnt", pass_class("adapt")(schedule=schedule), formatted)
-    return task, learnt
-
-
-@pytest.fixture(scope="session")
-def runtimes(by_heart, tmp_path_factory):
-    from lightbulb.models.gguf import write_gguf
-    from lightbulb.models.loading import load_model, save_model
-    from lightbulb.models.vocabulary import add_answers
-    from lightbulb.runtimes.filament import Filament
-    from lightbulb.runtimes.llamacpp import LlamaCpp
-    from lightbulb.runtimes.torch import Torch
-
-    task, learnt = by_heart
-    answers = tiny_task("choose").answers
-    folder = tmp_path_factory.mktemp("runtimes")
-    model = load_model(learnt.path)
-    ids = add_answers(learnt.path, folder, model, answers)
-    save_model(model, folder)
-    write_gguf(
-        folder, folder / "model.gguf", "f32", metadata={"lightbulb.answers": list(answers), "lightbulb.answer_ids": ids}
-    )
-    artifact = Artifact(path=folder, kind="model", key="by-heart", made_by="test", facts={"answer_ids": ids})
-    return {
-        "torch": cache(lambda: Torch(artifact)),
-        "llamacpp": cache(lambda: LlamaCpp(folder / "model.gguf", threads=1)),
-        "filament": cache(lambda: Filament(folder / "model.gguf", threads=1)),
-    }
-
-
 class TestRuntimes(RuntimeConformance):
-    @pytest.fixture(params=["torch", "llamacpp", "filament"])
-    def case(self, request, runtimes, by_heart):
+    @pytest.fixture(params=["torch", "llamacpp", "filament", "endpoint"])
+    def case(self, request, by_heart):
         if request.param == "filament":
             pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
-        task, _ = by_heart
-        memorised = [([{"role": "user", "content": e.prompt}], e.completion) for e in task.train[:5]]
-        other = {"torch": "llamacpp", "llamacpp": "torch", "filament": "llamacpp"}[request.param]
-        texts = [e.completion for e in tiny_task("text").test[:3]]
-        return RuntimeCase(runtimes[request.param](), memorised, tiny_task("choose").answers, texts, runtimes[other]())
+        other = {"torch": "llamacpp", "llamacpp": "torch", "filament": "llamacpp", "endpoint": "llamacpp"}
+        return by_heart.case(request.param, other[request.param])
+
+
+class Bare(Runtime):
+    """A runtime that can do nothing but write."""
+
+    name, title, opens, capabilities = "bare", "bare", "gguf", Capabilities()
+
+    def __init__(self, inner: Runtime):
+        self.info, self.inner = inner.info, inner
+
+    @classmethod
+    def open(cls, model, *, threads=2, slots=1, context=1024):
+        return cls(open_gguf(model, threads=threads, slots=slots, context=context))
+
+    def render(self, messages):
+        return self.inner.render(messages)
+
+    def generate(self, prompts, max_tokens, options=PLAIN):
+        self.require(*options.needs)
+        return self.inner.generate(prompts, max_tokens)
+
+    def close(self):
+        self.inner.close()
+
+
+class TestBare(RuntimeConformance):
+    @pytest.fixture
+    def case(self, by_heart):
+        return replace(by_heart.case("llamacpp", "torch"), runtime=Bare(by_heart.runtime("llamacpp")))
+
+
+def test_the_suite_finds_a_runtime_that_says_too_much(by_heart):
+    class Boasting(Bare):
+        capabilities = Capabilities(stop=True, sampling=True, scores_texts=True)
+
+    case, suite = replace(by_heart.case("llamacpp"), runtime=Boasting(by_heart.runtime("llamacpp"))), TestBare()
+    for check in (
+        suite.test_an_answer_ends_before_a_stop_string,
+        suite.test_the_same_seed_draws_the_same,
+        suite.test_likelihoods_are_complete,
+    ):
+        with pytest.raises((AssertionError, UserError)):
+            check(case)
+
+
+def test_the_suite_finds_a_runtime_that_says_too_little(by_heart):
+    """What it takes without saying so is not refused."""
+
+    class Shy(Bare):
+        def generate(self, prompts, max_tokens, options=PLAIN):
+            return self.inner.generate(prompts, max_tokens, options)
+
+    case = replace(by_heart.case("llamacpp"), runtime=Shy(by_heart.runtime("llamacpp")))
+    with pytest.raises(AssertionError, match="without schema: None"):
+        TestBare().test_what_it_cannot_do_is_refused_clearly(case)

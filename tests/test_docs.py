@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -120,13 +121,47 @@ def test_make_targets_that_are_named_exist() -> None:
         assert set(named) <= targets, f"{page}: {set(named) - targets}"
 
 
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def named(requirements: Iterable[str]) -> set[str]:
+    """The distributions of requirements such as "scipy>=1.15"."""
+    return {normal(re.split(r"[^\w.-]", wanted)[0]) for wanted in requirements}
+
+
+def imported(folder: Path) -> set[str]:
+    """Names of the distributions that files under `folder` import."""
+    from importlib.metadata import packages_distributions
+
+    known, found = packages_distributions(), set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    ours = {*sys.stdlib_module_names, "lightbulb", "lightbulb_filament"}
+    return {normal(known.get(name, [name])[0]) for name in found - ours}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = [wanted for extra in project["optional-dependencies"].values() for wanted in extra]
+    always, some = named(project["dependencies"]), named(optional)
+    used = imported(ROOT / "src")
+    assert not always - used, f"declared, imported nowhere: {always - used}"
+    assert not used - always - some, f"imported, not declared: {used - always - some}"
+
+
 def test_the_pins_hold_every_dependency() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pinned = {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower() for line in lines if "==" in line}
-    missing = {re.match(r"[\w.-]+", w).group().lower() for w in wanted} - {p for p in pinned}  # type: ignore[union-attr]
+    missing = named(wanted) - named(line for line in lines if "==" in line)
     assert not missing, f"not pinned: {missing}"
     assert not any("+" in line or "@" in line for line in lines), "a local version cannot be installed elsewhere"

@@ -73,6 +73,41 @@ def tiny_model(
     return folder
 
 
+def tiny_varied(folder: Path, family: str = "llama", seed: int = 0, **changes: Any) -> Path:
+    """A random model whose layers differ, by default 4 of width 64: in heads, in heads of keys, in feed-forwards;
+    where the family's GGUF can say so, the third has no attention. changes: of the spec, `layers` among them."""
+
+    from lightbulb.models.decoder import Decoder, config_for
+    from lightbulb.models.loading import json_object, save_model
+    from lightbulb.models.spec import LayerSpec, ModelSpec, spec_of_config
+
+    plain = spec_of_config(json_object(tiny_model(folder, family, layers=4, seed=seed) / "config.json"))
+    layers = [
+        LayerSpec(**plain.layers[0].model_dump() | {"heads": heads, "kv_heads": kv_heads, "feed_forward": inner})
+        for heads, kv_heads, inner in ((4, 2, 128), (2, 1, 64), (4, 4, 160), (3, 1, 96))
+    ]
+    if family in ("llama", "mistral", "qwen2"):
+        layers[2] = layers[2].without("mixer")
+    model = Decoder(config_for(ModelSpec(**plain.model_dump() | {"layers": layers} | changes))).eval()
+    randomize(model, family, seed)
+    ids = json_object(folder / "config.json")
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(model.config, name, ids[name])
+    save_model(model, folder)
+    return folder
+
+
+def randomize(model: Any, family: str, seed: int) -> None:
+    """Weights large enough for clear next tokens; norms and biases are random too."""
+    import torch
+
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            gain = 0.3 if p.ndim == 1 else 1.5 * p.shape[-1] ** -0.5
+            p.copy_(gain * torch.randn_like(p) + (1.0 if "norm" in name and family != "gemma3_text" else 0.0))
+
+
 def write_tokenizer(folder: Path, family: str = "llama", vocabulary: int = 512) -> int:
     """tokenizer.json and tokenizer_config.json for a family; returns the number of entries."""
     text = _sentencepiece(vocabulary) if family in ("mistral", "gemma3_text") else _byte_level(family, vocabulary)

@@ -18,7 +18,6 @@ from samples import published
 from lightbulb.core.errors import UserError
 from lightbulb.core.figures import Figure
 from lightbulb.energy.exports import (
-    CONTENT_TYPE,
     EMISSIONS_COLUMNS,
     Metric,
     append_emissions,
@@ -264,7 +263,7 @@ def labels(text: str) -> list[tuple[str, str]]:
 
 def test_prometheus_tells_values_intervals_and_where_they_come_from():
     found = parse(prometheus_text(reading_metrics([estimated(), counted(package_0=30.0, gpu_0=400.0)][:1])))
-    labelled = (("window", "train"), ("source", "estimated"), ("scope", "wall"))
+    labelled = (("scope", "wall"), ("source", "estimated"), ("window", "train"))
     assert found["lightbulb_energy_joules_total"] == {labelled: 3600.0}
     assert found["lightbulb_energy_joules_low"] == {labelled: 1800.0}
     assert found["lightbulb_energy_joules_high"] == {labelled: 7200.0}
@@ -285,7 +284,7 @@ def test_prometheus_labels_and_numbers_survive(name, value):
     figure = Figure(value=value, unit="J")
     text = prometheus_text([Metric("a_joules", "Two\nlines, one \\.", "gauge", (({"window": name}, figure),))])
     assert text.startswith("# HELP a_joules Two\\nlines, one \\\\.\n# TYPE a_joules gauge\n")
-    assert parse(text) == {"a_joules": {(("window", name), ("source", "measured")): value}}
+    assert parse(text) == {"a_joules": {(("source", "measured"), ("window", name)): value}}
 
 
 def test_prometheus_refuses_two_samples_with_the_same_labels():
@@ -293,37 +292,39 @@ def test_prometheus_refuses_two_samples_with_the_same_labels():
         prometheus_text(reading_metrics([estimated(1.0), estimated(2.0)]))
 
 
-def get(url: str) -> tuple[str, str]:
-    with urllib.request.urlopen(url, timeout=20) as answer:
+def get(url: str, accept: str = "*/*") -> tuple[str, str]:
+    request = urllib.request.Request(url, headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=20) as answer:
         return answer.headers["Content-Type"], answer.read().decode()
 
 
 def test_metrics_are_served_while_the_block_runs():
     state = {"n": 1.0}
 
-    def render() -> str:
+    def read() -> list[Metric]:
         if state["n"] > 2:
             raise RuntimeError("no")
-        return prometheus_text([Metric("n", "N.", "gauge", (({}, Figure(value=state["n"], unit="1")),))])
+        return [Metric("n", "N.", "gauge", (({}, Figure(value=state["n"], unit="1")),))]
 
-    with serve_metrics(render, 0) as port:
+    with serve_metrics(read, 0) as port:
         url = f"http://127.0.0.1:{port}"
-        assert get(f"{url}/metrics") == (CONTENT_TYPE, '# HELP n N.\n# TYPE n gauge\nn{source="measured"} 1.0\n')
+        kind, text = get(f"{url}/metrics")
+        assert kind.startswith("text/plain; version=0.0.4")
+        assert text == '# HELP n N.\n# TYPE n gauge\nn{source="measured"} 1.0\n'
         state["n"] = 2.0
-        assert " 2.0\n" in get(f"{url}/metrics")[1]
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            get(f"{url}/secrets")
+        kind, text = get(f"{url}/metrics", "application/openmetrics-text; version=1.0.0")  # as Prometheus asks
+        assert kind.startswith("application/openmetrics-text") and " 2.0\n" in text and text.endswith("# EOF\n")
         state["n"] = 3.0
         with pytest.raises(urllib.error.HTTPError, match="500"):
             get(f"{url}/metrics")
-        with pytest.raises(UserError, match=f"port {port}"), serve_metrics(render, port):
+        with pytest.raises(UserError, match=f"port {port}"), serve_metrics(read, port):
             pass
     with pytest.raises(urllib.error.URLError):
         get(f"{url}/metrics")
 
 
 def test_a_port_that_cannot_be_is_refused():
-    with pytest.raises(UserError, match="port 70000"), serve_metrics(str, 70000):
+    with pytest.raises(UserError, match="port 70000"), serve_metrics(list, 70000):
         pass
 
 

@@ -12,9 +12,10 @@ from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.header import read_header
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantType, register, writable_types
 from lightbulb.formats.gguf.type_map import TypeMap
-from lightbulb.models.anatomy import anatomy_of, keep_layers
+from lightbulb.models.anatomy import keep_layers
 from lightbulb.models.gguf import interleave, read_gguf, read_weights, separate, write_gguf
 from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer, save_model
+from lightbulb.models.spec import spec_of_config
 
 PROMPTS = ["<|im_start|>user\nTurn the lights off<|im_end|>\n", TEXT[:180], "  I can't 12345 né \n\n\n x"]
 
@@ -104,7 +105,7 @@ def test_quantized_files_load_and_hold_the_rounded_weights(tmp_path, name):
 def rounded_model(folder, gguf, out):
     """The model with the weights that the file holds."""
     config = json.loads((folder / "config.json").read_text())
-    weights = read_weights(gguf, config, anatomy_of(config))
+    weights = read_weights(gguf, spec_of_config(config))
     model = load_model(folder)
     with torch.no_grad():
         for name, p in model.named_parameters():

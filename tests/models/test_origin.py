@@ -82,9 +82,9 @@ def test_a_card_that_is_not_text(folder):
         ({"general.repo_url": "https://example.org/org/base"}, None, None),
     ],
 )
-def test_a_gguf_says_it_in_its_metadata(tmp_path, monkeypatch, fields, repo, license):
-    monkeypatch.setattr(module, "read_header", lambda file: GgufHeader({"general.name": " Tiny\nLlama ", **fields}, []))
-    found = origin_of(ModelSource(None, None, tmp_path / "m.gguf", "m"))
+def test_a_gguf_says_it_in_its_metadata(tmp_path, fields, repo, license):
+    header = GgufHeader({"general.name": " Tiny\nLlama ", **fields}, [])
+    found = origin_of(ModelSource(None, None, tmp_path / "m.gguf", "m", header))
     assert found == Origin(name="Tiny Llama", repo=repo, license=license)
 
 
@@ -93,8 +93,7 @@ def test_a_short_name_is_known_and_a_file_called_so_is_not(tmp_path, monkeypatch
     packaged = tmp_path / "package" / "x.gguf"
     monkeypatch.setattr(resolving, "_packaged_files", lambda name: [packaged])
     assert origin_of(ModelSource(None, None, packaged, "smollm2-135m")).license == "apache-2.0"
-    monkeypatch.setattr(module, "read_header", lambda file: GgufHeader({}, []))
-    other = ModelSource(None, None, tmp_path / "smollm2-135m.gguf", "smollm2-135m")
+    other = ModelSource(None, None, tmp_path / "smollm2-135m.gguf", "smollm2-135m", GgufHeader({}, []))
     assert origin_of(other) == Origin(name="smollm2-135m")
 
 

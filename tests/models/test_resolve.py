@@ -14,7 +14,7 @@ from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.models import resolve as module
 from lightbulb.models.gguf import write_gguf
 from lightbulb.models.resolve import check_family, check_gguf, check_safetensors, fingerprint, resolve
-from lightbulb.runtimes import check_runs
+from lightbulb.runtimes import check_supports
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,12 @@ def test_damaged_safetensors_are_refused(model, tmp_path):
     (length,) = struct.unpack("<Q", whole[:8])
     header = json.loads(whole[8 : 8 + length])
     name = next(k for k in header if k != "__metadata__")
-    wrong = json.dumps(header | {name: header[name] | {"shape": [10**9]}}).encode()
+
+    def with_header(changed: dict) -> bytes:
+        text = json.dumps(changed).encode()
+        return struct.pack("<Q", len(text)) + text + whole[8 + length :]
+
+    others = {k: v for k, v in header.items() if k != name}
     cases = {
         "cut": whole[:-1],
         "longer": whole + b"\0",
@@ -109,7 +114,12 @@ def test_damaged_safetensors_are_refused(model, tmp_path):
         "nothing": b"",
         "length": struct.pack("<Q", 2**60) + whole[8:],
         "json": whole[:8] + b"x" * length + whole[8 + length :],
-        "shape": struct.pack("<Q", len(wrong)) + wrong + whole[8 + length :],
+        "shape": with_header(header | {name: header[name] | {"shape": [10**9]}}),
+        "negative": with_header(header | {name: header[name] | {"shape": [-n for n in header[name]["shape"]]}}),
+        "hole": with_header(others),
+        "overlap": with_header(header | {"another": header[name]}),
+        "type": with_header(header | {name: header[name] | {"dtype": "F31"}}),
+        "without": struct.pack("<Q", 2) + b"{}",
     }
     for case, content in cases.items():
         file = tmp_path / f"{case}.safetensors"
@@ -161,10 +171,10 @@ def test_only_known_families_pass(model, gguf, tmp_path):
         with pytest.raises(UnsupportedModel, match="mamba") as e:
             check_family(source)
         assert "qwen3" in e.value.hint
-    check_runs(check_family(resolve(str(gguf))), "filament")
+    check_supports("filament", check_family(resolve(str(gguf))))
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "gemma3_text"}))
     with pytest.raises(UnsupportedModel, match="filament does not run .*gemma3"):
-        check_runs(check_family(resolve(str(folder))), "filament")
+        check_supports("filament", check_family(resolve(str(folder))))
 
 
 def test_the_fingerprint_is_of_contents(model, tmp_path):

@@ -54,7 +54,7 @@ def chat_task(n: int = 60) -> Task:
         return tuple(Example("", e.completion, messages=(Message("user", e.prompt),)) for e in examples)
 
     splits = {name: turned(getattr(plain, name)) for name in ("train", "validation", "test")}
-    return replace(plain, **splits, _fingerprint=[])
+    return replace(plain, **splits)
 
 
 def with_template(folder, text: str):

@@ -19,6 +19,7 @@ from lightbulb.models.form import render
 from lightbulb.models.gguf import write_gguf
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.models.resolve import packaged_gguf
+from lightbulb.runtimes.base import Options
 from lightbulb.runtimes.filament import Filament
 from lightbulb.runtimes.llamacpp import LlamaCpp
 
@@ -121,7 +122,7 @@ SCHEMA = {
 
 def test_an_answer_follows_a_schema_in_both(smollm2):
     for runtime in smollm2:
-        said = runtime.generate(asked(runtime, "How many apples?", "Why?"), 60, schema=json.dumps(SCHEMA))
+        said = runtime.generate(asked(runtime, "How many apples?", "Why?"), 60, Options(schema=json.dumps(SCHEMA)))
         for text in said.texts:
             found = json.loads(text)
             assert (
@@ -134,7 +135,7 @@ def test_an_answer_ends_before_a_stop_string(smollm2):
         prompts = asked(runtime, "Count from one to ten.")
         whole = runtime.generate(prompts, 40)
         end = whole.texts[0][5:8]
-        cut = runtime.generate(prompts, 40, stop=[end, "never said"])
+        cut = runtime.generate(prompts, 40, Options(stop=(end, "never said")))
         assert len(end) == 3 and cut.texts[0] == whole.texts[0].split(end)[0]
         assert cut.output_tokens < whole.output_tokens
 

@@ -8,13 +8,12 @@ from tyro import conf
 
 from lightbulb.cli.output import show
 from lightbulb.energy.processor import threads_held
-from lightbulb.runtimes import LocalRuntime
 
 
 def measure(
     model: conf.Positional[str],
     task: str | None = None,
-    runtime: LocalRuntime | None = None,
+    runtime: str | None = None,
     batch: int = 1,
     context: int = 128,
     against: str | None = None,
@@ -31,7 +30,8 @@ def measure(
         model: a .gguf file, a run folder, a model folder, a short name, a hub id, or the http(s) address of an
             OpenAI-compatible endpoint
         task: answer this task's test prompts instead of prompts of --context tokens
-        runtime: llamacpp for .gguf files and torch for model folders when left out; filament runs .gguf files, too
+        runtime: llamacpp for .gguf files and torch for model folders when left out; filament runs .gguf files, too,
+            as may those of plugins
         batch: prompts side by side
         context: tokens of each prompt, without a task
         against: another model, measured interleaved with this one; prints the ratios

@@ -11,7 +11,6 @@ from tyro import conf
 from lightbulb.cli.output import show
 from lightbulb.core.errors import RunFailure
 from lightbulb.energy.processor import threads_held
-from lightbulb.runtimes import GgufRuntime
 from lightbulb.tasks.task import TaskKind
 
 
@@ -31,7 +30,7 @@ def shrink(
     zone: str | None = None,
     seed: int = 0,
     threads: int | None = None,
-    runtime: GgufRuntime = "llamacpp",
+    runtime: str = "llamacpp",
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -54,7 +53,8 @@ def shrink(
         zone: country or region whose grid feeds this machine, for carbon (default: LIGHTBULB_ZONE, or the world's)
         seed: decides everything that is random
         threads: processor threads (default: all that this process may use)
-        runtime: what the model will be used in, where every file is scored and measured; filament where it is built
+        runtime: what the model will be used in, where every file is scored and measured; llamacpp, filament where it
+            is built, or that of a plugin
         dry_run: print the recipe with predicted size, cost and time, and stop
         json: one JSON object on stdout
     """
@@ -63,6 +63,7 @@ def shrink(
     from lightbulb.energy.carbon import own_zone
     from lightbulb.report import dry_run as dry
     from lightbulb.report.text import print_summary
+    from lightbulb.serving.finding import nothing_does
     from lightbulb.shrinking.goal import Goal
 
     threads = threads_held() if threads is None else threads
@@ -80,7 +81,7 @@ def shrink(
     show(result.model_dump(mode="json"), json, lambda console: print_summary(result, console, report=page))
     if result.student is None:
         raise RunFailure(
-            api.nothing_does(result),
+            nothing_does(result),
             where=str(page),
             hint="ask for less with --at-least or --keep, or give a longer --max-time, and another --out",
         )
@@ -116,7 +117,7 @@ def ask(
     question: conf.Positional[str],
     max_tokens: int = 256,
     threads: int | None = None,
-    runtime: GgufRuntime = "llamacpp",
+    runtime: str = "llamacpp",
     schema: Path | None = None,
     stop: tuple[str, ...] = (),
     system: str | None = None,
@@ -129,7 +130,7 @@ def ask(
         question: what to ask
         max_tokens: longest answer
         threads: processor threads (default: all that this process may use)
-        runtime: llama.cpp, or filament where it is built
+        runtime: llamacpp, filament where it is built, or that of a plugin
         schema: a file with a JSON Schema that a written answer must follow
         stop: strings before which a written answer ends
         system: system message, for a model that was taught with one

@@ -9,7 +9,8 @@ LightbulbError            exit code 1: something failed
     ├── ModelError        the model cannot be read
     │   └── UnsupportedModel  readable, but of a family lightbulb does not know
     ├── RecipeError       a recipe that does not parse or does not fit together
-    └── MissingExtra      an optional library is not installed
+    ├── MissingExtra      an optional library is not installed
+    └── PluginError       something that another distribution adds cannot be used
 
 A message says what is wrong, where, and what to type.
 """
@@ -71,4 +72,8 @@ class RecipeError(UserError):
 
 
 class MissingExtra(UserError):
+    pass
+
+
+class PluginError(UserError):
     pass

@@ -149,18 +149,26 @@ def bootstrap(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval (Efron 1979) over items.
+    """Percentile bootstrap interval (Efron 1979) over items, by scipy.
 
     per_item: columns of equal length n, resampled together (paired); statistic receives, for each column, an array
-    [resamples, n] and returns [resamples].
+    [resamples, n] and returns [resamples]. One item shows no spread: then both ends are its own statistic.
     """
+    from scipy import stats
+
     columns = [np.asarray(c, dtype=float) for c in per_item]
-    n = len(columns[0])
-    rng = np.random.default_rng(seed)
-    values = []
-    for start in range(0, resamples, 200):  # in chunks: 2000 x 100k items would not fit in memory
-        rows = rng.integers(0, n, size=(min(200, resamples - start), n))
-        values.append(statistic(*[c[rows] for c in columns]))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
-    return float(low), float(high)
+    if len(columns[0]) == 1:
+        only = float(statistic(*[c[None, :] for c in columns])[0])
+        return only, only
+    interval = stats.bootstrap(
+        columns,
+        lambda *resampled, axis: statistic(*resampled),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=resamples,
+        batch=200,  # 2000 x 100k items at once would not fit in memory
+        confidence_level=confidence,
+        rng=seed,
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lightbulb.core import plugins
 from lightbulb.core.errors import LightbulbError
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import text_of
@@ -27,7 +29,7 @@ _PCI_CLASSES = ("0x03", "0x12")  # display controllers and processing accelerato
 
 def look(root: Path) -> Software:
     return Software(
-        runtimes=tuple(_runtime(*row) for row in _RUNTIMES),
+        runtimes=(*(_runtime(*row) for row in _RUNTIMES), *_plugged()),
         instruction_sets=instruction_sets(root),
         gpus=gpus(root),
         disks=_disks(),
@@ -105,6 +107,14 @@ def _runtime(name: str, package: str, use: str, hint: str) -> FoundRuntime:
         return FoundRuntime(name=name, package=package, use=use, version=importlib.metadata.version(package), hint=None)
     except importlib.metadata.PackageNotFoundError:
         return FoundRuntime(name=name, package=package, use=use, version=None, hint=hint)
+
+
+def _plugged() -> Iterator[FoundRuntime]:
+    """Runtimes of plugins."""
+    for entry in plugins.entries(plugins.RUNTIMES):
+        if entry.dist is not None:
+            package, version = entry.dist.name, entry.dist.version
+            yield FoundRuntime(name=entry.name, package=package, use="a plugin", version=version, hint=None)
 
 
 def _disks() -> tuple[Disk, ...]:

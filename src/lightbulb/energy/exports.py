@@ -5,18 +5,16 @@ What was not measured is missing there too: an empty field, no key, no sample. N
 
 from __future__ import annotations
 
-import http.server
 import os
 import platform
 import re
-import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightbulb.core.errors import UserError
 from lightbulb.core.figures import Figure, total
@@ -70,7 +68,6 @@ EMISSIONS_COLUMNS = (
 _NEEDED_COLUMNS = {"timestamp", "project_name", "duration", "emissions", "energy_consumed"}  # since CodeCarbon 1.0
 # The sensors behind CodeCarbon's three parts
 _PARTS = {"cpu": r"package-.*(?<!-mirror)", "gpu": r"(amd)?gpu-\d+", "ram": r"dram-.*"}
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _OTHER_FILE = "choose another file with csv="
 
@@ -215,53 +212,46 @@ def reading_metrics(readings: Sequence[Reading]) -> tuple[Metric, ...]:
 
 
 def prometheus_text(metrics: Iterable[Metric]) -> str:
-    """Text exposition format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/).
+    """Text exposition format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/), by Prometheus' own
+    client.
 
     A sample is labelled with its figure's source and scope; intervals are gauges beside it, with _low and _high for
     _total. A figure without a value has no sample. Raises ValueError for two samples with the same labels.
     """
-    return "".join(_family(*family) for metric in metrics for family in _families(metric))
+    from prometheus_client import generate_latest
+
+    return generate_latest(_Collector(lambda: metrics)).decode()
 
 
 @contextmanager
-def serve_metrics(render: Callable[[], str], port: int) -> Iterator[int]:
-    """Serves what `render` returns at http://127.0.0.1:port/metrics while the block runs; gives the port, which the
-    system chooses for 0. Only this machine can reach it. `render` runs in other threads. Raises UserError when the port
-    cannot be had."""
-
-    class Page(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path.split("?")[0] != "/metrics":
-                self.send_error(404, "only /metrics is here")
-                return
-            try:
-                body = render().encode()
-            except Exception as e:  # the work goes on, the scraper is told
-                self.send_error(500, explain=str(e))
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", CONTENT_TYPE)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Scrapes leave no lines between those of the work."""
+def serve_metrics(read: Callable[[], Iterable[Metric]], port: int) -> Iterator[int]:
+    """Serves what `read` returns at http://127.0.0.1:port/metrics while the block runs, in the format that is asked
+    for; gives the port, which the system chooses for 0. Only this machine can reach it. `read` runs in other threads.
+    Raises UserError when the port cannot be had."""
+    from prometheus_client import start_http_server
 
     try:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Page)
+        server, thread = start_http_server(port, "127.0.0.1", _Collector(read))
     except (OSError, OverflowError) as e:
         raise UserError(
             f"cannot serve on port {port}: {e}", where="`serve_metrics`", hint="choose another port, e.g. 9464"
         ) from e
     with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="lightbulb-metrics", daemon=True)
-        thread.start()
         try:
             yield server.server_address[1]
         finally:
             server.shutdown()
             thread.join()
+
+
+@dataclass(frozen=True)
+class _Collector:
+    """What prometheus_client asks for families, each time that it is scraped."""
+
+    read: Callable[[], Iterable[Metric]]
+
+    def collect(self) -> list[Any]:
+        return [_family(*family) for metric in self.read() for family in _families(metric)]
 
 
 def _kwh(joules: float | None, pue: float) -> float | None:
@@ -320,14 +310,13 @@ def _labels(labels: Mapping[str, str], figure: Figure) -> dict[str, str]:
     return {**labels, "source": figure.source} | ({"scope": figure.scope} if figure.scope else {})
 
 
-def _family(name: str, help: str, kind: str, samples: Sequence[_Sample]) -> str:
-    lines = [f"{name}{_braces(labels)} {value!r}" for labels, value in samples]
-    if len({line.rsplit(" ", 1)[0] for line in lines}) < len(lines):
+def _family(name: str, help: str, kind: str, samples: Sequence[_Sample]) -> Any:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    if len({tuple(sorted(labels.items())) for labels, _ in samples}) < len(samples):
         raise ValueError(f"two samples of {name} with the same labels")
-    words = help.replace("\\", r"\\").replace("\n", r"\n")
-    return "\n".join([f"# HELP {name} {words}", f"# TYPE {name} {kind}", *lines, ""])
-
-
-def _braces(labels: Mapping[str, str]) -> str:
-    escaped = {k: v.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for k, v in labels.items()}
-    return "{" + ",".join(f'{key}="{value}"' for key, value in escaped.items()) + "}" if labels else ""
+    counts = kind == "counter"
+    family = CounterMetricFamily(name.removesuffix("_total"), help) if counts else GaugeMetricFamily(name, help)
+    for labels, value in samples:
+        family.add_sample(name, dict(labels), value)
+    return family

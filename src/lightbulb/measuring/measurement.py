@@ -25,7 +25,7 @@ from lightbulb.measuring.protocol import FEWEST_PROMPTS, Subject, idle_watts, me
 from lightbulb.measuring.record import Idle, MachineState, Measured
 from lightbulb.measuring.statistics import cases, median_figure, within_noise
 from lightbulb.measuring.workload import MeasuredModel, Workload, measured_model, on_cpu
-from lightbulb.runtimes import LocalRuntime, check_threads
+from lightbulb.runtimes import check_threads
 
 if TYPE_CHECKING:
     from lightbulb.tasks.task import Task
@@ -38,7 +38,7 @@ def measure(
     model: str,
     *,
     task: Task | None = None,
-    runtime: LocalRuntime | None = None,
+    runtime: str | None = None,
     batch: int = 1,
     context: int = 128,
     output_tokens: int = 64,
@@ -82,12 +82,9 @@ def measure(
 @contextmanager
 def _served(meter: Meter, port: int) -> Iterator[None]:
     """All that is taken inside, as Prometheus text, while it is taken."""
-    from lightbulb.energy.exports import prometheus_text, reading_metrics, serve_metrics
+    from lightbulb.energy.exports import reading_metrics, serve_metrics
 
-    with (
-        meter.window("measure") as window,
-        serve_metrics(lambda: prometheus_text(reading_metrics([window.so_far()])), port),
-    ):
+    with meter.window("measure") as window, serve_metrics(lambda: reading_metrics([window.so_far()]), port):
         yield
 
 

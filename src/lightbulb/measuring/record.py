@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict
 
 from lightbulb.core.figures import Figure
 from lightbulb.measuring.roofline import Roofline
-
-RuntimeName = Literal["llamacpp", "filament", "torch", "endpoint"]
 
 
 class Idle(BaseModel):
@@ -54,7 +50,7 @@ class Measured(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
-    runtime: RuntimeName
+    runtime: str
     task: str | None
     batch: int
     context: int | None

@@ -17,14 +17,13 @@ from lightbulb.core.figures import Figure
 from lightbulb.energy.meter import Meter
 from lightbulb.formats.gguf.header import read_header
 from lightbulb.measuring.protocol import Subject
-from lightbulb.measuring.record import RuntimeName
 from lightbulb.measuring.roofline import Roofline, measure_roofline
 from lightbulb.models.resolve import ModelSource, local_folder, resolve
-from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime, LocalRuntime, open_gguf
+from lightbulb.runtimes import check_installed, runtime_class
 from lightbulb.runtimes.endpoint import Endpoint, Streamed, is_url
 
 if TYPE_CHECKING:
-    from lightbulb.runtimes.base import Answers, Measurable
+    from lightbulb.runtimes.base import Answers, Runtime
     from lightbulb.tasks.task import Example, Task
 
 PROMPTS = 16  # distinct batches; a task has up to EXAMPLES prompts
@@ -62,7 +61,7 @@ class MeasuredModel:
     the seconds of an output token, where the runtime counts what it does."""
 
     model: str
-    runtime: RuntimeName
+    runtime: str
     bytes: int | None
     opened: Callable[[], AbstractContextManager[list[Subject]]]
     unseen: dict[str, str]
@@ -70,52 +69,64 @@ class MeasuredModel:
     roofline: Callable[[Figure], Roofline] | None = None
 
 
-def on_cpu(name: str, runtime: LocalRuntime | None) -> bool:
+def on_cpu(name: str, runtime: str | None) -> bool:
     """Whether `name` will be measured in a runtime that computes on the CPU alone."""
-    return not is_url(name) and runtime != "torch" and resolve(name).gguf is not None
+    if is_url(name):
+        return False
+    return runtime_class(runtime or usual_runtime(resolve(name))).capabilities.cpu_only
+
+
+def usual_runtime(source: ModelSource) -> str:
+    return "torch" if source.gguf is None else "llamacpp"
 
 
 def measured_model(
-    name: str, runtime: LocalRuntime | None, model_name: str | None, workload: Workload, meter: Meter, folder: Path
+    name: str, runtime: str | None, model_name: str | None, workload: Workload, meter: Meter, folder: Path
 ) -> MeasuredModel:
     """`name` as something to measure; `folder` is for the files of a model that must be converted first."""
     if is_url(name):
         return _endpoint(name, model_name, workload, meter)
     source = resolve(name)
-    runtime = runtime or ("torch" if source.gguf is None else "llamacpp")
-    if runtime == "torch":
-        return _torch(name, source, workload, folder)
+    opener = check_installed(runtime or usual_runtime(source))
+    if opener.opens == "url":
+        raise UserError(f"{opener.title} has an address", where=name, hint="http://localhost:8000/v1, for example")
+    check_capable(opener, workload.task)
+    if opener.opens == "folder":
+        return _folder(name, source, opener, workload, folder)
     if source.gguf is None:
         raise UserError(
-            f"{RUNTIME_TITLES[runtime]} runs GGUF files, and this is a model folder",
+            f"{opener.title} runs GGUF files, and this is a model folder",
             where=name,
             hint="name the .gguf file of a run, or `runtime=torch`",
         )
-    return _gguf(name, source.gguf, runtime, workload)
+    return _gguf(name, source.gguf, opener, workload)
 
 
-def _gguf(name: str, gguf: Path, runtime: GgufRuntime, workload: Workload) -> MeasuredModel:
+def check_capable(opener: type[Runtime], task: Task | None) -> None:
+    """Raises UserError where the runtime lacks what the work takes."""
+    if task is None or task.kind != "choose":
+        opener.require("sees_tokens", "writes_exactly")
+
+
+def _gguf(name: str, gguf: Path, opener: type[Runtime], workload: Workload) -> MeasuredModel:
     from lightbulb.runtimes.answering import longest_exchange
 
-    if runtime == "llamacpp":
-        import xllamacpp  # noqa: F401  # now, so that the library is not counted as the model's memory
     room = workload.context + workload.output_tokens + 8
     if workload.task is not None:
         room = longest_exchange(workload.task, workload.examples())
-    make = partial(open_gguf, gguf, runtime, threads=workload.threads, slots=workload.batch, context=room)
+    make = partial(opener.open, gguf, threads=workload.threads, slots=workload.batch, context=room)
     counted = None
-    if runtime == "filament" and workload.task is None:
+    if opener.name == "filament" and workload.task is None:
         counted = partial(
             measure_roofline, gguf, workload.threads, workload.batch, workload.context + workload.output_tokens // 2
         )
-    return MeasuredModel(name, runtime, read_header(gguf).bytes, partial(_open, make, workload), {}, [], counted)
+    size = read_header(gguf).bytes
+    return MeasuredModel(name, opener.name, size, partial(_open, make, workload), {}, opener.notes(), counted)
 
 
-def _torch(name: str, source: ModelSource, workload: Workload, folder: Path) -> MeasuredModel:
+def _folder(name: str, source: ModelSource, opener: type[Runtime], workload: Workload, folder: Path) -> MeasuredModel:
+    """A model folder, or a GGUF that is converted into one."""
     import torch
-
-    from lightbulb.runtimes.torch import Torch
-    from lightbulb.train.forward import best_device
 
     if source.gguf is not None:
         from lightbulb.models.loading import import_model
@@ -128,14 +139,12 @@ def _torch(name: str, source: ModelSource, workload: Workload, folder: Path) -> 
         artifact = Artifact.read(folder)
     else:
         artifact = Artifact(path=folder, kind="model", key="", made_by="")
-    notes = ["torch computes what the processor multiplies natively in bfloat16, the rest in float32"]
-    if (device := best_device()).type != "cpu":
-        notes = [f"torch computes on the GPU ({device}) in bfloat16; its memory is not in the peak"]
-    return MeasuredModel(name, "torch", artifact.bytes, partial(_open, partial(Torch, artifact), workload), {}, notes)
+    make = partial(opener.open, artifact, threads=workload.threads, slots=workload.batch)
+    return MeasuredModel(name, opener.name, artifact.bytes, partial(_open, make, workload), {}, opener.notes())
 
 
 @contextmanager
-def _open(make: Callable[[], Measurable], workload: Workload) -> Iterator[list[Subject]]:
+def _open(make: Callable[[], Runtime], workload: Workload) -> Iterator[list[Subject]]:
     runtime = make()
     try:
         yield subjects(runtime, workload)
@@ -143,7 +152,7 @@ def _open(make: Callable[[], Measurable], workload: Workload) -> Iterator[list[S
         runtime.close()
 
 
-def subjects(runtime: Measurable, workload: Workload) -> list[Subject]:
+def subjects(runtime: Runtime, workload: Workload) -> list[Subject]:
     """ "read", in which every answer has one token, and "write", in which the same prompts get their whole answers;
     only "read" where one token is a whole answer, and for documents, which are read."""
     from lightbulb.models.form import turns_of
@@ -175,7 +184,7 @@ def subjects(runtime: Measurable, workload: Workload) -> list[Subject]:
         return [subject("read", ids, exactly(1))]
     texts = [runtime.render(turns_of(e)) for e in workload.examples()]
     if task.kind == "choose":
-        return [subject("read", texts, lambda batch: runtime.choose(batch, task.answers))]
+        return [subject("read", texts, lambda batch: runtime.answer(batch, task.answers))]
     longest = longest_answer(task)
     ids = [runtime.tokenize(text) for text in texts]
     return [subject("read", ids, exactly(1)), subject("write", texts, lambda batch: runtime.generate(batch, longest))]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+OWN = "lightbulb"  # model_type of a model whose layers differ: its config holds its spec (models/spec.py)
 GGUF_LINEAR = {
     "q": "attn_q",
     "k": "attn_k",
@@ -25,6 +26,8 @@ GGUF_LINEAR = {
     "up": "ffn_up",
     "down": "ffn_down",
 }
+ATTENTION: tuple[Any, ...] = ("q", "k", "v", "o")
+FEED_FORWARD: tuple[Any, ...] = ("gate", "up", "down")
 LINEARS = {
     "q": "self_attn.q_proj",
     "k": "self_attn.k_proj",
@@ -50,14 +53,14 @@ class Anatomy:
 
     family: transformers' `model_type`. gguf: llama.cpp's architecture. embed, layers, final_norm, head: dotted paths
     from the causal model. linears: role (q, k, v, o, gate, up, down) -> dotted path inside a block. norms: dotted path
-    inside a block -> GGUF name. permuted: llama.cpp rotates neighbouring pairs (RoPE NORM), so rows of q and k are
-    interleaved in the file. norm_offset: added to every norm weight in the file (Gemma stores w - 1).
-    depth: the config field that counts blocks. per_layer: config fields with one entry a block.
+    inside a block -> GGUF name. norm_offset: added to every norm weight in the file (Gemma stores w - 1). activation,
+    tied: what a config that says nothing of it means; biases: linears that have one whatever it says.
+    scales_embedding: by the root of the width. depth: the config field that counts blocks. per_layer: config fields
+    with one entry a block.
     """
 
     family: str
     gguf: str
-    permuted: bool
     norms: Mapping[str, str]
     norm_offset: float = 0.0
     linears: Mapping[str, str] = field(default_factory=lambda: LINEARS)
@@ -67,33 +70,40 @@ class Anatomy:
     head: str = "lm_head"
     depth: str = "num_hidden_layers"
     per_layer: tuple[str, ...] = ("layer_types",)
-
-    @property
-    def attention(self) -> tuple[str, ...]:
-        return tuple(self.linears[role] for role in ("q", "k", "v", "o"))
-
-    @property
-    def feed_forward(self) -> tuple[str, ...]:
-        return tuple(self.linears[role] for role in ("gate", "up", "down"))
+    activation: str = "silu"
+    tied: bool = False
+    biases: tuple[str, ...] = ()
+    scales_embedding: bool = False
 
 
 FAMILIES: dict[str, Anatomy] = {
     a.family: a
     for a in (
-        Anatomy("llama", "llama", permuted=True, norms=PLAIN_NORMS),
-        Anatomy("mistral", "llama", permuted=True, norms=PLAIN_NORMS),
-        Anatomy("qwen2", "qwen2", permuted=False, norms=PLAIN_NORMS),
-        Anatomy("qwen3", "qwen3", permuted=False, norms={**PLAIN_NORMS, **QK_NORMS}),
-        Anatomy("gemma3_text", "gemma3", permuted=False, norms={**GEMMA_NORMS, **QK_NORMS}, norm_offset=1.0),
+        Anatomy("llama", "llama", norms=PLAIN_NORMS),
+        Anatomy("mistral", "llama", norms=PLAIN_NORMS),
+        Anatomy("qwen2", "qwen2", norms=PLAIN_NORMS, biases=("q", "k", "v")),
+        Anatomy("qwen3", "qwen3", norms={**PLAIN_NORMS, **QK_NORMS}),
+        Anatomy(
+            "gemma3_text",
+            "gemma3",
+            norms={**GEMMA_NORMS, **QK_NORMS},
+            norm_offset=1.0,
+            activation="gelu_pytorch_tanh",
+            tied=True,
+            scales_embedding=True,
+        ),
     )
 }
 
 
 def anatomy_of(config: Any, where: str | None = None) -> Anatomy:
-    """The anatomy for a transformers config (or its dict). Raises UnsupportedModel that lists what works. where: the
-    file that the config was read from."""
-    family = config.get("model_type") if isinstance(config, Mapping) else getattr(config, "model_type", None)
-    if family not in FAMILIES:
+    """The anatomy for a transformers config (or its dict), or for ours. Raises UnsupportedModel that lists what works.
+    where: the file that the config was read from."""
+    values = config if isinstance(config, Mapping) else {k: getattr(config, k, None) for k in ("model_type", "spec")}
+    family, spec = values.get("model_type"), values.get("spec")
+    if family == OWN and isinstance(spec, Mapping):
+        family = spec.get("family")
+    if not isinstance(family, str) or family not in FAMILIES:
         raise UnsupportedModel(
             f"models of the family {family!r} are not supported",
             where=where,
@@ -139,13 +149,15 @@ def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
     setattr(part(model, parent), name, type(blocks)([blocks[i] for i in kept]))
     block: Any
     for index, block in enumerate(layers_of(model)):
-        block.self_attn.layer_idx = index
-        if hasattr(block, "layer_idx"):
-            block.layer_idx = index
+        for module in block.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = index
     for name in anatomy.per_layer:
         values = getattr(model.config, name, None)
         if values is not None:
             setattr(model.config, name, [values[i] for i in kept])
     setattr(model.config, anatomy.depth, len(kept))
+    if (spec := getattr(model.config, "spec", None)) is not None:
+        model.config.spec = spec | {"layers": [spec["layers"][i] for i in kept]}
     if hasattr(model.config, "max_window_layers"):  # Qwen: layer_types already says which blocks slide
         model.config.max_window_layers = min(model.config.max_window_layers, len(kept))

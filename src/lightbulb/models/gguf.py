@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from gguf.constants import GGML_QUANT_VERSION
 
 from lightbulb.core.errors import ModelError
 from lightbulb.core.files import plain_os_errors
-from lightbulb.formats.gguf.header import TensorEntry, read_header
+from lightbulb.formats.gguf.header import GgufHeader, TensorEntry, read_header
 from lightbulb.formats.gguf.quant_types import QuantType, quant_type_of
 from lightbulb.formats.gguf.tokenizer import tokenizer_fields
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
 from lightbulb.formats.gguf.type_map import EMBEDDING, HEAD, TypeMap, role_of
-from lightbulb.models.anatomy import GGUF_LINEAR, Anatomy, anatomy_of
-from lightbulb.models.gguf_shape import context_length, rope_factors, shape_fields
+from lightbulb.models.anatomy import GGUF_LINEAR
+from lightbulb.models.gguf_shape import PERMUTED, architecture_of, context_length, shape_fields
+from lightbulb.models.spec import ModelSpec, spec_of_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +66,22 @@ def write_gguf(
     """
     types = TypeMap(types) if isinstance(types, str) else types
     types.check_writable()
-    config = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
-    anatomy = anatomy_of(config)
-    fields: dict[str, Any] = shape_fields(config, anatomy) | tokenizer_fields(model_folder, config["vocab_size"])
+    spec = spec_of_config(json.loads((model_folder / "config.json").read_text(encoding="utf-8")))
+    fields: dict[str, Any] = shape_fields(spec) | tokenizer_fields(model_folder, spec.vocabulary)
     fields |= {
         "general.file_type": types.file_type,
         "general.quantization_version": GGML_QUANT_VERSION,
         **(metadata or {}),
     }  # no general.name: a folder's name must not change the bytes
     beside = out.with_name(f".{out.name}.tmp")
-    writer = GGUFWriter(beside, anatomy.gguf)
+    architecture = architecture_of(spec)
+    writer = GGUFWriter(beside, architecture)
     for key, value in fields.items():
         _add(writer, key, value)
     counts: Counter[str] = Counter()
     fallbacks: list[str] = []
     unchanged, parameters, weight_bytes = True, 0, 0
-    for name, tensor in _tensors(model_folder, config, anatomy):
+    for name, tensor in _tensors(model_folder, spec):
         quant_type = types.type_for(name, tensor.shape)
         if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
             fallbacks.append(name)
@@ -92,14 +93,14 @@ def write_gguf(
         weight_bytes += packed.nbytes
     _write(writer, beside, out)
     return {
-        "architecture": anatomy.gguf,
+        "architecture": architecture,
         "bytes": out.stat().st_size,
         "parameters": parameters,
         "bits_per_weight": 8 * weight_bytes / parameters,
         "quantization": dict(counts),
         "fallbacks": fallbacks,
         "unchanged": unchanged,
-        "context_length": context_length(config, anatomy),
+        "context_length": context_length(spec),
     }
 
 
@@ -136,66 +137,79 @@ def _add(writer: GGUFWriter, key: str, value: Any) -> None:
         writer.add_array(key, list(value))
 
 
-def _tensors(folder: Path, config: dict[str, Any], anatomy: Anatomy) -> Iterator[tuple[str, np.ndarray]]:
+def _tensors(folder: Path, spec: ModelSpec) -> Iterator[tuple[str, np.ndarray]]:
     """(GGUF name, float32 array) in file order. Raises ModelError for weights without a place in the file."""
     from safetensors import safe_open
 
     path = folder / "model.safetensors"
     if not path.is_file():
         raise ModelError("no model.safetensors in this folder", where=str(folder))
-    names = gguf_names(config, anatomy)
-    factors = rope_factors(config)
     with safe_open(path, framework="pt") as file:
         present = set(file.keys())
-        head = f"{anatomy.head}.weight"
-        if head not in present and config.get("tie_word_embeddings"):  # a head of its own is written whatever is said
-            names.pop(head)
-        missing = [n for n in names if n not in present and not n.endswith(".bias")]
-        strange = sorted(present - set(names))
+        if f"{spec.anatomy.head}.weight" in present:  # a head of its own is written whatever is said
+            spec = spec.model_copy(update={"tied": False})
+        missing = [name for name in spec.tensors if name not in present]
+        strange = sorted(present - set(spec.tensors))
         if missing or strange:
             raise ModelError(
-                f"the weights do not fit the family {anatomy.family}: "
+                f"the weights do not fit the family {spec.family}: "
                 + (f"{missing[0]} is missing" if missing else f"{strange[0]} has no place in a GGUF"),
                 where=str(path),
             )
-        for name, (gguf_name, change) in names.items():
-            if name in present:
-                yield gguf_name, np.ascontiguousarray(change(file.get_tensor(name).float().numpy()))
-        if factors is not None:
-            yield "rope_freqs.weight", factors
+        for entry in entries_of(spec):
+            yield entry.name, entry.packed([file.get_tensor(name).float().numpy() for name in entry.parts])
+    if spec.head_width and (divisors := spec.rope.divisors(spec.head_width)) is not None:
+        yield "rope_freqs.weight", divisors
 
 
-Change = Callable[[np.ndarray], np.ndarray]
+@dataclass(frozen=True)
+class Entry:
+    """A tensor of a GGUF. parts: transformers' names of the tensors whose rows it holds, one below the other. heads:
+    those whose rows are interleaved for llama.cpp's RoPE NORM (0: none). offset: added to the values in the file."""
+
+    name: str
+    parts: tuple[str, ...]
+    heads: int = 0
+    offset: float = 0.0
+
+    def packed(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """What the file holds."""
+        values = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        if self.offset:
+            values = values + np.float32(self.offset)
+        return np.ascontiguousarray(interleave(values, self.heads) if self.heads else values)
+
+    def unpacked(self, values: np.ndarray, rows: Sequence[int]) -> list[np.ndarray]:
+        """The parts, of so many rows each."""
+        if self.heads:
+            values = np.ascontiguousarray(separate(values, self.heads))
+        if self.offset:
+            values = values - np.float32(self.offset)
+        return np.split(values, np.cumsum(rows)[:-1]) if len(self.parts) > 1 else [values]
 
 
-def gguf_names(config: Mapping[str, Any], anatomy: Anatomy) -> dict[str, tuple[str, Change]]:
-    """transformers' parameter name -> (GGUF name, what happens to the values on the way), in file order."""
-    heads = {
-        "q": config["num_attention_heads"],
-        "k": config.get("num_key_value_heads") or config["num_attention_heads"],
-    }
-
-    def same(x: np.ndarray) -> np.ndarray:
-        return x
-
-    def norm(x: np.ndarray) -> np.ndarray:
-        return x + np.float32(anatomy.norm_offset) if anatomy.norm_offset else x
-
-    def interleaved(n_heads: int) -> Change:
-        return lambda x: interleave(x, n_heads)
-
-    names: dict[str, tuple[str, Change]] = {f"{anatomy.embed}.weight": (EMBEDDING, same)}
-    for i in range(config[anatomy.depth]):
-        block = f"{anatomy.layers}.{i}."
-        for path, gguf in anatomy.norms.items():
-            names[f"{block}{path}.weight"] = (f"blk.{i}.{gguf}.weight", norm)
-        for role, path in anatomy.linears.items():
-            change = interleaved(heads[role]) if anatomy.permuted and role in heads else same
-            for kind in ("weight", "bias"):
-                names[f"{block}{path}.{kind}"] = (f"blk.{i}.{GGUF_LINEAR[role]}.{kind}", change)
-    names[f"{anatomy.final_norm}.weight"] = ("output_norm.weight", norm)
-    names[f"{anatomy.head}.weight"] = (HEAD, same)
-    return names
+def entries_of(spec: ModelSpec) -> list[Entry]:
+    """What a GGUF of `spec` holds, in file order."""
+    architecture, anatomy = architecture_of(spec), spec.anatomy
+    norms = {f"{path}.weight": f"{gguf}.weight" for path, gguf in anatomy.norms.items()}
+    linears = {f"{path}.{kind}": (role, kind) for role, path in anatomy.linears.items() for kind in ("weight", "bias")}
+    found = [Entry(EMBEDDING, (f"{anatomy.embed}.weight",))]
+    for index, layer in enumerate(spec.layers):
+        turned = {"q": layer.heads, "k": layer.kv_heads} if architecture in PERMUTED else {}
+        for name in spec.layer_tensors(index):
+            inside = name.removeprefix(f"{anatomy.layers}.{index}.")
+            if gguf := norms.get(inside):
+                found.append(Entry(f"blk.{index}.{gguf}", (name,), offset=anatomy.norm_offset))
+                continue
+            role, kind = linears[inside]
+            if architecture == "openelm" and role in ("q", "k", "v"):
+                if role == "q":
+                    parts = tuple(name.replace(anatomy.linears["q"], anatomy.linears[r]) for r in ("q", "k", "v"))
+                    found.append(Entry(f"blk.{index}.attn_qkv.{kind}", parts))
+            else:
+                found.append(Entry(f"blk.{index}.{GGUF_LINEAR[role]}.{kind}", (name,), turned.get(role, 0)))
+    found.append(Entry("output_norm.weight", (f"{anatomy.final_norm}.weight",), offset=anatomy.norm_offset))
+    return found if spec.tied else [*found, Entry(HEAD, (f"{anatomy.head}.weight",))]
 
 
 def interleave(rows: np.ndarray, n_heads: int) -> np.ndarray:
@@ -211,24 +225,32 @@ def separate(rows: np.ndarray, n_heads: int) -> np.ndarray:
     return pairs.swapaxes(1, 2).reshape(rows.shape)
 
 
-def read_weights(path: Path, config: Mapping[str, Any], anatomy: Anatomy) -> dict[str, np.ndarray]:
-    """All weights of a GGUF in float32 under transformers' names. Raises ModelError for tensors without a name there
-    and for types that cannot be read."""
-    names = {gguf: name for name, (gguf, _) in gguf_names(config, anatomy).items()}
-    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    header = read_header(path)
+def read_weights(path: Path, spec: ModelSpec) -> dict[str, np.ndarray]:
+    """All weights of a GGUF in float32 under transformers' names. Raises ModelError as `weights_of` does."""
+    return weights_of(read_header(path), spec)
+
+
+def weights_of(header: GgufHeader, spec: ModelSpec) -> dict[str, np.ndarray]:
+    """All weights of a GGUF whose header was read. Raises ModelError for tensors without a name in transformers, of a
+    wrong shape, and for types that cannot be read."""
+    path = header.files[0]
+    entries, shapes = {entry.name: entry for entry in entries_of(spec)}, spec.tensors
     contents = {file: np.memmap(file, mode="r", dtype=np.uint8) for file in header.files}
-    weights = {}
+    weights: dict[str, np.ndarray] = {}
     for tensor in header.tensors:
-        if tensor.name not in names:
-            raise ModelError(f"the tensor {tensor.name} has no place in the family {anatomy.family}", where=str(path))
-        values = _float32(contents[tensor.file], tensor, path)
-        kind = tensor.name.split(".")[-2]
-        if anatomy.permuted and kind in heads:
-            values = np.ascontiguousarray(separate(values, heads[kind]))
-        if anatomy.norm_offset and kind.endswith("norm"):
-            values = values - np.float32(anatomy.norm_offset)
-        weights[names[tensor.name]] = values
+        entry = entries.get(tensor.name)
+        if entry is None:
+            raise ModelError(f"the tensor {tensor.name} has no place in the family {spec.family}", where=str(path))
+        rows = [shapes[name][0] for name in entry.parts]
+        shape = (sum(rows), *shapes[entry.parts[0]][1:])
+        if tensor.shape != shape:
+            raise ModelError(
+                f"the tensor {tensor.name} is of the shape {tensor.shape}, where the file's keys say {shape}",
+                where=str(path),
+                hint="download the model again",
+            )
+        values = entry.unpacked(_float32(contents[tensor.file], tensor, path), rows)
+        weights |= zip(entry.parts, values, strict=True)
     return weights
 
 
@@ -257,8 +279,12 @@ def read_fields(path: Path) -> dict[str, Any]:
 
 def read_gguf(path: Path) -> GgufInfo:
     """What a GGUF holds, without its weights. Raises ModelError when the file is damaged."""
-    header = read_header(path)
-    fields = header.fields
+    return info_of(read_header(path))
+
+
+def info_of(header: GgufHeader) -> GgufInfo:
+    """What a GGUF holds, by its header. Raises ModelError for one that is no language model with its tokenizer."""
+    path, fields = header.files[0], header.fields
     architecture, tokens = fields.get("general.architecture"), fields.get("tokenizer.ggml.tokens")
     keys = ("block_count", "embedding_length", "context_length")
     sizes: list[Any] = [fields.get(f"{architecture}.{k}") for k in keys]

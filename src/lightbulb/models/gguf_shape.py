@@ -1,158 +1,220 @@
-"""What a GGUF says about a model beside its weights: sizes, positions, attention pattern."""
+"""What a GGUF says about a model beside its weights: sizes, positions, attention pattern; written from a spec, and read
+into one."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from lightbulb.core.errors import UnsupportedModel
-from lightbulb.models.anatomy import Anatomy
+from lightbulb.core.errors import ModelError, UnsupportedModel
+from lightbulb.formats.gguf.header import GgufHeader
+from lightbulb.models.anatomy import FAMILIES, GGUF_LINEAR, Anatomy
+from lightbulb.models.spec import LayerSpec, ModelSpec, Role, Rope
 
 GEMMA_27B_BLOCKS = 62  # llama.cpp knows Gemma 3 27B by its depth and scales attention by width / heads there
+# llama.cpp's architectures that take sizes by layer -> the family whose parts they have
+BY_LAYER = {"deci": "llama", "openelm": "qwen3"}
+ARCHITECTURES = {**{a.gguf: a.family for a in reversed(FAMILIES.values())}, **BY_LAYER}  # -> family when read
+PERMUTED = ("llama", "deci")  # llama.cpp rotates neighbouring pairs (RoPE NORM): rows of q and k are interleaved
+SIZES = ("attention.head_count", "attention.head_count_kv", "feed_forward_length")  # that may stand there by layer
 
 
-def shape_fields(config: dict[str, Any], anatomy: Anatomy) -> dict[str, Any]:
-    """GGUF keys -> values from a transformers config. Raises UnsupportedModel for what llama.cpp cannot compute."""
-    heads, width = config["num_attention_heads"], config["hidden_size"]
-    head_dim = config.get("head_dim") or width // heads
-    _check(config, anatomy, head_dim)
-    rope = main_rope(config)
+def architecture_of(spec: ModelSpec) -> str:
+    """The GGUF architecture that holds `spec`. Raises UnsupportedModel for what llama.cpp cannot compute."""
+    _refuse(spec, spec.anatomy.gguf, _plain_refusals(spec))
+    if spec.alike:
+        return spec.anatomy.gguf
+    architecture = {"llama": "deci", "mistral": "deci", "qwen2": "deci", "qwen3": "openelm"}.get(spec.family)
+    if architecture is None:
+        raise UnsupportedModel(
+            f"llama.cpp has no architecture for a {spec.family} whose layers differ",
+            hint="keep its layers alike, or start from a llama, mistral, qwen2 or qwen3",
+        )
+    _refuse(spec, architecture, _deci_refusals(spec) if architecture == "deci" else _openelm_refusals(spec))
+    return architecture
+
+
+def shape_fields(spec: ModelSpec) -> dict[str, Any]:
+    """GGUF keys -> values. Raises UnsupportedModel for what llama.cpp cannot compute."""
+    architecture, rope = architecture_of(spec), spec.rope
+    sizes = [(layer.heads, layer.kv_heads, layer.feed_forward or 0) for layer in spec.layers]
+    heads, kv_heads, inner = (_once(column) for column in zip(*sizes, strict=True))
     fields: dict[str, Any] = {
-        "block_count": config[anatomy.depth],
-        "context_length": context_length(config, anatomy),
-        "embedding_length": width,
-        "feed_forward_length": config["intermediate_size"],
+        "block_count": len(spec.layers),
+        "context_length": context_length(spec),
+        "embedding_length": spec.width,
+        "feed_forward_length": inner,
         "attention.head_count": heads,
-        "attention.head_count_kv": config.get("num_key_value_heads") or heads,
-        "attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"]),
-        "attention.key_length": head_dim,
-        "attention.value_length": head_dim,
-        "rope.dimension_count": head_dim,
-        "rope.freq_base": float(rope.get("rope_theta", 10_000.0)),
-        "vocab_size": config["vocab_size"],
+        "attention.head_count_kv": kv_heads,
+        "attention.layer_norm_rms_epsilon": spec.epsilon,
+        "attention.key_length": spec.head_width,
+        "attention.value_length": spec.head_width,
+        "rope.dimension_count": spec.head_width,
+        "rope.freq_base": rope.base,
+        "vocab_size": spec.vocabulary,
     }
-    if rope["rope_type"] == "linear":
-        fields |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope["factor"])}
-    if anatomy.gguf == "gemma3":
-        local = config["rope_parameters"].get("sliding_attention") or {}
+    if rope.kind == "linear":
+        fields |= {"rope.scaling.type": "linear", "rope.scaling.factor": rope.factor}
+    if architecture == "gemma3":
         fields |= {
-            "attention.sliding_window": config["sliding_window"],
+            "attention.sliding_window": spec.window,
             # one entry a block: llama.cpp would otherwise let every sixth block attend to everything
-            "attention.sliding_window_pattern": [k == "sliding_attention" for k in config["layer_types"]],
-            "rope.freq_base_swa": float(local.get("rope_theta", 10_000.0)),
+            "attention.sliding_window_pattern": [layer.slides for layer in spec.layers],
+            "rope.freq_base_swa": (spec.local_rope or Rope()).base,
         }
-    return {f"{anatomy.gguf}.{key}": value for key, value in fields.items()}
+    return {f"{architecture}.{key}": value for key, value in fields.items()}
 
 
-def main_rope(config: dict[str, Any]) -> dict[str, Any]:
-    """Rotary parameters of the blocks that attend to everything."""
-    rope = dict(config.get("rope_parameters") or {})
-    if "full_attention" in rope:
-        rope = dict(rope["full_attention"] or {})
-    rope.setdefault("rope_type", "default")
-    rope.setdefault("rope_theta", config.get("rope_theta", 10_000.0))
-    return rope
+def _once(column: Iterable[int]) -> int | list[int]:
+    """One number where all layers have it."""
+    values = list(column)
+    return values[0] if len(set(values)) == 1 else values
 
 
-def context_length(config: dict[str, Any], anatomy: Anatomy) -> int:
+def context_length(spec: ModelSpec) -> int:
     """Longest context; where llama.cpp has no sliding window for the family, the window, inside which both agree."""
-    longest = int(config["max_position_embeddings"])
-    window = config.get("sliding_window")
-    kinds = config.get("layer_types")
-    slides = "sliding_attention" in kinds if kinds else anatomy.family == "mistral"
-    return min(longest, int(window)) if window and slides and anatomy.gguf != "gemma3" else longest
+    bounded = spec.window and any(layer.slides for layer in spec.layers) and spec.anatomy.gguf != "gemma3"
+    return min(spec.context, spec.window) if spec.window and bounded else spec.context
 
 
-def rope_factors(config: dict[str, Any]) -> np.ndarray | None:
-    """Llama 3's per-frequency divisors [head_dim / 2], or None when positions are not stretched that way.
+def _plain_refusals(spec: ModelSpec) -> dict[str, bool]:
+    rope, gemma, width = spec.rope, spec.anatomy.gguf == "gemma3", spec.head_width
+    activations = {layer.activation for layer in spec.layers if layer.feed_forward}
+    strange = activations - {"gelu_pytorch_tanh" if gemma else "silu"}
+    heads = max(layer.heads for layer in spec.layers)
+    scalar = spec.width // max(1, heads) if len(spec.layers) == GEMMA_27B_BLOCKS else width
+    return {
+        f"positions of the kind {rope.kind!r}": rope.kind not in ("default", "linear", "llama3"),
+        "rotation of a part of each head": rope.part != 1.0,
+        f"the activation {next(iter(sorted(strange)), '')!r}": bool(strange),
+        "heads of different widths, or none at all": width is None,
+        f"an odd head width ({width})": width is not None and width % 2 != 0,
+        "capped attention logits": bool(spec.attention_cap),
+        "capped output logits": bool(spec.logit_cap),
+        "attention in both directions": spec.two_way,
+        "an attention scale that is not the head width": spec.query_scalar not in (None, scalar),
+        "a head with other rows than the embedding": spec.vocabulary != spec.vocabulary_out,
+        "a layer without a feed-forward": any(layer.feed_forward is None for layer in spec.layers),
+    }
 
-    Long waves are slowed by `factor`, short ones left alone, those between blended (Llama 3.1 model card).
-    """
-    rope = main_rope(config)
-    if rope["rope_type"] != "llama3":
-        return None
-    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    wave = 2 * math.pi * rope["rope_theta"] ** (np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
-    turns = rope["original_max_position_embeddings"] / wave
-    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-    blend = np.clip((turns - low) / (high - low), 0.0, 1.0)
-    return (1 / ((1 - blend) / rope["factor"] + blend)).astype(np.float32)
+
+def _deci_refusals(spec: ModelSpec) -> dict[str, bool]:
+    mixed = {layer.biases for layer in spec.layers if layer.mixer == "attention"}
+    return {
+        # it takes the width of all heads from the first layer
+        "a first layer without attention": spec.layers[0].mixer == "none",
+        "biases in some layers only": len(mixed) > 1,
+    }
 
 
-def config_values(fields: dict[str, Any]) -> dict[str, Any]:
-    """transformers config values, model_type among them, from GGUF keys. Raises UnsupportedModel for what has no place
-    there."""
+def _openelm_refusals(spec: ModelSpec) -> dict[str, bool]:
+    return {
+        "a layer without attention": any(layer.mixer == "none" for layer in spec.layers),
+        "a head of its own": not spec.tied,
+        "biases": any(layer.biases for layer in spec.layers),
+        f"positions of the kind {spec.rope.kind!r}": spec.rope.kind == "llama3",
+    }
+
+
+def _refuse(spec: ModelSpec, architecture: str, refusals: dict[str, bool]) -> None:
+    refused = [what for what, wrong in refusals.items() if wrong]
+    if refused:
+        raise UnsupportedModel(
+            f"llama.cpp's {architecture} cannot compute {refused[0]}",
+            where="config.json",
+            hint="use another model of the family",
+        )
+
+
+def spec_of_gguf(header: GgufHeader) -> ModelSpec:
+    """From the keys of a GGUF and the names of its tensors. Raises UnsupportedModel for what has no place in a spec,
+    ModelError for sizes that no file can have."""
+    fields, names = header.fields, {tensor.name for tensor in header.tensors}
     architecture = fields["general.architecture"]
+    family = FAMILIES[ARCHITECTURES[architecture]]
 
     def value(key: str, default: Any = None) -> Any:
         return fields.get(f"{architecture}.{key}", default)
 
-    blocks, width, heads = value("block_count"), value("embedding_length"), value("attention.head_count")
-    kv_heads, inner = value("attention.head_count_kv", heads), value("feed_forward_length")
-    if not all(isinstance(n, int) and n > 0 for n in (blocks, width, heads, kv_heads, inner)):
-        raise UnsupportedModel(
-            "this GGUF has no single width for all of its blocks",
-            hint="use a file whose blocks all have the same shape",
-        )
-    head_dim = value("attention.key_length") or value("rope.dimension_count") or width // heads
-    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": float(value("rope.freq_base", 10_000.0))}
-    stretch = value("rope.scaling.type", "none")
-    if stretch == "linear":
-        rope |= {"rope_type": "linear", "factor": float(value("rope.scaling.factor"))}
-    elif stretch != "none":
+    blocks, width, vocabulary = value("block_count"), value("embedding_length"), len(fields["tokenizer.ggml.tokens"])
+    if not 0 < blocks <= len(names):
+        raise ModelError(f"this GGUF says that it has {blocks} layers, and holds {len(names)} tensors")
+    heads, kv_heads, inner = _sizes(architecture, [value(k) for k in SIZES], blocks)
+    head_width = value("attention.key_length") or value("rope.dimension_count") or width // max(1, *heads)
+    gemma = architecture == "gemma3"
+    slides = _pattern(value("attention.sliding_window_pattern", 6), blocks) if gemma else [False] * blocks
+    biases: tuple[Any, ...] = family.biases or tuple(
+        role for role, gguf in GGUF_LINEAR.items() if any(f"blk.{n}.{gguf}.bias" in names for n in range(blocks))
+    )
+    return ModelSpec(
+        family=family.family,
+        width=width,
+        vocabulary=vocabulary,
+        vocabulary_out=vocabulary,
+        tied="output.weight" not in names,
+        context=value("context_length"),
+        epsilon=value("attention.layer_norm_rms_epsilon", 1e-6),
+        rope=_rope(value),
+        local_rope=Rope(base=float(value("rope.freq_base_swa", 10_000.0))) if gemma else None,
+        window=value("attention.sliding_window", 4096) if gemma else None,
+        query_scalar=(width // heads[0] if blocks == GEMMA_27B_BLOCKS else head_width) if gemma else None,
+        layers=tuple(
+            _layer(n, (heads[n], kv_heads[n], inner[n], head_width), slides[n], family, biases) for n in range(blocks)
+        ),
+    )
+
+
+def _rope(value: Any) -> Rope:
+    base, stretch = float(value("rope.freq_base", 10_000.0)), value("rope.scaling.type", "none")
+    if stretch not in ("none", "linear"):
         raise UnsupportedModel(
             f"positions of the kind {stretch!r} in a GGUF are not read back",
             hint="start from the transformers folder of the model",
         )
-    config = {
-        "model_type": architecture,
-        "num_hidden_layers": blocks,
-        "hidden_size": width,
-        "head_dim": head_dim,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "intermediate_size": inner,
-        "max_position_embeddings": value("context_length"),
-        "rope_parameters": rope,
-        "rms_norm_eps": value("attention.layer_norm_rms_epsilon", 1e-6),
-        "vocab_size": len(fields["tokenizer.ggml.tokens"]),
-    }
-    if architecture == "gemma3":
-        pattern = value("attention.sliding_window_pattern", 6)
-        slides = pattern if isinstance(pattern, list) else [bool((i + 1) % pattern) for i in range(blocks)]
-        local = {"rope_type": "default", "rope_theta": float(value("rope.freq_base_swa", 10_000.0))}
-        config |= {
-            "model_type": "gemma3_text",
-            "sliding_window": value("attention.sliding_window", 4096),
-            "layer_types": ["sliding_attention" if s else "full_attention" for s in slides],
-            "rope_parameters": {"full_attention": rope, "sliding_attention": local},
-            "query_pre_attn_scalar": width // heads if blocks == GEMMA_27B_BLOCKS else head_dim,
-        }
-    return config
+    return Rope(base=base) if stretch == "none" else Rope(
+        kind="linear", base=base, factor=float(value("rope.scaling.factor"))
+    )  # fmt: skip
 
 
-def _check(config: dict[str, Any], anatomy: Anatomy, head_dim: int) -> None:
-    rope = main_rope(config)
-    gemma = anatomy.gguf == "gemma3"
-    activation = config.get("hidden_activation" if gemma else "hidden_act")
-    big = config[anatomy.depth] == GEMMA_27B_BLOCKS
-    scale = config["hidden_size"] // config["num_attention_heads"] if big else head_dim
-    refusals = {
-        f"positions of the kind {rope['rope_type']!r}": rope["rope_type"] not in ("default", "linear", "llama3"),
-        "rotation of a part of each head": rope.get("partial_rotary_factor", 1.0) not in (None, 1.0),
-        f"the activation {activation!r}": activation != ("gelu_pytorch_tanh" if gemma else "silu"),
-        f"an odd head width ({head_dim})": head_dim % 2 != 0,
-        "capped attention logits": bool(gemma and config.get("attn_logit_softcapping")),
-        "capped output logits": bool(gemma and config.get("final_logit_softcapping")),
-        "attention in both directions": bool(config.get("use_bidirectional_attention")),
-        "an attention scale that is not the head width": gemma and config["query_pre_attn_scalar"] != scale,
-    }
-    refused = [what for what, wrong in refusals.items() if wrong]
-    if refused:
+def _sizes(architecture: str, found: list[Any], blocks: int) -> list[list[int]]:
+    """Heads, heads of keys, and feed-forward widths of every layer."""
+    if found[1] is None:
+        found = [found[0], found[0], found[2]]
+    by_layer = [each if isinstance(each, list) else [each] * blocks for each in found]
+    whole = all(len(each) == blocks and all(isinstance(n, int) and n >= 0 for n in each) for each in by_layer)
+    if not whole or (architecture not in BY_LAYER and any(len(set(each)) > 1 or each[0] < 1 for each in by_layer)):
         raise UnsupportedModel(
-            f"llama.cpp's {anatomy.gguf} cannot compute {refused[0]}",
-            where="config.json",
-            hint="use another model of the family",
+            "this GGUF has no single width for all of its blocks",
+            hint="use a file whose blocks all have the same shape",
         )
+    return by_layer
+
+
+def _pattern(pattern: Any, blocks: int) -> list[bool]:
+    if isinstance(pattern, list) and len(pattern) >= blocks:
+        return [bool(slides) for slides in pattern[:blocks]]
+    return [bool((i + 1) % pattern) for i in range(blocks)]
+
+
+def _layer(
+    index: int, sizes: tuple[int, int, int, int], slides: bool, family: Anatomy, biases: tuple[Role, ...]
+) -> LayerSpec:
+    """Layer `index` of these heads, heads of keys, feed-forward and head width; with all norms of the family."""
+    heads, kv_heads, inner, head_width = sizes
+    if heads and not kv_heads:
+        raise UnsupportedModel(
+            f"layer {index} of this GGUF has heads without keys (linear attention), which is not read back",
+            hint="start from another model",
+        )
+    whole = LayerSpec(
+        heads=heads or 1,
+        kv_heads=kv_heads or 1,
+        head_width=head_width,
+        feed_forward=inner or None,
+        activation=family.activation,
+        norms=tuple(family.norms.values()),  # type: ignore[arg-type]
+        biases=biases,
+        slides=slides,
+    )
+    part = whole if inner else whole.without("feed_forward")
+    return part if heads else part.without("mixer")

@@ -12,31 +12,39 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lightbulb.core.errors import LightbulbError, ModelError, UnsupportedModel
+from lightbulb.core.facts import ImportFacts
 from lightbulb.core.files import plain_os_errors, write_json, write_text
 from lightbulb.formats.gguf.tokenizer import ROLES
-from lightbulb.models.anatomy import anatomy_of, is_tied
+from lightbulb.models.anatomy import OWN, anatomy_of, is_tied
 from lightbulb.models.folders import tensors_of, weight_files
 from lightbulb.models.resolve import (
     ModelSource,
     check_contents,
     check_family,
+    header_of,
     json_object,
     local_folder,
     tokenizer_hint,
 )
+from lightbulb.models.spec import ModelSpec, config_of, spec_of_config
 from lightbulb.models.tokenizing import repair_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from lightbulb.core.progress import Progress
+    from lightbulb.formats.gguf.header import GgufHeader
+    from lightbulb.models.live import LiveModel
 
-WEIGHTS = "model.safetensors"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+ALIGNMENT = 64  # bytes; c10/core/alignment.h
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
-def import_model(source: ModelSource, out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Writes the model artifact folder `out` from any source; returns facts about the model.
+def import_model(
+    source: ModelSource, out: Path, progress: Progress | None = None, live: LiveModel | None = None
+) -> dict[str, Any]:
+    """Writes the model artifact folder `out` from any source; returns facts about the model. live: keeps its weights.
 
     Raises ModelError when the weights do not fit their config, UnsupportedModel for other families.
     """
@@ -47,33 +55,37 @@ def import_model(source: ModelSource, out: Path, progress: Progress | None = Non
     with user_file(source, out), (progress or Silent()).bar(f"reading {source.name}", 2) as step:
         check_contents(source)
         if source.gguf is not None:
-            model = _read_gguf_model(source.gguf, out)
+            header = header_of(source)
+            model = _read_gguf_model(source, header, out)
         else:
             folder = local_folder(source)
             model = load_model(folder)
         step(1, "weights")
         if source.gguf is not None:
-            _write_gguf_tokenizer(source.gguf, out)
+            _write_gguf_tokenizer(source.gguf, header, out)
         else:
             copy_tokenizer(folder, out)
             findings += head_finding(folder, is_tied(model))
         findings += repair_tokenizer(out)
         tokenizer = _named_tokenizer(out, source)
         _adopt_special_ids(model, tokenizer, override=source.gguf is not None)
-        save_model(model, out)
+        weights = save_model(model, out)
+        if live is not None:
+            live.keep(weights)
         _check_exportable(out)
         step(2, "written")
     config = model.config
-    return {
-        "name": source.name,
-        "family": config.model_type,
-        "parameters": parameter_count(model),
-        "layers": config.num_hidden_layers,
-        "width": config.hidden_size,
-        "vocabulary": config.vocab_size,
-        "tied": is_tied(model),
-        "findings": findings,
-    }
+    facts = ImportFacts(
+        name=source.name,
+        family=config.model_type,
+        parameters=parameter_count(model),
+        layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        vocabulary=config.vocab_size,
+        tied=is_tied(model),
+        findings=tuple(findings),
+    )
+    return facts.record()
 
 
 @contextlib.contextmanager
@@ -96,28 +108,34 @@ def parameter_count(model: PreTrainedModel) -> int:
     return sum(p.numel() for p in model.parameters())  # parameters() yields a tied matrix once
 
 
-def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def load_model(
+    folder: Path, dtype: torch.dtype = torch.float32, weights: Mapping[str, torch.Tensor] | None = None
+) -> PreTrainedModel:
     """The causal model of a transformers folder, in eval mode. Runs no code from the folder and never downloads.
 
-    Whether the head is the embedding is what the weights say, not the config.
+    Whether the head is the embedding is what the weights say, not the config. weights: what the folder's safetensors
+    hold, where it is in memory; the model's parameters share that memory.
 
     Raises ModelError when weights are missing, left over or of the wrong shape.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
-    anatomy_of(json_object(folder / "config.json"), where=str(folder / "config.json"))
+    values = json_object(folder / "config.json")
+    anatomy_of(values, where=str(folder / "config.json"))
+    if values["model_type"] == OWN:
+        return _load_own(folder, values, weights).to(dtype)  # type: ignore[arg-type, return-value]
     with _quiet(), _plain_model_errors(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        config.tie_word_embeddings = head_is_tied(folder)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        config.tie_word_embeddings = head_is_tied(folder, weights)
+        how: dict[str, Any] = {"config": config, "dtype": dtype, "output_loading_info": True}
+        if weights is None:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, trust_remote_code=False, use_safetensors=True, local_files_only=True, **how
+            )
+        else:
+            family: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+            loaded = family.from_pretrained(None, state_dict=dict(weights), **how)
+            loaded[0].generation_config = _generation_config(folder)
     model, info = loaded
     wrong = {k: sorted(map(str, info[k])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[k]}
     if wrong:
@@ -127,15 +145,49 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMo
             where=str(folder),
             hint="download the model again",
         )
+    _align(model)
     return model.eval()
 
 
-def head_is_tied(folder: Path) -> bool:
+def _align(model: PreTrainedModel) -> None:
+    """Moves parameters to addresses as torch's own allocator gives: a float32 product on others adds up in another
+    order, and where a tensor stands in a file must not change what comes of it."""
+    for parameter in model.parameters():
+        if parameter.data_ptr() % ALIGNMENT:
+            parameter.data = parameter.data.clone()
+
+
+def _generation_config(folder: Path) -> Any:
+    """As transformers reads it with a model: from config.json where it has no file of its own."""
+    from transformers import GenerationConfig
+
+    if (folder / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_pretrained(
+        folder, config_file_name="config.json", _from_model_config=True, local_files_only=True
+    )
+
+
+def _load_own(
+    folder: Path, values: Mapping[str, Any], weights: Mapping[str, torch.Tensor] | None = None
+) -> PreTrainedModel:
+    """A model whose layers differ. weights: where they are in memory."""
+    from lightbulb.models.decoder import DecoderConfig, load_decoder
+
+    with _plain_model_errors(folder):
+        kept = {name: values[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if name in values}
+        return load_decoder(folder, DecoderConfig(spec=values["spec"], **kept), weights)
+
+
+def head_is_tied(folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> bool:
     """Whether the head of the model in `folder` is its embedding: it has no head of its own among its weights, or one
-    that is the same while the config says that they are tied."""
+    that is the same while the config says that they are tied. weights: where they are in memory."""
     config = json_object(folder / "config.json")
     anatomy = anatomy_of(config)
     names = {f"{anatomy.embed}.weight", f"{anatomy.head}.weight"}
+    if weights is not None:
+        both = names <= weights.keys() and _says_tied(config)
+        return f"{anatomy.head}.weight" not in weights or (both and torch.equal(*(weights[name] for name in names)))
     where = {name: file for file in weight_files(folder) for name in names & set(tensors_of(file))}
     if f"{anatomy.head}.weight" not in where:
         return True
@@ -153,7 +205,7 @@ def head_is_tied(folder: Path) -> bool:
 def _says_tied(config: Mapping[str, Any]) -> bool:
     """What config.json says, or leaves to its family: Gemma ties, the others do not."""
     said = config.get("tie_word_embeddings")
-    return anatomy_of(config).gguf == "gemma3" if said is None else bool(said)
+    return anatomy_of(config).tied if said is None else bool(said)
 
 
 def head_finding(folder: Path, tied: bool) -> list[str]:
@@ -175,23 +227,38 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
-def save_model(model: PreTrainedModel, folder: Path) -> None:
-    """Writes config, generation config and `model.safetensors` (float32, sorted names, a tied head once).
+def save_model(model: PreTrainedModel, folder: Path) -> dict[str, torch.Tensor]:
+    """Writes config, generation config and `model.safetensors` (float32, sorted names, a tied head once); returns the
+    weights as they were written, which share the model's memory where they can.
 
-    The same model gives the same bytes.
+    The same model gives the same bytes. One of ours whose layers are alike is written as its family's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(model.state_dict())
     if is_tied(model):
         state.pop(f"{anatomy_of(model.config).head}.weight", None)
-    _write_weights(state, folder)
-    _write_config(model.config.to_dict() | {"architectures": [type(model).__name__]}, folder)
+    weights = _write_weights(state, folder)
+    _write_config(_config_of_model(model), folder)
     if model.generation_config is not None:
         generation = {k: v for k, v in model.generation_config.to_diff_dict().items() if not k.startswith("_")}
         write_json(folder / "generation_config.json", dict(sorted(generation.items())))
+    return weights
 
 
-def _write_weights(state: Mapping[str, torch.Tensor], folder: Path) -> None:
+def _config_of_model(model: PreTrainedModel) -> dict[str, Any]:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if model.config.model_type != OWN:
+        return model.config.to_dict() | {"architectures": [type(model).__name__]}
+    from lightbulb.models.decoder import spec_of
+
+    config = full_config(spec_of(model.config))  # type: ignore[arg-type]
+    ids = {name: getattr(model.config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config["model_type"], type(model).__name__)
+    return config | ids | {"architectures": [name]}
+
+
+def _write_weights(state: Mapping[str, torch.Tensor], folder: Path) -> dict[str, torch.Tensor]:
     """Written beside and renamed: a loaded model may still be reading the old file through a memory map."""
     from safetensors.torch import save_file
 
@@ -204,6 +271,7 @@ def _write_weights(state: Mapping[str, torch.Tensor], folder: Path) -> None:
             beside.replace(folder / WEIGHTS)
         finally:
             beside.unlink(missing_ok=True)
+    return tensors
 
 
 def _write_config(config: dict[str, Any], folder: Path) -> None:
@@ -223,15 +291,15 @@ def copy_tokenizer(source: Path, out: Path) -> None:
     write_json(out / "tokenizer_config.json", config | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
-def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
-    """Dequantizes the file's weights into `out` under transformers' names, then loads them as any folder."""
-    from transformers import AutoConfig
+def _read_gguf_model(source: ModelSource, header: GgufHeader, out: Path) -> PreTrainedModel:
+    """Dequantizes the file's weights under transformers' names; writes the config into `out`, and makes the model that
+    a folder with both would hold."""
+    from lightbulb.models.gguf import info_of, weights_of
+    from lightbulb.models.gguf_shape import spec_of_gguf
 
-    from lightbulb.models.gguf import read_fields, read_gguf, read_weights
-    from lightbulb.models.gguf_shape import config_values
-
-    info = read_gguf(file)
-    check_family(ModelSource(None, None, file, file.stem))
+    file = header.files[0]
+    info = info_of(header)
+    check_family(source)
     if info.has_rope_factors:
         raise UnsupportedModel(
             "this GGUF stretches its positions (rope_freqs), which is not read back",
@@ -239,34 +307,39 @@ def _read_gguf_model(file: Path, out: Path) -> PreTrainedModel:
             hint="start from the transformers folder of the model",
         )
     with _plain_model_errors(file):
-        values = config_values(read_fields(file))
-        anatomy = anatomy_of(values, where=str(file))
-        tensors = {k: torch.from_numpy(v) for k, v in read_weights(file, values, anatomy).items()}
-        values["tie_word_embeddings"] = f"{anatomy.head}.weight" not in tensors
-        if f"{anatomy.layers}.0.{anatomy.linears['q']}.bias" in tensors:
-            values["attention_bias"] = True
-        config = AutoConfig.for_model(**values)
-    _write_weights(tensors, out)
-    _write_config(config.to_dict(), out)
-    return load_model(out)
+        spec = spec_of_gguf(header)
+        tensors = {k: torch.from_numpy(v) for k, v in weights_of(header, spec).items()}
+        config = full_config(spec)
+    _write_config(config, out)
+    return load_model(out, weights=tensors)
+
+
+def full_config(spec: ModelSpec) -> dict[str, Any]:
+    """config.json of a model: transformers' where its layers are alike, else ours."""
+    from transformers import AutoConfig
+
+    from lightbulb.models.decoder import DecoderConfig
+
+    values = config_of(spec)
+    config = DecoderConfig(**values) if values["model_type"] == OWN else AutoConfig.for_model(**values)
+    return dict(config.to_dict())
 
 
 def _check_exportable(folder: Path) -> None:
     """Raises UnsupportedModel for positions or a tokenizer that no GGUF can hold: now, not after the training."""
     from lightbulb.formats.gguf.tokenizer import tokenizer_fields
-    from lightbulb.models.gguf_shape import shape_fields
+    from lightbulb.models.gguf_shape import architecture_of
 
-    config = json_object(folder / "config.json")
-    shape_fields(config, anatomy_of(config))
-    tokenizer_fields(folder, config["vocab_size"])
+    spec = spec_of_config(json_object(folder / "config.json"))
+    architecture_of(spec)
+    tokenizer_fields(folder, spec.vocabulary)
 
 
-def _write_gguf_tokenizer(file: Path, out: Path) -> None:
+def _write_gguf_tokenizer(file: Path, header: GgufHeader, out: Path) -> None:
     from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
-    from lightbulb.models.gguf import read_fields
 
     with _plain_model_errors(file):
-        tokenizer, config = tokenizer_from_gguf(read_fields(file), file)
+        tokenizer, config = tokenizer_from_gguf(header.fields, file)
     write_text(out / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False))
     write_json(out / "tokenizer_config.json", config)
 

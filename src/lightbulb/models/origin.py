@@ -10,8 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lightbulb.formats.gguf.header import read_header
-from lightbulb.models.resolve import HUB_ID, ModelSource, is_packaged, local_folder
+from lightbulb.models.resolve import HUB_ID, ModelSource, header_of, is_packaged, local_folder
 
 MOST_CARD_CHARACTERS = 100_000
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
@@ -50,7 +49,7 @@ def origin_of(source: ModelSource) -> Origin:
     if is_packaged(source):
         return PACKAGED[source.name]
     if source.gguf is not None:
-        return _of_fields(read_header(source.gguf).fields, source.name)
+        return _of_fields(header_of(source).fields, source.name)
     folder = local_folder(source)
     card, config = front_matter(folder / "README.md"), _json(folder / "config.json")
     base = card.get("base_model")

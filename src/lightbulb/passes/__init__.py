@@ -1,14 +1,13 @@
-"""The passes, by the name a recipe gives them. Each is imported only when it is used."""
+"""The passes, by the name a recipe gives them: lightbulb's own, and those of plugins. Each is imported only when it is
+used."""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
+from lightbulb.core import plugins
 from lightbulb.core.errors import RecipeError
-
-if TYPE_CHECKING:
-    from lightbulb.passes.base import Pass
+from lightbulb.passes.base import Pass
 
 PASSES = {
     "format-task": "format_task:FormatTask",
@@ -26,8 +25,16 @@ PASSES = {
 }
 
 
+def pass_names() -> list[str]:
+    return [*PASSES, *(name for name in plugins.names(plugins.PASSES) if name not in PASSES)]
+
+
 def pass_class(name: str) -> type[Pass]:
+    """Raises RecipeError, which lists those known, for another name; PluginError for a plugin that cannot be used."""
+    plugin = plugins.load_class(plugins.PASSES, name, Pass, PASSES)
+    if plugin is not None:
+        return plugin
     if name not in PASSES:
-        raise RecipeError(f"there is no pass {name!r}", hint=f"use one of {', '.join(PASSES)}")
+        raise RecipeError(f"there is no pass {name!r}", hint=f"use one of {', '.join(pass_names())}")
     module, cls = PASSES[name].split(":")
     return getattr(importlib.import_module(f"lightbulb.passes.{module}"), cls)

@@ -10,15 +10,15 @@ from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError
+from lightbulb.core.facts import TrainingFacts
 from lightbulb.models.anatomy import anatomy_of, embedding_of, is_tied, layers_of
-from lightbulb.models.loading import copy_tokenizer, load_model, save_model
-from lightbulb.passes.base import Context, Pass
+from lightbulb.passes.base import Context
 from lightbulb.passes.fit import fit, plain_loss
-from lightbulb.train.forward import to_best_device
+from lightbulb.passes.model_pass import ModelPass
 from lightbulb.train.loop import Schedule
 
 
-class Adapt(Pass):
+class Adapt(ModelPass):
     """Fine-tuning by cross-entropy: `full`, or low-rank adapters (LoRA, Hu et al. 2021) that are merged at the end.
 
     freeze_layers: the first N layers and what they read stay as they are, which saves their backward pass.
@@ -26,22 +26,20 @@ class Adapt(Pass):
 
     name: ClassVar[str] = "adapt"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = TrainingFacts
 
     schedule: Schedule = Schedule(epochs=3, learning_rate=2e-4)
     method: Literal["full", "lora"] = "full"
     freeze_layers: int = Field(default=0, ge=0)
     lora_rank: int = Field(default=16, ge=1)
 
-    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = to_best_device(load_model(source.path))
+    def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         lora = self._add_lora(model, context.seed) if self.method == "lora" else None
         freeze(model, self.freeze_layers, keep_head=context.task.kind == "choose")
         facts = fit(model, source, self.schedule, plain_loss, context, "adapt")
         facts["trained_parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
         if lora is not None:
-            model = lora.merge_and_unload()
-        copy_tokenizer(source.path, out)
-        save_model(model.cpu(), out)
+            lora.merge_and_unload()  # into the linears inside `model`
         return facts
 
     def _add_lora(self, model: PreTrainedModel, seed: int) -> Any:

@@ -11,7 +11,9 @@ from typing import Any, ClassVar, Protocol, Self
 from pydantic import BaseModel, ConfigDict
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.facts import Facts
 from lightbulb.core.progress import Progress
+from lightbulb.models.live import LiveModel
 from lightbulb.tasks.task import Task
 
 
@@ -34,6 +36,7 @@ class Context:
 
     inputs: other artifacts by role, e.g. {"logits": ...}. scratch: a folder for checkpoints that outlives a kill and is
     removed when the step is finished. seed: the only source of randomness. budget: None where time does not matter.
+    live: gives the model of an artifact, without reading it where the step before has just written it.
     """
 
     task: Task
@@ -43,6 +46,7 @@ class Context:
     inputs: Mapping[str, Artifact] = field(default_factory=dict)
     threads: int = 2
     budget: Budget | None = None
+    live: LiveModel = field(default_factory=LiveModel)
 
 
 class Pass(BaseModel):
@@ -51,6 +55,8 @@ class Pass(BaseModel):
 
     reads: kinds of artifact that can be the source. uses, may_use: roles of the other artifacts that `apply` needs, or
     takes, in `Context.inputs`, called as their kinds; an artifact in any other role is of a kind that it reads.
+    facts_type: what the facts that `apply` returns must be.
+    needs: capabilities of the runtime that its parameter `runtime` names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +67,8 @@ class Pass(BaseModel):
     makes: ClassVar[ArtifactKind] = "model"
     uses: ClassVar[tuple[ArtifactKind, ...]] = ()
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ()
+    facts_type: ClassVar[type[Facts]] = Facts
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def parameters(self) -> dict[str, Any]:
         """Its parameters as a recipe has them: only those that are no defaults."""

@@ -10,14 +10,15 @@ from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import ModelError
+from lightbulb.core.facts import ImportCheckFacts
 from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.export import task_metadata
 from lightbulb.passes.verify import MOST_DIFFERENCE, Trained, compare_outputs, moved, read_alike, summary
-from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime, open_gguf
+from lightbulb.runtimes import open_gguf, title_of
 from lightbulb.runtimes.answering import longest_exchange
 
 if TYPE_CHECKING:
-    from lightbulb.runtimes.base import Shipped
+    from lightbulb.runtimes.base import Runtime
     from lightbulb.tasks.task import Example, Task
 
 LEAST_ALIKE = 0.97  # of the prompts: a rare odd one is said, more would make the runtime another model
@@ -35,12 +36,14 @@ class CheckImport(Pass):
     """
 
     name: ClassVar[str] = "check-import"
+    facts_type: ClassVar = ImportCheckFacts
     makes: ClassVar[ArtifactKind] = "figures"
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
+    needs: ClassVar[tuple[str, ...]] = ("sees_tokens", "scores_next")
 
     prompts: int = Field(default=256, ge=1)
     answered: int = Field(default=8, ge=1)
-    runtime: GgufRuntime = "llamacpp"
+    runtime: str = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         from lightbulb.models.gguf import write_gguf
@@ -56,7 +59,7 @@ class CheckImport(Pass):
                 room = longest_exchange(task, examples)
                 shipped = open_gguf(given.gguf if given else made, self.runtime, threads=context.threads, context=room)
                 try:
-                    trained = Trained(source, task)
+                    trained = Trained(source, context.live.read(source), task)
                     different = self._reads_alike(trained, shipped, task, examples, source)
                     advance(2, "read")
                     rows = [
@@ -71,7 +74,7 @@ class CheckImport(Pass):
         facts: dict[str, Any] = summary(rows)
         if moved(facts):
             raise ModelError(
-                f"{RUNTIME_TITLES[self.runtime]} does not compute what transformers computes from this model: over "
+                f"{title_of(self.runtime)} does not compute what transformers computes from this model: over "
                 f"{len(rows)} prompts the same token is likeliest in {facts['same_choice']:.0%}, and its "
                 f"log-probability is {facts['mean_log_prob_difference']:.2g} off (at most {MOST_DIFFERENCE:g})",
                 where=str(source.path),
@@ -82,14 +85,14 @@ class CheckImport(Pass):
         return facts | {"same_tokens": share, "read": len(examples), "findings": findings}
 
     def _reads_alike(
-        self, trained: Trained, shipped: Shipped, task: Task, examples: Sequence[Example], source: Artifact
+        self, trained: Trained, shipped: Runtime, task: Task, examples: Sequence[Example], source: Artifact
     ) -> int:
         """How many of the prompts become other tokens in the runtime. Raises ModelError where these are many."""
         pairs = [read_alike(trained.tokenizer, shipped, task, example) for example in examples]
         different = [pair for pair in pairs if pair.ids != pair.shipped_ids]
         if len(different) <= (1 - LEAST_ALIKE) * len(pairs):
             return len(different)
-        pair, title = different[0], RUNTIME_TITLES[self.runtime]
+        pair, title = different[0], title_of(self.runtime)
         if pair.text != pair.shipped_text:
             at = max(0, _first_difference(pair.text, pair.shipped_text) - 10)
             raise ModelError(

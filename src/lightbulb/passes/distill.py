@@ -6,30 +6,28 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
+from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
-from lightbulb.models.loading import copy_tokenizer, load_model, save_model
-from lightbulb.passes.base import Context, Pass
+from lightbulb.core.facts import TrainingFacts
+from lightbulb.passes.base import Context
 from lightbulb.passes.fit import fit, teacher_loss
-from lightbulb.train.forward import to_best_device
+from lightbulb.passes.model_pass import ModelPass
 from lightbulb.train.loop import Schedule
 
 
-class Distill(Pass):
+class Distill(ModelPass):
     """Logit distillation (Hinton et al. 2015). `weight` of the teacher against the data's own answers."""
 
     name: ClassVar[str] = "distill"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = TrainingFacts
     uses: ClassVar[tuple[ArtifactKind, ...]] = ("logits",)
 
     schedule: Schedule = Schedule(epochs=6, learning_rate=6e-4)
     weight: float = Field(default=0.8, gt=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
 
-    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = to_best_device(load_model(source.path))
+    def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         loss = teacher_loss(context.inputs["logits"].path, self.weight, self.temperature)
-        facts = fit(model, source, self.schedule, loss, context, self.name)
-        copy_tokenizer(source.path, out)
-        save_model(model.cpu(), out)
-        return facts
+        return fit(model, source, self.schedule, loss, context, self.name)

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.facts import ScoreFacts
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Budget, Context, Pass
-from lightbulb.runtimes import GgufRuntime, open_runtime
+from lightbulb.runtimes import needed_for, open_gguf
 from lightbulb.runtimes.answering import answer_prompts, longest_answer, longest_exchange
 from lightbulb.runtimes.base import Runtime, TextScore
 from lightbulb.tasks import metrics
@@ -34,12 +35,13 @@ class Evaluate(Pass):
 
     name: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 7
+    facts_type: ClassVar = ScoreFacts
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "gguf")
     makes: ClassVar[ArtifactKind] = "figures"
 
     split: SplitName = "test"
     limit: int | None = Field(default=None, ge=1)
-    runtime: GgufRuntime = "llamacpp"
+    runtime: str = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         task = context.task
@@ -48,7 +50,7 @@ class Evaluate(Pass):
         chosen = [every[i] for i in places]
         slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
         room = longest_exchange(task, chosen)
-        runtime = open_runtime(source, self.runtime, threads=context.threads, slots=slots, context=room)
+        runtime = self._opened(source, slots, room, context)
         try:
             with context.progress.bar(f"evaluate on {self.split}", len(chosen)) as advance:
                 answered, tokens = answer(runtime, task, chosen, advance, TOGETHER[source.kind], context.budget)
@@ -61,6 +63,13 @@ class Evaluate(Pass):
         write_json(out / "predictions.json", predictions)
         return {"score": score_of(task, examples, predictions).model_dump(), "items": len(examples), **tokens}
 
+    def _opened(self, source: Artifact, slots: int, room: int, context: Context) -> Runtime:
+        if source.kind == "model":
+            from lightbulb.runtimes.torch import Torch
+
+            return Torch(source, context.live.read(source))
+        return open_gguf(source.gguf, self.runtime, threads=context.threads, slots=slots, context=room)
+
 
 def answer(
     runtime: Runtime,
@@ -71,7 +80,10 @@ def answer(
     budget: Budget | None = None,
 ) -> tuple[list[Any], dict[str, int]]:
     """Predictions in order, how many questions were asked and the tokens they took. A question that comes again is not
-    asked again. budget: the time for it; the first `together` are answered in any case."""
+    asked again. budget: the time for it; the first `together` are answered in any case. Raises UserError where the
+    runtime cannot score documents and the task is of them."""
+    if task.kind == "text":
+        runtime.require(*needed_for(task.kind))
     predictions: list[Any] = []
     known: dict[str, str] = {}
     tokens = {"num_prompts": 0, "prompt_tokens": 0, "output_tokens": 0}
@@ -129,13 +141,14 @@ class Answered:
 def on_same_items(task: Task, evaluations: Mapping[str, Artifact]) -> dict[str, Answered]:
     """The answers to the test items that all of the evaluations have: where the time ended before some were done, the
     items of the shortest, which are among those of all others."""
-    fewest = min(a.facts["items"] for a in evaluations.values())
+    items = {label: artifact.facts_as(ScoreFacts).items for label, artifact in evaluations.items()}
+    fewest = min(items.values())
     spread = task.spread("test")
     wanted = set(spread[:fewest])
     examples = task.split("test", fewest)
     found = {}
     for label, artifact in evaluations.items():
-        places = sorted(spread[: artifact.facts["items"]])
+        places = sorted(spread[: items[label]])
         predictions = [p for place, p in zip(places, predictions_of(artifact), strict=True) if place in wanted]
         found[label] = Answered(examples, predictions, score_of(task, examples, predictions))
     return found

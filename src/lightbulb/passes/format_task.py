@@ -1,4 +1,4 @@
-"""frame: gives a model the task's form, so that teacher, baselines and student answer in the same way."""
+"""format-task: gives a model the task's form, so that teacher, baselines and student answer in the same way."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lightbulb.core.artifact import Artifact
+from lightbulb.core.facts import ModelFacts
 from lightbulb.formats.gguf.tokenizer import ROLES, chat_template_of
 from lightbulb.models.form import PLAIN_TEMPLATE, TEXT_TEMPLATE, render, turns_of
-from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer, save_model
+from lightbulb.models.loading import copy_tokenizer, load_tokenizer
 from lightbulb.models.templates import compiled, is_plain, marks_of
 from lightbulb.models.vocabulary import add_answers
-from lightbulb.passes.base import Context, Pass
+from lightbulb.passes.base import Context
+from lightbulb.passes.model_pass import ModelPass
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 # The day that a template which asks for the date is told when it is frozen: the one that Llama's own falls back to
 DAY = datetime(2024, 7, 26)
@@ -26,16 +28,17 @@ FROZEN = (
 )
 
 
-class FormatTask(Pass):
+class FormatTask(ModelPass):
     """Every answer of a closed set becomes one token; tasks without chat get a chat template without marks of roles."""
 
     name: ClassVar[str] = "format-task"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = ModelFacts
+    computes: ClassVar[bool] = False
 
-    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+    def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         task = context.task
         facts: dict[str, Any] = {}
-        model = load_model(source.path)
         if task.kind == "choose":
             facts["answer_ids"] = add_answers(source.path, out, model, task.answers)
         else:
@@ -52,8 +55,7 @@ class FormatTask(Pass):
         else:
             tokenizer.chat_template = TEXT_TEMPLATE if task.kind == "text" else PLAIN_TEMPLATE
             tokenizer.save_pretrained(out)
-        save_model(model, out)
-        return facts | {"parameters": sum(p.numel() for p in model.parameters())}
+        return facts
 
 
 def frozen_template(

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.facts import CostFacts
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.energy.meter import Meter
@@ -19,7 +20,7 @@ from lightbulb.measuring.protocol import FEWEST_TRIALS, LONGEST_WINDOW, MOST_TRI
 from lightbulb.measuring.statistics import median_figure
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Context, Pass
-from lightbulb.runtimes import GgufRuntime, open_gguf
+from lightbulb.runtimes import open_gguf, runtime_class
 from lightbulb.runtimes.answering import answer_prompts, longest_answer, longest_exchange
 from lightbulb.runtimes.base import Runtime
 from lightbulb.tasks.task import Task
@@ -40,13 +41,14 @@ class Measure(Pass):
 
     name: ClassVar[str] = "measure"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = CostFacts
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
     makes: ClassVar[ArtifactKind] = "figures"
 
     trials: int = Field(default=MOST_TRIALS, ge=FEWEST_TRIALS, multiple_of=2)
     window_seconds: float = Field(default=LONGEST_WINDOW, gt=0)
     threads: int = Field(default=1, ge=1)
-    runtime: GgufRuntime = "llamacpp"
+    runtime: str = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         files = {SOURCE: source, **context.inputs}
@@ -63,7 +65,7 @@ class Measure(Pass):
                     subjects.append(subject(role, runtime, context.task, examples, longest))
                 yield subjects
 
-        meter = Meter(gpus=False)  # both runtimes compute on the CPU
+        meter = Meter(gpus=not runtime_class(self.runtime).capabilities.cpu_only)
         try:
             with context.progress.bar("measure", self.trials) as advance:
                 tables = measure_blocks(

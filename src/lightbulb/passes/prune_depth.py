@@ -12,32 +12,34 @@ from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError
+from lightbulb.core.facts import PruningFacts
 from lightbulb.models.anatomy import keep_layers, layers_of
 from lightbulb.models.form import Encoded
-from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer, save_model
+from lightbulb.models.loading import load_tokenizer
 from lightbulb.ops.importance import block_influence
-from lightbulb.passes.base import Context, Pass
+from lightbulb.passes.base import Context
+from lightbulb.passes.model_pass import ModelPass
 from lightbulb.train.data import Batch, encode_split, in_order, micro_batches
-from lightbulb.train.forward import deterministic, device_of, fast_math, to_best_device
+from lightbulb.train.forward import deterministic, device_of, fast_math
 
 CALIBRATION_EXAMPLES = 256
 
 
-class PruneDepth(Pass):
+class PruneDepth(ModelPass):
     """Keeps `layers` layers: those with the highest block influence on the task's own prompts (ShortGPT, Men et al.
     2024), in their old order."""
 
     name: ClassVar[str] = "prune-depth"
     version: ClassVar[int] = 2
+    facts_type: ClassVar = PruningFacts
 
     layers: int = Field(ge=1)
 
-    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = to_best_device(load_model(source.path)).eval()
+    def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         depth = len(layers_of(model))
         if self.layers > depth:
             raise RecipeError(f"prune-depth keeps {self.layers} layers of a model with {depth}", hint="lower `layers`")
-        tokenizer, answer_ids = load_tokenizer(source.path), source.facts.get("answer_ids")
+        tokenizer, answer_ids = load_tokenizer(source.path), source.answer_ids
         positions = model.config.max_position_embeddings
         data = encode_split(context.task, "train", tokenizer, answer_ids, positions, CALIBRATION_EXAMPLES)
         bar = context.progress.bar("block influence", len(data))
@@ -45,13 +47,7 @@ class PruneDepth(Pass):
             influence = layer_influence(model, data, advance)
         kept = sorted(sorted(range(depth), key=lambda i: -influence[i])[: self.layers])
         keep_layers(model, kept)
-        copy_tokenizer(source.path, out)
-        save_model(model.cpu(), out)
-        return {
-            "kept_layers": kept,
-            "influence": [round(x, 6) for x in influence],
-            "parameters": sum(p.numel() for p in model.parameters()),
-        }
+        return {"kept_layers": kept, "influence": [round(x, 6) for x in influence]}
 
 
 @torch.no_grad()

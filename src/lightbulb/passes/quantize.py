@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
+from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
+from lightbulb.core.facts import QuantizingFacts
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantTypeName
 from lightbulb.formats.gguf.type_map import TypeMap
-from lightbulb.models.loading import copy_tokenizer, load_model, save_model
-from lightbulb.passes.base import Context, Pass
+from lightbulb.passes.base import Context
 from lightbulb.passes.fit import fit, plain_loss, teacher_loss
-from lightbulb.train.forward import to_best_device
+from lightbulb.passes.model_pass import ModelPass
 from lightbulb.train.loop import Schedule
 from lightbulb.train.quantized import block_weights, quantize_dequantize_
 
 
-class Quantize(Pass):
+class Quantize(ModelPass):
     """Rounds linears and embedding to GGUF blocks, after a recovery on rounded weights when `recover` is given.
 
     With "logits" among the inputs the recovery listens to the teacher, else to the data.
@@ -27,6 +28,7 @@ class Quantize(Pass):
 
     name: ClassVar[str] = "quantize"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = QuantizingFacts
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ("logits",)
 
     quant_type: QuantTypeName = "q4_0"
@@ -35,8 +37,7 @@ class Quantize(Pass):
     weight: float = Field(default=0.8, gt=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
 
-    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = to_best_device(load_model(source.path))
+    def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         types = TypeMap.of(self.quant_type, self.embedding)
         for weight, name in block_weights(model, types):
             if not QUANT_TYPES[name].fits(weight.shape[-1]):
@@ -50,6 +51,4 @@ class Quantize(Pass):
             loss = teacher_loss(logits.path, self.weight, self.temperature) if logits else plain_loss
             facts = fit(model, source, self.recover, loss, context, self.name, types, parameter="recover")
         quantize_dequantize_(model, types)
-        copy_tokenizer(source.path, out)
-        save_model(model.cpu(), out)
         return facts

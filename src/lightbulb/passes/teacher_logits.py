@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
-from lightbulb.models.loading import load_model, load_tokenizer
+from lightbulb.core.facts import LogitsFacts
+from lightbulb.models.loading import load_tokenizer
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.data import encode_split
 from lightbulb.train.forward import deterministic, to_best_device
@@ -20,14 +21,15 @@ class CacheLogits(Pass):
 
     name: ClassVar[str] = "teacher-logits"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = LogitsFacts
     makes: ClassVar[ArtifactKind] = "logits"
 
     top_k: int = Field(default=32, ge=1)
     batch_size: int = Field(default=64, ge=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        model = to_best_device(load_model(source.path)).eval()
-        tokenizer, answer_ids = load_tokenizer(source.path), source.facts.get("answer_ids")
+        model = to_best_device(context.live.read(source))
+        tokenizer, answer_ids = load_tokenizer(source.path), source.answer_ids
         data = encode_split(context.task, "train", tokenizer, answer_ids, model.config.max_position_embeddings)
         with deterministic(context.seed, context.threads):
             positions = write_logits(model, data, self.top_k, out, self.batch_size, context.progress, self.name)

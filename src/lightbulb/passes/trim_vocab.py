@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from lightbulb.core.artifact import Artifact
-from lightbulb.passes.base import Context, Pass
+from lightbulb.core.facts import TrimmingFacts
+from lightbulb.passes.base import Context
+from lightbulb.passes.model_pass import ModelPass
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
-class TrimVocab(Pass):
+class TrimVocab(ModelPass):
     """Keeps the tokens of the rendered train and validation examples, all bytes, all special tokens and the answers,
     topped up with the most general merges to `size` (None: only what the task needs).
 
@@ -20,33 +25,31 @@ class TrimVocab(Pass):
     """
 
     name: ClassVar[str] = "trim-vocab"
+    facts_type: ClassVar = TrimmingFacts
+    computes: ClassVar[bool] = False
 
     size: int | None = Field(default=4096, ge=1)
 
-    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+    def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         from lightbulb.models.anatomy import embedding_of
         from lightbulb.models.form import texts_of
-        from lightbulb.models.loading import WEIGHTS, load_model, load_tokenizer, save_model
+        from lightbulb.models.loading import load_tokenizer
         from lightbulb.models.vocabulary import trim
 
-        model, tokenizer = load_model(source.path), load_tokenizer(source.path)
+        tokenizer = load_tokenizer(source.path)
         rows_before = embedding_of(model).num_embeddings
-        answer_ids = source.facts.get("answer_ids")
-        with context.progress.bar("trim-vocab", 3) as step:
+        answer_ids = source.answer_ids
+        with context.progress.bar("trim-vocab", 2) as step:
             texts = list(texts_of(context.task, tokenizer))
             step(1, "rendered")
             kept = trim(source.path, out, model, texts, answer_ids or [], self.size)
             step(2, "trimmed")
-            save_model(model, out)
-            step(3, "written")
         facts: dict[str, Any] = {
             "rows_before": rows_before,
             "rows": embedding_of(model).num_embeddings,
             "tokens": len(kept),
             "bytes_before": source.bytes,
-            "bytes": (out / WEIGHTS).stat().st_size,
             "unchanged_train_tokens": unchanged_share(source.path, out, texts, kept),
-            "parameters": sum(p.numel() for p in model.parameters()),
         }
         if answer_ids is not None:
             new_id = {old: new for new, old in enumerate(kept)}

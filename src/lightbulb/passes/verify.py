@@ -12,17 +12,18 @@ from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RunFailure
+from lightbulb.core.facts import AgreementFacts
 from lightbulb.models.form import render, turns_of
-from lightbulb.models.loading import load_model, load_tokenizer
+from lightbulb.models.loading import load_tokenizer
 from lightbulb.passes.base import Context, Pass
-from lightbulb.runtimes import GgufRuntime, open_gguf
+from lightbulb.runtimes import open_gguf
 from lightbulb.runtimes.answering import longest_exchange
 from lightbulb.tasks.task import Example, Task
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from lightbulb.runtimes.base import Shipped
+    from lightbulb.runtimes.base import Runtime
 
 # Beyond these the export is broken, not merely rounded: int8 activations move few answers, and by little
 LEAST_AGREEMENT = 0.9
@@ -38,17 +39,20 @@ class Verify(Pass):
 
     name: ClassVar[str] = "verify"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = AgreementFacts
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
     makes: ClassVar[ArtifactKind] = "figures"
     uses: ClassVar[tuple[ArtifactKind, ...]] = ("model",)
+    needs: ClassVar[tuple[str, ...]] = ("sees_tokens", "scores_next")
 
     prompts: int = Field(default=64, ge=1)
-    runtime: GgufRuntime = "llamacpp"
+    runtime: str = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         task = context.task
         examples = task.split("validation" if task.validation else "train", self.prompts)
-        trained = Trained(context.inputs["model"], task)
+        model = context.inputs["model"]
+        trained = Trained(model, context.live.read(model), task)
         room = longest_exchange(task, examples)
         shipped = open_gguf(source.gguf, self.runtime, threads=context.threads, context=room)
         rows = []
@@ -70,10 +74,10 @@ class Verify(Pass):
 class Trained:
     """The model folder in float32, and what it finds likeliest after a prompt."""
 
-    def __init__(self, artifact: Artifact, task: Task):
-        self.model, self.tokenizer = load_model(artifact.path).eval(), load_tokenizer(artifact.path)
+    def __init__(self, artifact: Artifact, model: PreTrainedModel, task: Task):
+        self.model, self.tokenizer = model, load_tokenizer(artifact.path)
         self.positions = self.model.config.max_position_embeddings - 1  # room for the token that is asked for
-        self.candidates = artifact.facts.get("answer_ids") if task.kind == "choose" else None
+        self.candidates = artifact.answer_ids if task.kind == "choose" else None
 
     @torch.no_grad()
     def likeliest(self, ids: list[int]) -> tuple[int, float]:
@@ -93,7 +97,7 @@ class Read:
     shipped_ids: list[int]
 
 
-def read_alike(tokenizer: PreTrainedTokenizerFast, shipped: Shipped, task: Task, example: Example) -> Read:
+def read_alike(tokenizer: PreTrainedTokenizerFast, shipped: Runtime, task: Task, example: Example) -> Read:
     """One prompt (of a document, its beginning) in both."""
     if task.kind == "text":
         ours = theirs = example.completion[:200]
@@ -102,7 +106,7 @@ def read_alike(tokenizer: PreTrainedTokenizerFast, shipped: Shipped, task: Task,
     return Read(ours, theirs, tokenizer(ours).input_ids, shipped.tokenize(theirs))
 
 
-def compare_outputs(trained: Trained, shipped: Shipped, task: Task, example: Example, turn: int) -> dict[str, float]:
+def compare_outputs(trained: Trained, shipped: Runtime, task: Task, example: Example, turn: int) -> dict[str, float]:
     """One prompt in both. In a generated answer the likeliest token is asked for after `turn` of the reference's tokens
     (modulo their number), so that all places of an answer are seen, not only its start."""
     read = read_alike(trained.tokenizer, shipped, task, example)
@@ -112,7 +116,7 @@ def compare_outputs(trained: Trained, shipped: Shipped, task: Task, example: Exa
     room = min(trained.positions, shipped.context_length - 1)
     place = (read.ids + answer[: turn % (len(answer) + 1)])[-room:]
     best, log_prob = trained.likeliest(place)
-    shipped_best, shipped_log_prob = shipped.likeliest(place, trained.candidates, best)
+    shipped_best, shipped_log_prob = shipped.score_next(place, trained.candidates, best)
     return {
         "same_text": read.text == read.shipped_text,
         "same_tokens": read.ids == read.shipped_ids,

@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
-from lightbulb.core.errors import RecipeError
+from lightbulb.core.errors import RecipeError, UserError
 from lightbulb.core.files import write_text
 from lightbulb.passes import pass_class
 from lightbulb.passes.base import Pass
 from lightbulb.pipeline.run import Run
-from lightbulb.runtimes import check_installed
+from lightbulb.runtimes import check_opens
 from lightbulb.tasks.task import TaskKind
 
 START = "model"  # the imported model: what a step reads when nothing came before
@@ -142,16 +142,27 @@ class Execution:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raises RecipeError or MissingExtra for what `execute` would meet on its way: a typing error must not cost an
+    """Raises RecipeError or another UserError for what `execute` would meet on its way: a typing error must not cost an
     hour."""
     kinds: dict[str, ArtifactKind] = {START: "model"}
     last = START
     for s in recipe.steps:
         built = s.build()
-        if runtime := getattr(built, "runtime", None):
-            check_installed(runtime)
+        _check_runtime(s, built)
         _check_source(s, built, s.source or last, kinds)
         kinds[s.label], last = built.makes, s.label
+
+
+def _check_runtime(s: Step, built: Pass) -> None:
+    """Raises UserError where the runtime that a step names is not there, or cannot do what its pass needs."""
+    runtime = getattr(built, "runtime", None)
+    if runtime is None:
+        return
+    try:
+        check_opens(runtime, "gguf").require(*built.needs)
+    except UserError as e:
+        e.where = f"step {s.label!r}, {e.where}"
+        raise
 
 
 def _check_source(s: Step, built: Pass, source: str, kinds: Mapping[str, ArtifactKind]) -> None:

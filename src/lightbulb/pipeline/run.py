@@ -43,9 +43,11 @@ from lightbulb.core.files import new_folder, plain_os_errors, read_json, sha256_
 from lightbulb.core.progress import Progress
 from lightbulb.core.version import __version__
 from lightbulb.energy.meter import Meter
+from lightbulb.models.live import LiveModel
 from lightbulb.passes.base import Context, Pass
 from lightbulb.pipeline.decisions import Decisions, StepBudget
 from lightbulb.pipeline.ledger import Cost, Heartbeat, less, total_cost
+from lightbulb.tasks.stored import TASK_VERSION, write_task
 from lightbulb.tasks.task import Task
 
 COST = "cost.json"
@@ -90,6 +92,7 @@ class Run:
         self.progress, self.meter, self.threads = progress, meter, threads
         self.events = events or Stream()
         self._log: EventFile | None = None
+        self.live = LiveModel()
         self.steps: list[Artifact] = []
         self.resumed = 0
         self._inside: list[Cost] = []  # of the steps that this process worked on
@@ -228,6 +231,8 @@ class Run:
         def key() -> str:
             return self.key(self.performed(label, pass_, planned), source.key, inputs)
 
+        if "model" not in (*pass_.reads, *pass_.uses, *pass_.may_use):
+            self.live.clear()  # its memory is of no use to what comes
         if not (artifact := self._found(label, key())):
 
             def work(out: Path, scratch: Path, progress: Heartbeat) -> dict[str, Any]:
@@ -240,9 +245,11 @@ class Run:
                     inputs=inputs,
                     threads=self.threads,
                     budget=None if seconds is None else StepBudget(seconds, progress.seconds, self.decisions, name),
+                    live=self.live,
                 )
                 carried = {k: source.facts[k] for k in CARRIED if k in source.facts}
-                return carried | self.performed(label, pass_, planned).apply(source, out, context)
+                facts = carried | dict(self.performed(label, pass_, planned).apply(source, out, context))
+                return pass_.facts_type.model_validate(facts).record()
 
             artifact = self.make(label, planned, pass_.makes, pass_.name, source.key, work, key)
         self.steps.append(artifact)
@@ -252,11 +259,18 @@ class Run:
         """`pass_` with the parameters that the clock has shortened it to. planned: its key without that."""
         return pass_.with_parameters(self.decisions.get(_shortened(label, planned)) or {})
 
-    def begin(self, label: str, key: str, work: StepFunction) -> Artifact:
-        """The first artifact of a run, made from outside: the imported model."""
-        artifact = self._found(label, key) or self.make(label, key, "model", "import", None, work)
+    def begin(
+        self, label: str, key: str, work: StepFunction, kind: ArtifactKind = "model", made_by: str = "import"
+    ) -> Artifact:
+        """An artifact that is made from outside: the imported model, the task as it was read."""
+        artifact = self._found(label, key) or self.make(label, key, kind, made_by, None, work)
         self.steps.append(artifact)
         return artifact
+
+    def keep_task(self) -> Artifact:
+        """The task as it was read and split, as an artifact beside those that are made for it."""
+        key = sha256_of("task", TASK_VERSION, self.task.fingerprint)
+        return self.begin("task", key, lambda out, scratch, progress: write_task(self.task, out), "task", "read")
 
     def _place(self, label: str, key: str) -> Path:
         return self.folder / "steps" / f"{label}-{key[:12]}"
@@ -300,6 +314,10 @@ class Run:
                 )
                 artifact.write_record(out)
                 write_json(out / COST, (cost := heartbeat.cost()).model_dump())
+            self.live.bind(artifact.key)
+        except BaseException:
+            self.live.clear()
+            raise
         finally:
             self._inside.append(Cost.of(window.reading))
         shutil.rmtree(scratch, ignore_errors=True)

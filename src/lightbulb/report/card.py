@@ -1,18 +1,22 @@
 """A run's record as the README.md of a model repository: YAML facts for machines, then what a person must know.
 
-Keys of the YAML: https://huggingface.co/docs/hub/model-cards and https://huggingface.co/docs/hub/model-cards-co2
+The YAML is huggingface_hub's, which knows the hub's keys; those of the emissions:
+https://huggingface.co/docs/hub/model-cards-co2
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightbulb.core import units
 from lightbulb.energy.exports import co2_eq_emissions
 from lightbulb.report import words
 from lightbulb.shrinking import savings
 from lightbulb.shrinking.record import Result, Scored
+
+if TYPE_CHECKING:
+    from huggingface_hub.repocard_data import EvalResult, ModelCardData
 
 _TASK_TYPES = {"choose": "text-classification", "generate": "text-generation", "text": "text-generation"}
 
@@ -22,7 +26,7 @@ def render_card(result: Result, *, name: str | None = None, region: str | None =
     front = card_header(result, region=region)
     title = name or f"{result.task}, small"
     parts = [
-        f"---\n{_yaml(front)}---",
+        f"---\n{front.to_yaml()}\n---",
         f"# {_inline(title)}",
         _opening(result),
         _energy(result),
@@ -33,18 +37,20 @@ def render_card(result: Result, *, name: str | None = None, region: str | None =
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def card_header(result: Result, *, region: str | None) -> dict[str, Any]:
-    """The YAML block as a dict, with the score of what is handed out."""
-    front: dict[str, Any] = {
+def card_header(result: Result, *, region: str | None) -> ModelCardData:
+    """The facts of the YAML block, with the score of what is handed out."""
+    from huggingface_hub.repocard_data import ModelCardData
+
+    facts = {
         "license": result.base.license if result.base else None,
         "base_model": result.base.repo if result.base else None,
         "pipeline_tag": "text-generation",
         "tags": ["lightbulb", "gguf", "energy", "compression"],
         "metrics": [result.metric],
         "co2_eq_emissions": _emissions(result, region),
-        "model-index": _model_index(result),
+        "model_name": result.task if (scores := _scores(result)) else None,
     }
-    return {key: value for key, value in front.items() if value is not None}
+    return ModelCardData(**_flat({key: value for key, value in facts.items() if value}), eval_results=scores)
 
 
 def _emissions(result: Result, region: str | None) -> dict[str, Any] | None:
@@ -54,29 +60,23 @@ def _emissions(result: Result, region: str | None) -> dict[str, Any] | None:
     return co2_eq_emissions(grams, training_type="fine-tuning", geographical_location=region, hardware_used=processor)
 
 
-def _model_index(result: Result) -> list[dict[str, Any]] | None:
+def _scores(result: Result) -> list[EvalResult] | None:
+    from huggingface_hub.repocard_data import EvalResult
+
     student = result.shrunk or words.handed_stock(result)
     if student is None or student.score.value is None:
         return None
-    metric = {"type": result.metric, "name": words.name_of_metric(result), "value": float(f"{student.score.value:.6g}")}
-    return [
-        {
-            "name": result.task,
-            "results": [
-                {
-                    "task": {"type": _TASK_TYPES[result.kind]},
-                    "dataset": {"name": result.task, "type": result.task, "split": "test"},
-                    "metrics": [metric],
-                }
-            ],
-        }
-    ]
-
-
-def _yaml(facts: dict[str, Any]) -> str:
-    import yaml
-
-    return str(yaml.safe_dump(_flat(facts), sort_keys=False, allow_unicode=True, width=float("inf")))
+    task = _flat(result.task)
+    score = EvalResult(
+        task_type=_TASK_TYPES[result.kind],
+        dataset_type=task,
+        dataset_name=task,
+        dataset_split="test",
+        metric_type=_flat(result.metric),
+        metric_name=words.name_of_metric(result),
+        metric_value=float(f"{student.score.value:.6g}"),
+    )
+    return [score]
 
 
 def _flat(value: Any) -> Any:

@@ -10,6 +10,7 @@ from lightbulb.core import units
 from lightbulb.core.figures import Figure
 from lightbulb.measuring.record import Measured
 from lightbulb.measuring.roofline import Roofline
+from lightbulb.runtimes import title_of
 
 COSTS = {"joules": "joules", "net_joules": "joules less idling", "cpu_seconds": "CPU time", "seconds": "wall time"}
 UNITS = {"prompt_token": "prompt token", "output_token": "output token", "answer": "answer"}
@@ -19,12 +20,7 @@ MORE = {
     "seconds_to_first_token": "time to the first token",
     "peak_bytes": "peak memory above what it was before loading",
 }
-RUNTIMES = {
-    "llamacpp": "llama.cpp",
-    "filament": "filament",
-    "torch": "torch",
-    "endpoint": "endpoint, as the client sees it",
-}
+AS_SEEN = {"endpoint": "endpoint, as the client sees it"}
 
 
 def render_measured(measured: Measured) -> RenderableType:
@@ -40,7 +36,7 @@ def render_measured(measured: Measured) -> RenderableType:
 
 def _title(measured: Measured) -> str:
     size = "" if measured.model_bytes is None else f", {units.quantity(measured.model_bytes, 'B')}"
-    return f"{measured.model} ({RUNTIMES[measured.runtime]}{size})"
+    return f"{measured.model} ({AS_SEEN.get(measured.runtime) or title_of(measured.runtime)}{size})"
 
 
 def _table(measured: Measured) -> Table:

@@ -2,67 +2,34 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from lightbulb.core.errors import GoalError
+from lightbulb.runtimes.registry import (
+    check_installed,
+    check_opens,
+    check_ships,
+    check_supports,
+    needed_for,
+    open_gguf,
+    runtime_class,
+    runtime_names,
+    title_of,
+)
 
-from lightbulb.core.errors import GoalError, UnsupportedModel, UserError
-
-GgufRuntime = Literal["llamacpp", "filament"]
-RUNTIME_TITLES: dict[GgufRuntime, str] = {"llamacpp": "llama.cpp", "filament": "filament"}
-FILAMENT_ARCHITECTURES = ("llama", "qwen2", "qwen3", "deci", "openelm")
-LocalRuntime = Literal["llamacpp", "filament", "torch"]  # what runs a model on this machine
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lightbulb.core.artifact import Artifact
-    from lightbulb.runtimes.base import Runtime, Shipped
-
-
-def check_installed(runtime: GgufRuntime) -> None:
-    """Raises UserError where `runtime` is not installed: now, rather than after an hour."""
-    if runtime == "filament" and find_spec("lightbulb_filament") is None:
-        raise UserError(
-            "filament is not installed", where="`runtime=filament`", hint="make filament, or `runtime=llamacpp`"
-        )
+__all__ = [
+    "check_installed",
+    "check_opens",
+    "check_ships",
+    "check_supports",
+    "check_threads",
+    "needed_for",
+    "open_gguf",
+    "runtime_class",
+    "runtime_names",
+    "title_of",
+]
 
 
 def check_threads(threads: int) -> None:
     """Raises GoalError for a number of threads that cannot work."""
     if threads < 1:
         raise GoalError(f"{threads} threads cannot work", where="`threads`", hint="`threads=2`")
-
-
-def check_runs(architecture: str, runtime: GgufRuntime) -> None:
-    """Raises UnsupportedModel where `runtime` does not run GGUF files of this architecture."""
-    if runtime == "filament" and architecture not in FILAMENT_ARCHITECTURES:
-        raise UnsupportedModel(
-            f"filament does not run models of the architecture {architecture!r}",
-            where="`runtime=filament`",
-            hint="`runtime=llamacpp`",
-        )
-
-
-def open_runtime(
-    artifact: Artifact, runtime: GgufRuntime, *, threads: int = 2, slots: int = 1, context: int = 1024
-) -> Runtime:
-    """`runtime` for a GGUF, transformers for a model folder. `context`: tokens of the longest prompt with its
-    answer."""
-    if artifact.kind == "gguf":
-        return open_gguf(artifact.gguf, runtime, threads=threads, slots=slots, context=context)
-    from lightbulb.runtimes.torch import Torch
-
-    return Torch(artifact)
-
-
-def open_gguf(
-    path: Path, runtime: GgufRuntime = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024
-) -> Shipped:
-    """A GGUF file in one of the runtimes that take it. `slots`: prompts side by side."""
-    if runtime == "filament":
-        from lightbulb.runtimes.filament import Filament
-
-        return Filament(path, threads=threads, slots=slots, context=context)
-    from lightbulb.runtimes.llamacpp import LlamaCpp
-
-    return LlamaCpp(path, threads=threads, slots=slots, context=context)

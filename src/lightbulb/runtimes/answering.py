@@ -11,7 +11,7 @@ from lightbulb.tasks.task import Example, Task
 def answer_prompts(runtime: Runtime, task: Task, prompts: Sequence[str], longest: int) -> Answers:
     """longest: `longest_answer(task)`, which reads the whole train split: not for every prompt of a measurement."""
     if task.kind == "choose":
-        return runtime.choose(prompts, task.answers)
+        return runtime.answer(prompts, task.answers)
     return runtime.generate(prompts, longest)
 
 

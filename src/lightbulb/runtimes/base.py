@@ -1,14 +1,104 @@
-"""The one protocol of every runtime: what turns a model file into answers."""
+"""The contract of every runtime: what turns a model into answers, and says itself what it can do.
+
+A runtime is a subclass of `Runtime`, registered by name (`runtimes.registry`). What it does not say that it can do
+(`Capabilities`) it refuses with one error that names what to use instead; `lightbulb.testing.RuntimeConformance` holds
+it to both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+
+from lightbulb.core.errors import UserError
 
 if TYPE_CHECKING:
     from lightbulb.models.gguf import GgufInfo
+
+ModelForm = Literal["gguf", "folder", "url"]  # what a runtime opens: a Path, an Artifact, an address
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a runtime can do.
+
+    closed_set: `answer` holds the model to the answers, whatever else it would say. schema, stop, stream, sampling:
+    options of `generate`. sees_tokens: `tokenize` and `context_length`. scores_next, scores_texts, writes_exactly:
+    these methods. batch: `slots` prompts are worked on at once. devices: what it computes on ("cpu", "cuda", ...);
+    empty where it is not seen.
+    """
+
+    closed_set: bool = False
+    schema: bool = False
+    stop: bool = False
+    stream: bool = False
+    sampling: bool = False
+    sees_tokens: bool = False
+    scores_next: bool = False
+    scores_texts: bool = False
+    writes_exactly: bool = False
+    batch: bool = False
+    devices: tuple[str, ...] = ("cpu",)
+
+    @property
+    def cpu_only(self) -> bool:
+        """Whether no GPU's joules are its own."""
+        return self.devices == ("cpu",)
+
+
+WORDS = {  # what is missing without a capability
+    "closed_set": "hold a model to a closed set of answers",
+    "schema": "hold an answer to a JSON Schema",
+    "stop": "end an answer before a string",
+    "stream": "hand out an answer while it is written",
+    "sampling": "draw tokens at random",
+    "sees_tokens": "say which tokens a text becomes",
+    "scores_next": "say how likely a token is",
+    "scores_texts": "score documents",
+    "writes_exactly": "write an exact number of tokens",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is taken. temperature 0: the likeliest. top_p: drawn among the likeliest that together hold
+    this probability (Holtzman et al. 2020). The same seed draws the same text from the same prompt."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How `generate` writes. stop: strings before which an answer ends. schema: a JSON Schema, as text, that it
+    follows. stream: told (number of the prompt, next piece of its answer) while they are written, all pieces of a
+    prompt being its answer."""
+
+    stop: tuple[str, ...] = ()
+    schema: str | None = None
+    sampling: Sampling = GREEDY
+    stream: Callable[[int, str], None] | None = None
+
+    @property
+    def needs(self) -> list[str]:
+        """The capabilities that these options ask for."""
+        asked = {
+            "stop": self.stop,
+            "schema": self.schema is not None,
+            "sampling": self.sampling.temperature > 0,
+            "stream": self.stream is not None,
+        }
+        return [name for name, wanted in asked.items() if wanted]
+
+
+PLAIN = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,66 +120,123 @@ class TextScore:
     bytes: int
 
 
+class NextToken(NamedTuple):
+    """The likeliest next token, and the log-probability (nats, over the whole vocabulary) of the one asked for."""
+
+    likeliest: int
+    log_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a runtime sees of the model it has opened; None and () where it does not. name: of its file, its folder, or
+    the endpoint's own. answers: the closed set that it was made for. bytes: of its weights."""
+
+    name: str
+    architecture: str | None = None
+    vocabulary: int | None = None
+    context_length: int | None = None
+    bytes: int | None = None
+    answers: tuple[str, ...] = ()
+
+    @staticmethod
+    def of_gguf(name: str, info: GgufInfo) -> ModelInfo:
+        answers = tuple(info.metadata.get("lightbulb.answers", ()))
+        return ModelInfo(name, info.architecture, info.vocabulary, info.context_length, info.bytes, answers)
+
+
 def windows(ids: Sequence[int], context: int) -> list[list[int]]:
     """A document as pieces of at most `context` tokens. Each begins with the last token of the one before, so that
     every token but the first of all is predicted once."""
     return [list(ids[start : start + context]) for start in range(0, max(1, len(ids) - 1), max(1, context - 1))]
 
 
-class Runtime(Protocol):
-    """Prompts are rendered text (see `render`): special tokens stand in it as text, save the BOS that is added."""
+class Runtime(ABC):
+    """A model, opened. A prompt is what `render` made of a conversation: text in which special tokens stand as text,
+    save the BOS that is added; to an endpoint it is the conversation itself.
+
+    name: in recipes and as the parameter `runtime`. title: in sentences. opens: what `open` takes. library: the module
+    that it needs beside lightbulb's own, install: what to type where that is missing.
+    """
 
     name: ClassVar[str]
-    path: Path
+    title: ClassVar[str]
+    opens: ClassVar[ModelForm]
+    capabilities: ClassVar[Capabilities]
+    library: ClassVar[str] = ""
+    install: ClassVar[str] = ""
 
-    def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
-        """The likeliest of a closed set of single-token answers for each prompt: one prefill, one token."""
-        ...
+    info: ModelInfo
 
-    def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
-        """Greedy continuation of each prompt up to the end-of-turn token."""
-        ...
+    @classmethod
+    @abstractmethod
+    def open(cls, model: Any, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Self:
+        """model: as `opens` says: the Path of a GGUF, the Artifact of a model folder, the address of an endpoint.
+        slots: prompts side by side. context: tokens of the longest prompt with its answer. Raises ModelError."""
+
+    @classmethod
+    def installed(cls) -> bool:
+        return not cls.library or find_spec(cls.library) is not None
+
+    @classmethod
+    def supports(cls, architecture: str) -> bool:
+        """Whether it runs models of this architecture, as a GGUF names it."""
+        return True
+
+    @classmethod
+    def notes(cls) -> list[str]:
+        """What a reader of its figures must know, in sentences without a full stop."""
+        return []
+
+    @classmethod
+    def require(cls, *capabilities: str) -> None:
+        """Raises UserError for the first of these capabilities that it lacks: now, rather than in the work."""
+        for capability in capabilities:
+            if not getattr(cls.capabilities, capability):
+                raise cls._lacks(capability)
+
+    @classmethod
+    def _lacks(cls, capability: str) -> UserError:
+        instead = "`runtime=llamacpp`" if cls.opens == "gguf" else "`runtime=llamacpp` with a .gguf file"
+        return UserError(f"{cls.title} cannot {WORDS[capability]}", where=f"`runtime={cls.name}`", hint=instead)
+
+    @abstractmethod
+    def render(self, messages: Sequence[dict[str, str]]) -> str:
+        """A conversation ({"role", "content"} each) as a prompt, by the model's own chat template."""
+
+    @abstractmethod
+    def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
+        """What follows each prompt, up to the end of the turn. Raises UserError for options it cannot follow."""
+
+    def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
+        """One of a closed set of answers to each prompt: with `closed_set` the likeliest, by one token each; else what
+        the model writes, which may be none of them."""
+        longest = max(len(a.encode()) for a in answers)
+        written = self.generate(prompts, longest + 1)
+        return Answers([text.strip() for text in written.texts], written.prompt_tokens, written.output_tokens)
+
+    def score_next(self, prompt: Sequence[int], among: Sequence[int] | None, asked: int) -> NextToken:
+        """prompt: token ids. among: candidates for the likeliest next token, all tokens if None. asked: the token whose
+        log-probability is told."""
+        raise self._lacks("scores_next")
 
     def score_texts(self, texts: Sequence[str]) -> list[TextScore]:
         """Likelihood of whole documents."""
-        ...
+        raise self._lacks("scores_texts")
 
-    def render(self, messages: Sequence[dict[str, str]]) -> str:
-        """A conversation ({"role", "content"} each) as text, by the model's own chat template."""
-        ...
+    def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
+        """Greedy continuation of each prompt (token ids) by exactly `tokens` tokens, through any end of the turn."""
+        raise self._lacks("writes_exactly")
 
-    def close(self) -> None: ...
-
-
-class Measurable(Runtime, Protocol):
-    """What measuring and verifying ask of a runtime beside answering."""
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a prompt, the BOS that is added included."""
+        raise self._lacks("sees_tokens")
 
     @property
     def context_length(self) -> int:
         """The most tokens, read and written, that the model was made for."""
-        ...
+        raise self._lacks("sees_tokens")
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of rendered text, the BOS that is added included."""
-        ...
-
-    def likeliest(self, prompt: list[int], among: Sequence[int] | None, asked: int) -> tuple[int, float]:
-        """(the likeliest next token, among the given ones if any; the log-probability of the token `asked`, in nats,
-        over the whole vocabulary)."""
-        ...
-
-    def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
-        """Greedy continuation of each prompt (token ids) by exactly `tokens` tokens, through any end-of-turn token."""
-        ...
-
-
-class Shipped(Measurable, Protocol):
-    """What `ask` and the main job use of a runtime for GGUF files."""
-
-    info: GgufInfo
-
-    def generate(
-        self, prompts: Sequence[str], max_tokens: int, *, schema: str | None = None, stop: Sequence[str] = ()
-    ) -> Answers:
-        """As in Runtime. schema: a JSON Schema that answers follow. stop: strings before which they end."""
-        ...
+    @abstractmethod
+    def close(self) -> None:
+        """Lets the model go; a second call does nothing."""

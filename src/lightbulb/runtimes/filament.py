@@ -5,17 +5,30 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lightbulb.core.errors import ModelError
 from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
 from lightbulb.models.form import shortened
 from lightbulb.models.gguf import answer_tokens, read_fields, read_gguf
 from lightbulb.models.templates import compiled
-from lightbulb.runtimes import check_installed
-from lightbulb.runtimes.base import Answers, TextScore, windows
+from lightbulb.runtimes.base import (
+    PLAIN,
+    Answers,
+    Capabilities,
+    ModelForm,
+    ModelInfo,
+    NextToken,
+    Options,
+    Runtime,
+    TextScore,
+    windows,
+)
+from lightbulb.runtimes.registry import check_installed
+from lightbulb.runtimes.writing import Writing
 
 if TYPE_CHECKING:
     from lightbulb_filament import Prefix
@@ -23,10 +36,11 @@ if TYPE_CHECKING:
 
     from lightbulb.runtimes.grammar import Grammars
 
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "deci", "openelm")
 SHARED = 8  # tokens that prompts must have in common to be worth remembering
 
 
-class Filament:
+class Filament(Runtime):
     """A GGUF file loaded into filament.
 
     slots: texts written side by side; answers do not depend on it. context: tokens of one prompt with its answer, at
@@ -35,58 +49,78 @@ class Filament:
     """
 
     name: ClassVar[str] = "filament"
+    title: ClassVar[str] = "filament"
+    opens: ClassVar[ModelForm] = "gguf"
+    library: ClassVar[str] = "lightbulb_filament"
+    install: ClassVar[str] = "make filament"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        closed_set=True,
+        schema=True,
+        stop=True,
+        stream=True,
+        sampling=True,
+        sees_tokens=True,
+        scores_next=True,
+        scores_texts=True,
+        writes_exactly=True,
+        batch=True,
+    )
 
     def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
         check_installed("filament")
         import lightbulb_filament
 
-        self.info = read_gguf(path)
-        self.path, self.slots, self.context = path, slots, min(context, self.info.context_length)
+        self._gguf = read_gguf(path)
+        self.info = ModelInfo.of_gguf(str(path), self._gguf)
+        self.path, self.slots, self.context = path, slots, min(context, self._gguf.context_length)
         try:
             self._model = lightbulb_filament.Model(path, threads=threads)
         except lightbulb_filament.FilamentError as e:
             raise ModelError(f"filament cannot run this file: {e}", where=str(path), hint="`runtime=llamacpp`") from e
         self._tokenizer, self._config = _tokenizer(path)
 
-    def _prompt(self, prompt: str, room: int) -> list[int]:
-        return shortened(self.tokenize(prompt), max(1, self.context - room), self.info.bos)
+    @classmethod
+    def open(cls, model: Path, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Self:
+        return cls(model, threads=threads, slots=slots, context=context)
 
-    def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
-        tokens = [[i] for i in answer_tokens(self.info, answers, self.path)]
+    @classmethod
+    def supports(cls, architecture: str) -> bool:
+        return architecture in ARCHITECTURES
+
+    def _prompt(self, prompt: str, room: int) -> list[int]:
+        return shortened(self.tokenize(prompt), max(1, self.context - room), self._gguf.bos)
+
+    def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
+        tokens = [[i] for i in answer_tokens(self._gguf, answers, self.path)]
         read = [self._prompt(prompt, 1) for prompt in prompts]
         prefix = self._shared(read)
         texts = [answers[self._model.choose(ids, tokens, prefix=prefix)] for ids in read]
         return Answers(texts, sum(map(len, read)), len(texts))
 
-    def generate(
-        self, prompts: Sequence[str], max_tokens: int, *, schema: str | None = None, stop: Sequence[str] = ()
-    ) -> Answers:
-        """schema: a JSON Schema that answers follow. stop: strings before which they end."""
+    def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
         read = [self._prompt(prompt, max_tokens) for prompt in prompts]
         prefix = self._shared(read)
-        if schema is None and not stop:
-            written = self._model.generate_batch(read, max_tokens, streams=self.slots, prefix=prefix)
-            said = [(self._tokenizer.decode(ids), len(ids)) for ids in written]
+        sampling = asdict(options.sampling)
+        if options.schema is None and not options.stop and options.stream is None:
+            ids = self._model.generate_batch(read, max_tokens, streams=self.slots, prefix=prefix, **sampling)
+            said = [(self._tokenizer.decode(row), len(row)) for row in ids]
         else:
-            matchers = [None if schema is None else self._grammars.matcher("json-schema", schema) for _ in read]
-            streams = [
-                self._model.stream(ids, max_tokens, prefix=prefix, constraint=m)
-                for ids, m in zip(read, matchers, strict=True)
-            ]
-            said = [self._until(tokens, stop) for tokens in streams]
+            said = []
+            for n, prompt in enumerate(read):
+                grammar = None if options.schema is None else self._grammars.matcher("json-schema", options.schema)
+                tokens = self._model.stream(prompt, max_tokens, prefix=prefix, constraint=grammar, **sampling)
+                said.append(self._written(tokens, Writing(self._tokenizer, n, options)))
         return Answers([text for text, _ in said], sum(map(len, read)), sum(count for _, count in said))
 
-    def _until(self, tokens: Iterator[int], stop: Sequence[str]) -> tuple[str, int]:
-        """The text up to the first of the strings, and how many tokens were written for it."""
-        from tokenizers.decoders import DecodeStream
-
-        decoder, text, count = DecodeStream(skip_special_tokens=True), "", 0
+    @staticmethod
+    def _written(tokens: Iterator[int], writing: Writing) -> tuple[str, int]:
+        """The text up to the first of the stop strings, and how many tokens were written for it."""
+        count = 0
         for token in tokens:
             count += 1
-            text += decoder.step(self._tokenizer, token) or ""
-            if found := [at for s in stop if (at := text.find(s)) >= 0]:
-                return text[: min(found)], count
-        return text, count
+            if not writing.add(token):
+                break
+        return writing.end(), count
 
     @cached_property
     def _grammars(self) -> Grammars:
@@ -105,13 +139,12 @@ class Filament:
         common = os.path.commonprefix(list(prompts)) if len(prompts) > 1 else []
         return self._model.remember(common) if len(common) >= SHARED else None
 
-    def likeliest(self, prompt: list[int], among: Sequence[int] | None, asked: int) -> tuple[int, float]:
-        """(the likeliest next token, among the given ones if any; the log-probability of the token `asked`)."""
+    def score_next(self, prompt: Sequence[int], among: Sequence[int] | None, asked: int) -> NextToken:
         if among:
             best = among[self._model.choose(prompt, [[i] for i in among])]
         else:
             best = self._model.generate(prompt, 1, stop=[])[0]
-        return best, self._model.score(prompt, [[asked]])[0]
+        return NextToken(best, self._model.score(prompt, [[asked]])[0])
 
     @property
     def context_length(self) -> int:
@@ -143,10 +176,10 @@ class Filament:
             text = self._template.render(messages=list(messages), add_generation_prompt=True, **tokens)
         except (TemplateError, TypeError, ValueError) as e:
             raise ModelError(f"the chat template cannot render this conversation: {e}", where=str(self.path)) from e
-        return text.removeprefix(self.info.added_bos)
+        return text.removeprefix(self._gguf.added_bos)
 
     def close(self) -> None:
-        del self._model
+        self.__dict__.pop("_model", None)
 
 
 def _tokenizer(path: Path) -> tuple[Tokenizer, dict[str, Any]]:

@@ -1,5 +1,5 @@
-"""What an answer must look like, token by token, for filament. The grammars are llguidance's: JSON Schema, regular
-expressions and context-free grammars in Lark's notation (https://github.com/guidance-ai/llguidance)."""
+"""What an answer must look like, token by token, for filament and torch. The grammars are llguidance's: JSON Schema,
+regular expressions and context-free grammars in Lark's notation (https://github.com/guidance-ai/llguidance)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Grammars:
             import llguidance
         except ImportError as e:
             raise MissingExtra(
-                "constraining answers in filament needs llguidance", hint='pip install "lightbulb[grammar]"'
+                "holding an answer to a schema needs llguidance", hint='pip install "lightbulb[grammar]"'
             ) from e
         self._library = llguidance
         self._tokens = llguidance.LLTokenizer(tokenizer.to_str(), n_vocab=vocabulary, eos_token=end)

@@ -5,21 +5,32 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from lightbulb.core.errors import ModelError, RunFailure
 from lightbulb.models.form import shortened
 from lightbulb.models.gguf import answer_tokens, read_gguf
-from lightbulb.runtimes.base import Answers, TextScore, windows
+from lightbulb.runtimes.base import (
+    PLAIN,
+    Answers,
+    Capabilities,
+    ModelForm,
+    ModelInfo,
+    NextToken,
+    Options,
+    Runtime,
+    TextScore,
+    windows,
+)
 
 FORCE = 10_000.0  # a logit bias that no model outvotes
 
 
-class LlamaCpp:
+class LlamaCpp(Runtime):
     """A GGUF file loaded into llama.cpp.
 
     slots: prompts worked on side by side; 1 is how a single user meets the model and what costs are measured with.
@@ -28,15 +39,32 @@ class LlamaCpp:
     """
 
     name: ClassVar[str] = "llamacpp"
+    title: ClassVar[str] = "llama.cpp"
+    opens: ClassVar[ModelForm] = "gguf"
+    library: ClassVar[str] = "xllamacpp"
+    install: ClassVar[str] = "pip install xllamacpp"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        closed_set=True,
+        schema=True,
+        stop=True,
+        stream=True,
+        sampling=True,
+        sees_tokens=True,
+        scores_next=True,
+        scores_texts=True,
+        writes_exactly=True,
+        batch=True,
+    )
 
     def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
         import xllamacpp
 
         self.path, self.slots = path, slots
-        self.info = read_gguf(path)  # a clear error for a file that llama.cpp would abort on
+        self._gguf = read_gguf(path)  # a clear error for a file that llama.cpp would abort on
+        self.info = ModelInfo.of_gguf(str(path), self._gguf)
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
-        self.context = min(context, self.info.context_length)
+        self.context = min(context, self._gguf.context_length)
         params.n_parallel, params.n_ctx = slots, self.context * slots
         params.n_batch = params.n_ubatch = 512
         params.n_gpu_layers = 0
@@ -56,50 +84,82 @@ class LlamaCpp:
             ) from e
         self._complete({"prompt": "a", "max_tokens": 1})  # a server that never worked hangs when it is closed
 
+    @classmethod
+    def open(cls, model: Path, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Self:
+        return cls(model, threads=threads, slots=slots, context=context)
+
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self._server.handle_completions({"temperature": 0, "cache_prompt": False, **request})
         reply = json.loads(reply) if isinstance(reply, str) else reply
         if "choices" in reply:
             return reply
-        error = reply.get("error", reply)
+        return self._complete(self._fitting(request, reply.get("error", reply)))
+
+    def _fitting(self, request: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+        """A request that was too long, with less of its prompt. Raises RunFailure for any other error."""
         if error.get("type") == "exceed_context_size_error" and isinstance(request["prompt"], str):
             room = max(1, error["n_ctx"] - request["max_tokens"] - 1)
-            cut = shortened(self.tokenize(request["prompt"]), room, self.info.bos)  # as in training
-            return self._complete({**request, "prompt": cut})
+            cut = shortened(self.tokenize(request["prompt"]), room, self._gguf.bos)  # as in training
+            return {**request, "prompt": cut}
         raise RunFailure(f"llama.cpp refused a prompt: {error}", where=str(self.path))
 
-    def _all(self, prompts: Sequence[str] | Sequence[list[int]], request: dict[str, Any]) -> Answers:
+    def _stream(self, request: dict[str, Any], hear: Callable[[str], None]) -> dict[str, Any]:
+        """As `_complete`, while `hear` is told each piece of the text."""
+        pieces: list[str] = []
+        last: dict[str, Any] = {}
+
+        def arrived(reply: Any) -> None:
+            reply = json.loads(reply) if isinstance(reply, str) else reply
+            last.update(reply)
+            if (choices := reply.get("choices")) and (text := choices[0]["text"]):
+                pieces.append(text)
+                hear(text)
+
+        asked = {"temperature": 0, "cache_prompt": False, **request}
+        more = {"stream": True, "stream_options": {"include_usage": True}}
+        self._server.handle_completions({**asked, **more}, arrived)
+        if "usage" not in last:
+            return self._stream(self._fitting(request, last.get("error", last)), hear)
+        return {"choices": [{"text": "".join(pieces)}], "usage": last["usage"]}
+
+    def _all(
+        self,
+        prompts: Sequence[str] | Sequence[list[int]],
+        request: dict[str, Any],
+        stream: Callable[[int, str], None] | None = None,
+    ) -> Answers:
         """One request a prompt, one for each slot at a time: of a list of prompts llama.cpp would count the
         tokens of one only."""
 
-        def one(prompt: str | list[int]) -> dict[str, Any]:
-            return self._complete({"prompt": prompt, **request})
+        def one(n: int) -> dict[str, Any]:
+            asked = {"prompt": prompts[n], **request}
+            return self._complete(asked) if stream is None else self._stream(asked, partial(stream, n))
 
         if self.slots == 1:
-            replies = [one(prompt) for prompt in prompts]
+            replies = [one(n) for n in range(len(prompts))]
         else:
             with ThreadPoolExecutor(self.slots) as pool:
-                replies = list(pool.map(one, prompts))
+                replies = list(pool.map(one, range(len(prompts))))
         return Answers(
             [r["choices"][0]["text"] for r in replies],
             sum(r["usage"]["prompt_tokens"] for r in replies),
             sum(r["usage"]["completion_tokens"] for r in replies),
         )
 
-    def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
-        ids = answer_tokens(self.info, answers, self.path)
+    def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
+        ids = answer_tokens(self._gguf, answers, self.path)
         return self._all(prompts, {"max_tokens": 1, "logit_bias": [[i, FORCE] for i in ids]})
 
-    def generate(
-        self, prompts: Sequence[str], max_tokens: int, *, schema: str | None = None, stop: Sequence[str] = ()
-    ) -> Answers:
-        """schema: a JSON Schema that answers follow. stop: strings before which they end."""
+    def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
         request: dict[str, Any] = {"max_tokens": max_tokens}
-        if schema is not None:
-            request["json_schema"] = json.loads(schema)
-        if stop:
-            request["stop"] = list(stop)
-        return self._all(prompts, request)
+        if options.schema is not None:
+            request["json_schema"] = json.loads(options.schema)
+        if options.stop:
+            request["stop"] = list(options.stop)
+        if (sampling := options.sampling).temperature > 0:
+            alone = {"top_k": 0, "min_p": 0.0}  # not what llama.cpp does beside
+            request |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed, **alone}
+        return self._all(prompts, request, options.stream)
 
     def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
         written = self._all([list(p) for p in prompts], {"max_tokens": tokens, "ignore_eos": True})
@@ -110,7 +170,7 @@ class LlamaCpp:
 
     @property
     def context_length(self) -> int:
-        return self.info.context_length
+        return self._gguf.context_length
 
     def score_texts(self, texts: Sequence[str]) -> list[TextScore]:
         return [self._score(text) for text in texts]
@@ -121,18 +181,18 @@ class LlamaCpp:
         nats = -sum(self._log_prob(w[:n], w[n]) for w in windows(ids, self.context) for n in range(1, len(w)))
         return TextScore(nats, len(ids) - 1, len(text.encode()))
 
-    def likeliest(self, prompt: str | list[int], among: Sequence[int] | None, asked: int) -> tuple[int, float]:
-        """(the likeliest next token, among the given ones if any; the log-probability of the token `asked`)."""
-        best = self._next(prompt, among)[0]["id"] if among else self._top(prompt, 1)[0]["id"]
-        return best, self._log_prob(prompt, asked)
+    def score_next(self, prompt: Sequence[int], among: Sequence[int] | None, asked: int) -> NextToken:
+        ids = list(prompt)
+        best = self._next(ids, among)[0]["id"] if among else self._top(ids, 1)[0]["id"]
+        return NextToken(best, self._log_prob(ids, asked))
 
-    def _log_prob(self, prompt: str | list[int], token: int) -> float:
+    def _log_prob(self, prompt: list[int], token: int) -> float:
         """Natural log-probability of one next token."""
         if seen := self._next(prompt, [token]):
             return seen[0]["logprob"]
-        return next(t["logprob"] for t in self._top(prompt, self.info.vocabulary) if t["id"] == token)
+        return next(t["logprob"] for t in self._top(prompt, self._gguf.vocabulary) if t["id"] == token)
 
-    def _top(self, prompt: str | list[int], n: int) -> list[dict[str, Any]]:
+    def _top(self, prompt: list[int], n: int) -> list[dict[str, Any]]:
         """The n likeliest next tokens with their log-probabilities; what is sampled meanwhile is a whole character."""
         return self._next(prompt, [self._letter], n)[0]["top_logprobs"]
 
@@ -140,7 +200,7 @@ class LlamaCpp:
     def _letter(self) -> int:
         return self.tokenize("e")[-1]
 
-    def _next(self, prompt: str | list[int], among: Sequence[int], top: int = 1) -> list[dict[str, Any]]:
+    def _next(self, prompt: list[int], among: Sequence[int], top: int = 1) -> list[dict[str, Any]]:
         """The next token out of `among`, with log-probabilities from before that constraint; nothing when it ends
         within a UTF-8 character, for which llama.cpp reports none."""
         reply = self._complete(
@@ -165,7 +225,7 @@ class LlamaCpp:
         except urllib.error.HTTPError as e:
             said = e.read().decode(errors="replace")[:200]
             raise ModelError(f"the chat template cannot render this conversation: {said}", where=str(self.path)) from e
-        return reply["prompt"].removeprefix(self.info.added_bos)
+        return reply["prompt"].removeprefix(self._gguf.added_bos)
 
     def _post(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(
@@ -177,4 +237,4 @@ class LlamaCpp:
             return json.loads(reply.read())  # loopback only: the address is this process's own
 
     def close(self) -> None:
-        del self._server
+        self.__dict__.pop("_server", None)

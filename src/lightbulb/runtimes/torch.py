@@ -3,36 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, Self
 
 import torch
-from transformers import DynamicCache
+from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import ModelError
 from lightbulb.models.form import render
 from lightbulb.models.loading import load_model, load_tokenizer
-from lightbulb.runtimes.base import Answers, TextScore, windows
-from lightbulb.train.forward import fast_math, to_best_device
+from lightbulb.runtimes.base import (
+    PLAIN,
+    Answers,
+    Capabilities,
+    ModelForm,
+    ModelInfo,
+    NextToken,
+    Options,
+    Runtime,
+    TextScore,
+    windows,
+)
+from lightbulb.runtimes.decoding import Row, write_rows
+from lightbulb.runtimes.grammar import Grammars
+from lightbulb.runtimes.writing import Writing
+from lightbulb.train.forward import best_device, fast_math, to_best_device
 
 BATCH = 256  # texts written side by side
 WRITE_TOKENS = 16384  # padding included, of prompts answered side by side: their keys and values are kept
 READ_TOKENS = 2048  # padding included, of prompts read side by side: more only takes memory, and that takes time
 
 
-class Torch:
+class Torch(Runtime):
     """A model artifact run by transformers. `answer_ids` are those of the artifact ("choose" only)."""
 
     name: ClassVar[str] = "torch"
+    title: ClassVar[str] = "torch"
+    opens: ClassVar[ModelForm] = "folder"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        closed_set=True,
+        schema=True,
+        stop=True,
+        stream=True,
+        sampling=True,
+        sees_tokens=True,
+        scores_next=True,
+        scores_texts=True,
+        writes_exactly=True,
+        batch=True,
+        devices=("cpu", "cuda"),
+    )
 
-    def __init__(self, artifact: Artifact):
+    def __init__(self, artifact: Artifact, model: PreTrainedModel | None = None):
+        """model: of the artifact, where it is at hand."""
         self.path = artifact.path
-        self.model = to_best_device(load_model(artifact.path)).eval()
+        self.model: Any = to_best_device(model or load_model(artifact.path))
         self.tokenizer = load_tokenizer(artifact.path)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.answer_ids: list[int] | None = artifact.facts.get("answer_ids")
+        self.answer_ids = artifact.answer_ids
+        self.info = ModelInfo(
+            name=str(artifact.path),
+            architecture=self.model.config.model_type,
+            vocabulary=self.model.config.vocab_size,
+            context_length=self.context_length,
+            bytes=artifact.bytes,
+            answers=tuple(map(self._printed, self.answer_ids or ())),
+        )
+
+    @classmethod
+    def open(cls, model: Artifact, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Self:
+        """threads are torch's own, of the whole process; it takes as many prompts side by side as fit, of any
+        length."""
+        return cls(model)
+
+    @classmethod
+    def notes(cls) -> list[str]:
+        if (device := best_device()).type != "cpu":
+            return [f"torch computes on the GPU ({device}) in bfloat16; its memory is not in the peak"]
+        return ["torch computes what the processor multiplies natively in bfloat16, the rest in float32"]
 
     def _batches(self, prompts: Sequence[str], tokens: int) -> list[list[int]]:
         """Indices by length, at most BATCH together and (padded) at most `tokens` tokens, if more than one."""
@@ -45,7 +96,7 @@ class Torch:
         return batches
 
     @torch.no_grad()
-    def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
+    def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         if self.answer_ids is None:
             raise ModelError(
                 "this model has no answer tokens", where=str(self.path), hint="run the pass `format-task` first"
@@ -65,7 +116,7 @@ class Torch:
 
     def _ids_of(self, answers: Sequence[str], known: Sequence[int]) -> list[int]:
         """The token of each answer: the one that prints it."""
-        printed = {self.tokenizer.decode([i], clean_up_tokenization_spaces=False): i for i in known}
+        printed = {self._printed(i): i for i in known}
         missing = [answer for answer in answers if answer not in printed]
         if missing:
             raise ModelError(
@@ -75,46 +126,36 @@ class Torch:
             )
         return [printed[answer] for answer in answers]
 
-    @torch.no_grad()
-    def generate(self, prompts: Sequence[str], max_tokens: int) -> Answers:
+    def _printed(self, token: int) -> str:
+        return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+    def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
         texts, read, written = [""] * len(prompts), 0, 0
         for indices in self._batches(prompts, WRITE_TOKENS):
             inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True)
+            writings = [self._writing(i, options) for i in indices]
+            rows = [self._row(options, writing) for writing in writings]
             with fast_math(self.model.device):
-                rows = self._greedy(inputs["input_ids"], inputs["attention_mask"], max_tokens)
-            for i, row in zip(indices, rows, strict=True):
-                texts[i] = str(self.tokenizer.decode(row[:-1] if row[-1] == self.tokenizer.eos_token_id else row))
-                written += len(row)
+                write_rows(self.model, inputs["input_ids"], inputs["attention_mask"], rows, max_tokens)
+            for i, row, writing in zip(indices, rows, writings, strict=True):
+                texts[i] = writing.end() if writing else str(self.tokenizer.decode(row.text_tokens))
+                written += len(row.tokens)
             read += int(inputs["attention_mask"].sum())
         return Answers(texts, read, written)
 
-    def _greedy(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, max_tokens: int) -> list[list[int]]:
-        """The likeliest tokens of each row up to and with its end. Rows that have ended leave the batch as soon as half
-        have: transformers' generate carries them to the end of the longest."""
-        device, end = self.model.device, self.tokenizer.eos_token_id
-        rows: list[list[int]] = [[] for _ in ids_BT]
-        alive = torch.arange(len(rows))  # which row each place of the batch holds
-        ids, mask, cache = ids_BT.to(device), mask_BT.to(device), DynamicCache(config=self.model.config)
-        for _ in range(max_tokens):
-            positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            logits_BV = self.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
-            ).logits[:, -1]
-            ids = logits_BV.argmax(-1, keepdim=True)
-            running = []
-            for place, (row, token) in enumerate(zip(alive.tolist(), ids[:, 0].tolist(), strict=True)):
-                if not rows[row] or rows[row][-1] != end:
-                    rows[row].append(token)
-                if rows[row][-1] != end:
-                    running.append(place)
-            if not running:
-                break
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            if 2 * len(running) <= len(alive):
-                kept = torch.tensor(running)
-                alive, ids, mask = alive[kept], ids[kept.to(device)], mask[kept.to(device)]
-                cache.batch_select_indices(kept.to(device))
-        return rows
+    def _row(self, options: Options, writing: Writing | None) -> Row:
+        grammar = None if options.schema is None else self._grammars.matcher("json-schema", options.schema)
+        return Row(self.tokenizer.eos_token_id, options.sampling, grammar, writing)
+
+    def _writing(self, number: int, options: Options) -> Writing | None:
+        """Where the text of an answer is looked at while it is written; None where nobody looks."""
+        if not options.stop and options.stream is None:
+            return None
+        return Writing(self.tokenizer.backend_tokenizer, number, options, skip_special=False)
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self.tokenizer.backend_tokenizer, self.model.config.vocab_size, self.tokenizer.eos_token_id)
 
     @property
     def context_length(self) -> int:
@@ -124,18 +165,18 @@ class Torch:
         return list(self.tokenizer(text).input_ids)
 
     @torch.no_grad()
-    def likeliest(self, prompt: list[int], among: Sequence[int] | None, asked: int) -> tuple[int, float]:
-        logits_V = self.model(torch.tensor([prompt], device=self.model.device), use_cache=False).logits[0, -1].float()
-        log_probs = logits_V.log_softmax(-1)
+    def score_next(self, prompt: Sequence[int], among: Sequence[int] | None, asked: int) -> NextToken:
+        ids_1T = torch.tensor([list(prompt)], device=self.model.device)
+        log_probs = self.model(ids_1T, use_cache=False).logits[0, -1].float().log_softmax(-1)
         best = max(among, key=lambda i: log_probs[i].item()) if among else int(log_probs.argmax())
-        return best, log_probs[asked].item()
+        return NextToken(best, log_probs[asked].item())
 
     @torch.no_grad()
     def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
         inputs = self.tokenizer.pad({"input_ids": [list(p) for p in prompts]}, return_tensors="pt")
         inputs = inputs.to(self.model.device)
         with fast_math(self.model.device):
-            out_BT = self.model.generate(
+            out_BT = self.model.generate(  # type: ignore[operator]
                 **inputs,
                 min_new_tokens=tokens,
                 max_new_tokens=tokens,
@@ -161,4 +202,4 @@ class Torch:
         return render(self.tokenizer, list(messages))
 
     def close(self) -> None:
-        del self.model
+        self.__dict__.pop("model", None)

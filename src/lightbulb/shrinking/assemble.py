@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lightbulb.core.artifact import Artifact
+from lightbulb.core.facts import AgreementFacts
 from lightbulb.core.figures import Figure
 from lightbulb.energy.carbon import grams_co2e
 from lightbulb.measuring.costs import ratios, saved
@@ -14,7 +15,7 @@ from lightbulb.models.origin import Origin
 from lightbulb.passes.evaluate import Answered, retention_of, right_of
 from lightbulb.pipeline.ledger import Cost, total_cost
 from lightbulb.pipeline.recipe import Execution, Recipe
-from lightbulb.runtimes import RUNTIME_TITLES, GgufRuntime
+from lightbulb.runtimes import title_of
 from lightbulb.shrinking.candidate import Candidate, Choice
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
@@ -216,12 +217,12 @@ def making(spent: Cost, goal: Goal) -> Making:
     return Making(joules=spent.joules, cpu_seconds=spent.cpu_seconds, seconds=spent.seconds, grams_co2e=grams)
 
 
-def verification_figures(verify: Artifact, runtime: GgufRuntime) -> dict[str, Figure]:
-    method = f"exported file in {RUNTIME_TITLES[runtime]} against the trained model in float32"
+def verification_figures(verify: Artifact, runtime: str) -> dict[str, Figure]:
+    method = f"exported file in {title_of(runtime)} against the trained model in float32"
     units = {"prompts": "prompts", "mean_log_prob_difference": "nats", "max_log_prob_difference": "nats"}
     return {
         name: Figure(value=value, unit=units.get(name, "share"), method=method)
-        for name, value in verify.facts.items()
+        for name, value in verify.facts_as(AgreementFacts)
         if isinstance(value, (int, float))
     }
 
@@ -242,7 +243,7 @@ def ratios_of(before: File, after: File) -> list[Ratio]:
     ]
 
 
-def asking(model: str, question: Example | None, runtime: GgufRuntime) -> str:
+def asking(model: str, question: Example | None, runtime: str) -> str:
     """The command that asks `model` in the form in which it was taught."""
     asked = shlex.quote(question.prompt) if question else '"..."'
     words = f"lightbulb ask {model} {asked}"

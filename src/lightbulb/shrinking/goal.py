@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from lightbulb.core.errors import GoalError
-from lightbulb.runtimes import GgufRuntime, check_installed, check_threads
+from lightbulb.runtimes import check_ships, check_threads
 from lightbulb.tasks.chance import BITS_OF_A_BYTE
 from lightbulb.tasks.metrics import BITS_PER_BYTE
 
@@ -34,7 +34,7 @@ class Goal(BaseModel):
     seed: int = 0
     threads: int = 2
     zone: str | None = None
-    runtime: GgufRuntime = "llamacpp"
+    runtime: str = "llamacpp"
 
     @model_validator(mode="before")
     @classmethod
@@ -50,7 +50,7 @@ class Goal(BaseModel):
         seed: int,
         threads: int,
         zone: str | None,
-        runtime: GgufRuntime = "llamacpp",
+        runtime: str = "llamacpp",
         at_least: float | None = None,
     ) -> Goal:
         """Raises GoalError for what no task can be asked; what the metric says to `at_least`, `check_for` knows."""
@@ -61,7 +61,7 @@ class Goal(BaseModel):
                 hint=f"`keep={keep / 100:g}`" if 2 <= keep <= 100 else f"`keep={KEEP:g}`",
             )
         check_threads(threads)
-        check_installed(runtime)
+        check_ships(runtime)
         return Goal(
             keep=keep,
             at_least=at_least,

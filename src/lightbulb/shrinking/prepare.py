@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.events import Decided
+from lightbulb.core.facts import Facts
 from lightbulb.core.files import read_json, sha256_of, write_json
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.formats.gguf.type_map import TypeMap
@@ -31,8 +32,9 @@ def start(run: Run, source: ModelSource, say: Say) -> Artifact:
     from lightbulb.models.loading import import_model
 
     key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
-    model = run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress))
+    model = run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress, run.live))
     run.task = prepared_for(model, run.task, say)
+    run.keep_task()
     return model
 
 
@@ -55,6 +57,7 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execut
         return execution, Plan(**read_json(place))
     model = execution.made[START]
     shape, stats = shape_of(model), task_stats(run.task, model)
+    run.live.clear()  # timing reads and changes models of its own
     with run.progress.working("timing this machine"):
         times = timed(execution, stats, goal)
     plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds)
@@ -79,7 +82,7 @@ def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say:
 def of_the_model(execution: Execution) -> list[str]:
     """What was found, and changed, when it was imported, framed and compared with its file."""
     labels = [label for label in (START, FORMATTED, CHECK) if label in execution.made]
-    return [finding for label in labels for finding in execution.made[label].facts.get("findings", [])]
+    return [finding for label in labels for finding in execution.made[label].facts_as(Facts).findings]
 
 
 def timed(execution: Execution, stats: TaskStats, goal: Goal) -> Times:

@@ -18,7 +18,6 @@ from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
 from lightbulb.pipeline.recipe import Step, step
-from lightbulb.runtimes import GgufRuntime
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.space import BLOCK_TYPES
@@ -31,7 +30,7 @@ COSTS, VERIFY, TEACHER_VALIDATION = "costs", "verify", "teacher-validation"
 EMBEDDING: QuantTypeName = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
 
 
-def format_steps(runtime: GgufRuntime = "llamacpp") -> list[Step]:
+def format_steps(runtime: str = "llamacpp") -> list[Step]:
     """The model in the task's form, its file, and whether the runtime that ships reads and computes both alike."""
     return [
         step(FORMATTED, FormatTask(), "model"),
@@ -52,7 +51,7 @@ def teacher_steps(plan: Plan) -> list[Step]:
     ]
 
 
-def on_validation(plan: Plan, runtime: GgufRuntime = "llamacpp") -> Evaluate:
+def on_validation(plan: Plan, runtime: str = "llamacpp") -> Evaluate:
     """`runtime`: of an exported file; a model folder is read in torch."""
     return Evaluate(split="validation", limit=plan.validation_limit, runtime=runtime)
 
@@ -76,7 +75,7 @@ def training_steps(candidate: Candidate, plan: Plan, *, probe: bool = False) -> 
     ]
 
 
-def file_steps(candidate: Candidate, plan: Plan, runtime: GgufRuntime) -> list[Step]:
+def file_steps(candidate: Candidate, plan: Plan, runtime: str) -> list[Step]:
     """A trained student in the type of its file, exported, and its score on validation in `runtime`. f16 needs no
     recovery: the trained student is exported as it is."""
     recover = Schedule(epochs=plan.recover_epochs, learning_rate=STUDENT_RATE / 4, batch_size=plan.batch_size)
@@ -107,7 +106,7 @@ def stock_candidates(layers: int) -> list[Candidate]:
     return [Candidate(layers=layers, method="teacher", quant_type=q) for q in ("f16", *reversed(BLOCK_TYPES))]
 
 
-def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: GgufRuntime) -> list[Step]:
+def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: str) -> list[Step]:
     """Stock exports, verification and costs. files: what is measured; the first is verified. windows: trials of each
     file, and seconds of one."""
     (first, *others), (trials, seconds) = files, windows
@@ -120,7 +119,7 @@ def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: 
     ]
 
 
-def test_step(candidate: Candidate, limit: int | None, runtime: GgufRuntime) -> Step:
+def test_step(candidate: Candidate, limit: int | None, runtime: str) -> Step:
     """The score of a file on test, or on `limit` of its items."""
     return step(candidate.test_label, Evaluate(split="test", limit=limit, runtime=runtime), candidate.file_label)
 

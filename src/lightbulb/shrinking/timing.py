@@ -20,9 +20,9 @@ from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.passes.adapt import freeze
 from lightbulb.passes.evaluate import SLOTS
 from lightbulb.passes.fit import plain_loss
-from lightbulb.runtimes import GgufRuntime, open_gguf
+from lightbulb.runtimes import open_gguf
 from lightbulb.runtimes.answering import longest_exchange
-from lightbulb.runtimes.base import Measurable
+from lightbulb.runtimes.base import Runtime
 from lightbulb.runtimes.torch import Torch
 from lightbulb.shrinking.times import STUDENT_ROWS, Times
 from lightbulb.tasks.task import Task
@@ -47,7 +47,7 @@ def time_work(
     *,
     batch_size: int,
     threads: int,
-    runtime: GgufRuntime,
+    runtime: str,
     output_tokens: float,
     pass_seconds: float,
     max_seconds: float,
@@ -98,7 +98,7 @@ class Steps:
 
     @property
     def answer_ids(self) -> list[int] | None:
-        return self.formatted.facts.get("answer_ids")
+        return self.formatted.answer_ids
 
     @cached_property
     def data(self) -> list[Encoded]:
@@ -194,8 +194,8 @@ class AnswerTimes:
             examples = task.split("validation" if task.validation else "train", ASKED)
             prompts = [runtime.render(turns_of(e)) for e in examples]
             if task.kind == "choose":
-                runtime.choose(prompts[:4], task.answers)
-                return seconds_of(lambda: runtime.choose(prompts, task.answers)) / len(prompts)
+                runtime.answer(prompts[:4], task.answers)
+                return seconds_of(lambda: runtime.answer(prompts, task.answers)) / len(prompts)
             ids = fitting(runtime, prompts, self.written)
             runtime.write_exactly(ids[:4], 1)
             one, few = (seconds_of(lambda n=n: runtime.write_exactly(ids, n)) for n in (1, 4))  # type: ignore[misc]
@@ -203,7 +203,7 @@ class AnswerTimes:
         finally:
             runtime.close()
 
-    def of_file(self, gguf: Path, threads: int, runtime: GgufRuntime) -> float:
+    def of_file(self, gguf: Path, threads: int, runtime: str) -> float:
         """Of a test question, asked of a GGUF as `evaluate` asks."""
         task, slots = self.task, SLOTS if self.task.kind != "text" else 1
         examples = task.split("test", ASKED)
@@ -217,7 +217,7 @@ class AnswerTimes:
 
             def ask(chunk: slice) -> None:
                 if task.kind == "choose":
-                    opened.choose(prompts[chunk], task.answers)
+                    opened.answer(prompts[chunk], task.answers)
                 else:
                     opened.write_exactly(ids[chunk], written)
 
@@ -230,7 +230,7 @@ class AnswerTimes:
         finally:
             opened.close()
 
-    def of_text(self, runtime: Measurable) -> float:
+    def of_text(self, runtime: Runtime) -> float:
         """Of a test document, from the beginnings of some: they cost by the byte."""
         documents = [e.completion for e in self.task.split("test", ASKED)]
         mean_bytes = sum(len(d.encode()) for d in documents) / len(documents)
@@ -243,7 +243,7 @@ class AnswerTimes:
         return (time.perf_counter() - begin) / max(1, read) * mean_bytes
 
 
-def fitting(runtime: Measurable, prompts: Sequence[str], written: int) -> list[list[int]]:
+def fitting(runtime: Runtime, prompts: Sequence[str], written: int) -> list[list[int]]:
     """Token ids of prompts that leave room for an answer: longer ones lose their beginning, as in training."""
     room = max(1, runtime.context_length - written - 1)
     return [shortened(runtime.tokenize(prompt), room, None) for prompt in prompts]

@@ -136,7 +136,7 @@ def _built_in(
             hint=f"leave out `test`, `kind`, {' and '.join(f'`{name}`' for name in columns)}",
         )
     reading = {} if metric is None else {"metric": metric}
-    return dataclasses.replace(task, metric=_metric(metric, task.kind, task.train), reading=reading, _fingerprint=[])
+    return dataclasses.replace(task, metric=_metric(metric, task.kind, task.train), reading=reading)
 
 
 def _examples(

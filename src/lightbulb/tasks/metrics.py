@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lightbulb.core import plugins
 from lightbulb.core.errors import UserError
 from lightbulb.core.figures import Figure, bootstrap
 
@@ -37,12 +38,14 @@ class ScoredText(Protocol):
 
 
 def check_metric(name: str) -> None:
-    """Raises UserError now, rather than after the training, when `name` is no metric or cannot be imported."""
+    """Raises UserError now, rather than after the training, when `name` is no metric or cannot be imported. The
+    metrics of plugins come after lightbulb's own."""
     if ":" in name:
         _own(name)
-    elif name not in METRICS:
-        near = difflib.get_close_matches(name.casefold().replace("_", "-"), METRICS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(METRICS)}, or your own module:function"
+    elif plugins.load(plugins.METRICS, name, METRICS) is None and name not in METRICS:
+        known = [*METRICS, *plugins.names(plugins.METRICS)]
+        near = difflib.get_close_matches(name.casefold().replace("_", "-"), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}, or your own module:function"
         raise UserError(f"unknown metric {name!r}", where="`metric`", hint=hint)
 
 
@@ -117,12 +120,12 @@ def retention(
     return _figure(value, low, high, "ratio", method, derived=True)
 
 
-def wilson(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(right: int, n: int) -> tuple[float, float]:
     """95% score interval of a proportion `right` / `n` (Wilson 1927)."""
-    p = right / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def parses_as_json(text: str) -> bool:
@@ -247,6 +250,8 @@ def _item_score(metric: str) -> ItemScore:
         return lambda p, r: float(rouge.score(r, p)["rougeL"].fmeasure)
     if ":" in metric:
         return _own(metric)
+    if (plugin := plugins.load(plugins.METRICS, metric, METRICS)) is not None:
+        return _checked(metric, plugin)
     raise ValueError(f"{metric} is not a mean of item scores")
 
 
@@ -282,7 +287,7 @@ def _canonical(value: Any) -> Any:
 
 
 def _own(name: str) -> ItemScore:
-    """The user's `module:function`, found from the current folder, wrapped so that its faults are named."""
+    """The user's `module:function`, found from the current folder."""
     module_name, _, function_name = name.partition(":")
     here = os.getcwd()
     sys.path.insert(0, here)
@@ -304,6 +309,12 @@ def _own(name: str) -> ItemScore:
             where="`metric`",
             hint=f"write def {function_name}(prediction: str, reference: str) -> float",
         )
+
+    return _checked(name, function)
+
+
+def _checked(name: str, function: Callable[[str, str], float]) -> ItemScore:
+    """Other people's function, wrapped so that its faults are named."""
 
     def checked(prediction: str, reference: str) -> float:
         try:

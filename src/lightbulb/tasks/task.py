@@ -53,7 +53,7 @@ class Task:
     findings: tuple[str, ...] = ()
     source: str = ""
     reading: dict[str, str] = field(default_factory=dict, compare=False)
-    _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
+    _fingerprint: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def split(self, name: SplitName, limit: int | None = None) -> tuple[Example, ...]:
         """Its examples in their order; at most the first `limit` of `spread`."""

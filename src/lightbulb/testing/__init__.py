@@ -9,6 +9,7 @@
             return PassCase(MyPass(strength=1), source=..., task=..., changed=MyPass(strength=2))
 
 pytest collects the checks of the base class and runs each on the fixture `case`; tiny models keep that to seconds.
+A whole plugin with its tests: examples/plugin.
 """
 
 from __future__ import annotations

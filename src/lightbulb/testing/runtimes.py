@@ -1,48 +1,96 @@
-"""What every runtime must hold: closed sets stay closed, nothing is remembered, runtimes agree."""
+"""What every runtime must hold: all that any verb calls works as said, and what it cannot do it refuses."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import pytest
 
-from lightbulb.runtimes.base import Measurable
+from lightbulb.core.errors import UserError
+from lightbulb.runtimes.base import WORDS, Capabilities, Options, Runtime, Sampling
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"device": {"enum": ["door", "lamp"]}, "count": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["device", "count"],
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True)
 class RuntimeCase:
     """A runtime with a model that has learnt a few things by heart.
 
-    memorised: (conversation, answer) pairs that greedy decoding must give back, and stop. answers: a closed set for
-    which the model has tokens. texts: documents to score. reference: another runtime with the same weights.
+    memorised: (conversation, answer) pairs that greedy decoding must give back, and stop; answers of ten characters or
+    more. answers: a closed set for which the model has tokens. texts: documents to score. reference: another runtime
+    with the same weights. opened: opens the runtime anew on the same model.
     """
 
-    runtime: Measurable
+    runtime: Runtime
     memorised: Sequence[tuple[Sequence[dict[str, str]], str]]
     answers: Sequence[str]
     texts: Sequence[str]
-    reference: Measurable | None = None
+    reference: Runtime | None = None
+    opened: Callable[[], Runtime] | None = None
 
-    def prompts(self, runtime: Measurable | None = None) -> list[str]:
+    def prompts(self, runtime: Runtime | None = None) -> list[str]:
         return [(runtime or self.runtime).render(turns) for turns, _ in self.memorised]
+
+    def needs(self, *capabilities: str) -> None:
+        """Skips the test where the runtime says that it cannot do this."""
+        for name in capabilities:
+            if not getattr(self.runtime.capabilities, name):
+                pytest.skip(f"{self.runtime.name} does not {WORDS[name]}")
 
 
 class RuntimeConformance:
-    """Closed sets stay closed; decoding is greedy and stops at the end of the turn; nothing depends on neighbours or on
-    what came before; likelihoods are positive, finite and complete; the model's own template is applied; two runtimes
-    agree on one model. Needs a fixture `case` that gives a RuntimeCase."""
+    """It says what it is and what it can do; closed sets stay closed; decoding is greedy and stops at the end of the
+    turn, at a stop string, at the end of a schema; what is streamed is the answer; the same seed draws the same;
+    nothing depends on neighbours or on what came before; likelihoods are positive, finite and complete; so many tokens
+    are written as are asked; the model's own template is applied; two runtimes agree on one model; what it cannot do it
+    refuses. Needs a fixture `case` that gives a RuntimeCase."""
+
+    def test_it_says_what_it_is(self, case: RuntimeCase) -> None:
+        runtime, info = case.runtime, case.runtime.info
+        assert runtime.name and not any(c.isspace() for c in runtime.name) and runtime.title
+        assert runtime.opens in ("gguf", "folder", "url") and runtime.installed()
+        assert not runtime.library or runtime.install, "what is to be typed where its library is missing?"
+        assert info.name and (info.bytes is None or info.bytes > 0)
+        if runtime.capabilities.sees_tokens:
+            assert info.context_length == runtime.context_length > 0
+        if info.vocabulary is not None and runtime.capabilities.sees_tokens:
+            assert all(0 <= i < info.vocabulary for prompt in case.prompts() for i in runtime.tokenize(prompt))
+        if runtime.capabilities.closed_set:
+            assert set(case.answers) <= set(info.answers)
+        if runtime.opens == "gguf" and info.architecture is not None:
+            assert runtime.supports(info.architecture)
+
+    def test_what_it_cannot_do_is_refused_clearly(self, case: RuntimeCase) -> None:
+        """Before work starts (`require`), and by the call itself."""
+        can = case.runtime.capabilities
+        assert isinstance(can, Capabilities) and set(WORDS) < {field.name for field in fields(can)}
+        cannot = [name for name in WORDS if not getattr(can, name)]
+        case.runtime.require(*(name for name in WORDS if name not in cannot))
+        for name in cannot:
+            for refused in _calls(case, name):
+                error = _error_of(refused)
+                assert isinstance(error, UserError), f"without {name}: {error!r}"
+                assert WORDS[name] in error.what and "runtime=" in (error.hint or "")
 
     def test_choose_stays_in_the_closed_set(self, case: RuntimeCase) -> None:
         prompts = case.prompts()
-        said = case.runtime.choose(prompts, case.answers)
-        assert len(said.texts) == len(prompts) and set(said.texts) <= set(case.answers)
-        assert said.output_tokens == len(prompts) and said.prompt_tokens >= len(prompts)
+        said = case.runtime.answer(prompts, case.answers)
+        assert len(said.texts) == len(prompts) and said.prompt_tokens >= len(prompts)
+        case.needs("closed_set")
+        assert set(said.texts) <= set(case.answers) and said.output_tokens == len(prompts)
         few = list(case.answers)[:2]
-        assert set(case.runtime.choose(prompts, few).texts) <= set(few)
-        assert case.runtime.choose(prompts, few[:1]).texts == few[:1] * len(prompts)
+        assert set(case.runtime.answer(prompts, few).texts) <= set(few)
+        assert case.runtime.answer(prompts, few[:1]).texts == few[:1] * len(prompts)
 
     def test_generate_is_greedy_and_stops(self, case: RuntimeCase) -> None:
         room = 4 * max(len(answer.encode()) for _, answer in case.memorised)
@@ -57,10 +105,69 @@ class RuntimeConformance:
         whole = case.runtime.generate(prompts, 64).texts
         assert all(text.startswith(first.rstrip("\ufffd")) for first, text in zip(said.texts, whole, strict=True))
 
+    def test_an_answer_follows_a_schema(self, case: RuntimeCase) -> None:
+        case.needs("schema")
+        said = case.runtime.generate(case.prompts(), 200, Options(schema=json.dumps(SCHEMA)))
+        for text in said.texts:
+            found = json.loads(text)
+            assert set(found) == {"device", "count"}
+            assert found["device"] in ("door", "lamp") and found["count"] in range(1, 10)
+
+    def test_an_answer_ends_before_a_stop_string(self, case: RuntimeCase) -> None:
+        case.needs("stop")
+        prompts = case.prompts()
+        whole = case.runtime.generate(prompts, 64)
+        for prompt, text in zip(prompts, whole.texts, strict=True):
+            end = text[5:8]
+            assert len(end) == 3, "answers of ten characters or more are needed"
+            cut = case.runtime.generate([prompt], 64, Options(stop=(end, "never said")))
+            assert cut.texts[0] == text[: text.index(end)]
+            assert cut.output_tokens < case.runtime.generate([prompt], 64).output_tokens
+
+    def test_what_is_streamed_is_the_answer(self, case: RuntimeCase) -> None:
+        """In pieces, and nothing of a stop string."""
+        case.needs("stream")
+        prompts, end = case.prompts(), case.memorised[0][1][5:8]
+        stops = [(), (end,)] if case.runtime.capabilities.stop else [()]
+        for stop in stops:
+            heard: list[list[str]] = [[] for _ in prompts]
+            options = Options(stop=stop, stream=lambda n, piece, heard=heard: heard[n].append(piece))  # type: ignore[misc]
+            said = case.runtime.generate(prompts, 64, options)
+            assert ["".join(pieces) for pieces in heard] == said.texts
+            assert max(map(len, heard)) > 1, "all in one piece is not streamed"
+            assert said.texts == case.runtime.generate(prompts, 64, Options(stop=stop)).texts
+
+    def test_the_same_seed_draws_the_same(self, case: RuntimeCase) -> None:
+        """Other seeds draw others, of what was not learnt by heart."""
+        case.needs("sampling")
+        unknown = [case.runtime.render([{"role": "user", "content": text}]) for text in case.texts]
+        prompts = [*case.prompts(), *unknown]
+
+        def drawn(**how: Any) -> list[str]:
+            return case.runtime.generate(prompts, 12, Options(sampling=Sampling(**how))).texts
+
+        greedy = case.runtime.generate(prompts, 12).texts
+        assert drawn(temperature=0.0, seed=3) == greedy
+        assert drawn(temperature=1.0, top_p=1e-6, seed=3) == greedy, "top_p leaves more than the likeliest token"
+        hot = [drawn(temperature=5.0, seed=seed) for seed in (3, 3, 4, 5, 6)]
+        assert hot[0] == hot[1]
+        assert len(set(map(tuple, hot))) > 1 and any(texts != greedy for texts in hot)
+
+    def test_so_many_tokens_are_written_as_are_asked(self, case: RuntimeCase) -> None:
+        """Through the end of the turn; greedily."""
+        case.needs("writes_exactly", "sees_tokens")
+        ids = [case.runtime.tokenize(prompt) for prompt in case.prompts()]
+        whole = case.runtime.generate(case.prompts(), 64)
+        for tokens in (1, 40):
+            written = case.runtime.write_exactly(ids, tokens)
+            assert (written.prompt_tokens, written.output_tokens) == (sum(map(len, ids)), tokens * len(ids))
+            assert len(written.texts) == len(ids)
+        assert all(text.startswith(answer) for text, answer in zip(written.texts, whole.texts, strict=True))
+
     def test_neither_order_nor_history_matters(self, case: RuntimeCase) -> None:
         prompts, runtime = case.prompts(), case.runtime
         calls: list[Callable[[list[str]], list[Any]]] = [
-            lambda p: runtime.choose(p, case.answers).texts,
+            lambda p: runtime.answer(p, case.answers).texts,
             lambda p: runtime.generate(p, 8).texts,
         ]
         for call in calls:
@@ -68,9 +175,10 @@ class RuntimeConformance:
             assert call(prompts) == first
             assert call(prompts[::-1]) == first[::-1]
             assert [call([p])[0] for p in prompts] == first
-        assert runtime.choose([], case.answers).texts == []
+        assert runtime.answer([], case.answers).texts == []
 
     def test_likelihoods_are_complete(self, case: RuntimeCase) -> None:
+        case.needs("scores_texts")
         scores = case.runtime.score_texts(case.texts)
         for text, score in zip(case.texts, scores, strict=True):
             assert math.isfinite(score.nats) and score.nats > 0
@@ -87,35 +195,79 @@ class RuntimeConformance:
     def test_tokens_begin_the_answer_that_is_likeliest(self, case: RuntimeCase) -> None:
         """Greedy decoding begins with the likeliest token, whose probability is the greatest; among others it is the
         likeliest of these."""
+        case.needs("scores_next", "sees_tokens")
         runtime = case.runtime
         for prompt, (_, answer) in zip(case.prompts(), case.memorised, strict=True):
             ids = runtime.tokenize(prompt)
             assert ids and all(isinstance(i, int) for i in ids) and runtime.tokenize(prompt) == ids
-            best, log_prob = runtime.likeliest(ids, None, ids[0])
-            certain = runtime.likeliest(ids, None, best)[1]
+            best, log_prob = runtime.score_next(ids, None, ids[0])
+            certain = runtime.score_next(ids, None, best).log_prob
             assert -math.inf < log_prob <= certain <= 1e-6
             others = [i for i in dict.fromkeys(ids) if i != best][:3]
-            assert runtime.likeliest(ids, [*others, best], best)[0] == best
-            assert runtime.likeliest(ids, others, best)[0] in others
-            assert math.isclose(runtime.likeliest(ids, others, best)[1], certain, abs_tol=1e-3)
+            assert runtime.score_next(ids, [*others, best], best).likeliest == best
+            assert runtime.score_next(ids, others, best).likeliest in others
+            assert math.isclose(runtime.score_next(ids, others, best).log_prob, certain, abs_tol=1e-3)
             assert answer.startswith(runtime.generate([prompt], 1).texts[0].strip())
 
+    def test_closing_twice_is_fine(self, case: RuntimeCase) -> None:
+        if case.opened is None:
+            pytest.skip("the case does not say how to open it anew")
+        runtime = case.opened()
+        runtime.close()
+        runtime.close()
+
     def test_runtimes_agree(self, case: RuntimeCase) -> None:
-        other = case.reference
-        if other is None:
-            pytest.skip("the case names no other runtime to agree with")
-        prompts = case.prompts()
-        assert case.prompts(other) == prompts
-        assert other.choose(prompts, case.answers).texts == case.runtime.choose(prompts, case.answers).texts
-        ours, theirs = case.runtime.generate(prompts, 32), other.generate(prompts, 32)
-        assert [t.strip() for t in ours.texts] == [t.strip() for t in theirs.texts]
-        assert (ours.prompt_tokens, ours.output_tokens) == (theirs.prompt_tokens, theirs.output_tokens)
-        for a, b in zip(case.runtime.score_texts(case.texts), other.score_texts(case.texts), strict=True):
-            assert (a.tokens, a.bytes) == (b.tokens, b.bytes)
-            assert math.isclose(a.nats, b.nats, rel_tol=0.01), f"{a.nats} and {b.nats} nats"
-        for prompt in prompts:
-            ids = case.runtime.tokenize(prompt)
-            assert other.tokenize(prompt) == ids
-            best, log_prob = case.runtime.likeliest(ids, None, ids[-1])
-            theirs_best, theirs_log_prob = other.likeliest(ids, None, ids[-1])
-            assert best == theirs_best and math.isclose(log_prob, theirs_log_prob, rel_tol=0.02, abs_tol=0.02)
+        """As far as both can."""
+        ours, theirs = case.runtime, case.reference
+        if theirs is None:
+            pytest.skip("the case has no other runtime with the same weights")
+
+        def both(capability: str) -> bool:
+            return getattr(ours.capabilities, capability) and getattr(theirs.capabilities, capability)
+
+        prompts, others = case.prompts(), case.prompts(theirs)
+        said, also = ours.generate(prompts, 32), theirs.generate(others, 32)
+        assert [t.strip() for t in said.texts] == [t.strip() for t in also.texts]
+        assert (said.prompt_tokens, said.output_tokens) == (also.prompt_tokens, also.output_tokens)
+        if both("closed_set"):
+            assert ours.answer(prompts, case.answers).texts == theirs.answer(others, case.answers).texts
+        if both("scores_texts"):
+            for a, b in zip(ours.score_texts(case.texts), theirs.score_texts(case.texts), strict=True):
+                assert (a.tokens, a.bytes) == (b.tokens, b.bytes)
+                assert math.isclose(a.nats, b.nats, rel_tol=0.01), f"{a.nats} and {b.nats} nats"
+        if both("sees_tokens"):
+            assert prompts == others
+            assert [ours.tokenize(p) for p in prompts] == [theirs.tokenize(p) for p in prompts]
+        if both("scores_next") and both("sees_tokens"):
+            for ids in map(ours.tokenize, prompts):
+                one, other = ours.score_next(ids, None, ids[-1]), theirs.score_next(ids, None, ids[-1])
+                assert one.likeliest == other.likeliest
+                assert math.isclose(one.log_prob, other.log_prob, rel_tol=0.02, abs_tol=0.02)
+
+
+def _calls(case: RuntimeCase, capability: str) -> list[Callable[[], object]]:
+    """What a verb would call for a capability, before the work and in it; `answer` does what it can without."""
+    runtime, prompts = case.runtime, case.prompts()[:1]
+
+    def generate(options: Options) -> list[Callable[[], object]]:
+        return [lambda: runtime.generate(prompts, 4, options)]
+
+    calls: dict[str, list[Callable[[], object]]] = {
+        "schema": generate(Options(schema=json.dumps(SCHEMA))),
+        "stop": generate(Options(stop=("x",))),
+        "stream": generate(Options(stream=lambda n, piece: None)),
+        "sampling": generate(Options(sampling=Sampling(temperature=1.0))),
+        "sees_tokens": [lambda: runtime.tokenize("a"), lambda: runtime.context_length],
+        "scores_next": [lambda: runtime.score_next([1], None, 1)],
+        "scores_texts": [lambda: runtime.score_texts(case.texts)],
+        "writes_exactly": [lambda: runtime.write_exactly([[1]], 1)],
+    }
+    return [partial(runtime.require, capability), *calls.get(capability, [])]
+
+
+def _error_of(call: Callable[[], object]) -> Exception | None:
+    try:
+        call()
+    except Exception as e:
+        return e
+    return None

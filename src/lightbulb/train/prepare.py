@@ -111,7 +111,7 @@ def _without_own_marks(task: Task, tokenizer: PreTrainedTokenizerFast) -> tuple[
     finding = (
         f"{counted(len(seen), 'completion')} with this model's own end or begin of text ('...{seen[0]}'): taken off"
     )
-    task = replace(task, train=train, validation=validation, test=test, answers=answers, _fingerprint=[])
+    task = replace(task, train=train, validation=validation, test=test, answers=answers)
     return task, [finding]
 
 

@@ -1,0 +1,70 @@
+"""The plugin through lightbulb's published suites. `imported`, `by_heart` and `tiny_task` are of lightbulb's own tests
+(tests/conftest.py); yours may be any model artifact, any model that has learnt something by heart, and any task."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import tiny_task
+from lightbulb_example.household import METER, find
+from lightbulb_example.prune_weights import PruneWeights
+from trees import Hand
+
+from lightbulb.models.loading import load_model
+from lightbulb.passes import pass_class
+from lightbulb.tasks import metrics
+from lightbulb.testing import PassCase, PassConformance, RuntimeConformance, SensorCase, SensorConformance
+
+
+class TestPruneWeights(PassConformance):
+    @pytest.fixture
+    def case(self, imported):
+        return PassCase(PruneWeights(share=0.5), imported, tiny_task("generate"), changed=PruneWeights(share=0.25))
+
+    def test_so_many_are_zero(self, case, tmp_path):
+        from lightbulb.testing.passes import make
+
+        made = make(case, tmp_path / "run")
+        matrices = [p for p in load_model(made.path).parameters() if p.ndim == 2]
+        zeros = sum(int((p == 0).sum()) for p in matrices)
+        assert made.facts["zeros"] == zeros == pytest.approx(0.5 * sum(p.numel() for p in matrices), rel=0.01)
+
+
+class TestCounting(RuntimeConformance):
+    @pytest.fixture
+    def case(self, by_heart):
+        return by_heart.case("counting", "llamacpp")
+
+    def test_it_counts(self, case):
+        before = case.runtime.prompts
+        case.runtime.generate(case.prompts(), 1)
+        assert case.runtime.prompts == before + len(case.prompts())
+
+
+class TestHousehold(SensorConformance):
+    @pytest.fixture
+    def case(self, tmp_path, monkeypatch):
+        meter, clock, spent = tmp_path / "meter", Hand(), [1000.0]
+
+        def spend(seconds: float, watts: float) -> None:
+            spent[0] += seconds * watts
+            meter.write_text(f"{spent[0] / 3600:.9f}\n")
+            clock.now += seconds
+
+        spend(0.0, 0.0)
+        monkeypatch.setenv(METER, str(meter))
+        (sensor,) = find().sensors
+        return SensorCase(sensor, clock, spend, meter.unlink, lambda: meter.write_text("0\n"))
+
+
+def test_without_a_meter_there_is_no_sensor(tmp_path, monkeypatch):
+    monkeypatch.delenv(METER, raising=False)
+    assert find().sensors == find().diagnostics == ()
+    monkeypatch.setenv(METER, str(tmp_path / "absent"))
+    assert find().sensors == () and "cannot be read" in find().diagnostics[0]
+
+
+def test_the_metric_and_the_pass_are_known_by_name():
+    metrics.check_metric("first-word")
+    found = metrics.score("first-word", ["Yes, it is", "no", ""], ["yes", "yes: always", "no"])
+    assert found.value == pytest.approx(1 / 3)
+    assert pass_class("prune-weights") is PruneWeights

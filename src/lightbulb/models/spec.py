@@ -1,0 +1,365 @@
+"""What a decoder is: one description, from which configs, GGUF keys, modules, tensors and counts derive.
+
+Layers may differ: in heads, in the width of their feed-forward, and in whether they have a mixer or a feed-forward at
+all. Imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from lightbulb.models.anatomy import ATTENTION, FAMILIES, FEED_FORWARD, OWN, Anatomy, anatomy_of
+
+Mixer = Literal["attention", "none"]
+Role = Literal["q", "k", "v", "o", "gate", "up", "down", "embedding", "head"]  # of a matrix
+Norm = Literal["attn_norm", "attn_q_norm", "attn_k_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"]
+FEED_FORWARD_NORMS = ("ffn_norm", "post_ffw_norm")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rope(_Frozen):
+    """Rotary positions (Su et al. 2021).
+
+    kind: transformers' `rope_type`. part: share of each head that is rotated. factor: positions are stretched by it
+    (kinds "linear" and "llama3"); the frequencies and the original context are those of "llama3".
+    """
+
+    kind: str = "default"
+    base: float = 10_000.0
+    part: float = 1.0
+    factor: float | None = None
+    low_freq_factor: float | None = None
+    high_freq_factor: float | None = None
+    original_context: int | None = None
+
+    @staticmethod
+    def of(parameters: Mapping[str, Any]) -> Rope:
+        """From transformers' `rope_parameters`."""
+        return Rope(
+            kind=parameters.get("rope_type") or "default",
+            base=parameters.get("rope_theta") or 10_000.0,
+            part=parameters.get("partial_rotary_factor") or 1.0,
+            factor=parameters.get("factor"),
+            low_freq_factor=parameters.get("low_freq_factor"),
+            high_freq_factor=parameters.get("high_freq_factor"),
+            original_context=parameters.get("original_max_position_embeddings"),
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """transformers' `rope_parameters`."""
+        optional = {
+            "partial_rotary_factor": None if self.part == 1.0 else self.part,
+            "factor": self.factor,
+            "low_freq_factor": self.low_freq_factor,
+            "high_freq_factor": self.high_freq_factor,
+            "original_max_position_embeddings": self.original_context,
+        }
+        given = {key: value for key, value in optional.items() if value is not None}
+        return {"rope_type": self.kind, "rope_theta": self.base, **given}
+
+    def divisors(self, head_width: int) -> np.ndarray | None:
+        """Llama 3's divisor of each frequency [head_width / 2]; None for other kinds.
+
+        Long waves are slowed by `factor`, short ones left alone, those between blended (Llama 3.1 model card).
+        """
+        if self.kind != "llama3":
+            return None
+        assert self.factor and self.low_freq_factor and self.high_freq_factor and self.original_context
+        wave = 2 * math.pi * self.base ** (np.arange(0, head_width, 2, dtype=np.float64) / head_width)
+        turns = self.original_context / wave
+        blend = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
+        blend = np.clip(blend, 0.0, 1.0)
+        return (1 / ((1 - blend) / self.factor + blend)).astype(np.float32)
+
+    def frequencies(self, head_width: int) -> np.ndarray:
+        """Radians per position of each pair, float64 [head_width / 2]."""
+        plain = self.base ** (-np.arange(0, head_width, 2, dtype=np.float64) / head_width)
+        if self.kind == "linear":
+            return plain / (self.factor or 1.0)
+        divisors = self.divisors(head_width)
+        return plain if divisors is None else plain / divisors
+
+
+class LayerSpec(_Frozen):
+    """One layer: a mixer, which reads other positions, then a feed-forward, both added to what goes in.
+
+    heads of width head_width read kv_heads keys and values (all 0 without attention). feed_forward: its inner width;
+    None where there is none. norms: by GGUF's names. biases: roles of the linears that have one. slides: sees only the
+    model's window.
+    """
+
+    mixer: Mixer = "attention"
+    heads: int = 0
+    kv_heads: int = 0
+    head_width: int = 0
+    feed_forward: int | None = None
+    activation: str = "silu"
+    norms: tuple[Norm, ...] = ()
+    biases: tuple[Role, ...] = ()
+    slides: bool = False
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        sizes = (self.heads, self.kv_heads, self.head_width)
+        if self.mixer == "none" and (any(sizes) or self.feed_forward is None):
+            raise ValueError(f"a layer without a mixer has no heads and needs a feed-forward: {self}")
+        if self.mixer == "attention" and (min(sizes) < 1 or self.heads % self.kv_heads):
+            raise ValueError(f"{self.heads} heads of width {self.head_width} cannot read {self.kv_heads} keys")
+        if self.feed_forward is not None and self.feed_forward < 1:
+            raise ValueError(f"a feed-forward of width {self.feed_forward}")
+        return self
+
+    @property
+    def kv_width(self) -> int:
+        """Width of the keys of a position, as large as that of its values."""
+        return self.kv_heads * self.head_width
+
+    @property
+    def attention_width(self) -> int:
+        return self.heads * self.head_width
+
+    def matrices(self, width: int) -> dict[Role, tuple[int, int]]:
+        """Role -> (rows, columns), rows being what comes out."""
+        inner, queries, keys = self.feed_forward, self.attention_width, self.kv_width
+        mixer: dict[Role, tuple[int, int]] = {
+            "q": (queries, width), "k": (keys, width), "v": (keys, width), "o": (width, queries)
+        }  # fmt: skip
+        own = mixer if self.mixer == "attention" else {}
+        return own if inner is None else {**own, "gate": (inner, width), "up": (inner, width), "down": (width, inner)}
+
+    def parameters(self, width: int) -> int:
+        """Weights, norms and biases."""
+        matrices = self.matrices(width)
+        heads = sum(norm in ("attn_q_norm", "attn_k_norm") for norm in self.norms)
+        norms = heads * self.head_width + (len(self.norms) - heads) * width
+        return sum(map(math.prod, matrices.values())) + norms + sum(matrices[role][0] for role in self.biases)
+
+    def without(self, part: Literal["mixer", "feed_forward"]) -> LayerSpec:
+        """The same layer without its mixer or its feed-forward. Raises ValueError where nothing would be left."""
+        gone = ATTENTION if part == "mixer" else FEED_FORWARD
+        lacks: dict[str, Any] = (
+            {"mixer": "none", "heads": 0, "kv_heads": 0, "head_width": 0, "slides": False}
+            if part == "mixer"
+            else {"feed_forward": None}
+        )
+        lacks["norms"] = [n for n in self.norms if (n in FEED_FORWARD_NORMS) == (part == "mixer")]
+        lacks["biases"] = [role for role in self.biases if role not in gone]
+        return LayerSpec(**self.model_dump() | lacks)
+
+
+class ModelSpec(_Frozen):
+    """A decoder of one of the families (`anatomy.FAMILIES`), which names its parts and says what they compute.
+
+    vocabulary: rows of the embedding; vocabulary_out: rows of the head; tied: the head is the embedding. context: the
+    longest text in tokens. epsilon: of all norms. window: positions that a layer which slides sees; local_rope: of such
+    layers (None: as the others). query_scalar: scores are divided by its square root (None: by that of the head width).
+    attention_cap, logit_cap: scores and logits are capped to it by tanh. two_way: positions see later ones.
+    """
+
+    family: str
+    width: int
+    vocabulary: int
+    vocabulary_out: int
+    tied: bool
+    context: int
+    epsilon: float
+    rope: Rope
+    local_rope: Rope | None = None
+    window: int | None = None
+    query_scalar: int | float | None = None
+    attention_cap: float | None = None
+    logit_cap: float | None = None
+    two_way: bool = False
+    layers: tuple[LayerSpec, ...]
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.family not in FAMILIES:
+            raise ValueError(f"no family {self.family!r}; these are known: {', '.join(FAMILIES)}")
+        if not self.layers or min(self.width, self.vocabulary, self.vocabulary_out, self.context) < 1:
+            raise ValueError(
+                f"a model of {len(self.layers)} layers, width {self.width}, {self.vocabulary} tokens and a context of "
+                f"{self.context}"
+            )
+        if self.tied and self.vocabulary != self.vocabulary_out:
+            raise ValueError(f"a tied head has as many rows as the embedding, {self.vocabulary}")
+        if self.window is None and any(layer.slides for layer in self.layers):
+            raise ValueError("a layer slides, but the model has no window")
+        return self
+
+    @property
+    def anatomy(self) -> Anatomy:
+        return FAMILIES[self.family]
+
+    @property
+    def alike(self) -> bool:
+        """Whether all layers are the same, but for which of them slide."""
+        first = self.layers[0].model_copy(update={"slides": False})
+        return all(layer.model_copy(update={"slides": False}) == first for layer in self.layers)
+
+    @property
+    def head_width(self) -> int | None:
+        """Of all layers with attention; None where they differ."""
+        widths = {layer.head_width for layer in self.layers if layer.mixer == "attention"}
+        return widths.pop() if len(widths) == 1 else None
+
+    @property
+    def embedding_scale(self) -> float:
+        """What the embedding is multiplied with (Gemma: the root of the width)."""
+        return math.sqrt(self.width) if self.anatomy.scales_embedding else 1.0
+
+    def rope_of(self, layer: LayerSpec) -> Rope:
+        return (self.local_rope or self.rope) if layer.slides else self.rope
+
+    def layer_tensors(self, index: int) -> dict[str, tuple[int, ...]]:
+        """transformers' name -> shape of one layer, in file order."""
+        anatomy, layer = self.anatomy, self.layers[index]
+        block, matrices = f"{anatomy.layers}.{index}.", layer.matrices(self.width)
+        found: dict[str, tuple[int, ...]] = {}
+        for path, norm in anatomy.norms.items():
+            if norm in layer.norms:
+                of_heads = norm in ("attn_q_norm", "attn_k_norm")
+                found[f"{block}{path}.weight"] = (layer.head_width if of_heads else self.width,)
+        for role, path in anatomy.linears.items():
+            if shape := matrices.get(role):  # type: ignore[call-overload]
+                found[f"{block}{path}.weight"] = shape
+                if role in layer.biases:
+                    found[f"{block}{path}.bias"] = shape[:1]
+        return found
+
+    @property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """transformers' name -> shape of all tensors, in file order; a tied head is none."""
+        anatomy = self.anatomy
+        found: dict[str, tuple[int, ...]] = {f"{anatomy.embed}.weight": (self.vocabulary, self.width)}
+        for index in range(len(self.layers)):
+            found |= self.layer_tensors(index)
+        found[f"{anatomy.final_norm}.weight"] = (self.width,)
+        return found if self.tied else {**found, f"{anatomy.head}.weight": (self.vocabulary_out, self.width)}
+
+    def parameters(self) -> int:
+        """All weights; a tied matrix counts once."""
+        heads = self.vocabulary + (0 if self.tied else self.vocabulary_out)
+        return heads * self.width + self.width + sum(layer.parameters(self.width) for layer in self.layers)
+
+    def role_of(self, name: str) -> Role | None:
+        """The role of a tensor of `tensors`; None for what is no matrix."""
+        anatomy = self.anatomy
+        roles: dict[str, Any] = {path: role for role, path in anatomy.linears.items()}
+        roles |= {anatomy.embed: "embedding", anatomy.head: "head"}
+        path, _, kind = name.rpartition(".")
+        inside = path.removeprefix(f"{anatomy.layers}.").partition(".")[2] if path not in roles else path
+        return roles.get(inside) if kind == "weight" else None
+
+    def bytes(self, types: Mapping[Role, str]) -> int:
+        """Bytes of all weights in a GGUF. types: a matrix's role -> GGML's name of its type, such as "Q4_0"; what is
+        not named is F32. A matrix whose rows are no whole blocks is F16."""
+        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+        total = 0
+        for name, shape in self.tensors.items():
+            role = self.role_of(name)
+            kind = GGMLQuantizationType[types.get(role, "F32") if role else "F32"]
+            block, size = GGML_QUANT_SIZES[kind]
+            if shape[-1] % block:
+                block, size = GGML_QUANT_SIZES[GGMLQuantizationType.F16]
+            total += math.prod(shape) // block * size
+        return total
+
+
+def spec_of_config(config: Mapping[str, Any]) -> ModelSpec:
+    """From a transformers config as `save_model` writes it, or our own. Raises UnsupportedModel for other families,
+    KeyError and pydantic's ValidationError where sizes are missing or do not fit."""
+    if config.get("model_type") == OWN:
+        return ModelSpec.model_validate(config["spec"])
+    anatomy = anatomy_of(config)
+    heads, width, gemma = config["num_attention_heads"], config["hidden_size"], anatomy.gguf == "gemma3"
+    layer = LayerSpec(
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_width=config.get("head_dim") or width // heads,
+        feed_forward=config["intermediate_size"],
+        activation=config.get("hidden_activation") or config.get("hidden_act") or anatomy.activation,
+        norms=tuple(anatomy.norms.values()),  # type: ignore[arg-type]
+        biases=_biases(config, anatomy),
+    )
+    rope, window = config.get("rope_parameters") or {}, config.get("sliding_window")
+    by_kind = "full_attention" in rope or "sliding_attention" in rope
+    main = (rope.get("full_attention") or {}) if by_kind else rope
+    return ModelSpec(
+        family=anatomy.family,
+        width=width,
+        vocabulary=config["vocab_size"],
+        vocabulary_out=config["vocab_size"],
+        tied=bool(config.get("tie_word_embeddings", anatomy.tied)),
+        context=config["max_position_embeddings"],
+        epsilon=config["rms_norm_eps"],
+        rope=Rope.of({"rope_theta": config.get("rope_theta"), **main}),
+        local_rope=Rope.of(rope.get("sliding_attention") or {}) if by_kind else None,
+        window=window,
+        query_scalar=config.get("query_pre_attn_scalar") if gemma else None,
+        attention_cap=config.get("attn_logit_softcapping") if gemma else None,
+        logit_cap=config.get("final_logit_softcapping") if gemma else None,
+        two_way=bool(config.get("use_bidirectional_attention")),
+        layers=tuple(layer.model_copy(update={"slides": s}) for s in _slides(config, anatomy)),
+    )
+
+
+def _biases(config: Mapping[str, Any], anatomy: Anatomy) -> tuple[Role, ...]:
+    attention: Sequence[Any] = anatomy.biases or (ATTENTION if config.get("attention_bias") else ())
+    return (*attention, *(FEED_FORWARD if config.get("mlp_bias") else ()))
+
+
+def _slides(config: Mapping[str, Any], anatomy: Anatomy) -> list[bool]:
+    """Which layers see only the window. Without kinds of layers, all of a Mistral do."""
+    depth, kinds = config[anatomy.depth], config.get("layer_types")
+    if not config.get("sliding_window"):
+        return [False] * depth
+    return [kind == "sliding_attention" for kind in kinds] if kinds else [anatomy.family == "mistral"] * depth
+
+
+def config_of(spec: ModelSpec) -> dict[str, Any]:
+    """transformers config values, model_type among them, of a model whose layers are alike; of another one ours."""
+    layer, anatomy = spec.layers[0], spec.anatomy
+    values: dict[str, Any] = {
+        "model_type": spec.family,
+        "num_hidden_layers": len(spec.layers),
+        "hidden_size": spec.width,
+        "head_dim": layer.head_width,
+        "num_attention_heads": layer.heads,
+        "num_key_value_heads": layer.kv_heads,
+        "intermediate_size": layer.feed_forward,
+        "max_position_embeddings": spec.context,
+        "rope_parameters": spec.rope.parameters,
+        "rms_norm_eps": spec.epsilon,
+        "vocab_size": spec.vocabulary,
+        "tie_word_embeddings": spec.tied,
+        "hidden_activation" if anatomy.scales_embedding else "hidden_act": layer.activation,
+    }
+    if spec.window:
+        values["sliding_window"] = spec.window
+    if spec.window and spec.family != "mistral":
+        values["layer_types"] = ["sliding_attention" if each.slides else "full_attention" for each in spec.layers]
+    if spec.window and spec.family.startswith("qwen"):
+        values["use_sliding_window"] = True
+    if spec.local_rope:
+        values["rope_parameters"] = {"full_attention": spec.rope.parameters,
+                                     "sliding_attention": spec.local_rope.parameters}  # fmt: skip
+        values |= {"query_pre_attn_scalar": spec.query_scalar, "final_logit_softcapping": spec.logit_cap,
+                   "attn_logit_softcapping": spec.attention_cap}  # fmt: skip
+    if "q" in layer.biases:
+        values["attention_bias"] = True
+    if "gate" in layer.biases:
+        values["mlp_bias"] = True
+    return values if spec.alike and spec_of_config(values) == spec else {
+        "model_type": OWN, "spec": spec.model_dump(mode="json", exclude_defaults=True)
+    }  # fmt: skip

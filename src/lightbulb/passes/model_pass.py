@@ -1,0 +1,39 @@
+"""What all passes share that make a model of a model: it is at hand or read, changed in memory, written once, and at
+hand for the next step."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lightbulb.core.artifact import Artifact
+from lightbulb.passes.base import Context, Pass
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class ModelPass(Pass):
+    """A subclass says in `change` what is its own.
+
+    computes: whether that is worth the best device; moving rows about stays on the CPU.
+    """
+
+    computes: ClassVar[bool] = True
+
+    @abstractmethod
+    def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        """Changes `model`, which is in eval mode, in place; returns facts beside its size. The tokenizer of `source` is
+        copied afterwards, unless another was written into `out`."""
+
+    def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        from lightbulb.models.loading import TOKENIZER, WEIGHTS, copy_tokenizer, parameter_count, save_model
+        from lightbulb.train.forward import to_best_device
+
+        model = context.live.take(source)
+        facts = self.change(to_best_device(model) if self.computes else model, source, out, context)
+        if not (out / TOKENIZER).exists():
+            copy_tokenizer(source.path, out)
+        context.live.keep(save_model(model.cpu(), out))
+        return {"parameters": parameter_count(model), "bytes": (out / WEIGHTS).stat().st_size} | facts

@@ -1,0 +1,100 @@
+"""The runtimes by name: lightbulb's own, and those of plugins. Each is imported when its name is looked up."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from lightbulb.core import plugins
+from lightbulb.core.errors import UnsupportedModel, UserError
+from lightbulb.runtimes.base import ModelForm, Runtime
+
+BUILT_IN = {
+    "llamacpp": "lightbulb.runtimes.llamacpp:LlamaCpp",
+    "filament": "lightbulb.runtimes.filament:Filament",
+    "torch": "lightbulb.runtimes.torch:Torch",
+    "endpoint": "lightbulb.runtimes.endpoint:Endpoint",
+}
+USUAL: dict[ModelForm, str] = {"gguf": "llamacpp", "folder": "torch", "url": "endpoint"}
+FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", "url": "addresses of endpoints"}
+
+
+def runtime_names() -> list[str]:
+    return [*BUILT_IN, *(name for name in plugins.names(plugins.RUNTIMES) if name not in BUILT_IN)]
+
+
+def runtime_class(name: str) -> type[Runtime]:
+    """The runtime of that name. Raises UserError, which lists those known, for another name; PluginError for a plugin
+    that cannot be used."""
+    plugin = plugins.load_class(plugins.RUNTIMES, name, Runtime, BUILT_IN)
+    if plugin is not None:
+        return plugin
+    if name not in BUILT_IN:
+        raise UserError(
+            f"there is no runtime {name!r}", where="`runtime`", hint=f"use one of {', '.join(runtime_names())}"
+        )
+    module, cls = BUILT_IN[name].split(":")
+    return getattr(importlib.import_module(module), cls)
+
+
+def title_of(name: str) -> str:
+    """How sentences call a runtime; its name where it is known no more (a record of another day)."""
+    try:
+        return runtime_class(name).title
+    except UserError:
+        return name
+
+
+def check_installed(name: str) -> type[Runtime]:
+    """The runtime of that name. Raises UserError where what it needs is not installed: now, rather than after an
+    hour."""
+    runtime = runtime_class(name)
+    if not runtime.installed():
+        raise UserError(
+            f"{runtime.title} is not installed",
+            where=f"`runtime={name}`",
+            hint=f"{runtime.install}, or `runtime={USUAL[runtime.opens]}`",
+        )
+    return runtime
+
+
+def check_opens(name: str, form: ModelForm) -> type[Runtime]:
+    """As `check_installed`, of a runtime that opens models of this form. Raises UserError where it does not."""
+    runtime = check_installed(name)
+    if runtime.opens != form:
+        raise UserError(
+            f"{runtime.title} runs {FORMS[runtime.opens]}, and here it would get {FORMS[form]}",
+            where=f"`runtime={name}`",
+            hint=f"`runtime={USUAL[form]}`",
+        )
+    return runtime
+
+
+def check_ships(name: str, kind: str | None = None) -> type[Runtime]:
+    """As `check_opens` of GGUF files, of a runtime that can do all that the main job asks of it (for tasks of this
+    kind). Raises UserError where it cannot."""
+    runtime = check_opens(name, "gguf")
+    runtime.require("sees_tokens", "scores_next", "writes_exactly", *needed_for(kind))
+    return runtime
+
+
+def needed_for(kind: str | None) -> list[str]:
+    """Capabilities without which a task of this kind is not answered at its full score."""
+    return {"choose": ["closed_set"], "text": ["scores_texts"]}.get(kind or "", [])
+
+
+def check_supports(name: str, architecture: str) -> None:
+    """Raises UnsupportedModel where the runtime does not run GGUF files of this architecture."""
+    runtime = runtime_class(name)
+    if not runtime.supports(architecture):
+        raise UnsupportedModel(
+            f"{runtime.title} does not run models of the architecture {architecture!r}",
+            where=f"`runtime={name}`",
+            hint="`runtime=llamacpp`",
+        )
+
+
+def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
+    """A GGUF file in a runtime that takes it. slots: prompts side by side. context: tokens of the longest prompt with
+    its answer."""
+    return check_opens(name, "gguf").open(path, threads=threads, slots=slots, context=context)
