@@ -52,9 +52,12 @@ def opened(out: Path, task: Task, goal: Goal, events: Stream) -> Iterator[Run]:
 
 def validate_model(model: str, runtime: GgufRuntime = "llamacpp") -> ModelSource:
     """The model's files, of a family that works in `runtime`: known before a run folder is opened for it."""
+    from lightbulb.models.loading import spec_of_source
+
     source = resolve(model)
-    check_runs(check_family(source), runtime)
+    check_family(source)
     check_contents(source)
+    check_runs(spec_of_source(source), runtime)
     return source
 
 

@@ -13,7 +13,9 @@ from tiny import tiny_model
 from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.models import resolve as module
 from lightbulb.models.gguf import write_gguf
+from lightbulb.models.loading import spec_of_source
 from lightbulb.models.resolve import check_family, check_gguf, check_safetensors, fingerprint, resolve
+from lightbulb.models.spec import LayerSpec, Rope
 from lightbulb.runtimes import check_runs
 
 
@@ -161,10 +163,17 @@ def test_only_known_families_pass(model, gguf, tmp_path):
         with pytest.raises(UnsupportedModel, match="mamba") as e:
             check_family(source)
         assert "qwen3" in e.value.hint
-    check_runs(check_family(resolve(str(gguf))), "filament")
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "gemma3_text"}))
+    check_runs(spec_of_source(resolve(str(gguf))), "filament")
+    gemma = spec_of_source(resolve(str(tiny_model(tmp_path / "gemma", "gemma3_text"))))
+    check_runs(gemma, "llamacpp")
     with pytest.raises(UnsupportedModel, match="filament does not run .*gemma3"):
-        check_runs(check_family(resolve(str(folder))), "filament")
+        check_runs(gemma, "filament")
+    wide = LayerSpec(heads=1, kv_heads=1, head_width=2048, feed_forward=64)
+    with pytest.raises(UnsupportedModel, match="filament does not run"):
+        check_runs(spec_of_source(resolve(str(gguf))).model_copy(update={"layers": (wide,)}), "filament")
+    for runtime in ("llamacpp", "filament"):  # what no file can hold
+        with pytest.raises(UnsupportedModel, match="positions of the kind 'yarn'"):
+            check_runs(gemma.model_copy(update={"rope": Rope(kind="yarn")}), runtime)
 
 
 def test_the_fingerprint_is_of_contents(model, tmp_path):

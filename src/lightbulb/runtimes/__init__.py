@@ -9,13 +9,13 @@ from lightbulb.core.errors import GoalError, UnsupportedModel, UserError
 
 GgufRuntime = Literal["llamacpp", "filament"]
 RUNTIME_TITLES: dict[GgufRuntime, str] = {"llamacpp": "llama.cpp", "filament": "filament"}
-FILAMENT_ARCHITECTURES = ("llama", "qwen2", "qwen3", "deci", "openelm")
 LocalRuntime = Literal["llamacpp", "filament", "torch"]  # what runs a model on this machine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lightbulb.core.artifact import Artifact
+    from lightbulb.models.spec import ModelSpec
     from lightbulb.runtimes.base import Runtime, Shipped
 
 
@@ -33,9 +33,13 @@ def check_threads(threads: int) -> None:
         raise GoalError(f"{threads} threads cannot work", where="`threads`", hint="`threads=2`")
 
 
-def check_runs(architecture: str, runtime: GgufRuntime) -> None:
-    """Raises UnsupportedModel where `runtime` does not run GGUF files of this architecture."""
-    if runtime == "filament" and architecture not in FILAMENT_ARCHITECTURES:
+def check_runs(spec: ModelSpec, runtime: GgufRuntime) -> None:
+    """Raises UnsupportedModel where no GGUF can hold `spec`, or `runtime` does not run it."""
+    from lightbulb.models.gguf_shape import architecture_of
+    from lightbulb.runtimes.filament import Filament
+
+    architecture = architecture_of(spec)
+    if runtime == "filament" and not Filament.supports(spec):
         raise UnsupportedModel(
             f"filament does not run models of the architecture {architecture!r}",
             where="`runtime=filament`",

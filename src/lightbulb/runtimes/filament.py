@@ -13,6 +13,8 @@ from lightbulb.core.errors import ModelError
 from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
 from lightbulb.models.form import shortened
 from lightbulb.models.gguf import answer_tokens, read_fields, read_gguf
+from lightbulb.models.gguf_shape import architecture_of
+from lightbulb.models.spec import ModelSpec
 from lightbulb.models.templates import compiled
 from lightbulb.runtimes import check_installed
 from lightbulb.runtimes.base import Answers, TextScore, windows
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from lightbulb.runtimes.grammar import Grammars
 
+WIDEST_HEAD = 1024  # filament/src/model.cpp
 SHARED = 8  # tokens that prompts must have in common to be worth remembering
 
 
@@ -35,6 +38,7 @@ class Filament:
     """
 
     name: ClassVar[str] = "filament"
+    architectures: ClassVar[tuple[str, ...]] = ("llama", "qwen2", "qwen3", "deci", "openelm")
 
     def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
         check_installed("filament")
@@ -47,6 +51,11 @@ class Filament:
         except lightbulb_filament.FilamentError as e:
             raise ModelError(f"filament cannot run this file: {e}", where=str(path), hint="`runtime=llamacpp`") from e
         self._tokenizer, self._config = _tokenizer(path)
+
+    @classmethod
+    def supports(cls, spec: ModelSpec) -> bool:
+        """Whether a GGUF of `spec` runs here. Raises UnsupportedModel where no GGUF can hold it."""
+        return architecture_of(spec) in cls.architectures and (spec.head_width or 0) <= WIDEST_HEAD
 
     def _prompt(self, prompt: str, room: int) -> list[int]:
         return shortened(self.tokenize(prompt), max(1, self.context - room), self.info.bos)

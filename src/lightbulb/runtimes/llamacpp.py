@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 from lightbulb.core.errors import ModelError, RunFailure
 from lightbulb.models.form import shortened
 from lightbulb.models.gguf import answer_tokens, read_gguf
+from lightbulb.models.gguf_shape import architecture_of
+from lightbulb.models.spec import ModelSpec
 from lightbulb.runtimes.base import Answers, TextScore, windows
 
 FORCE = 10_000.0  # a logit bias that no model outvotes
@@ -55,6 +57,11 @@ class LlamaCpp:
                 "does not know",
             ) from e
         self._complete({"prompt": "a", "max_tokens": 1})  # a server that never worked hangs when it is closed
+
+    @classmethod
+    def supports(cls, spec: ModelSpec) -> bool:
+        """Whether a GGUF of `spec` runs here. Raises UnsupportedModel where no GGUF can hold it."""
+        return bool(architecture_of(spec))
 
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self._server.handle_completions({"temperature": 0, "cache_prompt": False, **request})

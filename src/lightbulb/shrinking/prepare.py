@@ -98,20 +98,17 @@ def timed(execution: Execution, stats: TaskStats, goal: Goal) -> Times:
 
 
 def shape_of(model: Artifact) -> Shape:
-    from lightbulb.models.anatomy import layers_of
-    from lightbulb.models.loading import load_model
+    from lightbulb.models.resolve import json_object
+    from lightbulb.models.spec import spec_of_config
     from lightbulb.ops.grids import BLOCK
-    from lightbulb.train.quantized import block_weights
 
-    network = load_model(model.path)
-    layers = layers_of(network)
-    widths = {weight.shape[-1] for weight, _ in block_weights(network, "q4_0", "q8_0")}
+    spec = spec_of_config(json_object(model.path / "config.json"))
     return Shape(
-        layers=len(layers),
-        layer_parameters=sum(p.numel() for p in layers[0].parameters()),
-        vocabulary=network.config.vocab_size,
-        width=network.config.hidden_size,
-        fits_blocks=all(width % BLOCK == 0 for width in widths),
+        layers=len(spec.layers),
+        layer_parameters=sum(layer.parameters(spec.width) for layer in spec.layers) // len(spec.layers),
+        vocabulary=spec.vocabulary,
+        width=spec.width,
+        fits_blocks=all(width % BLOCK == 0 for width in spec.row_widths),
     )
 
 
