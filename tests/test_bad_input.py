@@ -44,7 +44,7 @@ def refused(tmp_path, capsys):
 
 def left_in(folder: Path) -> list[str]:
     """What a reader could take for a result; a finished step is whole, and the claim lets the same command resume."""
-    whole = {"goal.json", "plan.json", "overhead.json", ".lock"}
+    whole = {"goal.json", "plan.json", "overhead.json", "events.jsonl", ".lock"}
     half = [str(p) for p in folder.rglob("*") if ".tmp" in p.name]
     return half + [p.name for p in folder.iterdir() if p.is_file() and p.name not in whole]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.figures import Figure
 from lightbulb.measuring.protocol import measuring_seconds
 from lightbulb.pipeline.decisions import Decisions
 from lightbulb.shrinking.candidate import Candidate
@@ -24,12 +27,16 @@ FILES = [Candidate(layers=1, method="plain", quant_type="f16"), *STOCK]
 ROLES = ("student", "teacher-f16", "teacher-q8_0", "teacher-q4_0")
 
 
+def cost(seconds_per_answer: float) -> dict[str, dict]:
+    return {"seconds_per_answer": Figure(value=seconds_per_answer, unit="s").model_dump()}
+
+
 class Measured:
     """An Execution that finds the same cost for every file. `answers(label, limit, seconds)`: items that a file answers
     in the time that it is given; all by default."""
 
     def __init__(self, seconds_per_answer: float, answers=lambda label, limit, seconds: limit):
-        self.facts = {role: {"seconds_per_answer": {"value": seconds_per_answer}} for role in ROLES}
+        self.facts = {role: cost(seconds_per_answer) for role in ROLES}
         self.answers, self.made, self.given = answers, {}, {}
         self.run = SimpleNamespace(task=SimpleNamespace(test=range(3000)))
 
@@ -43,8 +50,10 @@ class Measured:
             if s.label.endswith("-test"):
                 limit = s.parameters.get("limit")
                 self.given[s.source] = (limit, seconds)
-                facts = {"items": self.answers(s.source, limit or 3000, seconds)}
-            self.made[s.label] = SimpleNamespace(facts=facts)
+                items = self.answers(s.source, limit or 3000, seconds)
+                score = Figure(value=0.5, unit="share").model_dump()
+                facts = {"score": score, "items": items, "num_prompts": 1, "prompt_tokens": 1, "output_tokens": 1}
+            self.made[s.label] = Artifact(path=Path(s.label), kind="figures", key=s.label, made_by="test", facts=facts)
         return self.made[steps[-1].label]
 
 
@@ -66,7 +75,7 @@ def test_a_file_that_has_no_time_for_all_items_shortens_those_after_it(tmp_path)
     """The slowest comes first, each has its part of what is left, and the last one has all of that."""
     execution = Measured(1 / 16, lambda label, limit, seconds: 700 if label == "teacher-q8_0" else limit)
     for n, role in enumerate(("teacher-q4_0", "teacher-q8_0", "teacher-f16")):
-        execution.facts[role] = {"seconds_per_answer": {"value": (n + 1) / 16}}
+        execution.facts[role] = cost((n + 1) / 16)
     time_budget = TimeBudget(Decisions(tmp_path / "clock.json"), lambda: 0.0, 2000.0)
     FinalEvaluation(execution, FILES, WORK, time_budget, Goal()).perform(lambda text: None)
     assert list(execution.given) == ["teacher-f16", "teacher-q8_0", "student-1-plain-gguf", "teacher-q4_0"] or list(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +16,32 @@ from conftest import text_rows, write_rows
 from scipy import stats
 from tiny import tiny_model
 
-from lightbulb.cli import main
-
 STOCK = ("f16", "q8_0", "q4_0")
 
 
-def shrink(folder: Path, out: Path, *asked: str) -> int:
-    data, model = folder / "task.jsonl", folder / "model"
-    return main(
-        ["shrink", str(model), "--task", str(data), "--out", str(out), "--max-time", "3m", "--threads", "1", *asked]
+def lightbulb(*words: str | Path) -> subprocess.CompletedProcess:
+    """The command, in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "lightbulb", *words], capture_output=True, text=True)
+
+
+def shrink(folder: Path, out: Path, *asked: str) -> subprocess.CompletedProcess:
+    done = lightbulb(
+        *("shrink", folder / "model", "--task", folder / "task.jsonl", "--out", out),
+        *("--max-time", "8m", "--threads", "1", *asked),
     )
+    if "takes longer than" in done.stderr:
+        pytest.skip("this machine is too busy to plan a real job of 8 minutes")
+    return done
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """The folder of a model, a task and the run `out`; most of its minute goes into measuring."""
+    """The folder of a model, a task and the run `out`: on an idle machine a minute, most of it for measuring."""
     folder = tmp_path_factory.mktemp("job")
     tiny_model(folder / "model", layers=4)
     write_rows(folder / "task.jsonl", text_rows(40))
-    assert shrink(folder, folder / "out", "--keep", "0.9") == 0
+    done = shrink(folder, folder / "out", "--keep", "0.9")
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -69,17 +78,21 @@ def test_the_verdict_is_what_the_windows_say(finished):
         cheapest = min((m for m in stock if does(m, result)), key=lambda m: m[quantity]["value"])
         assert (out / "model.gguf").read_bytes() == (out / cheapest["path"]).read_bytes()
         assert result["ratios"] == [] and result["break_even_answers"]["value"] is None
-    assert main(["ask", str(out), "Turn the kitchen lights", "--max-tokens", "3"]) == 0
+    asked = lightbulb("ask", out, "Turn the kitchen lights", "--max-tokens", "3", "--json")
+    assert asked.returncode == 0 and json.loads(asked.stdout)["output_tokens"] <= 3, asked.stderr
 
 
 @pytest.mark.slow
-def test_what_nothing_reaches_is_refused(finished, tmp_path, capsys):
-    """The steps of the same run, with a floor that no file of it holds: exit 1, one error, no model."""
+def test_what_nothing_reaches_is_refused(finished, tmp_path):
+    """The steps of the same run, with a floor that no file of it holds: exit 1, one error, no model. The plan is left
+    its boldest student, so that nothing is to be measured anew."""
     out = shutil.copytree(finished / "out", tmp_path / "out")
+    plan = json.loads((out / "plan.json").read_text())
+    plan["space"] |= {name: plan["space"][name][:1] for name in ("depths", "quant_types")}
+    (out / "plan.json").write_text(json.dumps(plan))
     for name in ("model.gguf", "result.json", "goal.json", "clock.json"):
         (out / name).unlink(missing_ok=True)
-    capsys.readouterr()
-    assert shrink(finished, out, "--at-least", "0.2") == 1
-    err = capsys.readouterr().err
-    assert err.count("error: ") == 1 and "Nothing that was made does what was asked" in err
+    done = shrink(finished, out, "--at-least", "0.2")
+    assert done.returncode == 1 and done.stdout.startswith("Not kept"), done.stderr
+    assert done.stderr.count("error: ") == 1 and "Nothing that was made does what was asked" in done.stderr
     assert not (out / "model.gguf").exists() and json.loads((out / "result.json").read_text())["verdict"] == "not-kept"

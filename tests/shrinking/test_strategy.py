@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_plan import BANKING, SMOLLM2, times_of
 
+from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import GoalError, RunFailure
 from lightbulb.core.events import Stream
 from lightbulb.core.figures import Figure
@@ -54,12 +55,13 @@ class Pretended:
             if s.label not in self.made:
                 self.performed.append(s.label)
                 self.spent += min(self.seconds(s), seconds if seconds is not None else 1e18)
-                self.made[s.label] = SimpleNamespace(facts={"items": self.items, "num_prompts": self.items})
+                self.made[s.label] = Artifact(path=Path(s.label), kind="figures", key=s.label, made_by="test")
                 if s.pass_ == "evaluate":
                     value = self.score(s.label.removesuffix("-validation"))
-                    self.made[s.label].facts["score"] = Figure(
-                        value=value, low=value - 0.01, high=value + 0.01, unit="share"
-                    ).model_dump()
+                    score = Figure(value=value, low=value - 0.01, high=value + 0.01, unit="share")
+                    counts = dict.fromkeys(("items", "num_prompts", "prompt_tokens", "output_tokens"), self.items)
+                    facts = {"score": score.model_dump(), **counts}
+                    self.made[s.label] = self.made[s.label].model_copy(update={"facts": facts})
         return self.made[steps[-1].label]
 
 

@@ -1,32 +1,37 @@
 """An artifact: an immutable folder with what one pass made, and `lightbulb.json` that says from what.
 
-kinds: "model" (a transformers folder: config.json, safetensors, tokenizer.json), "gguf" (one `model.gguf`),
-"logits" (cached teacher logits), "figures" (numbers about a model, `figures.json`).
+Kinds: "model" (a transformers folder: config.json, safetensors, tokenizer.json), "gguf" (one `model.gguf`), "logits"
+(cached teacher logits), "figures" (numbers about a model, which are its facts), "task" (examples in three splits). A
+pass of a plugin may make others: what fits together is what passes say in `reads` and `makes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lightbulb.core.errors import RunFailure
+from lightbulb.core.facts import Facts
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 
-ArtifactKind = Literal["model", "gguf", "logits", "figures"]
+ArtifactKind = str
 RECORD = "lightbulb.json"
+F = TypeVar("F", bound=Facts)
 
 
 class Artifact(BaseModel):
     """`key` is the hash of (parent key, pass, version, parameters, data fingerprint, seed, threads); `facts` are what
-    the pass has to say about its output (counts, names, checks), JSON-able."""
+    the pass has to say about its output (counts, names, checks), JSON-able, as recorded: `facts_as` reads them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Path
-    kind: ArtifactKind
+    kind: ArtifactKind = Field(pattern=r"^[a-z][a-z0-9-]*$")
     key: str
     parent: str | None = None
     made_by: str
@@ -41,6 +46,24 @@ class Artifact(BaseModel):
         """Size of the weights on disk."""
         files = [self.gguf] if self.kind == "gguf" else list(self.path.glob("*.safetensors"))
         return sum(f.stat().st_size for f in files)
+
+    def facts_as(self, wanted: type[F]) -> F:
+        """Its facts as a class of them. Raises RunFailure where the record does not hold what that class needs."""
+        try:
+            return wanted.model_validate(self.facts)
+        except ValidationError as e:
+            first = e.errors()[0]
+            raise RunFailure(
+                f"the record of this step does not say what is needed of it: {'.'.join(map(str, first['loc']))}: "
+                f"{first['msg']}",
+                where=str(self.path / RECORD),
+                hint=f"delete the folder {self.path} and repeat the command: the step is made anew",
+            ) from e
+
+    @property
+    def answer_ids(self) -> list[int] | None:
+        """Of a "choose" task, the token of each answer."""
+        return self.facts_as(Facts).answer_ids
 
     def figures(self) -> dict[str, Figure]:
         """The figures among its facts, by the names that lead to them: "score", "student.joules_per_answer"."""
@@ -59,6 +82,7 @@ def _figures(facts: Mapping[str, Any], within: str) -> Iterator[tuple[str, Figur
     for name, value in facts.items():
         if isinstance(value, Mapping):
             if {"value", "unit"} <= value.keys():
-                yield f"{within}{name}", Figure(**value)
+                with suppress(ValidationError):  # no figure, but facts of a pass of somebody else
+                    yield f"{within}{name}", Figure.model_validate(value)
             else:
                 yield from _figures(value, f"{within}{name}.")

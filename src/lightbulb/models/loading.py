@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lightbulb.core.errors import LightbulbError, ModelError, UnsupportedModel
+from lightbulb.core.facts import ImportFacts
 from lightbulb.core.files import plain_os_errors, write_json, write_text
 from lightbulb.formats.gguf.tokenizer import ROLES
 from lightbulb.models.anatomy import OWN, anatomy_of, is_tied
@@ -74,16 +75,17 @@ def import_model(
         _check_exportable(out)
         step(2, "written")
     config = model.config
-    return {
-        "name": source.name,
-        "family": config.model_type,
-        "parameters": parameter_count(model),
-        "layers": config.num_hidden_layers,
-        "width": config.hidden_size,
-        "vocabulary": config.vocab_size,
-        "tied": is_tied(model),
-        "findings": findings,
-    }
+    facts = ImportFacts(
+        name=source.name,
+        family=config.model_type,
+        parameters=parameter_count(model),
+        layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        vocabulary=config.vocab_size,
+        tied=is_tied(model),
+        findings=tuple(findings),
+    )
+    return facts.record()
 
 
 @contextlib.contextmanager
@@ -310,6 +312,23 @@ def _read_gguf_model(source: ModelSource, header: GgufHeader, out: Path) -> PreT
         config = full_config(spec)
     _write_config(config, out)
     return load_model(out, weights=tensors)
+
+
+def spec_of_source(source: ModelSource) -> ModelSpec:
+    """What a model is, before it is imported. Raises ModelError and UnsupportedModel as importing it would."""
+    from transformers import AutoConfig
+
+    from lightbulb.models.gguf_shape import spec_of_gguf
+
+    if source.gguf is not None:
+        with _plain_model_errors(source.gguf):
+            return spec_of_gguf(header_of(source))
+    folder = local_folder(source)
+    values = json_object(folder / "config.json")
+    with _quiet(), _plain_model_errors(folder / "config.json"):
+        if values.get("model_type") != OWN:
+            values = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+        return spec_of_config(values)
 
 
 def full_config(spec: ModelSpec) -> dict[str, Any]:

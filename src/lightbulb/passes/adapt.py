@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError
+from lightbulb.core.facts import TrainingFacts
 from lightbulb.models.anatomy import anatomy_of, embedding_of, is_tied, layers_of
 from lightbulb.passes.base import Context
 from lightbulb.passes.fit import fit, plain_loss
@@ -25,6 +26,7 @@ class Adapt(ModelPass):
 
     name: ClassVar[str] = "adapt"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = TrainingFacts
 
     schedule: Schedule = Schedule(epochs=3, learning_rate=2e-4)
     method: Literal["full", "lora"] = "full"

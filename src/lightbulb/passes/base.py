@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, Self
 from pydantic import BaseModel, ConfigDict
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.facts import Facts
 from lightbulb.core.progress import Progress
 from lightbulb.models.live import LiveModel
 from lightbulb.tasks.task import Task
@@ -54,6 +55,7 @@ class Pass(BaseModel):
 
     reads: kinds of artifact that can be the source. uses, may_use: roles of the other artifacts that `apply` needs, or
     takes, in `Context.inputs`, called as their kinds; an artifact in any other role is of a kind that it reads.
+    facts_type: what the facts that `apply` returns must be.
     needs: capabilities of the runtime that its parameter `runtime` names.
     """
 
@@ -65,6 +67,7 @@ class Pass(BaseModel):
     makes: ClassVar[ArtifactKind] = "model"
     uses: ClassVar[tuple[ArtifactKind, ...]] = ()
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ()
+    facts_type: ClassVar[type[Facts]] = Facts
     needs: ClassVar[tuple[str, ...]] = ()
 
     def parameters(self) -> dict[str, Any]:

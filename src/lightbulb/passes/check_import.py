@@ -10,6 +10,7 @@ from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import ModelError
+from lightbulb.core.facts import ImportCheckFacts
 from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.export import task_metadata
 from lightbulb.passes.verify import MOST_DIFFERENCE, Trained, compare_outputs, moved, read_alike, summary
@@ -35,6 +36,7 @@ class CheckImport(Pass):
     """
 
     name: ClassVar[str] = "check-import"
+    facts_type: ClassVar = ImportCheckFacts
     makes: ClassVar[ArtifactKind] = "figures"
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
     needs: ClassVar[tuple[str, ...]] = ("sees_tokens", "scores_next")

@@ -9,6 +9,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.facts import TrainingFacts
 from lightbulb.passes.base import Context
 from lightbulb.passes.fit import fit, teacher_loss
 from lightbulb.passes.model_pass import ModelPass
@@ -20,6 +21,7 @@ class Distill(ModelPass):
 
     name: ClassVar[str] = "distill"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = TrainingFacts
     uses: ClassVar[tuple[ArtifactKind, ...]] = ("logits",)
 
     schedule: Schedule = Schedule(epochs=6, learning_rate=6e-4)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.facts import ScoreFacts
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.models.form import turns_of
@@ -34,6 +35,7 @@ class Evaluate(Pass):
 
     name: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 7
+    facts_type: ClassVar = ScoreFacts
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "gguf")
     makes: ClassVar[ArtifactKind] = "figures"
 
@@ -139,13 +141,14 @@ class Answered:
 def on_same_items(task: Task, evaluations: Mapping[str, Artifact]) -> dict[str, Answered]:
     """The answers to the test items that all of the evaluations have: where the time ended before some were done, the
     items of the shortest, which are among those of all others."""
-    fewest = min(a.facts["items"] for a in evaluations.values())
+    items = {label: artifact.facts_as(ScoreFacts).items for label, artifact in evaluations.items()}
+    fewest = min(items.values())
     spread = task.spread("test")
     wanted = set(spread[:fewest])
     examples = task.split("test", fewest)
     found = {}
     for label, artifact in evaluations.items():
-        places = sorted(spread[: artifact.facts["items"]])
+        places = sorted(spread[: items[label]])
         predictions = [p for place, p in zip(places, predictions_of(artifact), strict=True) if place in wanted]
         found[label] = Answered(examples, predictions, score_of(task, examples, predictions))
     return found

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.facts import GgufFacts
 from lightbulb.formats.gguf.quant_types import QuantTypeName
 from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.passes.base import Context, Pass
@@ -22,6 +23,7 @@ class Export(Pass):
 
     name: ClassVar[str] = "export"
     version: ClassVar[int] = 2
+    facts_type: ClassVar = GgufFacts
     makes: ClassVar[ArtifactKind] = "gguf"
 
     quant_type: QuantTypeName
@@ -30,7 +32,7 @@ class Export(Pass):
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         from lightbulb.models.gguf import write_gguf
 
-        answer_ids, metadata = source.facts.get("answer_ids"), task_metadata(context.task, source)
+        answer_ids, metadata = source.answer_ids, task_metadata(context.task, source)
         with context.progress.bar("export", 1) as step:
             types = TypeMap.of(self.quant_type, self.embedding)
             facts = write_gguf(source.path, out / "model.gguf", types, metadata)
@@ -40,7 +42,7 @@ class Export(Pass):
 
 def task_metadata(task: Task, source: Artifact) -> dict[str, str | list[str] | list[int]]:
     """What a file needs beside the model so that the task can be answered."""
-    answer_ids = source.facts.get("answer_ids")
+    answer_ids = source.answer_ids
     metadata: dict[str, str | list[str] | list[int]] = {"lightbulb.kind": task.kind}
     if task.kind == "choose" and answer_ids is not None:
         metadata |= {"lightbulb.answers": list(task.answers), "lightbulb.answer_ids": list(answer_ids)}

@@ -34,7 +34,7 @@ def fit(
 
     types: to train on weights rounded to them. parameter: of the pass, which holds the schedule.
     """
-    answer_ids = source.facts.get("answer_ids")
+    answer_ids = source.answer_ids
     positions = model.config.max_position_embeddings
     tokenizer = load_tokenizer(source.path)
     data = encode_split(context.task, "train", tokenizer, answer_ids, positions)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lightbulb.core.artifact import Artifact
+from lightbulb.core.facts import ModelFacts
 from lightbulb.formats.gguf.tokenizer import ROLES, chat_template_of
 from lightbulb.models.form import PLAIN_TEMPLATE, TEXT_TEMPLATE, render, turns_of
 from lightbulb.models.loading import copy_tokenizer, load_tokenizer
@@ -32,6 +33,7 @@ class FormatTask(ModelPass):
 
     name: ClassVar[str] = "format-task"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = ModelFacts
     computes: ClassVar[bool] = False
 
     def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.facts import CostFacts
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.energy.meter import Meter
@@ -40,6 +41,7 @@ class Measure(Pass):
 
     name: ClassVar[str] = "measure"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = CostFacts
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
     makes: ClassVar[ArtifactKind] = "figures"
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError
+from lightbulb.core.facts import PruningFacts
 from lightbulb.models.anatomy import keep_layers, layers_of
 from lightbulb.models.form import Encoded
 from lightbulb.models.loading import load_tokenizer
@@ -30,6 +31,7 @@ class PruneDepth(ModelPass):
 
     name: ClassVar[str] = "prune-depth"
     version: ClassVar[int] = 2
+    facts_type: ClassVar = PruningFacts
 
     layers: int = Field(ge=1)
 
@@ -37,7 +39,7 @@ class PruneDepth(ModelPass):
         depth = len(layers_of(model))
         if self.layers > depth:
             raise RecipeError(f"prune-depth keeps {self.layers} layers of a model with {depth}", hint="lower `layers`")
-        tokenizer, answer_ids = load_tokenizer(source.path), source.facts.get("answer_ids")
+        tokenizer, answer_ids = load_tokenizer(source.path), source.answer_ids
         positions = model.config.max_position_embeddings
         data = encode_split(context.task, "train", tokenizer, answer_ids, positions, CALIBRATION_EXAMPLES)
         bar = context.progress.bar("block influence", len(data))

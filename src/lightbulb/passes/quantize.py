@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
+from lightbulb.core.facts import QuantizingFacts
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantTypeName
 from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.passes.base import Context
@@ -27,6 +28,7 @@ class Quantize(ModelPass):
 
     name: ClassVar[str] = "quantize"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = QuantizingFacts
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ("logits",)
 
     quant_type: QuantTypeName = "q4_0"

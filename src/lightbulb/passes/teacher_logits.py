@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
+from lightbulb.core.facts import LogitsFacts
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.data import encode_split
@@ -20,6 +21,7 @@ class CacheLogits(Pass):
 
     name: ClassVar[str] = "teacher-logits"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = LogitsFacts
     makes: ClassVar[ArtifactKind] = "logits"
 
     top_k: int = Field(default=32, ge=1)
@@ -27,7 +29,7 @@ class CacheLogits(Pass):
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         model = to_best_device(context.live.read(source))
-        tokenizer, answer_ids = load_tokenizer(source.path), source.facts.get("answer_ids")
+        tokenizer, answer_ids = load_tokenizer(source.path), source.answer_ids
         data = encode_split(context.task, "train", tokenizer, answer_ids, model.config.max_position_embeddings)
         with deterministic(context.seed, context.threads):
             positions = write_logits(model, data, self.top_k, out, self.batch_size, context.progress, self.name)

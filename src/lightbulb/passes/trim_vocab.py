@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from lightbulb.core.artifact import Artifact
+from lightbulb.core.facts import TrimmingFacts
 from lightbulb.passes.base import Context
 from lightbulb.passes.model_pass import ModelPass
 
@@ -24,6 +25,7 @@ class TrimVocab(ModelPass):
     """
 
     name: ClassVar[str] = "trim-vocab"
+    facts_type: ClassVar = TrimmingFacts
     computes: ClassVar[bool] = False
 
     size: int | None = Field(default=4096, ge=1)
@@ -36,7 +38,7 @@ class TrimVocab(ModelPass):
 
         tokenizer = load_tokenizer(source.path)
         rows_before = embedding_of(model).num_embeddings
-        answer_ids = source.facts.get("answer_ids")
+        answer_ids = source.answer_ids
         with context.progress.bar("trim-vocab", 2) as step:
             texts = list(texts_of(context.task, tokenizer))
             step(1, "rendered")

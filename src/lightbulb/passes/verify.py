@@ -12,6 +12,7 @@ from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RunFailure
+from lightbulb.core.facts import AgreementFacts
 from lightbulb.models.form import render, turns_of
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.passes.base import Context, Pass
@@ -38,6 +39,7 @@ class Verify(Pass):
 
     name: ClassVar[str] = "verify"
     version: ClassVar[int] = 3
+    facts_type: ClassVar = AgreementFacts
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
     makes: ClassVar[ArtifactKind] = "figures"
     uses: ClassVar[tuple[ArtifactKind, ...]] = ("model",)
@@ -75,7 +77,7 @@ class Trained:
     def __init__(self, artifact: Artifact, model: PreTrainedModel, task: Task):
         self.model, self.tokenizer = model, load_tokenizer(artifact.path)
         self.positions = self.model.config.max_position_embeddings - 1  # room for the token that is asked for
-        self.candidates = artifact.facts.get("answer_ids") if task.kind == "choose" else None
+        self.candidates = artifact.answer_ids if task.kind == "choose" else None
 
     @torch.no_grad()
     def likeliest(self, ids: list[int]) -> tuple[int, float]:

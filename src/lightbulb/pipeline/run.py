@@ -47,6 +47,7 @@ from lightbulb.models.live import LiveModel
 from lightbulb.passes.base import Context, Pass
 from lightbulb.pipeline.decisions import Decisions, StepBudget
 from lightbulb.pipeline.ledger import Cost, Heartbeat, less, total_cost
+from lightbulb.tasks.stored import TASK_VERSION, write_task
 from lightbulb.tasks.task import Task
 
 COST = "cost.json"
@@ -247,7 +248,8 @@ class Run:
                     live=self.live,
                 )
                 carried = {k: source.facts[k] for k in CARRIED if k in source.facts}
-                return carried | self.performed(label, pass_, planned).apply(source, out, context)
+                facts = carried | dict(self.performed(label, pass_, planned).apply(source, out, context))
+                return pass_.facts_type.model_validate(facts).record()
 
             artifact = self.make(label, planned, pass_.makes, pass_.name, source.key, work, key)
         self.steps.append(artifact)
@@ -257,11 +259,18 @@ class Run:
         """`pass_` with the parameters that the clock has shortened it to. planned: its key without that."""
         return pass_.with_parameters(self.decisions.get(_shortened(label, planned)) or {})
 
-    def begin(self, label: str, key: str, work: StepFunction) -> Artifact:
-        """The first artifact of a run, made from outside: the imported model."""
-        artifact = self._found(label, key) or self.make(label, key, "model", "import", None, work)
+    def begin(
+        self, label: str, key: str, work: StepFunction, kind: ArtifactKind = "model", made_by: str = "import"
+    ) -> Artifact:
+        """An artifact that is made from outside: the imported model, the task as it was read."""
+        artifact = self._found(label, key) or self.make(label, key, kind, made_by, None, work)
         self.steps.append(artifact)
         return artifact
+
+    def keep_task(self) -> Artifact:
+        """The task as it was read and split, as an artifact beside those that are made for it."""
+        key = sha256_of("task", TASK_VERSION, self.task.fingerprint)
+        return self.begin("task", key, lambda out, scratch, progress: write_task(self.task, out), "task", "read")
 
     def _place(self, label: str, key: str) -> Path:
         return self.folder / "steps" / f"{label}-{key[:12]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from transformers import PreTrainedModel
@@ -58,12 +58,12 @@ class Torch(Runtime):
     def __init__(self, artifact: Artifact, model: PreTrainedModel | None = None):
         """model: of the artifact, where it is at hand."""
         self.path = artifact.path
-        self.model = to_best_device(model or load_model(artifact.path))
+        self.model: Any = to_best_device(model or load_model(artifact.path))
         self.tokenizer = load_tokenizer(artifact.path)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.answer_ids: list[int] | None = artifact.facts.get("answer_ids")
+        self.answer_ids = artifact.answer_ids
         self.info = ModelInfo(
             name=str(artifact.path),
             architecture=self.model.config.model_type,

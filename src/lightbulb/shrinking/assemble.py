@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lightbulb.core.artifact import Artifact
+from lightbulb.core.facts import AgreementFacts
 from lightbulb.core.figures import Figure
 from lightbulb.energy.carbon import grams_co2e
 from lightbulb.measuring.costs import ratios, saved
@@ -221,7 +222,7 @@ def verification_figures(verify: Artifact, runtime: str) -> dict[str, Figure]:
     units = {"prompts": "prompts", "mean_log_prob_difference": "nats", "max_log_prob_difference": "nats"}
     return {
         name: Figure(value=value, unit=units.get(name, "share"), method=method)
-        for name, value in verify.facts.items()
+        for name, value in verify.facts_as(AgreementFacts)
         if isinstance(value, (int, float))
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RunFailure
+from lightbulb.core.facts import ScoreFacts
 from lightbulb.core.figures import Figure
 from lightbulb.pipeline.recipe import Execution, Step
 from lightbulb.shrinking.candidate import Outcome, Trial
@@ -44,7 +45,7 @@ class StepEvaluator:
         return training_steps(candidate, plan), self.time.training_seconds(layers)
 
     def _answer_cost(self, evaluation: Artifact) -> Figure:
-        spent, answers = self.execution.run.cost(evaluation).cpu_seconds, evaluation.facts["num_prompts"]
+        spent, answers = self.execution.run.cost(evaluation).cpu_seconds, evaluation.facts_as(ScoreFacts).num_prompts
         method = "the evaluation's CPU time / its answers"
         if spent.value is None or not answers:
             return Figure(value=None, unit="s", source="derived", method=method)
@@ -52,14 +53,15 @@ class StepEvaluator:
 
 
 def recorded_score(evaluation: Artifact) -> Figure:
-    return Figure(**evaluation.facts["score"])
+    return evaluation.facts_as(ScoreFacts).score
 
 
 def check_teacher(execution: Execution, floor: Floor) -> Figure:
     """The teacher's score on validation. Raises RunFailure for one that has learned nothing. One that is only not shown
     to have learned anything may still have students that do: what is handed out is judged on test."""
     evaluation, task = execution.made[TEACHER_VALIDATION], execution.run.task
-    teacher, items = recorded_score(evaluation), evaluation.facts["items"]
+    facts = evaluation.facts_as(ScoreFacts)
+    teacher, items = facts.score, facts.items
     examples = task.split("validation", items)
     worst = chance(task, examples)
     telling = enough(worst, items) if task.kind == "choose" else wilson(0, items)[1] < LEAST_TEACHER

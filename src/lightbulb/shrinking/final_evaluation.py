@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from lightbulb.core.facts import CostFacts, ScoreFacts
+from lightbulb.core.figures import Figure
 from lightbulb.pipeline.recipe import Execution
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import TaskStats
@@ -35,7 +36,8 @@ class FinalEvaluation:
         costs = self.execution.perform(
             *cost_steps(self.files, measuring_windows(self.time_budget.max_seconds), self.goal.runtime)
         )
-        each = {c: seconds_each(costs.facts[role], self.stats) for c, role in roles(self.files).items()}
+        figures = costs.facts_as(CostFacts).roles
+        each = {c: seconds_each(figures[role], self.stats) for c, role in roles(self.files).items()}
 
         def items() -> int:
             return items_in_time(list(each.values()), self.stats.test_examples, self._left(), self.goal.threads)
@@ -53,7 +55,7 @@ class FinalEvaluation:
             later = sum(each[other] for other in each if other.test_label not in made)
             seconds = self._left() * each[candidate] / later
             test = test_step(candidate, limit, self.goal.runtime)
-            answered = self.execution.perform(test, seconds=seconds).facts["items"]
+            answered = self.execution.perform(test, seconds=seconds).facts_as(ScoreFacts).items
             if answered < min(limit or answered + 1, len(self.execution.run.task.test)):
                 limit = answered
 
@@ -62,11 +64,16 @@ class FinalEvaluation:
         return budget.left + LATE * budget.max_seconds - REPORT_SECONDS
 
 
-def seconds_each(figures: Mapping[str, Any], stats: TaskStats) -> float:
+def seconds_each(figures: Mapping[str, Figure], stats: TaskStats) -> float:
     """Seconds that a file takes for one test item on one thread, from its measured costs."""
     if stats.kind == "text":  # costs are measured on beginnings of documents
-        return stats.test_tokens / max(1, stats.test_examples) / figures["tokens_per_second"]["value"]
-    return figures["seconds_per_answer"]["value"]
+        return stats.test_tokens / max(1, stats.test_examples) / _timed(figures["tokens_per_second"])
+    return _timed(figures["seconds_per_answer"])
+
+
+def _timed(figure: Figure) -> float:
+    assert figure.value is not None  # there is a clock everywhere
+    return figure.value
 
 
 def items_in_time(each: Sequence[float], items: int, seconds: float, threads: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lightbulb.core.facts import TrainingFacts
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint
 from lightbulb.pipeline.recipe import Execution
@@ -56,14 +57,12 @@ def teach(execution: Execution, plan: Plan, time_budget: TimeBudget, say: Say) -
     for s in teacher_steps(plan):
         execution.perform(s, seconds=seconds if s.label == TEACHER else None)
     teacher = execution.made[TEACHER]
+    steps = teacher.facts_as(TrainingFacts).steps
     slowdown = time_budget.decide_once(
-        "slowdown",
-        lambda: plan.costs.observed(teacher.facts["steps"], plan.freeze_layers, execution.run.cost(teacher).seconds),
+        "slowdown", lambda: plan.costs.observed(steps, plan.freeze_layers, execution.run.cost(teacher).seconds)
     )
     if "cuts" in execution.steps[TEACHER].parameters["schedule"]:
-        say(
-            f"the teacher was {slowdown:.2f} times slower than planned: it ended after {teacher.facts['steps']:,} steps"
-        )
+        say(f"the teacher was {slowdown:.2f} times slower than planned: it ended after {steps:,} steps")
     return slowdown
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RunFailure
+from lightbulb.core.facts import CostFacts, ScoreFacts
 from lightbulb.core.figures import Figure
 from lightbulb.measuring.costs import per_right_answer
 from lightbulb.passes.evaluate import Answered, on_same_items, right_of
@@ -84,15 +85,13 @@ def check_learned(files: Sequence[File], floor: Floor, task: Task) -> None:
 def with_costs(execution: Execution, candidate: Candidate, role: str, answered: Answered, file: Scored) -> Scored:
     """`file` with its path, size and costs."""
     made, task = execution.made, execution.run.task
-    costs = {k: Figure(**v) for k, v in made[COSTS].facts[role].items()}
-    test, right = made[candidate.test_label].facts, share_right(task, answered)
+    costs = made[COSTS].facts_as(CostFacts).roles[role]
+    test, right = made[candidate.test_label].facts_as(ScoreFacts), share_right(task, answered)
     per_answer = {
         f"{side}_tokens_per_answer": Figure(
-            value=test[f"{side}_tokens"] / test["num_prompts"],
-            unit="tokens",
-            method="mean over the different test items",
+            value=tokens / test.num_prompts, unit="tokens", method="mean over the different test items"
         )
-        for side in ("prompt", "output")
+        for side, tokens in (("prompt", test.prompt_tokens), ("output", test.output_tokens))
     }
     per_right = {
         f"{what}_per_right_answer": per_right_answer(costs[f"{what}_per_answer"], right)

@@ -98,7 +98,7 @@ class Steps:
 
     @property
     def answer_ids(self) -> list[int] | None:
-        return self.formatted.facts.get("answer_ids")
+        return self.formatted.answer_ids
 
     @cached_property
     def data(self) -> list[Encoded]:

@@ -1,0 +1,149 @@
+"""What passes say about their outputs: a frozen model for each kind of output, read with `Artifact.facts_as`.
+
+A record of an earlier version may hold facts that are not known here, which are carried along, or lack some that are
+not needed by everyone, which are None. A pass of a plugin declares its own class of facts as `Pass.facts_type`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lightbulb.core.figures import Figure
+
+
+class Facts(BaseModel):
+    """What any output may have.
+
+    answer_ids: of a "choose" task, the token of each answer in the order of the answers; it stays true of what is made
+    from it unless a pass says otherwise. findings: sentences about what was noticed or changed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    answer_ids: list[int] | None = None
+    findings: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """As lightbulb.json holds them: those that were told, JSON-able."""
+        return self.model_dump(mode="json", include=self.model_fields_set)
+
+
+class ModelFacts(Facts):
+    """bytes: of the weights' file."""
+
+    parameters: int | None = None
+    bytes: int | None = None
+
+
+class ImportFacts(ModelFacts):
+    """name: for showing. family: transformers' model_type."""
+
+    name: str
+    family: str
+    layers: int
+    width: int
+    vocabulary: int
+    tied: bool
+
+
+class TrainingFacts(ModelFacts):
+    """steps: of the optimizer. train_loss: mean over their last tenth."""
+
+    steps: int
+    train_loss: float
+    trained_parameters: int | None = None
+
+
+class QuantizingFacts(ModelFacts):
+    """steps, train_loss: of the recovery, where there was one."""
+
+    steps: int | None = None
+    train_loss: float | None = None
+
+
+class PruningFacts(ModelFacts):
+    """influence: of every layer that there was."""
+
+    kept_layers: list[int]
+    influence: list[float]
+
+
+class TrimmingFacts(ModelFacts):
+    """tokens: that were kept; rows: of the embedding, padded. unchanged_train_tokens: share, 1 unless it is broken."""
+
+    rows_before: int
+    rows: int
+    tokens: int
+    bytes_before: int
+    unchanged_train_tokens: float | None = None
+
+
+class GgufFacts(Facts):
+    """quantization: type -> number of tensors. fallbacks: tensors that do not fit their type. unchanged: whether all
+    quantized weights lay on their grid already."""
+
+    architecture: str
+    bytes: int
+    parameters: int
+    bits_per_weight: float
+    quantization: dict[str, int]
+    fallbacks: list[str]
+    unchanged: bool
+    context_length: int
+
+
+class LogitsFacts(Facts):
+    """positions: whose likeliest tokens are held."""
+
+    positions: int
+
+
+class ScoreFacts(Facts):
+    """items: that were answered. num_prompts: different ones among them; the tokens are theirs."""
+
+    score: Figure
+    items: int
+    num_prompts: int
+    prompt_tokens: int
+    output_tokens: int
+
+
+class AgreementFacts(Facts):
+    """Shares of `prompts` on which a file and its model agree, and how far a token's log-probability is off (nats)."""
+
+    same_text: float
+    same_tokens: float
+    same_choice: float
+    prompts: int
+    mean_log_prob_difference: float
+    max_log_prob_difference: float
+
+
+class ImportCheckFacts(AgreementFacts):
+    """read: prompts whose text and tokens were compared; same_tokens is the share of these."""
+
+    read: int
+
+
+class CostFacts(Facts):
+    """Figures by the role of each file that was measured."""
+
+    __pydantic_extra__: dict[str, dict[str, Figure]] = Field(init=False)
+
+    @property
+    def roles(self) -> dict[str, dict[str, Figure]]:
+        return self.__pydantic_extra__
+
+
+class TaskFacts(Facts):
+    """task_kind, metric: as `Task` has them. train, validation, test, answers: how many there are."""
+
+    task_kind: str
+    metric: str
+    fingerprint: str
+    train: int
+    validation: int
+    test: int
+    answers: int
