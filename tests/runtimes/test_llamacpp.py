@@ -15,7 +15,7 @@ from lightbulb.runtimes.llamacpp import LlamaCpp
 def test_a_prompt_that_is_too_long_loses_its_beginning_when_streamed_too(tiny_folder, tmp_path, slots):
     write_gguf(tiny_folder, tmp_path / "model.gguf", "f32")
     runtime = LlamaCpp(tmp_path / "model.gguf", threads=1, slots=slots, context=64)
-    prompts, heard = [TEXT, "turn on the light", TEXT[60:]], [""] * 3
+    prompts, heard = [4 * TEXT, "turn on the light", 4 * TEXT[60:]], [""] * 3
 
     def hear(n: int, piece: str) -> None:
         heard[n] += piece
