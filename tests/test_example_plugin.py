@@ -74,7 +74,7 @@ def test_it_passes_the_published_suites(installed, tmp_path):
 
 def test_every_entry_point_is_found_and_is_small(plugged):
     groups = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]["entry-points"]
-    assert set(groups) == {plugins.PASSES, plugins.RUNTIMES, plugins.SENSORS, plugins.METRICS}
+    assert set(groups) == set(plugins.GROUPS) - {plugins.FAMILIES}
     for group, entries in groups.items():
         for name in entries:
             assert plugins.load(group, name) is not None
@@ -119,6 +119,8 @@ def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch)
     assert {m["runtime"] for m in (result["student"], *result["baselines"])} == {"counting"}
     assert result["baselines"][0]["name"].endswith("the counting runtime")
     assert asked["answer"] > 0 and asked["score_next"] > 0
+    assert [c["name"] for c in result["candidates"] if c["chosen"]] == ["first-layer, plain, q8_0"]
+    assert "holds the floor" in result["candidates"][0]["why"] and (out / "model.gguf").exists()
     task = load_task(str(data), kind="choose")
     assert timing.AnswerTimes(task, 1, 0.01).of_file(out / "model.gguf", 1, "counting") > 0
     answer = lightbulb(capsys, "ask", out, "one two card three", "--runtime", "counting")

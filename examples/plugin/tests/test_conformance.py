@@ -7,12 +7,22 @@ import pytest
 from conftest import tiny_task
 from lightbulb_example.household import METER, find
 from lightbulb_example.prune_weights import PruneWeights
+from lightbulb_example.q8_p2 import TYPE
 from trees import Hand
 
+from lightbulb.formats.gguf.quant_types import quant_type_of
 from lightbulb.models.loading import load_model
 from lightbulb.passes import pass_class
 from lightbulb.tasks import metrics
-from lightbulb.testing import PassCase, PassConformance, RuntimeConformance, SensorCase, SensorConformance
+from lightbulb.testing import (
+    PassCase,
+    PassConformance,
+    QuantTypeCase,
+    QuantTypeConformance,
+    RuntimeConformance,
+    SensorCase,
+    SensorConformance,
+)
 
 
 class TestPruneWeights(PassConformance):
@@ -54,6 +64,13 @@ class TestHousehold(SensorConformance):
         monkeypatch.setenv(METER, str(meter))
         (sensor,) = find().sensors
         return SensorCase(sensor, clock, spend, meter.unlink, lambda: meter.write_text("0\n"))
+
+
+class TestQ8P2(QuantTypeConformance):
+    @pytest.fixture
+    def case(self):
+        assert quant_type_of(TYPE.id) is TYPE, "found by its number, as when a file holds it"
+        return QuantTypeCase(TYPE, error=0.02, worst=0.02)
 
 
 def test_without_a_meter_there_is_no_sensor(tmp_path, monkeypatch):

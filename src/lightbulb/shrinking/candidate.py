@@ -18,16 +18,18 @@ METHODS: tuple[Method, ...] = ("distill", "plain")  # of training a student
 class Candidate(BaseModel):
     """A model that could be handed out.
 
-    kind: of model. layers: how many it keeps. method: "distill" from the teacher's logits, "plain" on the examples, or
-    "teacher", the adapted model itself. quant_type: of the file's layers; None where it is not exported.
+    kind: of model; "decoder" for one that is cut from the source. layers: how many it keeps. method: "distill" from the
+    teacher's logits, "plain" on the examples, or "teacher", the adapted model itself. quant_type: of the file's layers;
+    None where it is not exported. variant: what tells candidates of another kind apart.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["decoder"] = "decoder"
-    layers: int
+    kind: str = "decoder"
+    layers: int = 0
     method: Method
     quant_type: QuantTypeName | None = None
+    variant: str = ""
 
     def in_type(self, quant_type: QuantTypeName) -> Candidate:
         """The same model in a file of this type."""
@@ -43,6 +45,8 @@ class Candidate(BaseModel):
         """Of the step that makes its weights, as the file holds them."""
         if self.is_stock:
             return "teacher"
+        if self.kind != "decoder":
+            return "-".join(part for part in (self.kind, self.variant) if part)
         trained = f"student-{self.layers}-{self.method}"
         return trained if self.quant_type in (None, "f16") else f"{trained}-{self.quant_type}"
 
@@ -63,6 +67,9 @@ class Candidate(BaseModel):
 
     @property
     def size(self) -> str:
+        """What it is, in a few words."""
+        if self.kind != "decoder":
+            return " ".join(part for part in (self.kind, self.variant) if part)
         return "1 layer" if self.layers == 1 else f"{self.layers} layers"
 
 

@@ -9,6 +9,7 @@ from lightbulb.core.figures import Figure
 from lightbulb.pipeline.recipe import Execution, Step
 from lightbulb.shrinking.candidate import Outcome, Trial
 from lightbulb.shrinking.floor import Floor
+from lightbulb.shrinking.kinds import DECODER, kind_named
 from lightbulb.shrinking.steps import TEACHER_VALIDATION, file_steps, training_steps
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.tasks.chance import at_chance, chance, enough
@@ -29,14 +30,17 @@ class StepEvaluator:
         training = trial.candidate.label if trial.fidelity == "exported" else steps[1].label
         for s in steps:
             evaluation = self.execution.perform(s, seconds=seconds if s.label == training else None)
-        made = self.execution.made[steps[0].label if trial.fidelity == "exported" else training]
-        taken = sum(self.execution.run.cost(a).seconds for a in (made, evaluation))
+        counted = [self.execution.made[s.label] for s in steps if s.label in (training, steps[-1].label)]
+        taken = sum(self.execution.run.cost(a).seconds for a in counted)
         cost = self._answer_cost(evaluation)
         return Outcome(trial, recorded_score(evaluation), cost, taken, BEGINNINGS[trial.fidelity])
 
     def _steps(self, trial: Trial) -> tuple[list[Step], float]:
         """The steps, the last of which scores, and the seconds that the training among them may take."""
         candidate, layers = trial.candidate, trial.candidate.layers
+        if candidate.kind != DECODER:
+            steps = kind_named(candidate.kind).steps(candidate, self.time.plan, self.runtime)
+            return steps, self.time.other_seconds(candidate)
         plan = self.time.plan_for(layers)
         if trial.fidelity == "exported":
             return file_steps(candidate, plan, self.runtime), self.time.recovery_seconds(layers)

@@ -15,6 +15,7 @@ from lightbulb.pipeline.run import PLAN, Run
 from lightbulb.shrinking.cost_model import TaskStats
 from lightbulb.shrinking.drafts import make_plan
 from lightbulb.shrinking.goal import Goal
+from lightbulb.shrinking.kinds import with_kinds
 from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.space import BLOCK_TYPES
 from lightbulb.shrinking.steps import CHECK, EMBEDDING, FORMATTED, FORMATTED_FILE, format_steps
@@ -59,7 +60,7 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execut
     run.live.clear()  # timing reads and changes models of its own
     with run.progress.working("timing this machine"):
         times = timed(execution, stats, goal)
-    plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds)
+    plan = with_kinds(make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds))
     write_json(place, made := plan.model_dump(mode="json"))
     run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))
     return execution, plan

@@ -14,7 +14,7 @@ from lightbulb.models.origin import Origin
 from lightbulb.tasks.task import TaskKind
 
 Verdict = Literal["kept", "within-noise", "not-shrunk", "not-kept"]
-FileKind = Literal["decoder", "stock"]
+FileKind = str  # "decoder", another kind of student, or "stock"
 Quantity = Literal[
     "bytes",
     "cpu_seconds_per_answer",

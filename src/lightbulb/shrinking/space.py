@@ -19,7 +19,8 @@ BLOCK_TYPES: tuple[QuantTypeName, ...] = ("q4_0", "q8_0")  # of the layers, wher
 
 class SearchSpace(BaseModel):
     """depths: numbers of layers, bold first; empty where no student can be tried. likely: the depth that the length of
-    training is planned for. quant_types: of the file's layers, bold first. methods: of training, to be compared."""
+    training is planned for. quant_types: of the file's layers, bold first. methods: of training, to be compared.
+    others: candidates of other kinds, tried before any decoder."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,6 +28,7 @@ class SearchSpace(BaseModel):
     likely: int
     quant_types: tuple[QuantTypeName, ...]
     methods: tuple[Method, ...] = METHODS
+    others: tuple[Candidate, ...] = ()
 
     @staticmethod
     def of(layers: int, kind: TaskKind, fits_blocks: bool) -> SearchSpace:

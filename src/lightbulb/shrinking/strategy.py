@@ -97,6 +97,10 @@ class BoldFirst:
         return Choice(taken.trial.candidate, tuple(self.tried))
 
     def _trials(self) -> Generator[Trial, Outcome, None]:
+        for other in self.space.others:
+            yield from self._other(other)
+            if self._held:
+                return
         method = self.space.methods[0] if len(self.space.methods) == 1 else None
         for place, layers in enumerate(self.space.depths):
             needed = self._needed()
@@ -112,6 +116,20 @@ class BoldFirst:
             yield from self._finish(self.space.candidate(layers, method))
             if self._held:
                 return
+
+    def _other(self, candidate: Candidate) -> Generator[Trial, Outcome, None]:
+        """A candidate of another kind, where there is time for it."""
+        if self.time.allows_other(candidate):
+            self._judge((yield Trial(candidate, "exported")))
+            if not self._held:
+                self._note(f"back off: the file does not hold {self._needed():.4g} with a margin")
+
+    def _judge(self, outcome: Outcome) -> None:
+        """Takes a file that holds the floor by half a standard error: validation is a sample, and the best of several
+        tries flatters itself."""
+        if self._holds(outcome.score, self._needed(), -0.5 * standard_error(outcome.score)):
+            self._note("holds the floor with a margin: taken")
+            self._held = outcome
 
     def _time_for_a_wider_one(self, place: int, method: Method | None) -> bool:
         """Whether a student of the next depth could still be finished after a probe of this one."""
@@ -142,16 +160,12 @@ class BoldFirst:
         """Trains in full and exports, boldest type first, until a file holds the floor."""
         full = yield Trial(student, "trained")
         for quant_type in self.space.quant_types:
-            outcome = yield Trial(student.in_type(quant_type), "exported")
-            needed = self._needed()
-            # Half a standard error: validation is a sample, and the best of several tries flatters itself.
-            if self._holds(outcome.score, needed, -0.5 * standard_error(outcome.score)):
-                self._note("holds the floor with a margin: taken")
-                self._held = outcome
+            self._judge((yield Trial(student.in_type(quant_type), "exported")))
+            if self._held:
                 return
-            if not self._holds(full.score, needed, 0) or not self.time.allows_another_type(student.layers):
+            if not self._holds(full.score, self._needed(), 0) or not self.time.allows_another_type(student.layers):
                 break  # it did not hold before rounding either: a finer type cannot help
-        self._note(f"back off: the exported file does not hold {needed:.4g} with a margin")
+        self._note(f"back off: the exported file does not hold {self._needed():.4g} with a margin")
 
     def _needed(self) -> float:
         """The worst score that still does, after the best that was trained so far: the teacher, or what beat it."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import CANDIDATE_COST, PROBE_SHARE, CostModel
+from lightbulb.shrinking.kinds import kind_named
 from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.time_budget import TimeBudget
 
@@ -48,6 +50,13 @@ class StudentTime:
         before = 0.0 if after_probe_of is None else probes * PROBE_SHARE * self._student(after_probe_of)
         key = f"{layers} layers" + ("" if after_probe_of is None else f" after a probe of {after_probe_of}")
         return self.time_budget.fits(key, lambda: before + self._least(layers), lambda: self.left)
+
+    def allows_other(self, candidate: Candidate) -> bool:
+        """Whether there is time for a candidate of another kind."""
+        return self.time_budget.fits(candidate.label, lambda: self.other_seconds(candidate), lambda: self.left)
+
+    def other_seconds(self, candidate: Candidate) -> float:
+        return kind_named(candidate.kind).seconds(candidate, self.costs)
 
     def allows_another_type(self, layers: int) -> bool:
         """Whether there is time to put a trained student into another type."""

@@ -13,6 +13,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator
 
+from lightbulb.core import plugins
+from lightbulb.core.errors import PluginError
 from lightbulb.formats.gguf.quantizers import quantize_iq4_nl, quantize_q4_k, quantize_q6_k
 
 Rows = Callable[[np.ndarray], np.ndarray]
@@ -95,7 +97,28 @@ def register(quant_type: QuantType) -> QuantType:
 
 def quant_type_of(number: int) -> QuantType | None:
     """The type with this number in a file, None for one that is not known."""
-    return next((known for known in QUANT_TYPES.values() if known.id == number), None)
+    for name in (None, *plugins.names(plugins.QUANT_TYPES)):
+        if name is not None and name not in QUANT_TYPES:
+            _load(name)
+        if found := next((known for known in QUANT_TYPES.values() if known.id == number), None):
+            return found
+    return None
+
+
+def _load(name: str) -> None:
+    """Registers what a plugin calls `name`, where one does. Raises PluginError where that is no quant type, or its
+    number is taken."""
+    found = plugins.load(plugins.QUANT_TYPES, name, QUANT_TYPES)
+    if found is None:
+        return
+    try:
+        if not isinstance(found, QuantType) or found.name != name:
+            raise ValueError(f"it names {found!r}, which is no QuantType of that name")
+        register(found)
+    except ValueError as e:
+        raise PluginError(
+            f"the plugin {name!r} cannot be used: {e}", where=f"entry points {plugins.QUANT_TYPES}"
+        ) from e
 
 
 def writable_types() -> list[str]:
@@ -104,6 +127,8 @@ def writable_types() -> list[str]:
 
 
 def _writable(name: str) -> str:
+    if name not in QUANT_TYPES:
+        _load(name)
     if name not in QUANT_TYPES or not QUANT_TYPES[name].writable:
         raise ValueError(f"weights cannot be written as {name!r}; use one of {', '.join(writable_types())}")
     return name

@@ -1,0 +1,42 @@
+"""A kind of student: the teacher cut to one layer and trained on the examples alone, in a file of 8 bits a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from lightbulb.passes.adapt import Adapt
+from lightbulb.passes.evaluate import Evaluate
+from lightbulb.passes.export import Export
+from lightbulb.passes.prune_depth import PruneDepth
+from lightbulb.pipeline.recipe import Step, step
+from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.cost_model import CostModel
+from lightbulb.shrinking.kinds import StudentKind
+from lightbulb.shrinking.plan import Plan
+from lightbulb.train.loop import Schedule
+
+EPOCHS = 2.0
+
+
+class FirstLayer(StudentKind):
+    name: ClassVar[str] = "first-layer"
+
+    def candidates(self, plan: Plan) -> Sequence[Candidate]:
+        if plan.stats.kind != "choose":
+            return []
+        return [Candidate(kind=self.name, layers=1, method="plain", quant_type="q8_0")]
+
+    def steps(self, candidate: Candidate, plan: Plan, runtime: str) -> list[Step]:
+        schedule = Schedule(epochs=EPOCHS, learning_rate=1e-3, batch_size=plan.batch_size)
+        cut, file = f"{candidate.label}-cut", candidate.file_label
+        on_validation = Evaluate(split="validation", limit=plan.validation_limit, runtime=runtime)
+        return [
+            step(cut, PruneDepth(layers=candidate.layers), "trimmed"),
+            step(candidate.label, Adapt(schedule=schedule), cut),
+            step(file, Export(quant_type="q8_0", embedding="q8_0"), candidate.label),
+            step(f"{file}-validation", on_validation, file),
+        ]
+
+    def seconds(self, candidate: Candidate, costs: CostModel) -> float:
+        return costs.student(EPOCHS, candidate.layers)
