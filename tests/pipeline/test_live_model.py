@@ -48,7 +48,7 @@ def steps(method: str = "full") -> list[Step]:
         step("student-validation", Evaluate(split="validation"), "student"),
         step("again", Adapt(schedule=SCHEDULE), "student"),
         step("student-q4_0", Quantize(recover=SCHEDULE), "again", logits="logits"),
-        step("gguf", Export(quantization="q4_0"), "student-q4_0"),
+        step("gguf", Export(quant_type="q4_0"), "student-q4_0"),
     ]
 
 
