@@ -32,16 +32,15 @@ def test_tensors_are_those_of_transformers(tmp_path, family, tied):
     assert spec.layers[0].parameters(spec.width) == sum(p.numel() for p in layer.parameters())
 
 
-@pytest.mark.parametrize("types", [("f32", None), ("q8_0", None), ("q4_0", "q8_0")])
+@pytest.mark.parametrize(
+    "types", [TypeMap("f32"), TypeMap("q8_0"), TypeMap.of("q4_0", "q8_0"), TypeMap("q4_k", {"attention.v": "f16"})]
+)
 @pytest.mark.parametrize("width", [64, 48])
 def test_bytes_are_those_of_the_file(tmp_path, types, width):
-    layers, embedding = types
     folder = tiny_model(tmp_path / "m", width=width)
-    write_gguf(folder, tmp_path / "m.gguf", TypeMap.of(layers, embedding))
+    write_gguf(folder, tmp_path / "m.gguf", types)
     written = sum(tensor.bytes for tensor in read_header(tmp_path / "m.gguf").tensors)
-    by_role = {role: layers.upper() for role in ("q", "k", "v", "o", "gate", "up", "down")}
-    ends = (embedding or layers).upper()
-    assert spec_in(folder).bytes({**by_role, "embedding": ends, "head": ends}) == written
+    assert spec_in(folder).bytes(types) == written
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -13,11 +13,18 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from lightbulb.models.anatomy import ATTENTION, FAMILIES, FEED_FORWARD, OWN, Anatomy, anatomy_of
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES
+from lightbulb.formats.gguf.type_map import LAYER_ROLES, TypeMap
+from lightbulb.models.anatomy import ATTENTION, FAMILIES, FEED_FORWARD, GGUF_LINEAR, OWN, Anatomy, anatomy_of
 
 Mixer = Literal["attention", "none"]
 Role = Literal["q", "k", "v", "o", "gate", "up", "down", "embedding", "head"]  # of a matrix
 Norm = Literal["attn_norm", "attn_q_norm", "attn_k_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"]
+TENSOR_ROLES: dict[str, str] = {
+    "embedding": "embedding",
+    "head": "head",
+    **{role: LAYER_ROLES[gguf] for role, gguf in GGUF_LINEAR.items()},
+}  # as a TypeMap names them
 FEED_FORWARD_NORMS = ("ffn_norm", "post_ffw_norm")
 
 
@@ -265,19 +272,13 @@ class ModelSpec(_Frozen):
         inside = path.removeprefix(f"{anatomy.layers}.").partition(".")[2] if path not in roles else path
         return roles.get(inside) if kind == "weight" else None
 
-    def bytes(self, types: Mapping[Role, str]) -> int:
-        """Bytes of all weights in a GGUF. types: a matrix's role -> GGML's name of its type, such as "Q4_0"; what is
-        not named is F32. A matrix whose rows are no whole blocks is F16."""
-        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-
+    def bytes(self, types: TypeMap) -> int:
+        """Bytes of all weights in a GGUF."""
         total = 0
         for name, shape in self.tensors.items():
             role = self.role_of(name)
-            kind = GGMLQuantizationType[types.get(role, "F32") if role else "F32"]
-            block, size = GGML_QUANT_SIZES[kind]
-            if shape[-1] % block:
-                block, size = GGML_QUANT_SIZES[GGMLQuantizationType.F16]
-            total += math.prod(shape) // block * size
+            quant_type = types.fitting(TENSOR_ROLES[role], shape[-1]) if role else QUANT_TYPES["f32"]
+            total += math.prod(shape) // quant_type.block * quant_type.block_bytes
         return total
 
 

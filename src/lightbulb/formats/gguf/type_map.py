@@ -73,12 +73,13 @@ class TypeMap:
         return QUANT_TYPES[self.roles.get(role, self.roles.get(general, self.default))]
 
     def type_for(self, tensor: str, shape: tuple[int, ...]) -> QuantType:
-        """The type of a tensor by its GGUF name and shape [rows ..., width]; a type whose blocks do not fit the width
-        gives way to its fallback."""
-        if len(shape) < 2:
-            return QUANT_TYPES["f32"]
-        chosen = self.type_of(role_of(tensor))
-        while not chosen.fits(shape[-1]):
+        """The type of a tensor by its GGUF name and shape [rows ..., width]."""
+        return QUANT_TYPES["f32"] if len(shape) < 2 else self.fitting(role_of(tensor), shape[-1])
+
+    def fitting(self, role: str, width: int) -> QuantType:
+        """As `type_of`, or its fallback where its blocks do not fit the width."""
+        chosen = self.type_of(role)
+        while not chosen.fits(width):
             chosen = QUANT_TYPES[chosen.fallback]
         return chosen
 
