@@ -25,7 +25,7 @@ MORE = {
     "teacher-logits": {"top_k": 4},
     "prune-depth": {"layers": 1},
     "distill": {"temperature": 1.0},
-    "quantize": {"grid": "q8_0"},
+    "quantize": {"quant_type": "q8_0"},
     "export": {"embedding": "q8_0"},
     "verify": {"prompts": 4},
     "check-import": {"answered": 4},
@@ -37,7 +37,7 @@ PARAMETERS = {
     "prune-depth": {"layers": 2},
     "distill": {"schedule": SHORT},
     "quantize": {"recover": SHORT},
-    "export": {"quantization": "q4_0"},
+    "export": {"quant_type": "q4_0"},
     "evaluate": {"split": "validation"},
     "measure": {"trials": 8, "window_seconds": 0.02},
 }

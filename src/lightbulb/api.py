@@ -46,11 +46,13 @@ def opened(out: Path, task: Task, goal: Goal, events: Stream) -> Iterator[Run]:
 
 def validate_model(model: str, *runtimes: str) -> ModelSource:
     """The model's files, of a family that works in all of `runtimes`: known before a run folder is opened for it."""
+    from lightbulb.models.loading import spec_of_source
+
     source = resolve(model)
-    architecture = check_family(source)
-    for runtime in runtimes:
-        check_supports(runtime, architecture)
+    check_family(source)
     check_contents(source)
+    for runtime in runtimes:
+        check_supports(runtime, spec_of_source(source))
     return source
 
 

@@ -58,9 +58,9 @@ def test_filament_computes_the_same(tmp_path, family):
     try:
         for prompt in PROMPTS:
             ids, expected = log_probabilities(folder, prompt)
-            best, value = runtime.likeliest(ids, None, 17)
-            assert best == int(expected.argmax())
-            assert value == pytest.approx(expected[17].item(), abs=0.15)  # it rounds what it multiplies
+            found = runtime.score_next(ids, None, 17)
+            assert found.likeliest == int(expected.argmax())
+            assert found.log_prob == pytest.approx(expected[17].item(), abs=0.15)  # it rounds what it multiplies
     finally:
         runtime.close()
 

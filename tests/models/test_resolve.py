@@ -13,7 +13,9 @@ from tiny import tiny_model
 from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.models import resolve as module
 from lightbulb.models.gguf import write_gguf
+from lightbulb.models.loading import spec_of_source
 from lightbulb.models.resolve import check_family, check_gguf, check_safetensors, fingerprint, resolve
+from lightbulb.models.spec import LayerSpec, Rope
 from lightbulb.runtimes import check_supports
 
 
@@ -171,10 +173,17 @@ def test_only_known_families_pass(model, gguf, tmp_path):
         with pytest.raises(UnsupportedModel, match="mamba") as e:
             check_family(source)
         assert "qwen3" in e.value.hint
-    check_supports("filament", check_family(resolve(str(gguf))))
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "gemma3_text"}))
+    check_supports("filament", spec_of_source(resolve(str(gguf))))
+    gemma = spec_of_source(resolve(str(tiny_model(tmp_path / "gemma", "gemma3_text"))))
+    check_supports("llamacpp", gemma)
     with pytest.raises(UnsupportedModel, match="filament does not run .*gemma3"):
-        check_supports("filament", check_family(resolve(str(folder))))
+        check_supports("filament", gemma)
+    wide = LayerSpec(heads=1, kv_heads=1, head_width=2048, feed_forward=64)
+    with pytest.raises(UnsupportedModel, match="filament does not run"):
+        check_supports("filament", spec_of_source(resolve(str(gguf))).model_copy(update={"layers": (wide,)}))
+    for runtime in ("llamacpp", "filament"):  # what no file can hold
+        with pytest.raises(UnsupportedModel, match="positions of the kind 'yarn'"):
+            check_supports(runtime, gemma.model_copy(update={"rope": Rope(kind="yarn")}))
 
 
 def test_the_fingerprint_is_of_contents(model, tmp_path):

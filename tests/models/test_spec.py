@@ -7,6 +7,7 @@ import pytest
 from tiny import FAMILIES, tiny_model, tiny_varied
 
 from lightbulb.formats.gguf.header import read_header
+from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.gguf import write_gguf
 from lightbulb.models.gguf_shape import spec_of_gguf
 from lightbulb.models.loading import json_object, load_model
@@ -36,7 +37,7 @@ def test_tensors_are_those_of_transformers(tmp_path, family, tied):
 def test_bytes_are_those_of_the_file(tmp_path, types, width):
     layers, embedding = types
     folder = tiny_model(tmp_path / "m", width=width)
-    write_gguf(folder, tmp_path / "m.gguf", layers, embedding)
+    write_gguf(folder, tmp_path / "m.gguf", TypeMap.of(layers, embedding))
     written = sum(tensor.bytes for tensor in read_header(tmp_path / "m.gguf").tensors)
     by_role = {role: layers.upper() for role in ("q", "k", "v", "o", "gate", "up", "down")}
     ends = (embedding or layers).upper()

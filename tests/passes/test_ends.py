@@ -21,7 +21,7 @@ SHORT = Schedule(epochs=1, learning_rate=1e-4, batch_size=8)
 
 @pytest.fixture(scope="module")
 def students(imported, tmp_path_factory):
-    """A trained teacher, and a student of one layer that learnt from its logits and lies on the grid, exported."""
+    """A trained teacher, and a student of one layer that learnt from its logits and was rounded to q4_0, exported."""
     task = tiny_task("choose", 200)
     with Run(
         tmp_path_factory.mktemp("ends"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1

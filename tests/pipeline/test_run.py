@@ -94,7 +94,6 @@ def test_whatever_decides_the_output_is_in_the_key(open_run, tmp_path):
         key(inputs={"other": extra}),
         key(open_run(seed=1)),
         key(open_run(threads=2)),
-        key(open_run(threads=2)),
         key(open_run(task=tiny_task("choose", 30))),
     ]
     assert len(set(keys)) == len(keys)

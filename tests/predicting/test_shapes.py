@@ -6,6 +6,7 @@ import json
 from importlib.util import find_spec
 
 import pytest
+from tiny import tiny_varied
 
 from lightbulb.core.errors import ModelError, UserError
 from lightbulb.predicting.configs import from_config
@@ -94,3 +95,19 @@ def test_parameters_that_are_none(parameters):
 def test_heads_that_do_not_divide():
     with pytest.raises(UserError, match="not a shape"):
         from_sizes(2, 64, 6, 4, 128, 100, tied=False)
+
+
+def test_layers_that_differ(tmp_path):
+    """Sizes of a folder and of a file are those of the spec, in the mean of the layers."""
+    from lightbulb.models.gguf import write_gguf
+    from lightbulb.models.loading import load_model
+
+    folder = tiny_varied(tmp_path / "m")
+    write_gguf(folder, tmp_path / "m.gguf", "f16")
+    spec, shape, stored = load_model(folder).spec, from_model(str(folder)), from_model(str(tmp_path / "m.gguf"))
+    assert shape.parameters == pytest.approx(spec.parameters() - spec.width)  # but for the final norm
+    assert 4 * shape.kv_width == sum(layer.kv_width for layer in spec.layers) == 4 * stored.kv_width
+    assert (
+        4 * shape.attention_width == sum(layer.attention_width for layer in spec.layers) == 4 * stored.attention_width
+    )
+    assert stored.parameters == pytest.approx(shape.parameters)

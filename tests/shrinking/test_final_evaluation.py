@@ -119,6 +119,10 @@ def test_what_is_tested_fits(each, items, seconds, threads):
 
 def test_documents_are_longer_than_what_costs_were_measured_on():
     stats = TaskStats("text", 10, 4, 8000, 4, 0.0)
-    assert seconds_each({"tokens_per_second": {"value": 100.0}, "seconds_per_answer": {"value": 1.0}}, stats) == 20.0
-    assert seconds_each({"tokens_per_second": {"value": 100.0}, "seconds_per_answer": {"value": 1.0}}, WORK) == 1.0
+    figures = {
+        "tokens_per_second": Figure(value=100.0, unit="tokens/s"),
+        "seconds_per_answer": Figure(value=1.0, unit="s"),
+    }
+    assert seconds_each(figures, stats) == 20.0
+    assert seconds_each(figures, WORK) == 1.0
     assert 0 < LATE < 0.1

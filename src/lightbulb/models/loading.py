@@ -314,6 +314,23 @@ def _read_gguf_model(source: ModelSource, header: GgufHeader, out: Path) -> PreT
     return load_model(out, weights=tensors)
 
 
+def spec_of_source(source: ModelSource) -> ModelSpec:
+    """What a model is, before it is imported. Raises ModelError and UnsupportedModel as importing it would."""
+    from transformers import AutoConfig
+
+    from lightbulb.models.gguf_shape import spec_of_gguf
+
+    if source.gguf is not None:
+        with _plain_model_errors(source.gguf):
+            return spec_of_gguf(header_of(source))
+    folder = local_folder(source)
+    values = json_object(folder / "config.json")
+    with _quiet(), _plain_model_errors(folder / "config.json"):
+        if values.get("model_type") != OWN:
+            values = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+        return spec_of_config(values)
+
+
 def full_config(spec: ModelSpec) -> dict[str, Any]:
     """config.json of a model: transformers' where its layers are alike, else ours."""
     from transformers import AutoConfig

@@ -246,6 +246,11 @@ class ModelSpec(_Frozen):
         found[f"{anatomy.final_norm}.weight"] = (self.width,)
         return found if self.tied else {**found, f"{anatomy.head}.weight": (self.vocabulary_out, self.width)}
 
+    @property
+    def row_widths(self) -> set[int]:
+        """Of all matrices: what quantization cuts into blocks."""
+        return {shape[-1] for name, shape in self.tensors.items() if self.role_of(name)}
+
     def parameters(self) -> int:
         """All weights; a tied matrix counts once."""
         heads = self.vocabulary + (0 if self.tied else self.vocabulary_out)

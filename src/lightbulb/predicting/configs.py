@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightbulb.core.errors import ModelError
+from lightbulb.models.anatomy import OWN
+from lightbulb.models.spec import spec_of_config
 from lightbulb.predicting.shapes import ModelShape
 from lightbulb.predicting.stored import HEAD, Stored, stored
 
@@ -41,6 +43,8 @@ def from_config(config: Mapping[str, Any], where: str, *, bits: bool = True) -> 
     text_config = {**config, **inner}
     _check(config, text_config, where)
     try:
+        if config.get("model_type") == OWN:
+            return _own(config)
         return _shape(text_config, stored(config, where) if bits else Stored(16.0, head=True))
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as e:
         raise ModelError(
@@ -63,6 +67,12 @@ def _check(config: Mapping[str, Any], text_config: Mapping[str, Any], where: str
         what = f"layers of the kind {linear[0] if linear else kind!r} are not predicted"
     if what:
         raise ModelError(what, where=where, hint="name a decoder of attention layers, or `parameters=8.03e9`")
+
+
+def _own(config: Mapping[str, Any]) -> ModelShape:
+    """Of a model whose layers differ, as lightbulb writes it."""
+    spec = spec_of_config(config)
+    return ModelShape.of(spec.layers, spec.width, spec.vocabulary, tied=spec.tied, window=spec.window)
 
 
 def _shape(text_config: Mapping[str, Any], weights: Stored) -> ModelShape:

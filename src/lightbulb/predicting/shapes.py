@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from lightbulb.core.errors import ModelError, UserError
@@ -13,6 +15,7 @@ from lightbulb.core.files import read_json
 from lightbulb.formats.gguf.header import GgufHeader, read_header
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.formats.gguf.type_map import bits_by_name
+from lightbulb.models.spec import LayerSpec
 
 F16_BITS = QUANT_TYPES["f16"].bits_per_weight
 TERNARY_BITS = 1.58  # weights of -1, 0 and 1 at best (Ma et al. 2024, arXiv:2402.17764)
@@ -23,8 +26,9 @@ class ModelShape:
     """A decoder.
 
     layers, width; kv_width: width of one layer's keys (kv_heads x head_dim), as large as that of its values;
-    attention_width: heads x head_dim; layer_parameters: weights of one layer; vocabulary: rows of the embedding;
-    tied: the head is the embedding. bits, head_bits: bits per weight as stored, of the layers and of the head.
+    attention_width: heads x head_dim; layer_parameters: weights of one layer (of these three the mean, where layers
+    differ); vocabulary: rows of the embedding; tied: the head is the embedding. bits, head_bits: bits per weight as
+    stored, of the layers and of the head.
     routed_parameters: those of a layer's weights that lie in experts, of which a token sees the share `routed_share`,
     in `routed_bits` (None: as `bits`). window: tokens that the share `windowed` of the layers sees at most. kv_bits: of
     a key or value. stored: how the weights are stored, in words, where a configuration says it. guessed: only the
@@ -33,8 +37,8 @@ class ModelShape:
 
     layers: int
     width: int
-    kv_width: int
-    attention_width: int
+    kv_width: float
+    attention_width: float
     layer_parameters: float
     vocabulary: int
     tied: bool
@@ -48,6 +52,23 @@ class ModelShape:
     windowed: float = 0.0
     kv_bits: float = F16_BITS
     stored: str = ""
+
+    @staticmethod
+    def of(
+        layers: Sequence[LayerSpec], width: int, vocabulary: int, *, tied: bool, window: int | None = None
+    ) -> ModelShape:
+        """Of a model that a spec describes, in 16 bits."""
+        return ModelShape(
+            layers=len(layers),
+            width=width,
+            kv_width=mean(layer.kv_width for layer in layers),
+            attention_width=mean(layer.attention_width for layer in layers),
+            layer_parameters=mean(layer.parameters(width) for layer in layers),
+            vocabulary=vocabulary,
+            tied=tied,
+            window=window,
+            windowed=mean(float(layer.slides) for layer in layers),
+        )
 
     @property
     def parameters(self) -> float:
@@ -114,17 +135,11 @@ def from_sizes(
             f"not a shape: {layers=} {width=} {heads=} {kv_heads=} {ffn=} {vocabulary=}",
             hint="positive numbers, and `heads` a multiple of `kv_heads`",
         )
-    head_dim = head_dim or max(1, width // heads)
-    attention = width * head_dim * (2 * heads + 2 * kv_heads)
-    return ModelShape(
-        layers=layers,
-        width=width,
-        kv_width=kv_heads * head_dim,
-        attention_width=heads * head_dim,
-        layer_parameters=attention + 3 * width * ffn + 2 * width,
-        vocabulary=vocabulary,
-        tied=tied,
+    head_width = head_dim or max(1, width // heads)
+    layer = LayerSpec(
+        heads=heads, kv_heads=kv_heads, head_width=head_width, feed_forward=ffn, norms=("attn_norm", "ffn_norm")
     )
+    return replace(ModelShape.of([layer], width, vocabulary, tied=tied), layers=layers)
 
 
 def from_parameters(parameters: float) -> ModelShape:
@@ -160,11 +175,11 @@ def from_gguf(file: Path) -> ModelShape:
     blocks = [sizes for name, sizes in weights.items() if name.startswith("blk.")]
     if embedding is None or not blocks:
         raise ModelError("this GGUF holds no language model", where=str(file), hint="give a model's file")
-    layers = _number(header, f"{architecture}.block_count", file)
+    layers = math.ceil(_number(header, f"{architecture}.block_count", file))
     vocabulary, width = embedding.shape
     heads = _number(header, f"{architecture}.attention.head_count", file)
     kv_heads = _number(header, f"{architecture}.attention.head_count_kv", file, heads)
-    head_dim = _number(header, f"{architecture}.attention.key_length", file, width // max(1, heads))
+    head_dim = _number(header, f"{architecture}.attention.key_length", file, width // math.ceil(heads))
     count, length = (sum(column) for column in zip(*blocks, strict=True))
     routed = [sizes for name, sizes in weights.items() if "_exps." in name]
     routed_count, routed_bytes = (sum(column) for column in zip(*routed, strict=True)) if routed else (0, 0)
@@ -237,11 +252,10 @@ def parse_bits(text: str) -> float:
     return bits
 
 
-def _number(header: GgufHeader, key: str, file: Path, default: int | None = None) -> int:
+def _number(header: GgufHeader, key: str, file: Path, default: float | None = None) -> float:
     """A size that a header gives once, or once a layer (then the mean)."""
     value = header.fields.get(key, default)
-    if isinstance(value, list) and value:
-        value = round(sum(value) / len(value))
-    if not isinstance(value, int) or value < 1:
+    sizes = value if isinstance(value, list) else [value]
+    if not sizes or not all(isinstance(size, (int, float)) and size >= 0 for size in sizes) or not any(sizes):
         raise ModelError(f"{key} is {value!r}", where=str(file), hint="export the file again")
-    return value
+    return mean(sizes)

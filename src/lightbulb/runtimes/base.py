@@ -17,6 +17,7 @@ from lightbulb.core.errors import UserError
 
 if TYPE_CHECKING:
     from lightbulb.models.gguf import GgufInfo
+    from lightbulb.models.spec import ModelSpec
 
 ModelForm = Literal["gguf", "folder", "url"]  # what a runtime opens: a Path, an Artifact, an address
 
@@ -179,8 +180,8 @@ class Runtime(ABC):
         return not cls.library or find_spec(cls.library) is not None
 
     @classmethod
-    def supports(cls, architecture: str) -> bool:
-        """Whether it runs models of this architecture, as a GGUF names it."""
+    def supports(cls, spec: ModelSpec) -> bool:
+        """Whether it runs models of `spec`."""
         return True
 
     @classmethod

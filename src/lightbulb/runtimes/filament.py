@@ -14,6 +14,8 @@ from lightbulb.core.errors import ModelError
 from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
 from lightbulb.models.form import shortened
 from lightbulb.models.gguf import answer_tokens, read_fields, read_gguf
+from lightbulb.models.gguf_shape import architecture_of
+from lightbulb.models.spec import ModelSpec
 from lightbulb.models.templates import compiled
 from lightbulb.runtimes.base import (
     PLAIN,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     from lightbulb.runtimes.grammar import Grammars
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3", "deci", "openelm")
+WIDEST_HEAD = 1024  # filament/src/model.cpp
 SHARED = 8  # tokens that prompts must have in common to be worth remembering
 
 
@@ -53,6 +55,7 @@ class Filament(Runtime):
     opens: ClassVar[ModelForm] = "gguf"
     library: ClassVar[str] = "lightbulb_filament"
     install: ClassVar[str] = "make filament"
+    architectures: ClassVar[tuple[str, ...]] = ("llama", "qwen2", "qwen3", "deci", "openelm")
     capabilities: ClassVar[Capabilities] = Capabilities(
         closed_set=True,
         schema=True,
@@ -84,8 +87,9 @@ class Filament(Runtime):
         return cls(model, threads=threads, slots=slots, context=context)
 
     @classmethod
-    def supports(cls, architecture: str) -> bool:
-        return architecture in ARCHITECTURES
+    def supports(cls, spec: ModelSpec) -> bool:
+        """Raises UnsupportedModel where no GGUF can hold it."""
+        return architecture_of(spec) in cls.architectures and (spec.head_width or 0) <= WIDEST_HEAD
 
     def _prompt(self, prompt: str, room: int) -> list[int]:
         return shortened(self.tokenize(prompt), max(1, self.context - room), self._gguf.bos)

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Self
 from lightbulb.core.errors import ModelError, RunFailure
 from lightbulb.models.form import shortened
 from lightbulb.models.gguf import answer_tokens, read_gguf
+from lightbulb.models.gguf_shape import architecture_of
+from lightbulb.models.spec import ModelSpec
 from lightbulb.runtimes.base import (
     PLAIN,
     Answers,
@@ -87,6 +89,11 @@ class LlamaCpp(Runtime):
     @classmethod
     def open(cls, model: Path, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Self:
         return cls(model, threads=threads, slots=slots, context=context)
+
+    @classmethod
+    def supports(cls, spec: ModelSpec) -> bool:
+        """Raises UnsupportedModel where no GGUF can hold it."""
+        return bool(architecture_of(spec))
 
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self._server.handle_completions({"temperature": 0, "cache_prompt": False, **request})

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightbulb.core import plugins
 from lightbulb.core.errors import UnsupportedModel, UserError
 from lightbulb.runtimes.base import ModelForm, Runtime
+
+if TYPE_CHECKING:
+    from lightbulb.models.spec import ModelSpec
 
 BUILT_IN = {
     "llamacpp": "lightbulb.runtimes.llamacpp:LlamaCpp",
@@ -83,12 +87,14 @@ def needed_for(kind: str | None) -> list[str]:
     return {"choose": ["closed_set"], "text": ["scores_texts"]}.get(kind or "", [])
 
 
-def check_supports(name: str, architecture: str) -> None:
-    """Raises UnsupportedModel where the runtime does not run GGUF files of this architecture."""
+def check_supports(name: str, spec: ModelSpec) -> None:
+    """Raises UnsupportedModel where the runtime does not run models of `spec`."""
+    from lightbulb.models.gguf_shape import architecture_of
+
     runtime = runtime_class(name)
-    if not runtime.supports(architecture):
+    if not runtime.supports(spec):
         raise UnsupportedModel(
-            f"{runtime.title} does not run models of the architecture {architecture!r}",
+            f"{runtime.title} does not run models of the architecture {architecture_of(spec)!r}",
             where=f"`runtime={name}`",
             hint="`runtime=llamacpp`",
         )

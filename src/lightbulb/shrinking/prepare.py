@@ -9,7 +9,6 @@ from lightbulb.core.events import Decided
 from lightbulb.core.facts import Facts
 from lightbulb.core.files import read_json, sha256_of, write_json
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
-from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.resolve import ModelSource, fingerprint
 from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import PLAN, Run
@@ -104,19 +103,16 @@ def timed(execution: Execution, stats: TaskStats, goal: Goal) -> Times:
 
 
 def shape_of(model: Artifact) -> Shape:
-    from lightbulb.models.anatomy import layers_of
-    from lightbulb.models.loading import load_model
-    from lightbulb.train.quantized import block_weights
+    from lightbulb.models.resolve import json_object
+    from lightbulb.models.spec import spec_of_config
 
-    network = load_model(model.path)
-    layers = layers_of(network)
-    widths = {weight.shape[-1] for weight, _ in block_weights(network, TypeMap(EMBEDDING))}
+    spec, types = spec_of_config(json_object(model.path / "config.json")), (*BLOCK_TYPES, EMBEDDING)
     return Shape(
-        layers=len(layers),
-        layer_parameters=sum(p.numel() for p in layers[0].parameters()),
-        vocabulary=network.config.vocab_size,
-        width=network.config.hidden_size,
-        fits_blocks=all(QUANT_TYPES[name].fits(width) for name in (*BLOCK_TYPES, EMBEDDING) for width in widths),
+        layers=len(spec.layers),
+        layer_parameters=sum(layer.parameters(spec.width) for layer in spec.layers) // len(spec.layers),
+        vocabulary=spec.vocabulary,
+        width=spec.width,
+        fits_blocks=all(QUANT_TYPES[name].fits(width) for name in types for width in spec.row_widths),
     )
 
 

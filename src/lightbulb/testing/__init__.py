@@ -1,4 +1,4 @@
-"""Conformance suites: what every pass, runtime and sensor must hold, lightbulb's own and those of plugins.
+"""Conformance suites: what every pass, runtime, sensor and quant type must hold, lightbulb's own and those of plugins.
 
     # test_my_pass.py
     from lightbulb.testing import PassCase, PassConformance
@@ -15,12 +15,15 @@ A whole plugin with its tests: examples/plugin.
 from __future__ import annotations
 
 from lightbulb.testing.passes import PassCase, PassConformance, Stop, Stopped, frequent_checkpoints
+from lightbulb.testing.quant_types import QuantTypeCase, QuantTypeConformance
 from lightbulb.testing.runtimes import RuntimeCase, RuntimeConformance
 from lightbulb.testing.sensors import SensorCase, SensorConformance
 
 __all__ = [
     "PassCase",
     "PassConformance",
+    "QuantTypeCase",
+    "QuantTypeConformance",
     "RuntimeCase",
     "RuntimeConformance",
     "SensorCase",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lightbulb.core.errors import UserError
+from lightbulb.models.spec import ModelSpec
 from lightbulb.runtimes.base import WORDS, Capabilities, Options, Runtime, Sampling
 
 SCHEMA = {
@@ -28,7 +29,7 @@ class RuntimeCase:
 
     memorised: (conversation, answer) pairs that greedy decoding must give back, and stop; answers of ten characters or
     more. answers: a closed set for which the model has tokens. texts: documents to score. reference: another runtime
-    with the same weights. opened: opens the runtime anew on the same model.
+    with the same weights. opened: opens the runtime anew on the same model. spec: what the model is.
     """
 
     runtime: Runtime
@@ -37,6 +38,7 @@ class RuntimeCase:
     texts: Sequence[str]
     reference: Runtime | None = None
     opened: Callable[[], Runtime] | None = None
+    spec: ModelSpec | None = None
 
     def prompts(self, runtime: Runtime | None = None) -> list[str]:
         return [(runtime or self.runtime).render(turns) for turns, _ in self.memorised]
@@ -67,8 +69,8 @@ class RuntimeConformance:
             assert all(0 <= i < info.vocabulary for prompt in case.prompts() for i in runtime.tokenize(prompt))
         if runtime.capabilities.closed_set:
             assert set(case.answers) <= set(info.answers)
-        if runtime.opens == "gguf" and info.architecture is not None:
-            assert runtime.supports(info.architecture)
+        if case.spec is not None:
+            assert runtime.supports(case.spec)
 
     def test_what_it_cannot_do_is_refused_clearly(self, case: RuntimeCase) -> None:
         """Before work starts (`require`), and by the call itself."""
