@@ -182,7 +182,7 @@ class Reporter:
         if self.joules is not None and now - self._spent[0] >= LOOK_SECONDS:
             figure = None
             with suppress(Exception):  # a sensor that fails is the meter's to tell, and ends no work here
-                figure = self.joules()
+                figure = self.joules().model_copy(update={"method": ""})  # long, and in the cost of every step
             self._spent = (now, figure)
         return self._spent[1]
 
