@@ -95,16 +95,16 @@ class Reader {
 
 // Bytes of a tensor of this shape. Throws where a dimension is no multiple of the block or the product overflows.
 size_t bytes_of(const Tensor& tensor) {
-    const auto& [name, block, bytes] = info(tensor.type);
+    const BlockType& type = block_type(tensor.type);
     uint64_t weights = 1;
     for (const uint64_t n : tensor.shape) {
         if (n == 0 || __builtin_mul_overflow(weights, n, &weights)) throw Error(tensor.name + " has an impossible shape");
     }
-    if (tensor.columns() % block != 0) {
-        throw Error(tensor.name + ": rows of " + std::to_string(tensor.columns()) + " weights are not whole blocks of " + name);
+    if (tensor.columns() % type.columns != 0) {
+        throw Error(tensor.name + ": rows of " + std::to_string(tensor.columns()) + " weights are not whole blocks of " + type.name);
     }
     uint64_t total;
-    if (__builtin_mul_overflow(weights / block, bytes, &total)) throw Error(tensor.name + " has an impossible shape");
+    if (__builtin_mul_overflow(weights / type.columns, type.bytes, &total)) throw Error(tensor.name + " has an impossible shape");
     return total;
 }
 
@@ -121,22 +121,6 @@ Tensor entry(Reader& reader, uint64_t& offset) {
 }
 
 }  // namespace
-
-const TypeInfo& info(Type type) {
-    static const std::map<Type, TypeInfo> known = {
-        {Type::F32, {"F32", 1, 4}},       {Type::F16, {"F16", 1, 2}},       {Type::BF16, {"BF16", 1, 2}},
-        {Type::Q4_0, {"Q4_0", 32, 18}},   {Type::Q4_1, {"Q4_1", 32, 20}},   {Type::Q8_0, {"Q8_0", 32, 34}},
-        {Type::IQ4_NL, {"IQ4_NL", 32, 18}}, {Type::Q4_K, {"Q4_K", 256, 144}}, {Type::Q6_K, {"Q6_K", 256, 210}},
-        {Type::TQ2_0, {"TQ2_0", 256, 66}},
-    };
-    const auto found = known.find(type);
-    if (found == known.end()) {
-        std::string names;
-        for (const auto& [_, entry] : known) names += std::string(names.empty() ? "" : ", ") + entry.name;
-        throw Error("weights of the GGML type " + std::to_string(static_cast<uint32_t>(type)) + " cannot be read; these can: " + names);
-    }
-    return found->second;
-}
 
 size_t Tensor::rows() const {
     size_t n = 1;
@@ -236,6 +220,11 @@ std::vector<int64_t> File::per_layer(std::string_view key, size_t n, std::option
         }
     }
     return std::vector<int64_t>(n, integer(key, absent));
+}
+
+bool File::is_list(std::string_view key) const {
+    const Value* found = value(key);
+    return found && std::holds_alternative<std::vector<int64_t>>(*found);
 }
 
 const Tensor* File::find(std::string_view name) const {

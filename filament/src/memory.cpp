@@ -18,7 +18,7 @@ Buffer::Buffer(size_t bytes) : size_(bytes) {
     if (bytes > static_cast<size_t>(std::numeric_limits<std::ptrdiff_t>::max())) throw std::bad_alloc();
     const bool large = bytes >= kHugePage;
     const size_t step = large ? kHugePage : 64;
-    data_.reset(static_cast<uint8_t*>(std::aligned_alloc(step, whole(bytes, step))));
+    data_.reset(static_cast<uint8_t*>(std::aligned_alloc(step, round_up(bytes, step))));
     if (!data_) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
     if (large) ::madvise(data_.get(), bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // the rest in small pages

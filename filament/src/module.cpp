@@ -103,7 +103,7 @@ NB_MODULE(_native, m) {
     nb::class_<Runtime>(m, "Runtime")
         .def_prop_ro("vocabulary", [](const Runtime& r) { return r.model.vocabulary; })
         .def_prop_ro("context", [](const Runtime& r) { return r.model.context; })
-        .def_prop_ro("threads", [](const Runtime& r) { return r.model.team().size(); })
+        .def_prop_ro("threads", [](const Runtime& r) { return r.model.pool().size(); })
         .def_prop_ro("kernels", [](const Runtime& r) { return r.model.kernels().name; })
         .def_prop_ro("weight_bytes", [](const Runtime& r) { return r.model.weight_bytes; })
         .def("cost", [](const Runtime& r, size_t context) {
@@ -118,11 +118,11 @@ NB_MODULE(_native, m) {
     nb::class_<Prefix>(m, "Prefix");
     m.def("remember", &remember, nb::arg("runtime"), nb::arg("token_ids"));
     nb::class_<Stream>(m, "Stream")
-        .def("__init__", [](Stream* self, std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, double temperature,
+        .def("__init__", [](Stream* self, std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t max_new_tokens, double temperature,
                             double top_p, double min_p, uint64_t seed, const Ids& stop, const Prefix* prefix) {
             const Sequence* known = of(*runtime, prefix);
-            new (self) Stream(std::move(runtime), prompt, room, {temperature, top_p, min_p, seed}, stop, known);
-        }, nb::arg("runtime"), nb::arg("prompt"), nb::arg("room"), nb::arg("temperature"), nb::arg("top_p"), nb::arg("min_p"),
+            new (self) Stream(std::move(runtime), prompt, max_new_tokens, {temperature, top_p, min_p, seed}, stop, known);
+        }, nb::arg("runtime"), nb::arg("prompt"), nb::arg("max_new_tokens"), nb::arg("temperature"), nb::arg("top_p"), nb::arg("min_p"),
            nb::arg("seed"), nb::arg("stop"), nb::arg("prefix") = nb::none())
         .def_prop_ro("ended", &Stream::ended)
         .def_prop_ro("known", &Stream::known)

@@ -25,7 +25,7 @@ int32_t likeliest(std::span<const float> logits) {
     return static_cast<int32_t>(best);
 }
 
-void forbid(std::span<float> logits, std::span<const uint8_t> allowed) {
+void mask_tokens(std::span<float> logits, std::span<const uint8_t> allowed) {
     bool any = false;
     for (size_t i = 0; i < logits.size(); ++i) {
         const bool may = i / 8 < allowed.size() && (allowed[i / 8] >> (i % 8) & 1) != 0;

@@ -38,7 +38,7 @@ void Runtime::read(Sequence& sequence, std::span<const int32_t> tokens, Wanted w
             const bool last = start + i + 1 == tokens.size();
             rows.push_back({&sequence, part[i], wanted == Wanted::All || (wanted == Wanted::Last && last)});
         }
-        const std::scoped_lock turn(engine.mutex());
+        const std::scoped_lock taken(engine.mutex());
         float* logits = engine.step(rows);
         for (const Row& row : rows) {
             if (row.wanted) take(std::span(logits, model.vocabulary)), logits += engine.logits_stride();
@@ -88,9 +88,9 @@ std::vector<double> Runtime::score(const Ids& prompt, const std::vector<Ids>& co
     return sums;
 }
 
-Stream::Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, const Sampling& sampling, Ids stop, const Sequence* known)
-    : runtime_(std::move(runtime)), sequence_(runtime_->model, sum(prompt.size(), room)), sampler_(sampling), stop_(std::move(stop)),
-      left_(room), known_(shared(prompt, known)) {
+Stream::Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t max_new_tokens, const Sampling& sampling, Ids stop, const Sequence* known)
+    : runtime_(std::move(runtime)), sequence_(runtime_->model, sum(prompt.size(), max_new_tokens)), sampler_(sampling), stop_(std::move(stop)),
+      left_(max_new_tokens), known_(shared(prompt, known)) {
     runtime_->check(prompt);
     if (known_ > 0) sequence_.copy(*known, known_);
     unread_.assign(prompt.begin() + static_cast<std::ptrdiff_t>(known_), prompt.end());
@@ -112,7 +112,7 @@ std::vector<Ids> Stream::advance(std::span<Stream* const> streams, size_t steps)
 // Returns whether one has ended. Prompts leave room for the streams behind them.
 bool Stream::step(std::span<Stream* const> streams, std::vector<Ids>& written) {
     Runtime& runtime = *streams[0]->runtime_;
-    const std::scoped_lock turn(runtime.engine.mutex());
+    const std::scoped_lock taken(runtime.engine.mutex());
     std::vector<Row> rows;
     std::vector<size_t> read(streams.size());
     bool ended = false;
@@ -138,7 +138,7 @@ bool Stream::step(std::span<Stream* const> streams, std::vector<Ids>& written) {
 }
 
 int32_t Stream::take(std::span<float> logits) {
-    if (allowed_) forbid(logits, *allowed_);
+    if (allowed_) mask_tokens(logits, *allowed_);
     allowed_.reset();
     const int32_t token = sampler_.sample(logits);
     unread_ = {token};

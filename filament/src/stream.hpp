@@ -38,7 +38,7 @@ class Runtime {
 class Stream {
   public:
     // `known` is copied as far as the prompt begins with it; the last token of a prompt is always read.
-    Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, const Sampling& sampling, Ids stop, const Sequence* known);
+    Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t max_new_tokens, const Sampling& sampling, Ids stop, const Sequence* known);
 
     bool ended() const { return left_ == 0; }
     size_t known() const { return known_; }  // tokens of the prompt that need not be read
