@@ -148,7 +148,7 @@ def test_a_damaged_gguf_header_gives_one_clear_error_or_reads(gguf, tmp_path):
     assert refusals > 30
 
 
-def test_only_known_families_pass(model, gguf, tmp_path):
+def test_only_known_families_pass(model, gguf, tmp_path, monkeypatch):
     check_family(resolve(str(model)))
     check_family(resolve(str(gguf)))
     other = tmp_path / "other.gguf"
@@ -162,6 +162,8 @@ def test_only_known_families_pass(model, gguf, tmp_path):
         assert "qwen3" in e.value.mend
     check_family(resolve(str(gguf)), "filament")
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "gemma3_text"}))
+    check_family(resolve(str(folder)), "filament")
+    monkeypatch.setattr(module, "FILAMENT_ARCHITECTURES", ("llama",))
     check_family(resolve(str(folder)))
     with pytest.raises(UnsupportedModel, match="filament does not run .*gemma3"):
         check_family(resolve(str(folder)), "filament")

@@ -9,7 +9,7 @@ from lightbulb.errors import UserError
 
 GgufRuntime = Literal["llamacpp", "filament"]
 RUNTIME_TITLES: dict[GgufRuntime, str] = {"llamacpp": "llama.cpp", "filament": "filament"}
-FILAMENT_ARCHITECTURES = ("llama", "qwen2", "qwen3", "deci", "openelm")
+FILAMENT_ARCHITECTURES = ("llama", "qwen2", "qwen3", "deci", "openelm", "gemma3")
 LocalRuntime = Literal["llamacpp", "filament", "torch"]  # what runs a model on this machine
 
 if TYPE_CHECKING:
