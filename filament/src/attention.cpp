@@ -52,7 +52,8 @@ void Attention::run(const Step& step, const Norm& norm, Output out) const {
         const size_t position = step.space.positions[0], seen = first_seen(position);
         for (size_t i = first_key; i < last_key; ++i) cache(step, 0, i).fetch(seen, position + 1);
     }
-    step.multiply(input, tokens, {{&q, buffers[kQueries].data()}, {&k, buffers[kKeys].data()}, {&v, buffers[kValues].data()}}, false);
+    step.multiply(input, tokens,
+                  {{&q, buffers[kQueries].data()}, {&k, buffers[kKeys].data()}, {&v, buffers[kValues].data()}}, false);
     step.worker.barrier();
 
     for (size_t i = first_key; i < last_key; ++i) store_keys(step, i / kv_heads, i % kv_heads);
@@ -109,10 +110,12 @@ void Attention::attend(const Step& step, size_t row, size_t first, size_t last) 
     for (size_t h = 0; h < count; ++h) {
         const float* query = &step.space.buffers[kQueries][row * q.width() + (first + h) * head_width];
         apply_rope(step, query, s.vectors.data(), row, q_norm);
-        kernels.quantize(s.vectors.data(), stored, block, &s.codes[h * stored], &s.scales[h * parts], &s.sums[h * parts]);
+        kernels.quantize(s.vectors.data(), stored, block, &s.codes[h * stored], &s.scales[h * parts],
+                         &s.sums[h * parts]);
     }
     const HeadCache& cache = this->cache(step, row, first / group());
-    const size_t end = step.space.positions[row] + 1, seen = first_seen(end - 1), begin = seen / kValueBlock * kValueBlock;
+    const size_t end = step.space.positions[row] + 1, seen = first_seen(end - 1),
+                 begin = seen / kValueBlock * kValueBlock;
     const size_t padded = round_up(end, kValueBlock) - begin, blocks = padded / kValueBlock;
     const Matrix keys = cache.keys(begin, end);
     kernels.multiply(keys, {count, stored, nullptr, s.codes.data(), s.scales.data(), s.sums.data()}, 0, keys.tiles(),
@@ -126,7 +129,8 @@ void Attention::attend(const Step& step, size_t row, size_t first, size_t last) 
     const Activations weights{count, padded, nullptr, s.codes.data(), s.scales.data(), s.sums.data()};
     kernels.multiply(cache.values(begin, end), weights, 0, stored / kTile, s.outputs.data(), stored, false);
     float* attended = &step.space.buffers[kAttended][row * round_up(heads * head_width)];
-    for (size_t h = 0; h < count; ++h) std::copy_n(&s.outputs[h * stored], head_width, attended + (first + h) * head_width);
+    for (size_t h = 0; h < count; ++h)
+        std::copy_n(&s.outputs[h * stored], head_width, attended + (first + h) * head_width);
 }
 
 void LinearMixer::run(const Step& step, const Norm& norm, Output out) const {

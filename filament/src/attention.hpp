@@ -1,4 +1,5 @@
-// Attention (Vaswani et al. 2017) with heads that share keys (Ainslie et al. 2023) and rotary positions (Su et al. 2021).
+// Attention (Vaswani et al. 2017) with heads that share keys (Ainslie et al. 2023) and rotary positions (Su et al.
+// 2021).
 #pragma once
 
 #include "kv_cache.hpp"
@@ -35,7 +36,8 @@ class Attention : public Mixer {
     void apply_rope(const Step& step, const float* from, float* out, size_t row, const Norm& norm) const;
 };
 
-// The "linear attention" of DeciLM (Bercovich et al. 2024): one matrix in the place of attention, of each position alone.
+// The "linear attention" of DeciLM (Bercovich et al. 2024): one matrix in the place of attention, of each position
+// alone.
 class LinearMixer : public Mixer {
   public:
     Linear output;

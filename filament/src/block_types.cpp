@@ -102,11 +102,13 @@ void decode_tq2_0(const uint8_t* from, uint8_t* codes, float* scales, float*) {
     scales[0] = half_to_float(block.scale);
     for (int half = 0; half < 2; ++half) {
         for (int part = 0; part < 4; ++part) {
-            for (int i = 0; i < 32; ++i) codes[128 * half + 32 * part + i] = block.codes[32 * half + i] >> (2 * part) & 3;
+            for (int i = 0; i < 32; ++i)
+                codes[128 * half + 32 * part + i] = block.codes[32 * half + i] >> (2 * part) & 3;
         }
     }
 }
 
+// clang-format off
 constexpr BlockType kBlockTypes[] = {
     {Type::F32, "F32", 1, 4, Layout::F32, {}, nullptr},
     {Type::F16, "F16", 1, 2, Layout::F16, {}, nullptr},
@@ -121,6 +123,7 @@ constexpr BlockType kBlockTypes[] = {
     {Type::BF16, "BF16", 1, 2, Layout::BF16, {}, nullptr},
     {Type::TQ2_0, "TQ2_0", 256, sizeof(BlockTQ2_0), Layout::Ternary, {{offsetof(BlockTQ2_0, scale), 2, 1}}, decode_tq2_0},
 };
+// clang-format on
 
 // A layout takes the scales of its types as they are, and no weight takes more bits in memory than in the file.
 constexpr bool fits(const BlockType& type) {
@@ -148,7 +151,8 @@ const BlockType& block_type(Type type) {
         if (known.type == type) return known;
         names += std::string(names.empty() ? "" : ", ") + known.name;
     }
-    throw Error("weights of the GGML type " + std::to_string(static_cast<uint32_t>(type)) + " cannot be read; these can: " + names);
+    throw Error("weights of the GGML type " + std::to_string(static_cast<uint32_t>(type)) +
+                " cannot be read; these can: " + names);
 }
 
 }  // namespace filament

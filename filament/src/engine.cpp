@@ -5,7 +5,7 @@
 
 namespace filament {
 
-constexpr size_t kAlone = 1u << 20;  // a step that reads fewer bytes of weights, tokens times, is not worth waking anybody
+constexpr size_t kAlone = 1u << 20;  // bytes of weights, tokens times: a step that reads fewer wakes nobody
 
 Engine::Engine(const Model& model) : model_(model), tuner_(model.pool().size()), space_(model, model.pool().size()) {}
 
@@ -22,9 +22,11 @@ float* Engine::step(std::span<const Row> rows) {
 void Engine::check(std::span<const Row> rows) const {
     if (rows.size() > kMostRows) throw Error("too many tokens for one step");
     for (const Row& row : rows) {
-        const auto same = std::count_if(rows.begin(), rows.end(), [&](const Row& r) { return r.sequence == row.sequence; });
+        const auto same =
+            std::count_if(rows.begin(), rows.end(), [&](const Row& r) { return r.sequence == row.sequence; });
         if (row.sequence->length() + static_cast<size_t>(same) > row.sequence->capacity()) {
-            throw Error("the text is longer than the " + std::to_string(row.sequence->capacity()) + " tokens there is room for");
+            throw Error("the text is longer than the " + std::to_string(row.sequence->capacity()) +
+                        " tokens there is room for");
         }
     }
 }

@@ -16,8 +16,9 @@ class Engine {
   public:
     explicit Engine(const Model& model);
 
-    // Reads at most kMostRows rows. Tokens of one sequence follow each other. Logits of the wanted rows, in their order:
-    // `logits_stride()` floats each, the caller's until the next step. Throws Error for a token or a length out of range.
+    // Reads at most kMostRows rows. Tokens of one sequence follow each other. Logits of the wanted rows, in their
+    // order: `logits_stride()` floats each, the caller's until the next step. Throws Error for a token or a length out
+    // of range.
     float* step(std::span<const Row> rows);
     size_t logits_stride() const { return model_.logits.width(); }
     std::mutex& mutex() { return mutex_; }

@@ -56,7 +56,8 @@ class Reader {
             case U32: return number<uint32_t>();
             case I32: return number<int32_t>();
             case Bool: return number<uint8_t>() != 0;
-            case U64: case I64: return number<int64_t>();
+            case U64:
+            case I64: return number<int64_t>();
             default: throw Error("a value of the unknown kind " + std::to_string(kind));
         }
     }
@@ -98,13 +99,16 @@ size_t bytes_of(const Tensor& tensor) {
     const BlockType& type = block_type(tensor.type);
     uint64_t weights = 1;
     for (const uint64_t n : tensor.shape) {
-        if (n == 0 || __builtin_mul_overflow(weights, n, &weights)) throw Error(tensor.name + " has an impossible shape");
+        if (n == 0 || __builtin_mul_overflow(weights, n, &weights))
+            throw Error(tensor.name + " has an impossible shape");
     }
     if (tensor.columns() % type.columns != 0) {
-        throw Error(tensor.name + ": rows of " + std::to_string(tensor.columns()) + " weights are not whole blocks of " + type.name);
+        throw Error(tensor.name + ": rows of " + std::to_string(tensor.columns()) +
+                    " weights are not whole blocks of " + type.name);
     }
     uint64_t total;
-    if (__builtin_mul_overflow(weights / type.columns, type.bytes, &total)) throw Error(tensor.name + " has an impossible shape");
+    if (__builtin_mul_overflow(weights / type.columns, type.bytes, &total))
+        throw Error(tensor.name + " has an impossible shape");
     return total;
 }
 
@@ -131,7 +135,7 @@ size_t Tensor::rows() const {
 File::File(const std::string& path) {
     const int handle = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (handle < 0) throw Error(path + ": " + std::strerror(errno));
-    struct stat status {};
+    struct stat status{};
     if (::fstat(handle, &status) == 0 && S_ISREG(status.st_mode)) size_ = static_cast<size_t>(status.st_size);
     void* mapped = size_ == 0 ? MAP_FAILED : ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, handle, 0);
     ::close(handle);
@@ -158,16 +162,19 @@ File::File(const std::string& path) {
             entries.emplace_back(std::move(tensor), offset);
         }
         const int64_t alignment = integer("general.alignment", 32);
-        if (alignment < 1 || alignment > (1 << 20) || (alignment & (alignment - 1)) != 0) throw Error("general.alignment is no power of two");
+        if (alignment < 1 || alignment > (1 << 20) || (alignment & (alignment - 1)) != 0)
+            throw Error("general.alignment is no power of two");
         const size_t start = (reader.at() + static_cast<size_t>(alignment) - 1) & ~(static_cast<size_t>(alignment) - 1);
         for (auto& [tensor, offset] : entries) {
-            if (offset % static_cast<uint64_t>(alignment) != 0) throw Error(tensor.name + " does not begin where it may");
+            if (offset % static_cast<uint64_t>(alignment) != 0)
+                throw Error(tensor.name + " does not begin where it may");
             if (start > size_ || offset > size_ - start || tensor.bytes > size_ - start - offset) {
                 throw Error(tensor.name + " runs past the end of the file: it is cut short");
             }
             tensor.data = base_ + start + offset;
             std::string name = tensor.name;
-            if (!tensors_.emplace(std::move(name), std::move(tensor)).second) throw Error("a tensor stands twice in the file");
+            if (!tensors_.emplace(std::move(name), std::move(tensor)).second)
+                throw Error("a tensor stands twice in the file");
         }
     } catch (const std::exception& e) {
         ::munmap(const_cast<uint8_t*>(base_), size_);
@@ -175,9 +182,7 @@ File::File(const std::string& path) {
     }
 }
 
-File::~File() {
-    ::munmap(const_cast<uint8_t*>(base_), size_);
-}
+File::~File() { ::munmap(const_cast<uint8_t*>(base_), size_); }
 
 const Value* File::value(std::string_view key) const {
     const auto found = metadata_.find(key);
@@ -244,8 +249,6 @@ void File::forget(const Tensor& tensor) const {
     if (begin < end) ::madvise(const_cast<uint8_t*>(base_) + begin, end - begin, MADV_DONTNEED);
 }
 
-void File::forget() const {
-    ::madvise(const_cast<uint8_t*>(base_), size_, MADV_DONTNEED);
-}
+void File::forget() const { ::madvise(const_cast<uint8_t*>(base_), size_, MADV_DONTNEED); }
 
 }  // namespace filament

@@ -29,14 +29,15 @@ struct Matrix {
 // Rows of numbers as float32 and, where a matrix of whole numbers reads them, as int8 with a scale for each block.
 struct Activations {
     size_t tokens = 0, columns = 0;
-    const float* values = nullptr;   // [token][column]
-    const int8_t* codes = nullptr;   // [token][column]
-    const float* scales = nullptr;   // [token][block]
-    const int32_t* sums = nullptr;   // [token][block], of codes
+    const float* values = nullptr;  // [token][column]
+    const int8_t* codes = nullptr;  // [token][column]
+    const float* scales = nullptr;  // [token][block]
+    const int32_t* sums = nullptr;  // [token][block], of codes
 };
 
 // out[t * stride + row] (+)= matrix[row] . x[t], for the rows of tiles [begin, end).
-using Multiply = void (*)(const Matrix&, const Activations&, size_t begin, size_t end, float* out, size_t stride, bool add);
+using Multiply = void (*)(const Matrix&, const Activations&, size_t begin, size_t end, float* out, size_t stride,
+                          bool add);
 // out = activation(gate) * up. n is padded to whole tiles.
 using Gate = void (*)(const float* gate, const float* up, size_t n, float* out);
 
@@ -55,12 +56,13 @@ struct Kernels {
     float (*softmax_exp)(float* x, size_t begin, size_t end, size_t n, float scale);
     void (*scale)(float* x, const float* by, size_t n, float factor);  // x = x * by * factor
 
-    // To find out what the processor can do: every byte of n (a multiple of 512) in one product, or in kReadOften of them,
-    // each with 4 of the 32 numbers of `by`.
+    // To find out what the processor can do: every byte of n (a multiple of 512) in one product, or in kReadOften of
+    // them, each with 4 of the 32 numbers of `by`.
     int32_t (*read_once)(const uint8_t*, size_t n, const int8_t* by);
     int32_t (*read_often)(const uint8_t*, size_t n, const int8_t* by);
 
-    void multiply(const Matrix& m, const Activations& x, size_t begin, size_t end, float* out, size_t stride, bool add) const {
+    void multiply(const Matrix& m, const Activations& x, size_t begin, size_t end, float* out, size_t stride,
+                  bool add) const {
         products[static_cast<size_t>(m.layout)](m, x, begin, end, out, stride, add);
     }
 };

@@ -7,7 +7,7 @@
 namespace filament {
 namespace {
 
-constexpr size_t kFetched = 128;  // positions that are asked for early: a longer row of lines is seen coming by the processor
+constexpr size_t kFetched = 128;  // positions that are asked for early: the processor sees longer rows coming
 
 void fetch_lines(const uint8_t* from, size_t bytes) {
     for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
@@ -16,13 +16,19 @@ void fetch_lines(const uint8_t* from, size_t bytes) {
 }  // namespace
 
 HeadCache::HeadCache(size_t head, size_t capacity, bool biased, uint8_t* place)
-    : head_(round_up(head, kTile)), capacity_(round_up(capacity, kValueBlock)), blocks_(head_ / key_block(head_)), bias_(biased ? 0x80 : 0),
-      keys_(place), values_(keys_ + capacity_ * head_), value_scales_(reinterpret_cast<float*>(values_ + capacity_ * head_)),
+    : head_(round_up(head, kTile)),
+      capacity_(round_up(capacity, kValueBlock)),
+      blocks_(head_ / key_block(head_)),
+      bias_(biased ? 0x80 : 0),
+      keys_(place),
+      values_(keys_ + capacity_ * head_),
+      value_scales_(reinterpret_cast<float*>(values_ + capacity_ * head_)),
       key_scales_(reinterpret_cast<uint16_t*>(value_scales_ + capacity_)) {}
 
 size_t HeadCache::bytes(size_t head, size_t capacity) {
     const size_t wide = round_up(head, kTile), blocks = wide / key_block(wide);
-    return round_up(capacity, kValueBlock) * (2 * wide + sizeof(float) + blocks * sizeof(uint16_t));  // of 64 bytes, as 32 positions are
+    return round_up(capacity, kValueBlock) *
+           (2 * wide + sizeof(float) + blocks * sizeof(uint16_t));  // of 64 bytes, as 32 positions are
 }
 
 void HeadCache::store(const Kernels& kernels, size_t position, const float* key, const float* value) {
@@ -79,7 +85,8 @@ Matrix HeadCache::values(size_t begin, size_t end) const {
 }
 
 KvCache::KvCache(size_t kv_heads, size_t head, size_t capacity, bool biased, uint8_t* place) {
-    for (size_t i = 0; i < kv_heads; ++i) heads.emplace_back(head, capacity, biased, place + i * HeadCache::bytes(head, capacity));
+    for (size_t i = 0; i < kv_heads; ++i)
+        heads.emplace_back(head, capacity, biased, place + i * HeadCache::bytes(head, capacity));
 }
 
 void KvCache::copy(const MixerState& from, size_t positions) {

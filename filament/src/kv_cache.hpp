@@ -1,5 +1,5 @@
-// Keys and values of a text, as int8. Keys have a scale for each block of a head and position, values one for each head and
-// position.
+// Keys and values of a text, as int8. Keys have a scale for each block of a head and position, values one for each head
+// and position.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@ namespace filament {
 
 constexpr size_t kMostHeadWidth = 1024;  // of a key or value; what lies on the stack is made for it
 constexpr size_t kValueBlock = 32;       // positions that share a scale of the attention weights
-// Columns of a head that share a scale in keys and queries: few, because some columns of keys are much larger than others.
+// Columns of a head that share a scale in keys and queries: few, because some columns of keys are much larger than
+// others.
 constexpr size_t key_block(size_t head) { return head % 32 == 0 ? 32 : 16; }
 
 // One head of keys and values. Keys are a matrix whose rows are positions, values one whose columns are.
@@ -28,7 +29,8 @@ class HeadCache {
     // Takes over the first positions of another.
     void copy(const HeadCache& from, size_t positions);
 
-    // Of positions [begin, end); begin is a multiple of kValueBlock. Values are of as many positions as whole blocks hold.
+    // Of positions [begin, end); begin is a multiple of kValueBlock. Values are of as many positions as whole blocks
+    // hold.
     Matrix keys(size_t begin, size_t end) const;
     Matrix values(size_t begin, size_t end) const;
     const float* value_scales() const { return value_scales_; }

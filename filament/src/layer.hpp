@@ -1,7 +1,7 @@
 // What a layer is made of. It adds two branches to the residual, one after the other, each behind norms of its own:
 //
-//   x = x + post_norm(mixer(norm(x)))          looks at other positions of the text: attention, or what stands in for it
-//   x = x + post_norm(feed_forward(norm(x)))   looks at one position
+//   x = x + post_norm(mixer(norm(x)))          sees other positions: attention, or what stands in for it
+//   x = x + post_norm(feed_forward(norm(x)))   sees one position
 //
 // Another mixer or feed-forward is a class of its own behind these interfaces, and a line in loader.cpp.
 #pragma once

@@ -1,9 +1,9 @@
 // How the weights of a matrix lie in memory: one table, from which packing, kernels and the engine take their sizes.
 //
-// A matrix is cut into tiles of 16 rows. Of a tile, block by block along the row, the codes of 4 neighbouring columns of
-// one row lie side by side, and the 16 rows follow each other: 64 bytes, one multiply-add of 16 sums of 4 products. The
-// other operand, 4 columns of the activations, is the same for all rows. Scales lie in a stream of their own, as the file
-// has them, rows side by side. ARCHITECTURE.md draws it.
+// A matrix is cut into tiles of 16 rows. Of a tile, block by block along the row, the codes of 4 neighbouring columns
+// of one row lie side by side, and the 16 rows follow each other: 64 bytes, one multiply-add of 16 sums of 4 products.
+// The other operand, 4 columns of the activations, is the same for all rows. Scales lie in a stream of their own, as
+// the file has them, rows side by side. ARCHITECTURE.md draws it.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,7 @@ constexpr size_t kChunk = 64;  // bytes of codes that are read at once: 4 for ea
 // n, or the next larger multiple of `step`.
 constexpr size_t round_up(size_t n, size_t step = kTile) { return (n + step - 1) / step * step; }
 
+// clang-format off
 enum class Layout : uint8_t {
     F32, F16, BF16,
     Nibbles,       // codes 0..15, zero at 8                              Q4_0
@@ -28,6 +29,7 @@ enum class Layout : uint8_t {
     BytesUnit,     // the same as Bytes with no scale                     values
     Ternary,       // codes 0..2, zero at 1                               TQ2_0
 };
+// clang-format on
 constexpr size_t kLayouts = 12;
 
 // Scales of one tile and group of columns. The halves are those of the file.
@@ -45,14 +47,15 @@ struct ScalesSixBits {
     uint16_t scale[kTile];
     int8_t block[16][kTile];  // of each block of 16 columns
 };
-static_assert(sizeof(Scales) == 32 && sizeof(ScalesMin) == 64 && sizeof(ScalesMinK) == 256 && sizeof(ScalesSixBits) == 288);
+static_assert(sizeof(Scales) == 32 && sizeof(ScalesMin) == 64 && sizeof(ScalesMinK) == 256 &&
+              sizeof(ScalesSixBits) == 288);
 
 // What the codes of IQ4_NL stand for.
 inline constexpr int8_t kIq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 struct LayoutTraits {
     Layout layout;
-    size_t bits;           // of a weight's code. Fields of 8, 4 or 2 bits; 6 are 4 and then 2
+    size_t bits;           // of a weight's code
     size_t block;          // columns that share a scale; the activations are quantized by as many. 1: floats
     size_t group;          // columns whose scales lie together
     size_t scale_bytes;    // of a tile and group
@@ -61,7 +64,9 @@ struct LayoutTraits {
 
     constexpr bool is_float() const { return block == 1; }
     constexpr size_t block_bytes() const { return kTile * block * bits / 8; }  // of codes, of a tile
-    constexpr double bits_per_weight() const { return double(bits) + 8.0 * double(scale_bytes) / double(kTile * group); }
+    constexpr double bits_per_weight() const {
+        return double(bits) + 8.0 * double(scale_bytes) / double(kTile * group);
+    }
 };
 
 inline constexpr LayoutTraits kLayoutTraits[kLayouts] = {
@@ -88,6 +93,7 @@ constexpr bool rows_are_in_order() {
     return true;
 }
 static_assert(rows_are_in_order());
-static_assert(traits(Layout::NibblesMinK).bits_per_weight() == 4.5 && traits(Layout::SixBits).bits_per_weight() == 6.5625);
+static_assert(traits(Layout::NibblesMinK).bits_per_weight() == 4.5 &&
+              traits(Layout::SixBits).bits_per_weight() == 6.5625);
 
 }  // namespace filament

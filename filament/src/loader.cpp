@@ -20,15 +20,17 @@ struct Architecture {
 
 namespace {
 
+// clang-format off
 constexpr Architecture kArchitectures[] = {
     {"llama", false, false, false}, {"qwen2", true, false, false},   {"qwen3", true, false, false},
     {"deci", false, true, false},   {"openelm", true, false, false}, {"gemma3", true, false, true},
 };
+// clang-format on
 constexpr int64_t kMost = int64_t{1} << 24;  // of any width or count: far more than any model has
 constexpr size_t kMostLayers = 4096;
 constexpr size_t kAhead = 16384, kLittleAhead = 512;  // bytes; see fetched_ahead
-constexpr int64_t kGemmaPeriod = 6;                   // the last of so many layers sees everything, where the file names none
-constexpr size_t kGemma27bLayers = 62;                // llama.cpp knows that model, which scales scores otherwise, by its depth
+constexpr int64_t kGemmaPeriod = 6;     // the last of so many layers sees everything, where the file names none
+constexpr size_t kGemma27bLayers = 62;  // llama.cpp knows that model, which scales scores otherwise, by its depth
 enum RopeOf : size_t { kGlobalRope, kLocalRope };
 
 const Architecture& architecture(const std::string& name) {
@@ -87,7 +89,8 @@ void Loader::read_sizes() {
     read_heads(layers);
     read_windows(layers);
     model_.embedding = &file_.tensor("token_embd.weight");
-    if (model_.embedding->columns() != model_.width) throw Error("token_embd.weight does not fit " + key("embedding_length"));
+    if (model_.embedding->columns() != model_.width)
+        throw Error("token_embd.weight does not fit " + key("embedding_length"));
     model_.vocabulary = in_range("the vocabulary", static_cast<int64_t>(model_.embedding->rows()), 1);
     if (architecture_->gemma) model_.embedding_scale = std::sqrt(static_cast<float>(model_.width));
     if (file_.number(key("final_logit_softcapping"), 0) != 0) throw Error("logits that are capped");
@@ -133,7 +136,8 @@ void Loader::read_ropes() {
     const std::vector<float> even(head_ / 2, 1);
     const bool stretched = file_.find("rope_freqs.weight") != nullptr, halves = architecture_->rope_halves;
     const double base = file_.number(key("rope.freq_base"), 10000);
-    model_.ropes.push_back(rope(halves, base, factor, head_, stretched ? vector("rope_freqs.weight", head_ / 2) : even));
+    model_.ropes.push_back(
+        rope(halves, base, factor, head_, stretched ? vector("rope_freqs.weight", head_ / 2) : even));
     if (architecture_->gemma) {
         model_.ropes.push_back(rope(halves, file_.number(key("rope.freq_base_swa"), 10000), 1, head_, even));
     }
@@ -147,6 +151,7 @@ Layer Loader::read_layer(size_t index) {
         layer.mixer.norm = norm(prefix + "attn_norm.weight", model_.width);
         if (after) layer.mixer.post_norm = norm(prefix + "post_attention_norm.weight", model_.width);
     }
+    // Attention without a feed-forward counts here, as in DeciLM's own code; llama.cpp leaves it out.
     const size_t hidden = in_range(prefix + "feed-forward width", feed_forward_[index], 0);
     if (hidden != 0) {
         layer.feed_forward.branch = read_feed_forward(prefix, hidden);
@@ -168,9 +173,11 @@ std::unique_ptr<Mixer> Loader::read_attention(size_t index, const std::string& p
     auto attention = std::make_unique<Attention>();
     Attention& a = *attention;
     a.layer = index, a.head_width = head_, a.biased = model_.kernels().biased;
-    a.heads = in_range(prefix + "heads", heads_[index], 0), a.kv_heads = in_range(prefix + "key heads", kv_heads_[index], 0);
+    a.heads = in_range(prefix + "heads", heads_[index], 0),
+    a.kv_heads = in_range(prefix + "key heads", kv_heads_[index], 0);
     if (a.kv_heads == 0 || a.heads % a.kv_heads != 0) {
-        throw Error(prefix + " has " + std::to_string(a.heads) + " heads on " + std::to_string(a.kv_heads) + " of keys");
+        throw Error(prefix + " has " + std::to_string(a.heads) + " heads on " + std::to_string(a.kv_heads) +
+                    " of keys");
     }
     a.window = windows_[index], a.rope = a.window != 0 ? kLocalRope : kGlobalRope;
     const bool by_width = architecture_->gemma && heads_.size() == kGemma27bLayers;
@@ -201,14 +208,16 @@ std::unique_ptr<Branch> Loader::read_feed_forward(const std::string& prefix, siz
 }
 
 Linear Loader::linear(const std::string& name, size_t rows, size_t columns) {
-    if (file_.tensor(name + ".weight").rows() != rows) throw Error(name + ".weight does not have " + std::to_string(rows) + " rows");
+    if (file_.tensor(name + ".weight").rows() != rows)
+        throw Error(name + ".weight does not have " + std::to_string(rows) + " rows");
     return cut(name, 0, rows, columns);
 }
 
 // Rows [first, first + rows) of a matrix, its bias and its scale with it. The matrix is packed later, in one go.
 Linear Loader::cut(const std::string& name, size_t first, size_t rows, size_t columns) {
     const Tensor& weights = file_.tensor(name + ".weight");
-    if (weights.columns() != columns) throw Error(name + ".weight does not have " + std::to_string(columns) + " columns");
+    if (weights.columns() != columns)
+        throw Error(name + ".weight does not have " + std::to_string(columns) + " columns");
     const float scale = file_.find(name + ".scale") ? vector(name + ".scale", 1)[0] : 1;
     packings_.push_back(plan(weights, first, rows, scale));  // it has these rows, and so has the bias
     Linear linear;
@@ -227,7 +236,8 @@ Linear Loader::cut(const std::string& name, size_t first, size_t rows, size_t co
 std::vector<float> Loader::vector(const std::string& name, size_t n, bool needed) const {
     const Tensor* tensor = needed ? &file_.tensor(name) : file_.find(name);
     if (!tensor) return {};
-    if (tensor->columns() != n || tensor->rows() != 1) throw Error(name + " does not have " + std::to_string(n) + " entries");
+    if (tensor->columns() != n || tensor->rows() != 1)
+        throw Error(name + " does not have " + std::to_string(n) + " entries");
     std::vector<float> values(round_up(n));
     read_row(*tensor, 0, values.data());
     return values;
@@ -237,13 +247,14 @@ Norm Loader::norm(const std::string& name, size_t n, bool needed) const { return
 
 void Loader::pack_all() {
     std::vector<size_t> places;
-    for (const Packing& packing : packings_) places.push_back(model_.weight_bytes), model_.weight_bytes += packing.bytes();
+    for (const Packing& packing : packings_)
+        places.push_back(model_.weight_bytes), model_.weight_bytes += packing.bytes();
     model_.weights = Buffer(model_.weight_bytes);
     std::atomic<size_t> next{0};
     std::atomic<bool> full{false};  // a job must not throw
     model_.pool().run([&](const Worker&) {
-        // A tensor is forgotten when it is packed, and the head, the largest as a rule, comes first: the file and what is
-        // packed are never in memory together.
+        // A tensor is forgotten when it is packed, and the head, the largest as a rule, comes first: the file and what
+        // is packed are never in memory together.
         try {
             for (size_t i; (i = next.fetch_add(1)) < packings_.size();) {
                 Packing& packing = packings_[packings_.size() - 1 - i];
@@ -256,7 +267,9 @@ void Loader::pack_all() {
     });
     if (full) throw std::bad_alloc();
     const size_t ahead = fetched_ahead(model_.weight_bytes);
-    const auto settle = [&](Linear& linear) { linear.matrix = packings_[linear.packing].matrix, linear.matrix.ahead = ahead; };
+    const auto settle = [&](Linear& linear) {
+        linear.matrix = packings_[linear.packing].matrix, linear.matrix.ahead = ahead;
+    };
     for (Layer& layer : model_.layers) {
         for (Branch* branch : {static_cast<Branch*>(layer.mixer.branch.get()), layer.feed_forward.branch.get()}) {
             if (!branch) continue;

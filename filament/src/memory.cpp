@@ -25,9 +25,7 @@ Buffer::Buffer(size_t bytes) : size_(bytes) {
 #endif
 }
 
-void Buffer::Free::operator()(uint8_t* place) const {
-    std::free(place);
-}
+void Buffer::Free::operator()(uint8_t* place) const { std::free(place); }
 
 Mapped::Mapped(size_t bytes) {
     if (bytes == 0) return;
@@ -36,8 +34,6 @@ Mapped::Mapped(size_t bytes) {
     data_ = {static_cast<uint8_t*>(place), Unmap{bytes}};
 }
 
-void Mapped::Unmap::operator()(uint8_t* place) const {
-    ::munmap(place, bytes);
-}
+void Mapped::Unmap::operator()(uint8_t* place) const { ::munmap(place, bytes); }
 
 }  // namespace filament

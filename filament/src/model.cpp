@@ -25,7 +25,8 @@ Cost Model::cost(size_t context) const {
     Cost total{weight_bytes, 2 * logits.matrix.rows * logits.matrix.columns};
     const auto add = [&](Branch* branch) {
         if (!branch) return;
-        for (const Linear* linear : branch->linears()) total.operations += 2 * linear->matrix.rows * linear->matrix.columns;
+        for (const Linear* linear : branch->linears())
+            total.operations += 2 * linear->matrix.rows * linear->matrix.columns;
     };
     for (const Layer& layer : layers) {
         add(layer.mixer.branch.get()), add(layer.feed_forward.branch.get());

@@ -31,33 +31,36 @@ void decode_row(const Tensor& tensor, size_t row, Decoded& out) {
 
 using TileRows = std::array<const uint8_t*, kTile>;
 
-// Fields of `bits` bits from `shift` on of the codes of one block of 16 rows, in the order of the kernels.
-uint8_t* interleave_fields(size_t bits, size_t shift, size_t block, uint32_t flip, const TileRows& rows, uint8_t* to) {
-    const size_t parts = 8 / bits, chunks = block / 4 / parts, step = 4 * chunks;
-    const uint32_t mask = ((1u << bits) - 1) * 0x01010101u;
+uint32_t four_codes(const uint8_t* from) {
+    uint32_t four;
+    std::memcpy(&four, from, 4);
+    return four;
+}
+
+// The codes of one block of 16 rows, in the order of kernels/codes.hpp. Every code fits its bits, so bytes do not
+// touch.
+uint8_t* interleave_fields(const LayoutTraits& layout, bool biased, const TileRows& rows, uint8_t* to) {
+    const size_t parts = 8 / layout.bits, chunks = layout.block / 4 / parts, step = 4 * chunks;
+    const uint32_t flip = layout.bits == 8 && !biased ? 0x80808080u : 0;  // x + 128 is x with its sign bit turned
     for (size_t c = 0; c < chunks; ++c) {
         for (size_t r = 0; r < kTile; ++r, to += 4) {
-            uint32_t packed = 0;
+            uint32_t packed = flip;
             for (size_t part = 0; part < parts; ++part) {
-                uint32_t four;
-                std::memcpy(&four, rows[r] + 4 * c + part * step, 4);
-                packed |= (four >> shift & mask) << (bits * part);  // each field fits its bits, so bytes do not touch
+                packed ^= four_codes(rows[r] + 4 * c + part * step) << (layout.bits * part);
             }
-            packed ^= flip;
             std::memcpy(to, &packed, 4);
         }
     }
     return to;
 }
 
-// The codes of one block of 16 rows. Returns where they end.
-uint8_t* interleave(const LayoutTraits& layout, bool biased, const TileRows& rows, uint8_t* to) {
-    const uint32_t flip = layout.bits == 8 && !biased ? 0x80808080u : 0;  // x + 128 is x with its sign bit turned
-    size_t shift = 0;
-    for (const size_t bits : {8, 4, 2}) {
-        if ((layout.bits & bits) == 0) continue;
-        to = interleave_fields(bits, shift, layout.block, flip, rows, to);
-        shift += bits;
+uint8_t* interleave_six_bits(const TileRows& rows, uint8_t* to) {
+    for (size_t c = 0; c < 3; ++c) {
+        for (size_t r = 0; r < kTile; ++r, to += 4) {
+            const uint32_t last = four_codes(rows[r] + 12) >> (2 * c) & 0x03030303u;
+            const uint32_t packed = four_codes(rows[r] + 4 * c) | last << 6;
+            std::memcpy(to, &packed, 4);
+        }
     }
     return to;
 }
@@ -73,7 +76,8 @@ void pack_codes(const Packing& packing, uint8_t* codes, bool biased) {
         for (size_t c = 0; c < m.columns; c += layout.block) {
             TileRows rows;
             for (size_t r = 0; r < kTile; ++r) rows[r] = r < real ? &tile[r].codes[c] : &nothing[c];
-            codes = interleave(layout, biased, rows, codes);
+            codes =
+                layout.bits == 6 ? interleave_six_bits(rows, codes) : interleave_fields(layout, biased, rows, codes);
         }
     }
 }
@@ -88,11 +92,14 @@ void pack_scales(const Packing& packing, uint8_t* to) {
             TileRows rows;
             for (size_t r = 0; r < kTile; ++r) {
                 const size_t row = packing.first + t * kTile + r;
-                rows[r] = t * kTile + r < m.rows ? packing.tensor->data + row * packing.tensor->row_bytes() + b * type.bytes : nothing.data();
+                rows[r] = t * kTile + r < m.rows
+                              ? packing.tensor->data + row * packing.tensor->row_bytes() + b * type.bytes
+                              : nothing.data();
             }
             for (const auto& [offset, bytes, count] : type.scales) {
                 for (size_t i = 0; i < count; ++i) {
-                    for (size_t r = 0; r < kTile; ++r, to += bytes) std::memcpy(to, rows[r] + offset + i * bytes, bytes);
+                    for (size_t r = 0; r < kTile; ++r, to += bytes)
+                        std::memcpy(to, rows[r] + offset + i * bytes, bytes);
                 }
             }
         }
@@ -105,7 +112,9 @@ template <class T> void pack_floats(const Packing& packing, T* to) {
         for (size_t c = 0; c < m.columns; ++c) {
             for (size_t r = t * kTile; r < (t + 1) * kTile; ++r) {
                 T weight{};
-                if (r < m.rows) std::memcpy(&weight, packing.tensor->data + ((packing.first + r) * m.columns + c) * sizeof(T), sizeof(T));
+                if (r < m.rows)
+                    std::memcpy(&weight, packing.tensor->data + ((packing.first + r) * m.columns + c) * sizeof(T),
+                                sizeof(T));
                 *to++ = weight;
             }
         }
@@ -147,7 +156,8 @@ void read_row(const Tensor& tensor, size_t row, float* out) {
         std::memcpy(out, from, tensor.row_bytes());
     } else if (layout.is_float()) {
         const auto read = layout.layout == Layout::F16 ? half_to_float : bf16_to_float;
-        for (size_t c = 0; c < tensor.columns(); ++c) out[c] = read(static_cast<uint16_t>(from[2 * c] | from[2 * c + 1] << 8));
+        for (size_t c = 0; c < tensor.columns(); ++c)
+            out[c] = read(static_cast<uint16_t>(from[2 * c] | from[2 * c + 1] << 8));
     } else {
         Decoded decoded(tensor.columns());
         decode_row(tensor, row, decoded);

@@ -20,7 +20,8 @@ using Kernel = int32_t (*)(const uint8_t*, size_t, const int8_t*);
 
 // Bytes a second of `kernel`, each thread going over a part of its own.
 double best(Kernel kernel, ThreadPool& pool, const uint8_t* data, size_t share, size_t apart) {
-    const int8_t factors[32] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};
+    const int8_t factors[32] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16,
+                                17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};
     const size_t repeats = std::max<size_t>(1, kPass / (share * pool.size()));
     std::atomic<int32_t> kept{0};  // so that the work is not left out
     double most = 0, spent = 0;

@@ -7,7 +7,8 @@ namespace filament {
 constexpr size_t kMostPositions = size_t{1} << 26;
 
 Sequence::Sequence(const Model& model, size_t capacity) : capacity_(capacity) {
-    if (capacity == 0 || capacity > kMostPositions) throw Error("there is no room for a text of " + std::to_string(capacity) + " tokens");
+    if (capacity == 0 || capacity > kMostPositions)
+        throw Error("there is no room for a text of " + std::to_string(capacity) + " tokens");
     size_t bytes = 0;
     for (const Layer& layer : model.layers) {
         if (layer.mixer.branch) bytes += layer.mixer.branch->state_bytes(capacity);

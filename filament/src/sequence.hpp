@@ -27,7 +27,7 @@ class Sequence {
 
   private:
     size_t capacity_;
-    Mapped memory_;  // so that room for tokens that never come takes nothing
+    Mapped memory_;                                    // so that room for tokens that never come takes nothing
     std::vector<std::unique_ptr<MixerState>> states_;  // of each layer; none where its mixer has none
 };
 

@@ -19,7 +19,8 @@ void Input::quantize(const Kernels& kernels, size_t t, size_t columns, Readers r
         if (block == 1 || done[i]) continue;
         Quantized& q = quantized_[i];
         const size_t blocks = columns / block;
-        kernels.quantize(&values_[t * stride], columns, block, &q.codes[t * stride], &q.scales[t * blocks], &q.sums[t * blocks]);
+        kernels.quantize(&values_[t * stride], columns, block, &q.codes[t * stride], &q.scales[t * blocks],
+                         &q.sums[t * blocks]);
         done[i] = true;
     }
 }
@@ -41,7 +42,8 @@ Workspace::Workspace(const Model& model, size_t threads) : scratch(threads) {
     for (const Layer& layer : model.layers) grow(layer.mixer.branch.get()), grow(layer.feed_forward.branch.get());
     for (const size_t n : columns) buffers.push_back(floats(n));
     residual = floats(model.width), branch = floats(model.width);
-    for (const Rope& rope : model.ropes) angles.push_back({floats(rope.frequencies.size()), floats(rope.frequencies.size())});
+    for (const Rope& rope : model.ropes)
+        angles.push_back({floats(rope.frequencies.size()), floats(rope.frequencies.size())});
     const size_t widest = model.widest();
     input = Input(kMostRows, widest);
     for (Scratch& each : scratch) each.input = Input(1, widest);
@@ -52,7 +54,8 @@ const Kernels& Step::kernels() const { return model.kernels(); }
 float* Step::residual(size_t t) const { return &space.residual[t * round_up(model.width)]; }
 
 const Input& Step::prepare(const Norm& norm, Readers readers) const {
-    return prepare(tokens(), model.width, readers, [&](size_t t, float* out) { norm.apply(kernels(), residual(t), model.width, out); });
+    return prepare(tokens(), model.width, readers,
+                   [&](size_t t, float* out) { norm.apply(kernels(), residual(t), model.width, out); });
 }
 
 void Step::multiply(const Input& input, size_t tokens, std::initializer_list<Product> products, bool add) const {

@@ -67,8 +67,8 @@ struct Workspace {
     Workspace(const Model& model, size_t threads);
 
     std::span<const Row> rows;
-    std::vector<size_t> positions;  // of each row
-    Array<float> residual, branch;  // [row][width]; what a branch adds where it is normed first
+    std::vector<size_t> positions;      // of each row
+    Array<float> residual, branch;      // [row][width]; what a branch adds where it is normed first
     std::vector<Array<float>> buffers;  // [row][columns]; see Branch::buffers
     std::vector<Angles> angles;         // of each rope of the model
     Input input;
@@ -95,7 +95,8 @@ class Step {
     template <class Make> const Input& prepare(size_t tokens, size_t columns, Readers readers, Make make) const {
         Input& input = tokens == 1 ? scratch().input : space.input;
         const auto [begin, end] = tokens == 1 ? std::pair<size_t, size_t>{0, 1} : worker.share(tokens);
-        for (size_t t = begin; t < end; ++t) input.fill(kernels(), t, columns, readers, [&](float* out) { make(t, out); });
+        for (size_t t = begin; t < end; ++t)
+            input.fill(kernels(), t, columns, readers, [&](float* out) { make(t, out); });
         if (tokens > 1) worker.barrier();
         return input;
     }

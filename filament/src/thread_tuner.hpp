@@ -1,5 +1,5 @@
-// Whether steps of one row are cheaper in joules on one thread. Where memory is the limit a second thread brings little, and
-// costs its power all the same. Found by trying both, now and then; results do not hang on it.
+// Whether steps of one row are cheaper in joules on one thread. Where memory is the limit a second thread brings
+// little, and costs its power all the same. Found by trying both, now and then; results do not hang on it.
 #pragma once
 
 #include <algorithm>
@@ -11,9 +11,11 @@ namespace filament {
 
 class ThreadTuner {
   public:
-    // A server whose processors are half busy takes two thirds of its full power (SPECpower_ssj2008), so with a share u of
-    // its threads busy about (1 + 2u) / 3: n threads must be 3n / (n + 2) times as fast as one to be worth their power.
-    explicit ThreadTuner(size_t threads) : worth_(3.0 * static_cast<double>(threads) / (static_cast<double>(threads) + 2)) {}
+    // A server whose processors are half busy takes two thirds of its full power (SPECpower_ssj2008), so with a share u
+    // of its threads busy about (1 + 2u) / 3: n threads must be 3n / (n + 2) times as fast as one to be worth their
+    // power.
+    explicit ThreadTuner(size_t threads)
+        : worth_(3.0 * static_cast<double>(threads) / (static_cast<double>(threads) + 2)) {}
 
     // Runs step(alone) and remembers what it took.
     template <class Step> void run(Step step) {

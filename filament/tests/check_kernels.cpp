@@ -37,7 +37,8 @@ void expect(bool good, const std::string& what) {
 }
 
 void expect_near(double ours, double truth, double tolerance, const std::string& what) {
-    expect(std::fabs(ours - truth) <= tolerance, what + ": " + std::to_string(ours) + " is not " + std::to_string(truth));
+    expect(std::fabs(ours - truth) <= tolerance,
+           what + ": " + std::to_string(ours) + " is not " + std::to_string(truth));
 }
 
 // A matrix of random blocks as a file holds it.
@@ -58,7 +59,8 @@ struct RandomTensor {
         const float x = number();
         const uint32_t bits = float_to_bits(x);
         const uint16_t half = type.type == Type::BF16 ? static_cast<uint16_t>(bits >> 16) : float_to_half(x);
-        if (traits(type.layout).is_float()) std::memcpy(block, type.bytes == 4 ? static_cast<const void*>(&bits) : &half, type.bytes);
+        if (traits(type.layout).is_float())
+            std::memcpy(block, type.bytes == 4 ? static_cast<const void*>(&bits) : &half, type.bytes);
         for (const ScaleField& field : type.scales) {
             for (size_t i = 0; field.bytes == 2 && i < field.count; ++i) {
                 const uint16_t scale = float_to_half(number(0.1f));
@@ -77,20 +79,30 @@ struct RandomInput {
     std::vector<double> meant;
 
     RandomInput(const Kernels& kernels, size_t tokens, size_t columns, size_t block)
-        : stride(round_up(columns)), values(tokens * stride), scales(tokens * stride), codes(tokens * stride), sums(tokens * stride), meant(tokens * stride) {
+        : stride(round_up(columns)),
+          values(tokens * stride),
+          scales(tokens * stride),
+          codes(tokens * stride),
+          sums(tokens * stride),
+          meant(tokens * stride) {
         for (size_t t = 0; t < tokens; ++t) {
             for (size_t c = 0; c < columns; ++c) meant[t * stride + c] = values[t * stride + c] = number();
             if (block == 1) continue;
             const size_t blocks = columns / block;
-            kernels.quantize(&values[t * stride], columns, block, &codes[t * stride], &scales[t * blocks], &sums[t * blocks]);
-            for (size_t c = 0; c < columns; ++c) meant[t * stride + c] = double(codes[t * stride + c]) * double(scales[t * blocks + c / block]);
+            kernels.quantize(&values[t * stride], columns, block, &codes[t * stride], &scales[t * blocks],
+                             &sums[t * blocks]);
+            for (size_t c = 0; c < columns; ++c)
+                meant[t * stride + c] = double(codes[t * stride + c]) * double(scales[t * blocks + c / block]);
         }
     }
-    Activations view(size_t tokens) const { return {tokens, stride, values.data(), codes.data(), scales.data(), sums.data()}; }
+    Activations view(size_t tokens) const {
+        return {tokens, stride, values.data(), codes.data(), scales.data(), sums.data()};
+    }
 };
 
 void check_product(const Kernels& kernels, const BlockType& type, size_t rows, size_t columns, size_t tokens) {
-    const std::string what = std::string(type.name) + " " + std::to_string(rows) + "x" + std::to_string(columns) + " times " + std::to_string(tokens);
+    const std::string what = std::string(type.name) + " " + std::to_string(rows) + "x" + std::to_string(columns) +
+                             " times " + std::to_string(tokens);
     const RandomTensor random(type, rows + 1, columns);
     Packing packing = plan(random.tensor, 1, rows, 0.5f);  // a part of the rows, as of a fused matrix
     const Buffer place(packing.bytes());
@@ -130,7 +142,8 @@ void check_products(const Kernels& kernels) {
 
 // One text's keys and values of one head: scores of queries, and mixtures of values, from a position on.
 void check_cache(const Kernels& kernels, size_t head, size_t end, size_t begin) {
-    const std::string what = "a head of " + std::to_string(head) + ", positions " + std::to_string(begin) + " to " + std::to_string(end);
+    const std::string what =
+        "a head of " + std::to_string(head) + ", positions " + std::to_string(begin) + " to " + std::to_string(end);
     const size_t stored = round_up(head), block = key_block(stored), capacity = end + 5;
     const Mapped place(HeadCache::bytes(head, capacity));
     HeadCache cache(head, capacity, kernels.biased, place.data());
@@ -149,18 +162,21 @@ void check_cache(const Kernels& kernels, size_t head, size_t end, size_t begin) 
     std::vector<float> scaled(tokens * padded);
     std::vector<double> meant(tokens * padded);
     for (size_t t = 0; t < tokens; ++t) {
-        for (size_t p = 0; p < padded; ++p) scaled[t * padded + p] = begin + p < end ? weights.values[t * padded + p] : 0;
+        for (size_t p = 0; p < padded; ++p)
+            scaled[t * padded + p] = begin + p < end ? weights.values[t * padded + p] : 0;
         for (size_t p = 0; p < padded; ++p) meant[t * padded + p] = scaled[t * padded + p];
         kernels.scale(&scaled[t * padded], cache.value_scales() + begin, padded, 1);
         const size_t blocks = padded / kValueBlock;
-        kernels.quantize(&scaled[t * padded], padded, kValueBlock, &weights.codes[t * padded], &weights.scales[t * blocks], &weights.sums[t * blocks]);
+        kernels.quantize(&scaled[t * padded], padded, kValueBlock, &weights.codes[t * padded],
+                         &weights.scales[t * blocks], &weights.sums[t * blocks]);
     }
     kernels.multiply(stored_values, weights.view(tokens), 0, stored / kTile, mixed.data(), stored, false);
     for (size_t t = 0; t < tokens; ++t) {
         for (size_t p = begin; p < end; ++p) {
             double truth = 0;
             for (size_t c = 0; c < head; ++c) truth += queries.meant[t * stored + c] * double(keys[p][c]);
-            expect_near(scores[t * stride + p - begin], truth, 0.005 * double(head), what + ", scores");  // half a step of 1/127
+            expect_near(scores[t * stride + p - begin], truth, 0.005 * double(head),
+                        what + ", scores");  // half a step of 1/127
         }
         for (size_t c = 0; c < head; ++c) {
             double truth = 0;
@@ -267,13 +283,15 @@ int main(int count, char** arguments) {
     const Kernels& table = count > 1 ? kernels(arguments[1]) : kernels();
     check_products(table);
     for (const size_t head : {2, 6, 16, 24, 32, 80, 1024}) {
-        for (const auto& [end, begin] : {std::pair<size_t, size_t>{1, 0}, {33, 0}, {64, 32}, {101, 64}}) check_cache(table, head, end, begin);
+        for (const auto& [end, begin] : {std::pair<size_t, size_t>{1, 0}, {33, 0}, {64, 32}, {101, 64}})
+            check_cache(table, head, end, begin);
     }
     for (const size_t block : {16, 32, 48, 256}) {
         for (const size_t blocks : {1, 2, 3}) check_quantize(table, blocks * block, block);
     }
     for (const size_t n : {1, 2, 15, 16, 17, 100, 257}) check_rms_norm(table, n), check_gates(table, n);
-    for (const auto& [begin, end, n] : {std::array<size_t, 3>{0, 1, 32}, {0, 32, 32}, {31, 32, 32}, {5, 50, 64}, {0, 95, 96}}) {
+    for (const auto& [begin, end, n] :
+         {std::array<size_t, 3>{0, 1, 32}, {0, 32, 32}, {31, 32, 32}, {5, 50, 64}, {0, 95, 96}}) {
         check_softmax_exp(table, begin, end, n);
     }
     for (const size_t n : {16, 48}) check_scale(table, n);

@@ -72,8 +72,12 @@ SHAPES = {
     "untied": Shape(tied=False),
     "qwen2": Shape("qwen2", base=1e6),
     "qwen3": Shape("qwen3", head=32, base=1e6, epsilon=1e-6),
-    "deci": Shape(
-        "deci", layers=5, heads=(4, 0, 8, 4, 0), kv_heads=(2, 0, 1, 0, 0), feed_forward=(512, 256, 768, 96, 0)
+    "deci": Shape(  # whole, no attention, larger, linear, empty; llama.cpp takes no empty layer at the end
+        "deci",
+        layers=6,
+        heads=(4, 0, 8, 4, 0, 4),
+        kv_heads=(2, 0, 1, 0, 0, 2),
+        feed_forward=(512, 256, 768, 96, 0, 256),
     ),
     "slower": Shape(slower=4.0),
     "openelm": Shape("openelm", heads=(4, 8), kv_heads=(2, 2), head=32, feed_forward=(256, 512)),

@@ -16,8 +16,17 @@ template <class V, size_t i = 0> constexpr void add_products(Kernels& table) {
 
 template <class V> constexpr Kernels kernel_table(const char* name) {
     using K = VectorKernels<V>;
-    Kernels table{name, V::kBiased, {}, K::quantize, K::rms_norm, K::silu_gate, K::gelu_gate, K::softmax_exp, K::scale,
-                  K::template read<kReadOften>, K::template read<1>};
+    Kernels table{};
+    table.name = name;
+    table.biased = V::kBiased;
+    table.quantize = K::quantize;
+    table.rms_norm = K::rms_norm;
+    table.silu_gate = K::silu_gate;
+    table.gelu_gate = K::gelu_gate;
+    table.softmax_exp = K::softmax_exp;
+    table.scale = K::scale;
+    table.read_once = K::template read<kReadOften>;
+    table.read_often = K::template read<1>;
     add_products<V>(table);
     return table;
 }

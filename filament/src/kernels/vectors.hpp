@@ -32,7 +32,8 @@ template <class V> struct VectorKernels {
         F32 squares = V::set(0);
         for (size_t i = 0; i < n; i += 16) squares = V::fma(V::load(x + i), V::load(x + i), squares);
         const F32 factor = V::set(1.0f / __builtin_sqrtf(V::sum(squares) / static_cast<float>(n) + epsilon));
-        for (size_t i = 0; i < n; i += 16) V::store(out + i, V::mul(V::mul(V::load(x + i), factor), V::load(weight + i)));
+        for (size_t i = 0; i < n; i += 16)
+            V::store(out + i, V::mul(V::mul(V::load(x + i), factor), V::load(weight + i)));
     }
 
     static void silu_gate(const float* gate, const float* up, size_t n, float* out) {
@@ -70,7 +71,8 @@ template <class V> struct VectorKernels {
     }
 
     static void scale(float* x, const float* by, size_t n, float factor) {
-        for (size_t i = 0; i < n; i += 16) V::store(x + i, V::mul(V::mul(V::load(x + i), V::load(by + i)), V::set(factor)));
+        for (size_t i = 0; i < n; i += 16)
+            V::store(x + i, V::mul(V::mul(V::load(x + i), V::load(by + i)), V::set(factor)));
     }
 
     // Eight sums at once, or each instruction would wait for the one before. `loads` of them read bytes of their own.
@@ -94,7 +96,8 @@ template <class V> struct VectorKernels {
         const I32 n = V::round(V::mul(x, V::set(1.44269504f)));
         const F32 nf = V::to_f32(n);
         const F32 r = V::fma(nf, V::set(2.12194440e-4f), V::fma(nf, V::set(-0.693359375f), x));
-        constexpr float coefficients[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+        constexpr float coefficients[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f,
+                                          5.0000001201e-1f};
         F32 p = V::set(1.9875691500e-4f);
         for (const float c : coefficients) p = V::fma(p, r, V::set(c));
         return V::mul(V::fma(V::mul(p, r), r, V::add(r, V::set(1.0f))), V::power_of_two(n));

@@ -11,9 +11,15 @@ namespace {
 struct Avx2 {
     static constexpr size_t kTokens = 4;
     static constexpr bool kBiased = false, kUnshifted = false;
-    struct F32 { __m256 a, b; };
-    struct I32 { __m256i a, b; };
-    struct B64 { __m256i a, b; };
+    struct F32 {
+        __m256 a, b;
+    };
+    struct I32 {
+        __m256i a, b;
+    };
+    struct B64 {
+        __m256i a, b;
+    };
 
     static F32 set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
     static F32 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
@@ -36,11 +42,11 @@ struct Avx2 {
         const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
         return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
     }
-    static float sum(F32 x) {
-        const __m256 eight = _mm256_add_ps(x.a, x.b);
-        const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-        const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-        return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+    static float sum(F32 x) {  // lane after lane, as ever: another order would give other last bits
+        float lanes[16], total = 0;
+        store(lanes, x);
+        for (const float lane : lanes) total += lane;
+        return total;
     }
 
     static I32 set_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
@@ -70,7 +76,9 @@ struct Avx2 {
     static F32 power_of_two(I32 n) { return {power_of_two(n.a), power_of_two(n.b)}; }
 
     static B64 load_bytes(const uint8_t* p) { return {load_256(p), load_256(p + 32)}; }
-    template <int shift, int mask> static B64 field(B64 x) { return {field<shift, mask>(x.a), field<shift, mask>(x.b)}; }
+    template <int shift, int mask> static B64 field(B64 x) {
+        return {field<shift, mask>(x.a), field<shift, mask>(x.b)};
+    }
     static B64 bit_or(B64 x, B64 y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
     static B64 look_up(const uint8_t* table, B64 index) {
         const __m256i row = _mm256_broadcastsi128_si256(load_128(table));

@@ -11,13 +11,21 @@ namespace {
 struct Avx512 {
     static constexpr size_t kTokens = 8;
     static constexpr bool kBiased = false, kUnshifted = false;
-    struct F32 { __m512 v; };
-    struct I32 { __m512i v; };
-    struct B64 { __m512i v; };
+    struct F32 {
+        __m512 v;
+    };
+    struct I32 {
+        __m512i v;
+    };
+    struct B64 {
+        __m512i v;
+    };
 
     static F32 set(float x) { return {_mm512_set1_ps(x)}; }
     static F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
-    static F32 load_f16(const uint16_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+    static F32 load_f16(const uint16_t* p) {
+        return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+    }
     static F32 load_bf16(const uint16_t* p) {
         const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
         return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
@@ -35,8 +43,12 @@ struct Avx512 {
 
     static I32 set_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
     static I32 load_i32(const uint32_t* p) { return {_mm512_loadu_si512(p)}; }
-    static I32 load_i8(const int8_t* p) { return {_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}; }
-    static void store_i8(int8_t* p, I32 x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(x.v)); }
+    static I32 load_i8(const int8_t* p) {
+        return {_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+    }
+    static void store_i8(int8_t* p, I32 x) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(x.v));
+    }
     static I32 add(I32 x, I32 y) { return {_mm512_add_epi32(x.v, y.v)}; }
     static I32 bit_and(I32 x, I32 y) { return {_mm512_and_si512(x.v, y.v)}; }
     static I32 bit_or(I32 x, I32 y) { return {_mm512_or_si512(x.v, y.v)}; }
@@ -45,7 +57,9 @@ struct Avx512 {
     static int32_t sum(I32 x) { return _mm512_reduce_add_epi32(x.v); }
     static I32 round(F32 x) { return {_mm512_cvtps_epi32(x.v)}; }
     static F32 to_f32(I32 x) { return {_mm512_cvtepi32_ps(x.v)}; }
-    static F32 power_of_two(I32 n) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))}; }
+    static F32 power_of_two(I32 n) {
+        return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
+    }
 
     static B64 load_bytes(const uint8_t* p) {
         __m512i bytes = _mm512_loadu_si512(p);

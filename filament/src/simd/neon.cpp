@@ -7,20 +7,31 @@
 namespace filament {
 namespace {
 
-#define EACH(T, expression) T r; for (int i = 0; i < 4; ++i) r.v[i] = expression; return r
+#define EACH(T, expression)                          \
+    T r;                                             \
+    for (int i = 0; i < 4; ++i) r.v[i] = expression; \
+    return r
 
 struct Neon {
     static constexpr size_t kTokens = 4;
     static constexpr bool kBiased = false, kUnshifted = false;
-    struct F32 { float32x4_t v[4]; };
-    struct I32 { int32x4_t v[4]; };
-    struct B64 { int8x16_t v[4]; };
+    struct F32 {
+        float32x4_t v[4];
+    };
+    struct I32 {
+        int32x4_t v[4];
+    };
+    struct B64 {
+        int8x16_t v[4];
+    };
 
     static F32 set(float x) { EACH(F32, vdupq_n_f32(x)); }
     static F32 load(const float* p) { EACH(F32, vld1q_f32(p + 4 * i)); }
     static F32 load_f16(const uint16_t* p) { EACH(F32, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)))); }
     static F32 load_bf16(const uint16_t* p) { EACH(F32, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16))); }
-    static void store(float* p, F32 x) { for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, x.v[i]); }
+    static void store(float* p, F32 x) {
+        for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, x.v[i]);
+    }
     static F32 add(F32 x, F32 y) { EACH(F32, vaddq_f32(x.v[i], y.v[i])); }
     static F32 mul(F32 x, F32 y) { EACH(F32, vmulq_f32(x.v[i], y.v[i])); }
     static F32 div(F32 x, F32 y) { EACH(F32, vdivq_f32(x.v[i], y.v[i])); }

@@ -5,20 +5,31 @@
 namespace filament {
 namespace {
 
-#define EACH(T, expression) T r; for (int i = 0; i < 16; ++i) r.v[i] = expression; return r
+#define EACH(T, expression)                           \
+    T r;                                              \
+    for (int i = 0; i < 16; ++i) r.v[i] = expression; \
+    return r
 
 struct Portable {
     static constexpr size_t kTokens = 2;
     static constexpr bool kBiased = false, kUnshifted = false;
-    struct F32 { float v[16]; };
-    struct I32 { int32_t v[16]; };
-    struct B64 { int8_t v[64]; };
+    struct F32 {
+        float v[16];
+    };
+    struct I32 {
+        int32_t v[16];
+    };
+    struct B64 {
+        int8_t v[64];
+    };
 
     static F32 set(float x) { EACH(F32, x); }
     static F32 load(const float* p) { EACH(F32, p[i]); }
     static F32 load_f16(const uint16_t* p) { EACH(F32, from_half(p[i])); }
     static F32 load_bf16(const uint16_t* p) { EACH(F32, from_bits(static_cast<uint32_t>(p[i]) << 16)); }
-    static void store(float* p, F32 x) { for (int i = 0; i < 16; ++i) p[i] = x.v[i]; }
+    static void store(float* p, F32 x) {
+        for (int i = 0; i < 16; ++i) p[i] = x.v[i];
+    }
     static F32 add(F32 x, F32 y) { EACH(F32, x.v[i] + y.v[i]); }
     static F32 mul(F32 x, F32 y) { EACH(F32, x.v[i] * y.v[i]); }
     static F32 div(F32 x, F32 y) { EACH(F32, x.v[i] / y.v[i]); }
@@ -92,13 +103,16 @@ struct Portable {
         return x;
     }
     static float from_half(uint16_t half) {
-        const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, exponent = (half >> 10) & 31, mantissa = half & 1023u;
+        const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, exponent = (half >> 10) & 31,
+                       mantissa = half & 1023u;
         if (exponent == 31) return from_bits(sign | 0x7f800000u | mantissa << 13);
         if (exponent) return from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
         const float tiny = static_cast<float>(mantissa) * 0x1p-24f;
         return sign ? -tiny : tiny;
     }
-    static int32_t nearest(float x) { return x > -2e9f && x < 2e9f ? static_cast<int32_t>(__builtin_rintf(x)) : INT32_MIN; }
+    static int32_t nearest(float x) {
+        return x > -2e9f && x < 2e9f ? static_cast<int32_t>(__builtin_rintf(x)) : INT32_MIN;
+    }
 };
 
 #undef EACH
