@@ -146,11 +146,11 @@ static_assert(all_fit());
 std::span<const BlockType> block_types() { return kBlockTypes; }
 
 const BlockType& block_type(Type type) {
-    std::string names;
     for (const BlockType& known : kBlockTypes) {
         if (known.type == type) return known;
-        names += std::string(names.empty() ? "" : ", ") + known.name;
     }
+    std::string names;
+    for (const BlockType& known : kBlockTypes) names += std::string(names.empty() ? "" : ", ") + known.name;
     throw Error("weights of the GGML type " + std::to_string(static_cast<uint32_t>(type)) +
                 " cannot be read; these can: " + names);
 }

@@ -87,14 +87,14 @@ void pack_scales(const Packing& packing, uint8_t* to) {
     const Matrix& m = packing.matrix;
     const BlockType& type = block_type(packing.tensor->type);
     const std::vector<uint8_t> nothing(type.bytes);
+    const size_t row_bytes = packing.tensor->row_bytes();
+    const uint8_t* first = packing.tensor->data + packing.first * row_bytes;
     for (size_t t = 0; t < m.tiles(); ++t) {
         for (size_t b = 0; b < m.columns / type.columns; ++b) {
             TileRows rows;
             for (size_t r = 0; r < kTile; ++r) {
-                const size_t row = packing.first + t * kTile + r;
-                rows[r] = t * kTile + r < m.rows
-                              ? packing.tensor->data + row * packing.tensor->row_bytes() + b * type.bytes
-                              : nothing.data();
+                const size_t row = t * kTile + r;
+                rows[r] = row < m.rows ? first + row * row_bytes + b * type.bytes : nothing.data();
             }
             for (const auto& [offset, bytes, count] : type.scales) {
                 for (size_t i = 0; i < count; ++i) {

@@ -116,8 +116,11 @@ template <class V> struct Codes<V, Layout::SixBits> {
 template <class V, Layout layout> struct Scaling {
     static constexpr bool has_min = false;
     typename V::F32 scale;
-    explicit Scaling(const uint8_t* at) : scale(V::load_f16(reinterpret_cast<const Scales*>(at)->scale)) {}
-    void next(size_t) {}
+    explicit Scaling(const uint8_t* at) : from_(reinterpret_cast<const Scales*>(at)) {}
+    void next(size_t) { scale = V::load_f16(from_->scale); }
+
+  private:
+    const Scales* from_;
 };
 
 template <class V> struct Scaling<V, Layout::BytesUnit> {
@@ -130,10 +133,11 @@ template <class V> struct Scaling<V, Layout::BytesUnit> {
 template <class V> struct Scaling<V, Layout::NibblesMin> {
     static constexpr bool has_min = true;
     typename V::F32 scale, min;
-    explicit Scaling(const uint8_t* at)
-        : scale(V::load_f16(reinterpret_cast<const ScalesMin*>(at)->scale)),
-          min(V::load_f16(reinterpret_cast<const ScalesMin*>(at)->min)) {}
-    void next(size_t) {}
+    explicit Scaling(const uint8_t* at) : from_(reinterpret_cast<const ScalesMin*>(at)) {}
+    void next(size_t) { scale = V::load_f16(from_->scale), min = V::load_f16(from_->min); }
+
+  private:
+    const ScalesMin* from_;
 };
 
 // Of the 12 bytes of a row, bytes 0 to 3 hold scales 0 to 3 in their lower 6 bits, bytes 4 to 7 minima 0 to 3, bytes 8
