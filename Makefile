@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FILAMENT := $(VENV)/.filament
+CPP = $(shell find filament/src filament/tests -name '*.[ch]pp')
 
 DEMO_OUT ?= runs/demo
 DEMO_TIME ?= 11m
 DEMO_QUESTION ?= could you switch the kitchen lamp on please
 
-.PHONY: help install filament wheel demo test lint clean
+.PHONY: help install filament wheel demo test lint format clean
 
 help:
 	@echo "make demo     install, shrink smollm2-135m to the built-in task, ask the result (15 minutes on 2 cores)"
@@ -17,7 +18,8 @@ help:
 	@echo "make filament builds the native runtime into $(VENV), where a C++20 compiler is found (demo and test do it)"
 	@echo "make wheel    filament as a wheel for any x86-64 or ARM Linux, into dist/"
 	@echo "make install  the virtual environment $(VENV) with the tested versions"
-	@echo "make lint     ruff, mypy, and which way imports point"
+	@echo "make lint     ruff, mypy, which way imports point, and clang-format"
+	@echo "make format   ruff and clang-format rewrite the files"
 	@echo "make clean    remove $(VENV) and caches; runs/ stays"
 
 install: $(READY)
@@ -65,6 +67,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
 
 clean:
 	rm -rf $(VENV) build dist filament/build .pytest_cache .ruff_cache .mypy_cache .hypothesis

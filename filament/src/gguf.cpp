@@ -56,7 +56,8 @@ class Reader {
             case U32: return number<uint32_t>();
             case I32: return number<int32_t>();
             case Bool: return number<uint8_t>() != 0;
-            case U64: case I64: return number<int64_t>();
+            case U64:
+            case I64: return number<int64_t>();
             default: throw Error("a value of the unknown kind " + std::to_string(kind));
         }
     }
@@ -95,16 +96,19 @@ class Reader {
 
 // Bytes of a tensor of this shape. Throws where a dimension is no multiple of the block or the product overflows.
 size_t bytes_of(const Tensor& tensor) {
-    const auto& [name, block, bytes] = info(tensor.type);
+    const BlockType& type = block_type(tensor.type);
     uint64_t weights = 1;
     for (const uint64_t n : tensor.shape) {
-        if (n == 0 || __builtin_mul_overflow(weights, n, &weights)) throw Error(tensor.name + " has an impossible shape");
+        if (n == 0 || __builtin_mul_overflow(weights, n, &weights))
+            throw Error(tensor.name + " has an impossible shape");
     }
-    if (tensor.columns() % block != 0) {
-        throw Error(tensor.name + ": rows of " + std::to_string(tensor.columns()) + " weights are not whole blocks of " + name);
+    if (tensor.columns() % type.columns != 0) {
+        throw Error(tensor.name + ": rows of " + std::to_string(tensor.columns()) +
+                    " weights are not whole blocks of " + type.name);
     }
     uint64_t total;
-    if (__builtin_mul_overflow(weights / block, bytes, &total)) throw Error(tensor.name + " has an impossible shape");
+    if (__builtin_mul_overflow(weights / type.columns, type.bytes, &total))
+        throw Error(tensor.name + " has an impossible shape");
     return total;
 }
 
@@ -122,22 +126,6 @@ Tensor entry(Reader& reader, uint64_t& offset) {
 
 }  // namespace
 
-const TypeInfo& info(Type type) {
-    static const std::map<Type, TypeInfo> known = {
-        {Type::F32, {"F32", 1, 4}},       {Type::F16, {"F16", 1, 2}},       {Type::BF16, {"BF16", 1, 2}},
-        {Type::Q4_0, {"Q4_0", 32, 18}},   {Type::Q4_1, {"Q4_1", 32, 20}},   {Type::Q8_0, {"Q8_0", 32, 34}},
-        {Type::IQ4_NL, {"IQ4_NL", 32, 18}}, {Type::Q4_K, {"Q4_K", 256, 144}}, {Type::Q6_K, {"Q6_K", 256, 210}},
-        {Type::TQ2_0, {"TQ2_0", 256, 66}},
-    };
-    const auto found = known.find(type);
-    if (found == known.end()) {
-        std::string names;
-        for (const auto& [_, entry] : known) names += std::string(names.empty() ? "" : ", ") + entry.name;
-        throw Error("weights of the GGML type " + std::to_string(static_cast<uint32_t>(type)) + " cannot be read; these can: " + names);
-    }
-    return found->second;
-}
-
 size_t Tensor::rows() const {
     size_t n = 1;
     for (size_t i = 1; i < shape.size(); ++i) n *= static_cast<size_t>(shape[i]);
@@ -147,7 +135,7 @@ size_t Tensor::rows() const {
 File::File(const std::string& path) {
     const int handle = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (handle < 0) throw Error(path + ": " + std::strerror(errno));
-    struct stat status {};
+    struct stat status{};
     if (::fstat(handle, &status) == 0 && S_ISREG(status.st_mode)) size_ = static_cast<size_t>(status.st_size);
     void* mapped = size_ == 0 ? MAP_FAILED : ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, handle, 0);
     ::close(handle);
@@ -174,16 +162,19 @@ File::File(const std::string& path) {
             entries.emplace_back(std::move(tensor), offset);
         }
         const int64_t alignment = integer("general.alignment", 32);
-        if (alignment < 1 || alignment > (1 << 20) || (alignment & (alignment - 1)) != 0) throw Error("general.alignment is no power of two");
+        if (alignment < 1 || alignment > (1 << 20) || (alignment & (alignment - 1)) != 0)
+            throw Error("general.alignment is no power of two");
         const size_t start = (reader.at() + static_cast<size_t>(alignment) - 1) & ~(static_cast<size_t>(alignment) - 1);
         for (auto& [tensor, offset] : entries) {
-            if (offset % static_cast<uint64_t>(alignment) != 0) throw Error(tensor.name + " does not begin where it may");
+            if (offset % static_cast<uint64_t>(alignment) != 0)
+                throw Error(tensor.name + " does not begin where it may");
             if (start > size_ || offset > size_ - start || tensor.bytes > size_ - start - offset) {
                 throw Error(tensor.name + " runs past the end of the file: it is cut short");
             }
             tensor.data = base_ + start + offset;
             std::string name = tensor.name;
-            if (!tensors_.emplace(std::move(name), std::move(tensor)).second) throw Error("a tensor stands twice in the file");
+            if (!tensors_.emplace(std::move(name), std::move(tensor)).second)
+                throw Error("a tensor stands twice in the file");
         }
     } catch (const std::exception& e) {
         ::munmap(const_cast<uint8_t*>(base_), size_);
@@ -191,9 +182,7 @@ File::File(const std::string& path) {
     }
 }
 
-File::~File() {
-    ::munmap(const_cast<uint8_t*>(base_), size_);
-}
+File::~File() { ::munmap(const_cast<uint8_t*>(base_), size_); }
 
 const Value* File::value(std::string_view key) const {
     const auto found = metadata_.find(key);
@@ -238,6 +227,11 @@ std::vector<int64_t> File::per_layer(std::string_view key, size_t n, std::option
     return std::vector<int64_t>(n, integer(key, absent));
 }
 
+bool File::is_list(std::string_view key) const {
+    const Value* found = value(key);
+    return found && std::holds_alternative<std::vector<int64_t>>(*found);
+}
+
 const Tensor* File::find(std::string_view name) const {
     const auto found = tensors_.find(name);
     return found == tensors_.end() ? nullptr : &found->second;
@@ -255,8 +249,6 @@ void File::forget(const Tensor& tensor) const {
     if (begin < end) ::madvise(const_cast<uint8_t*>(base_) + begin, end - begin, MADV_DONTNEED);
 }
 
-void File::forget() const {
-    ::madvise(const_cast<uint8_t*>(base_), size_, MADV_DONTNEED);
-}
+void File::forget() const { ::madvise(const_cast<uint8_t*>(base_), size_, MADV_DONTNEED); }
 
 }  // namespace filament

@@ -11,22 +11,10 @@
 #include <variant>
 #include <vector>
 
+#include "block_types.hpp"
 #include "error.hpp"
 
 namespace filament {
-
-// Numbers of the GGML types that are read. The others are refused by name where a matrix of them is needed.
-enum class Type : uint32_t {
-    F32 = 0, F16 = 1, Q4_0 = 2, Q4_1 = 3, Q8_0 = 8, Q4_K = 12, Q6_K = 14, IQ4_NL = 20, BF16 = 30, TQ2_0 = 35,
-};
-
-struct TypeInfo {
-    const char* name;
-    size_t block;  // weights of a block, along a row
-    size_t bytes;  // bytes of a block
-};
-
-const TypeInfo& info(Type type);
 
 // `shape` as in the file: fastest dimension first, so a matrix of R rows and C columns is {C, R}.
 struct Tensor {
@@ -38,7 +26,7 @@ struct Tensor {
 
     size_t columns() const { return shape.empty() ? 1 : static_cast<size_t>(shape[0]); }
     size_t rows() const;
-    size_t row_bytes() const { return columns() / info(type).block * info(type).bytes; }
+    size_t row_bytes() const { return columns() / block_type(type).columns * block_type(type).bytes; }
 };
 
 using Value = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<double>,
@@ -59,6 +47,7 @@ class File {
     std::string text(std::string_view key, std::optional<std::string> absent = {}) const;
     // One integer for each of `n` layers: an array, or one number for all.
     std::vector<int64_t> per_layer(std::string_view key, size_t n, std::optional<int64_t> absent = {}) const;
+    bool is_list(std::string_view key) const;
     const Tensor& tensor(std::string_view name) const;
     const Tensor* find(std::string_view name) const;
 

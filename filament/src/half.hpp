@@ -19,7 +19,8 @@ inline uint32_t float_to_bits(float x) {
 }
 
 inline float half_to_float(uint16_t half) {
-    const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, exponent = (half >> 10) & 31, mantissa = half & 1023u;
+    const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, exponent = (half >> 10) & 31,
+                   mantissa = half & 1023u;
     if (exponent == 31) return bits_to_float(sign | 0x7f800000u | mantissa << 13);
     if (exponent != 0) return bits_to_float(sign | (exponent + 112) << 23 | mantissa << 13);
     const float tiny = static_cast<float>(mantissa) * 0x1p-24f;
@@ -40,8 +41,6 @@ inline uint16_t float_to_half(float x) {
     return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
-inline float bf16_to_float(uint16_t x) {
-    return bits_to_float(static_cast<uint32_t>(x) << 16);
-}
+inline float bf16_to_float(uint16_t x) { return bits_to_float(static_cast<uint32_t>(x) << 16); }
 
 }  // namespace filament

@@ -1,77 +1,70 @@
 // What the model asks of the processor: a table of functions, one table for each instruction set.
-//
-// A matrix is cut into tiles of 16 rows. Of a tile, block by block along the row, the codes of 4 neighbouring columns of
-// one row lie side by side, and the 16 rows follow each other: 64 bytes, one multiply-add of 16 sums of 4 products. The
-// other operand, 4 columns of the activations, is the same for all rows. ARCHITECTURE.md draws it.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <vector>
+
+#include "layouts.hpp"
 
 namespace filament {
 
-constexpr size_t kTile = 16;  // rows of a tile
 constexpr size_t kReadOften = 8;  // products of each byte in read_often
-// n, or the next larger multiple of `step`.
-constexpr size_t whole(size_t n, size_t step = kTile) { return (n + step - 1) / step * step; }
-// What the codes of IQ4_NL stand for.
-inline constexpr int8_t kIq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
-// How the weights of a packed matrix lie. Of whole numbers a block holds one scale (16 halves a tile).
-enum class Layout : uint8_t {
-    F32, F16, BF16,
-    Nibbles,       // codes 0..15, zero at 8                             Q4_0
-    NibblesMin,    // codes 0..15 and a minimum for each block           Q4_1, Q4_K
-    NibblesTable,  // codes 0..15 that name one of 16 numbers            IQ4_NL
-    Bytes,         // codes -128..127                                    Q8_0, Q6_K, keys
-    BytesUnit,     // the same with no scale                             values
-    Ternary,       // codes 0..2, zero at 1, blocks of 256               TQ2_0
-};
 
 // Codes are packed for the table that reads them (`biased` below).
 struct Matrix {
     Layout layout{};
-    size_t rows = 0, columns = 0;  // columns is a multiple of block
-    size_t block = 1;              // columns that share a scale
-    const uint8_t* codes = nullptr;    // [tile][block][...]
-    size_t stride = 0;                 // bytes from one tile's codes to the next one's
-    const uint16_t* scales = nullptr;  // [tile][block][16], halves
-    const uint16_t* mins = nullptr;    // likewise
-    float multiplier = 1;              // of every product
-    size_t ahead = 0;                  // codes so many bytes further on are fetched meanwhile
+    size_t rows = 0, columns = 0;     // columns is a multiple of the layout's group
+    const uint8_t* codes = nullptr;   // [tile][block][...]
+    size_t stride = 0;                // bytes from one tile's codes to the next one's
+    const uint8_t* scales = nullptr;  // [tile][group], structs of layouts.hpp
+    float multiplier = 1;             // of every product
+    size_t ahead = 0;                 // codes so many bytes further on are fetched meanwhile
 
     size_t tiles() const { return (rows + kTile - 1) / kTile; }
-    size_t blocks() const { return columns / block; }
-    size_t tile_bytes() const;  // of codes: the stride where tiles follow each other
+    size_t block() const { return traits(layout).block; }
+    // Of codes: the stride where tiles follow each other.
+    size_t tile_bytes() const { return columns / block() * traits(layout).block_bytes(); }
+    size_t scale_bytes() const { return tiles() * (columns / traits(layout).group) * traits(layout).scale_bytes; }
 };
 
 // Rows of numbers as float32 and, where a matrix of whole numbers reads them, as int8 with a scale for each block.
 struct Activations {
-    size_t tokens = 0, columns = 0, block = 1;
-    const float* values = nullptr;   // [token][column]
-    const int8_t* codes = nullptr;   // [token][column]
-    const float* scales = nullptr;   // [token][block]
-    const int32_t* sums = nullptr;   // [token][block], of codes
+    size_t tokens = 0, columns = 0;
+    const float* values = nullptr;  // [token][column]
+    const int8_t* codes = nullptr;  // [token][column]
+    const float* scales = nullptr;  // [token][block]
+    const int32_t* sums = nullptr;  // [token][block], of codes
 };
+
+// out[t * stride + row] (+)= matrix[row] . x[t], for the rows of tiles [begin, end).
+using Multiply = void (*)(const Matrix&, const Activations&, size_t begin, size_t end, float* out, size_t stride,
+                          bool add);
+// out = activation(gate) * up. n is padded to whole tiles.
+using Gate = void (*)(const float* gate, const float* up, size_t n, float* out);
 
 struct Kernels {
     const char* name;
     bool biased;  // Bytes are stored plus 128: the instruction multiplies unsigned by signed
 
-    // out[t * stride + row] (+)= matrix[row] . x[t], for the rows of tiles [begin, end).
-    void (*multiply)(const Matrix&, const Activations&, size_t begin, size_t end, float* out, size_t stride, bool add);
+    Multiply products[kLayouts];  // by layout
+    // codes = round(x / scale), scale = largest |x| of the block / 127. n and block are multiples of 16.
     void (*quantize)(const float* x, size_t n, size_t block, int8_t* codes, float* scales, int32_t* sums);
+    // out = x / sqrt(mean of squares + epsilon) * weight; x and weight are zeros from n up to whole tiles.
     void (*rms_norm)(const float* x, const float* weight, size_t n, float epsilon, float* out);
-    void (*gate)(const float* gate, const float* up, size_t n, float* out);  // silu(gate) * up
-    // x = exp(scale * x - max) and returns the sum; n is a multiple of 16, x beyond `real` becomes 0.
-    float (*exponentials)(float* x, size_t real, size_t n, float scale);
+    Gate silu_gate;  // g / (1 + e^-g)
+    Gate gelu_gate;  // g * Phi(g), by tanh (Hendrycks & Gimpel 2016)
+    // x = exp(scale * x - max) within [begin, end), 0 elsewhere; returns the sum. n is a multiple of 16.
+    float (*softmax_exp)(float* x, size_t begin, size_t end, size_t n, float scale);
     void (*scale)(float* x, const float* by, size_t n, float factor);  // x = x * by * factor
 
-    // To find out what the processor can do: every byte of n (a multiple of 512) in one product, or in kReadOften of them,
-    // each with 4 of the 32 numbers of `by`.
+    // To find out what the processor can do: every byte of n (a multiple of 512) in one product, or in kReadOften of
+    // them, each with 4 of the 32 numbers of `by`.
     int32_t (*read_once)(const uint8_t*, size_t n, const int8_t* by);
     int32_t (*read_often)(const uint8_t*, size_t n, const int8_t* by);
+
+    void multiply(const Matrix& m, const Activations& x, size_t begin, size_t end, float* out, size_t stride,
+                  bool add) const {
+        products[static_cast<size_t>(m.layout)](m, x, begin, end, out, stride, add);
+    }
 };
 
 // The best of this processor, or the one that the environment variable FILAMENT_ISA names.

@@ -18,16 +18,14 @@ Buffer::Buffer(size_t bytes) : size_(bytes) {
     if (bytes > static_cast<size_t>(std::numeric_limits<std::ptrdiff_t>::max())) throw std::bad_alloc();
     const bool large = bytes >= kHugePage;
     const size_t step = large ? kHugePage : 64;
-    data_.reset(static_cast<uint8_t*>(std::aligned_alloc(step, whole(bytes, step))));
+    data_.reset(static_cast<uint8_t*>(std::aligned_alloc(step, round_up(bytes, step))));
     if (!data_) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
     if (large) ::madvise(data_.get(), bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // the rest in small pages
 #endif
 }
 
-void Buffer::Free::operator()(uint8_t* place) const {
-    std::free(place);
-}
+void Buffer::Free::operator()(uint8_t* place) const { std::free(place); }
 
 Mapped::Mapped(size_t bytes) {
     if (bytes == 0) return;
@@ -36,8 +34,6 @@ Mapped::Mapped(size_t bytes) {
     data_ = {static_cast<uint8_t*>(place), Unmap{bytes}};
 }
 
-void Mapped::Unmap::operator()(uint8_t* place) const {
-    ::munmap(place, bytes);
-}
+void Mapped::Unmap::operator()(uint8_t* place) const { ::munmap(place, bytes); }
 
 }  // namespace filament

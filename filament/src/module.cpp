@@ -1,5 +1,5 @@
-// The Python module: a thin skin over Runtime and Stream. Arguments are checked here; the interpreter's lock is not held
-// while the model works, and is taken again between tokens, so that Ctrl-C is heard.
+// The Python module: a thin skin over Runtime and Stream. Arguments are checked here; the interpreter's lock is not
+// held while the model works, and is taken again between tokens, so that Ctrl-C is heard.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -20,7 +20,8 @@ namespace {
 constexpr size_t kMostThreads = 1024;
 
 void check_threads(int threads) {
-    if (threads < 1 || static_cast<size_t>(threads) > kMostThreads) throw Error(std::to_string(threads) + " threads cannot work");
+    if (threads < 1 || static_cast<size_t>(threads) > kMostThreads)
+        throw Error(std::to_string(threads) + " threads cannot work");
 }
 
 std::shared_ptr<Runtime> open_file(const std::string& path, int threads, const std::optional<std::string>& isa) {
@@ -75,7 +76,8 @@ const Sequence* of(const Runtime& runtime, const Prefix* prefix) {
     return prefix->sequence.get();
 }
 
-std::vector<double> score(Runtime& runtime, const Ids& prompt, const std::vector<Ids>& continuations, const Prefix* prefix) {
+std::vector<double> score(Runtime& runtime, const Ids& prompt, const std::vector<Ids>& continuations,
+                          const Prefix* prefix) {
     const nb::gil_scoped_release unlocked;
     return runtime.score(prompt, continuations, of(runtime, prefix));
 }
@@ -103,13 +105,16 @@ NB_MODULE(_native, m) {
     nb::class_<Runtime>(m, "Runtime")
         .def_prop_ro("vocabulary", [](const Runtime& r) { return r.model.vocabulary; })
         .def_prop_ro("context", [](const Runtime& r) { return r.model.context; })
-        .def_prop_ro("threads", [](const Runtime& r) { return r.model.team().size(); })
+        .def_prop_ro("threads", [](const Runtime& r) { return r.model.pool().size(); })
         .def_prop_ro("kernels", [](const Runtime& r) { return r.model.kernels().name; })
         .def_prop_ro("weight_bytes", [](const Runtime& r) { return r.model.weight_bytes; })
-        .def("cost", [](const Runtime& r, size_t context) {
-            const auto cost = r.model.cost(context);
-            return std::pair(cost.bytes, cost.operations);
-        }, nb::arg("context"))
+        .def(
+            "cost",
+            [](const Runtime& r, size_t context) {
+                const auto cost = r.model.cost(context);
+                return std::pair(cost.bytes, cost.operations);
+            },
+            nb::arg("context"))
         .def("metadata", &metadata, nb::arg("key"))
         .def("logits", &logits, nb::arg("token_ids"))
         .def("score", &score, nb::arg("prompt"), nb::arg("continuations"), nb::arg("prefix") = nb::none());
@@ -118,20 +123,30 @@ NB_MODULE(_native, m) {
     nb::class_<Prefix>(m, "Prefix");
     m.def("remember", &remember, nb::arg("runtime"), nb::arg("token_ids"));
     nb::class_<Stream>(m, "Stream")
-        .def("__init__", [](Stream* self, std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, double temperature,
-                            double top_p, double min_p, uint64_t seed, const Ids& stop, const Prefix* prefix) {
-            const Sequence* known = of(*runtime, prefix);
-            new (self) Stream(std::move(runtime), prompt, room, {temperature, top_p, min_p, seed}, stop, known);
-        }, nb::arg("runtime"), nb::arg("prompt"), nb::arg("room"), nb::arg("temperature"), nb::arg("top_p"), nb::arg("min_p"),
-           nb::arg("seed"), nb::arg("stop"), nb::arg("prefix") = nb::none())
+        .def(
+            "__init__",
+            [](Stream* self, std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t max_new_tokens,
+               double temperature, double top_p, double min_p, uint64_t seed, const Ids& stop, const Prefix* prefix) {
+                const Sequence* known = of(*runtime, prefix);
+                new (self)
+                    Stream(std::move(runtime), prompt, max_new_tokens, {temperature, top_p, min_p, seed}, stop, known);
+            },
+            nb::arg("runtime"), nb::arg("prompt"), nb::arg("max_new_tokens"), nb::arg("temperature"), nb::arg("top_p"),
+            nb::arg("min_p"), nb::arg("seed"), nb::arg("stop"), nb::arg("prefix") = nb::none())
         .def_prop_ro("ended", &Stream::ended)
         .def_prop_ro("known", &Stream::known)
-        .def("allow", [](Stream& self, const nb::bytes& tokens) {
-            const auto* bits = static_cast<const uint8_t*>(tokens.data());
-            self.allow({bits, bits + tokens.size()});
-        }, nb::arg("tokens"));
-    m.def("advance", [](const std::vector<Stream*>& streams, size_t steps) {
-        const nb::gil_scoped_release unlocked;
-        return Stream::advance(streams, steps);
-    }, nb::arg("streams"), nb::arg("steps"));
+        .def(
+            "allow",
+            [](Stream& self, const nb::bytes& tokens) {
+                const auto* bits = static_cast<const uint8_t*>(tokens.data());
+                self.allow({bits, bits + tokens.size()});
+            },
+            nb::arg("tokens"));
+    m.def(
+        "advance",
+        [](const std::vector<Stream*>& streams, size_t steps) {
+            const nb::gil_scoped_release unlocked;
+            return Stream::advance(streams, steps);
+        },
+        nb::arg("streams"), nb::arg("steps"));
 }

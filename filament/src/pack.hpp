@@ -1,12 +1,8 @@
 // From the blocks of a GGUF to the layout of the kernels, and single rows to floats.
 #pragma once
 
-#include <memory>
-#include <span>
-
 #include "gguf.hpp"
 #include "kernels.hpp"
-#include "memory.hpp"
 
 namespace filament {
 
@@ -14,12 +10,11 @@ namespace filament {
 struct Packing {
     const Tensor* tensor = nullptr;
     size_t first = 0;
-    float factor = 1;  // taken out of all scales
     Matrix matrix;
     size_t bytes() const;
 };
 
-// Throws Error for a type that cannot be read.
+// Throws Error for rows that the tensor does not have.
 Packing plan(const Tensor& tensor, size_t first, size_t rows, float multiplier);
 // Writes the matrix at `place` (64-byte aligned, packing.bytes() long) and points packing.matrix there.
 void pack(Packing& packing, uint8_t* place, bool biased);

@@ -13,14 +13,11 @@
 
 namespace filament {
 
-namespace portable { extern const Kernels table; }
+extern const Kernels kPortable;
 #if defined(__x86_64__)
-namespace avx2 { extern const Kernels table; }
-namespace avx2vnni { extern const Kernels table; }
-namespace avx512 { extern const Kernels table; }
-namespace avx512vnni { extern const Kernels table; }
+extern const Kernels kAvx2, kAvx2Vnni, kAvx512, kAvx512Vnni;
 #elif defined(__aarch64__)
-namespace neon { extern const Kernels table; }
+extern const Kernels kNeon;
 #endif
 
 namespace {
@@ -29,20 +26,21 @@ std::vector<const Kernels*> usable() {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    const bool avx2_here = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    const bool avx2_here =
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
     const bool avx512_here = avx2_here && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    if (avx512_here && __builtin_cpu_supports("avx512vnni")) found.push_back(&avx512vnni::table);
-    if (avx512_here) found.push_back(&avx512::table);
-    if (avx2_here && __builtin_cpu_supports("avxvnni")) found.push_back(&avx2vnni::table);
-    if (avx2_here) found.push_back(&avx2::table);
+    if (avx512_here && __builtin_cpu_supports("avx512vnni")) found.push_back(&kAvx512Vnni);
+    if (avx512_here) found.push_back(&kAvx512);
+    if (avx2_here && __builtin_cpu_supports("avxvnni")) found.push_back(&kAvx2Vnni);
+    if (avx2_here) found.push_back(&kAvx2);
 #elif defined(__aarch64__) && defined(__linux__)
     constexpr unsigned long needed = HWCAP_ASIMDDP | HWCAP_FPHP | HWCAP_ASIMDHP;  // what CMakeLists.txt compiles for
-    if ((::getauxval(AT_HWCAP) & needed) == needed) found.push_back(&neon::table);
+    if ((::getauxval(AT_HWCAP) & needed) == needed) found.push_back(&kNeon);
 #elif defined(__aarch64__)
-    found.push_back(&neon::table);
+    found.push_back(&kNeon);
 #endif
-    found.push_back(&portable::table);
+    found.push_back(&kPortable);
     return found;
 }
 

@@ -25,7 +25,7 @@ int32_t likeliest(std::span<const float> logits) {
     return static_cast<int32_t>(best);
 }
 
-void forbid(std::span<float> logits, std::span<const uint8_t> allowed) {
+void mask_tokens(std::span<float> logits, std::span<const uint8_t> allowed) {
     bool any = false;
     for (size_t i = 0; i < logits.size(); ++i) {
         const bool may = i / 8 < allowed.size() && (allowed[i / 8] >> (i % 8) & 1) != 0;
@@ -58,9 +58,12 @@ int32_t Sampler::sample(std::span<const float> logits) {
     likely_.clear();
     for (size_t i = 0; i < logits.size(); ++i) {
         const double weight = std::exp(static_cast<double>(logits[i] - most) / sampling_.temperature);
-        if (weight > 1e-9 && weight >= sampling_.min_p) likely_.emplace_back(static_cast<float>(weight), static_cast<int32_t>(i));
+        if (weight > 1e-9 && weight >= sampling_.min_p)
+            likely_.emplace_back(static_cast<float>(weight), static_cast<int32_t>(i));
     }
-    std::sort(likely_.begin(), likely_.end(), [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
+    std::sort(likely_.begin(), likely_.end(), [](const auto& a, const auto& b) {
+        return a.first != b.first ? a.first > b.first : a.second < b.second;
+    });
     double total = 0;
     for (const auto& [weight, _] : likely_) total += weight;
     double kept = 0;

@@ -9,8 +9,8 @@
 
 namespace filament {
 
-// temperature 0 is greedy. Then, of the tokens in falling order of probability, those stay that are at least min_p times as
-// likely as the first, and of these the fewest whose probabilities reach top_p together.
+// temperature 0 is greedy. Then, of the tokens in falling order of probability, those stay that are at least min_p
+// times as likely as the first, and of these the fewest whose probabilities reach top_p together.
 struct Sampling {
     double temperature = 0, top_p = 1, min_p = 0;
     uint64_t seed = 0;
@@ -32,7 +32,7 @@ class Sampler {
 
 int32_t likeliest(std::span<const float> logits);
 // Logits of tokens whose bits are not set become those of no chance at all. Throws Error when none is left.
-void forbid(std::span<float> logits, std::span<const uint8_t> allowed);
+void mask_tokens(std::span<float> logits, std::span<const uint8_t> allowed);
 // Natural logarithms of probabilities, in place.
 void log_softmax(std::span<float> logits);
 

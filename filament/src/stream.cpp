@@ -15,7 +15,9 @@ size_t sum(size_t a, size_t b) {
 size_t shared(const Ids& prompt, const Sequence* known) {
     if (!known || prompt.empty()) return 0;
     const size_t most = std::min(prompt.size() - 1, known->length());
-    return static_cast<size_t>(std::mismatch(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(most), known->tokens.begin()).first - prompt.begin());
+    return static_cast<size_t>(
+        std::mismatch(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(most), known->tokens.begin()).first -
+        prompt.begin());
 }
 
 }  // namespace
@@ -24,7 +26,8 @@ void Runtime::check(const Ids& tokens) const {
     if (tokens.empty()) throw Error("no tokens");
     for (const int32_t token : tokens) {
         if (token < 0 || static_cast<size_t>(token) >= model.vocabulary) {
-            throw Error("there is no token " + std::to_string(token) + " in a vocabulary of " + std::to_string(model.vocabulary));
+            throw Error("there is no token " + std::to_string(token) + " in a vocabulary of " +
+                        std::to_string(model.vocabulary));
         }
     }
 }
@@ -38,7 +41,7 @@ void Runtime::read(Sequence& sequence, std::span<const int32_t> tokens, Wanted w
             const bool last = start + i + 1 == tokens.size();
             rows.push_back({&sequence, part[i], wanted == Wanted::All || (wanted == Wanted::Last && last)});
         }
-        const std::scoped_lock turn(engine.mutex());
+        const std::scoped_lock taken(engine.mutex());
         float* logits = engine.step(rows);
         for (const Row& row : rows) {
             if (row.wanted) take(std::span(logits, model.vocabulary)), logits += engine.logits_stride();
@@ -58,7 +61,8 @@ std::vector<float> Runtime::logits(const Ids& tokens) {
     Sequence sequence(model, tokens.size());
     std::vector<float> all;
     all.reserve(tokens.size() * model.vocabulary);
-    read(sequence, tokens, Wanted::All, [&](std::span<float> logits) { all.insert(all.end(), logits.begin(), logits.end()); });
+    read(sequence, tokens, Wanted::All,
+         [&](std::span<float> logits) { all.insert(all.end(), logits.begin(), logits.end()); });
     return all;
 }
 
@@ -78,19 +82,25 @@ std::vector<double> Runtime::score(const Ids& prompt, const std::vector<Ids>& co
     for (const Ids& continuation : continuations) {
         double total = first[static_cast<size_t>(continuation[0])];
         size_t next = 1;
-        read(sequence, std::span(continuation).first(continuation.size() - 1), Wanted::All, [&](std::span<float> logits) {
-            log_softmax(logits);
-            total += logits[static_cast<size_t>(continuation[next++])];
-        });
+        read(sequence, std::span(continuation).first(continuation.size() - 1), Wanted::All,
+             [&](std::span<float> logits) {
+                 log_softmax(logits);
+                 total += logits[static_cast<size_t>(continuation[next++])];
+             });
         sequence.tokens.resize(prompt.size());
         sums.push_back(total);
     }
     return sums;
 }
 
-Stream::Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, const Sampling& sampling, Ids stop, const Sequence* known)
-    : runtime_(std::move(runtime)), sequence_(runtime_->model, sum(prompt.size(), room)), sampler_(sampling), stop_(std::move(stop)),
-      left_(room), known_(shared(prompt, known)) {
+Stream::Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t max_new_tokens, const Sampling& sampling,
+               Ids stop, const Sequence* known)
+    : runtime_(std::move(runtime)),
+      sequence_(runtime_->model, sum(prompt.size(), max_new_tokens)),
+      sampler_(sampling),
+      stop_(std::move(stop)),
+      left_(max_new_tokens),
+      known_(shared(prompt, known)) {
     runtime_->check(prompt);
     if (known_ > 0) sequence_.copy(*known, known_);
     unread_.assign(prompt.begin() + static_cast<std::ptrdiff_t>(known_), prompt.end());
@@ -112,7 +122,7 @@ std::vector<Ids> Stream::advance(std::span<Stream* const> streams, size_t steps)
 // Returns whether one has ended. Prompts leave room for the streams behind them.
 bool Stream::step(std::span<Stream* const> streams, std::vector<Ids>& written) {
     Runtime& runtime = *streams[0]->runtime_;
-    const std::scoped_lock turn(runtime.engine.mutex());
+    const std::scoped_lock taken(runtime.engine.mutex());
     std::vector<Row> rows;
     std::vector<size_t> read(streams.size());
     bool ended = false;
@@ -138,7 +148,7 @@ bool Stream::step(std::span<Stream* const> streams, std::vector<Ids>& written) {
 }
 
 int32_t Stream::take(std::span<float> logits) {
-    if (allowed_) forbid(logits, *allowed_);
+    if (allowed_) mask_tokens(logits, *allowed_);
     allowed_.reset();
     const int32_t token = sampler_.sample(logits);
     unread_ = {token};

@@ -15,7 +15,8 @@ using Ids = std::vector<int32_t>;
 // A model ready to work. Calls from several threads take turns, step by step.
 class Runtime {
   public:
-    Runtime(const std::string& path, size_t threads, const Kernels& kernels) : model(path, threads, kernels), engine(model) {}
+    Runtime(const std::string& path, size_t threads, const Kernels& kernels)
+        : model(path, threads, kernels), engine(model) {}
 
     // What the model remembers of a text: prompts that begin with it need not read that part again.
     std::shared_ptr<const Sequence> remember(const Ids& tokens);
@@ -38,7 +39,8 @@ class Runtime {
 class Stream {
   public:
     // `known` is copied as far as the prompt begins with it; the last token of a prompt is always read.
-    Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t room, const Sampling& sampling, Ids stop, const Sequence* known);
+    Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t max_new_tokens, const Sampling& sampling,
+           Ids stop, const Sequence* known);
 
     bool ended() const { return left_ == 0; }
     size_t known() const { return known_; }  // tokens of the prompt that need not be read

@@ -1,6 +1,6 @@
-// Loads each file named on the command line and writes some tokens with it, from two threads at once and in three streams
-// of one thread, one of which begins with what is remembered: what sanitizers and emulators watch. Prints the tokens, or
-// the error of a file that is refused. Ends with 0 either way.
+// Loads each file named on the command line and writes some tokens with it, from two threads at once and in three
+// streams of one thread, one of which begins with what is remembered: what sanitizers and emulators watch. Prints the
+// tokens, or the error of a file that is refused. Ends with 0 either way.
 #include <cstdio>
 #include <thread>
 
@@ -12,7 +12,8 @@ namespace {
 
 Ids write(const std::shared_ptr<Runtime>& runtime) {
     const auto known = runtime->remember({1, 2, 3, 4});
-    Stream first(runtime, {1, 2, 3}, 16, {}, {}, nullptr), second(runtime, Ids(200, 1), 16, {}, {}, nullptr), third(runtime, {1, 2, 3, 5}, 8, {}, {}, known.get());
+    Stream first(runtime, {1, 2, 3}, 16, {}, {}, nullptr), second(runtime, Ids(200, 1), 16, {}, {}, nullptr),
+        third(runtime, {1, 2, 3, 5}, 8, {}, {}, known.get());
     std::vector<Stream*> streams = {&first, &second, &third};
     Ids written;
     while (!first.ended()) {

@@ -7,23 +7,16 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_models import MADE_UP, WRITTEN, Shape, Type, logits_in_float64, write_model
+from gguf import GGUFReader
+from random_models import GEMMA, MADE_UP, SHAPES, WRITTEN, Shape, Type, logits_in_float64, write_model
 
 lightbulb_filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: `make filament`")
 Model = lightbulb_filament.Model
 TOKENS = [int(t) for t in np.random.default_rng(1).integers(0, 304, 70)]
-SHAPES = {
-    "llama": Shape(),
-    "untied": Shape(tied=False),
-    "qwen2": Shape("qwen2", base=1e6),
-    "qwen3": Shape("qwen3", head=32, base=1e6, epsilon=1e-6),
-    "deci": Shape("deci", heads=(4, 0), kv_heads=(2, 0), feed_forward=(512, 256)),
-    "slower": Shape(slower=4.0),
-    "openelm": Shape("openelm", heads=(4, 8), kv_heads=(2, 2), head=32, feed_forward=(256, 512)),
-}
 
 
 def difference(ours: np.ndarray, truth: np.ndarray) -> float:
@@ -43,22 +36,23 @@ def test_logits_are_those_of_the_weights(tmp_path, type, kernels):
     assert difference(ours, logits_in_float64(path, shape, TOKENS)) < limit
 
 
+@pytest.mark.parametrize("type", [t for t in (*WRITTEN, *MADE_UP) if t not in (Type.F32, Type.F16, Type.BF16)])
+def test_weights_take_no_more_memory_than_in_the_file(tmp_path, type):
+    """Rows here are whole tiles; a matrix begins and ends on a cache line."""
+    path = write_model(tmp_path / "m.gguf", type)
+    matrices = [t for t in GGUFReader(path).tensors if t.tensor_type == type]
+    inside = sum(t.n_bytes for t in matrices)
+    assert inside <= Model(path).weight_bytes <= inside + 2 * 64 * len(matrices)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_shapes_of_every_family(tmp_path, name):
-    path = write_model(tmp_path / "m.gguf", Type.Q8_0, SHAPES[name])
+    path = write_model(tmp_path / "m.gguf", Type.F16, SHAPES[name])
     assert difference(Model(path).logits(TOKENS), logits_in_float64(path, SHAPES[name], TOKENS)) < 0.03
 
 
 @pytest.mark.parametrize("type", [Type.Q4_0, Type.F16], ids=lambda t: t.name)
 def test_widths_that_are_no_whole_tiles(tmp_path, type):
-    shape = Shape(
-        width=96 if type == Type.Q4_0 else 100,
-        heads=(3, 3),
-        kv_heads=(1, 1),
-        head=24,
-        feed_forward=(160, 160),
-        vocabulary=37,
-    )
     if type == Type.F16:
         shape = Shape(width=60, heads=(5, 5), kv_heads=(5, 5), head=6, feed_forward=(172, 172), vocabulary=37)
     else:
@@ -77,9 +71,14 @@ def test_instruction_sets_agree(tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("type", [Type.Q4_1, Type.TQ2_0, Type.F16, Type.F32], ids=lambda t: t.name)
-def test_threads_and_batches_change_nothing(tmp_path, type, threads):
-    path = write_model(tmp_path / "m.gguf", type)
+@pytest.mark.parametrize("shape", [Shape(), SHAPES["deci"], GEMMA], ids=lambda s: s.architecture)
+@pytest.mark.parametrize(
+    "type", [Type.Q4_1, Type.Q4_K, Type.Q6_K, Type.TQ2_0, Type.F16, Type.F32], ids=lambda t: t.name
+)
+def test_threads_and_batches_change_nothing(tmp_path, type, shape, threads):
+    if type in (Type.Q4_K, Type.Q6_K, Type.TQ2_0):  # rows of 256
+        shape = replace(shape, head=64, feed_forward=tuple(-(-n // 256) * 256 for n in shape.feed_forward))
+    path = write_model(tmp_path / "m.gguf", type, shape)
     model, other = Model(path, threads=2), Model(path, threads=threads)
     tokens = TOKENS * 3  # more than one step reads
     whole = model.logits(tokens)

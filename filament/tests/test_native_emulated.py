@@ -5,33 +5,15 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from check_program import built, needs
 from random_models import MADE_UP, WRITTEN, Shape, write_model
-from test_native_sanitized import ROOT
 
 ARM = "aarch64-linux-gnu-g++"
 pytestmark = pytest.mark.slow
-
-
-def built(name: str, *options: str) -> Path:
-    folder = ROOT / "build" / name
-    subprocess.run(
-        ["cmake", "-S", ROOT, "-B", folder, "-DFILAMENT_CHECK=ON", *options], check=True, capture_output=True
-    )
-    build = ["cmake", "--build", folder, "--target", "check", "--parallel", str(os.cpu_count())]
-    made = subprocess.run(build, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
-    return folder / "check"
-
-
-def needs(*programs: str) -> None:
-    for program in programs:
-        if not shutil.which(program):
-            pytest.skip(f"{program} is not installed (Debian: g++-aarch64-linux-gnu, qemu-user)")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +37,7 @@ def written(command: list[str | Path], files: list[Path], **more: str) -> tuple[
 def test_an_older_x86(files, cpu, kernels):
     """One program for all x86-64: what this processor has is found when it starts."""
     needs("cmake", "c++", "qemu-x86_64")
-    program = built("static", "-DCMAKE_EXE_LINKER_FLAGS=-static")
+    program = built("check", "static", "-DCMAKE_EXE_LINKER_FLAGS=-static")
     used, tokens = written(["qemu-x86_64", "-cpu", cpu, program], files)
     assert used == {kernels}
     assert tokens == written([program], files)[1]
@@ -64,7 +46,9 @@ def test_an_older_x86(files, cpu, kernels):
 def test_arm_with_dot_products(files):
     needs("cmake", "c++", ARM, "qemu-aarch64")
     options = ["-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64", f"-DCMAKE_CXX_COMPILER={ARM}"]
-    program = built("arm", *options, "-DCMAKE_EXE_LINKER_FLAGS=-static")
+    static = "-DCMAKE_EXE_LINKER_FLAGS=-static"
+    program, kernels = (built(name, "arm", *options, static) for name in ("check", "check_kernels"))
+    assert subprocess.run(["qemu-aarch64", "-cpu", "max", kernels, "neon"]).returncode == 0
     used, tokens = written(["qemu-aarch64", "-cpu", "max", program], files)
     assert used == {"neon"}
     assert tokens == written(["qemu-aarch64", "-cpu", "max", program], files, FILAMENT_ISA="portable")[1]

@@ -58,7 +58,7 @@ def test_what_is_not_there_is_refused(tmp_path):
 
 def test_an_unknown_architecture_lists_those_that_work(tmp_path):
     path = write_model(tmp_path / "m.gguf", Type.F32, Shape("mamba"))
-    assert "these can: llama, qwen2, qwen3, deci, openelm" in (tried(path) or "")
+    assert "these can: llama, qwen2, qwen3, deci, openelm, gemma3" in (tried(path) or "")
 
 
 def test_an_unknown_type_lists_those_that_work(tmp_path):

@@ -17,6 +17,7 @@ from lightbulb.models.loading import spec_of_source
 from lightbulb.models.resolve import check_family, check_gguf, check_safetensors, fingerprint, resolve
 from lightbulb.models.spec import LayerSpec, Rope
 from lightbulb.runtimes import check_supports
+from lightbulb.runtimes.filament import Filament
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def test_a_damaged_gguf_header_gives_one_clear_error_or_reads(gguf, tmp_path):
     assert refusals > 30
 
 
-def test_only_known_families_pass(model, gguf, tmp_path):
+def test_only_known_families_pass(model, gguf, tmp_path, monkeypatch):
     check_family(resolve(str(model)))
     check_family(resolve(str(gguf)))
     other = tmp_path / "other.gguf"
@@ -175,7 +176,9 @@ def test_only_known_families_pass(model, gguf, tmp_path):
         assert "qwen3" in e.value.hint
     check_supports("filament", spec_of_source(resolve(str(gguf))))
     gemma = spec_of_source(resolve(str(tiny_model(tmp_path / "gemma", "gemma3_text"))))
-    check_supports("llamacpp", gemma)
+    for runtime in ("llamacpp", "filament"):
+        check_supports(runtime, gemma)
+    monkeypatch.setattr(Filament, "architectures", ("llama",))
     with pytest.raises(UnsupportedModel, match="filament does not run .*gemma3"):
         check_supports("filament", gemma)
     wide = LayerSpec(heads=1, kv_heads=1, head_width=2048, feed_forward=64)

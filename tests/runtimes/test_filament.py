@@ -23,10 +23,8 @@ from lightbulb.runtimes.base import Options
 from lightbulb.runtimes.filament import Filament
 from lightbulb.runtimes.llamacpp import LlamaCpp
 
-RUNS = tuple(f for f in FAMILIES if not f.startswith("gemma"))
 
-
-@pytest.fixture(scope="module", params=RUNS)
+@pytest.fixture(scope="module", params=FAMILIES)
 def both(request, tmp_path_factory):
     """transformers' tokenizer and filament on one tiny model of each family."""
     folder = tmp_path_factory.mktemp("filament")
@@ -151,10 +149,11 @@ def test_a_grammar_that_cannot_be_followed_is_one_clear_error(smollm2):
 
 
 def test_what_it_cannot_run_is_one_clear_error(tmp_path):
-    folder = tiny_model(tmp_path / "m", "gemma3_text")
-    write_gguf(folder, tmp_path / "m.gguf", "f32")
-    with pytest.raises(ModelError, match="filament cannot run this file: .*gemma3") as e:
-        Filament(tmp_path / "m.gguf")
+    write_gguf(tiny_model(tmp_path / "m"), tmp_path / "m.gguf", "f32")
+    other = tmp_path / "other.gguf"
+    other.write_bytes((tmp_path / "m.gguf").read_bytes().replace(b"llama", b"mamba"))
+    with pytest.raises(ModelError, match="filament cannot run this file: .*mamba") as e:
+        Filament(other)
     assert e.value.hint == "`runtime=llamacpp`"
 
 

@@ -148,7 +148,7 @@ class Model:
     def _stream(
         self,
         token_ids: Sequence[int],
-        room: int,
+        max_new_tokens: int,
         *,
         temperature: float = 0.0,
         top_p: float = 1.0,
@@ -157,10 +157,12 @@ class Model:
         stop: Sequence[int] | None = None,
         prefix: Prefix | None = None,
     ) -> _native.Stream:
-        if room < 0:
-            raise FilamentError(f"cannot write {room} tokens")
+        if max_new_tokens < 0:
+            raise FilamentError(f"cannot write {max_new_tokens} tokens")
         ends = self.ends if stop is None else list(stop)
-        return _native.Stream(self._native, list(token_ids), room, temperature, top_p, min_p, seed, ends, prefix)
+        return _native.Stream(
+            self._native, list(token_ids), max_new_tokens, temperature, top_p, min_p, seed, ends, prefix
+        )
 
     def logits(self, token_ids: Sequence[int]) -> np.ndarray:
         """float32 [n, vocabulary]: after each token, the scores of what may follow."""

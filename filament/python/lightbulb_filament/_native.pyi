@@ -24,7 +24,7 @@ class Stream:
         self,
         runtime: Runtime,
         prompt: list[int],
-        room: int,
+        max_new_tokens: int,
         temperature: float,
         top_p: float,
         min_p: float,

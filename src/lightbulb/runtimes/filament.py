@@ -55,7 +55,7 @@ class Filament(Runtime):
     opens: ClassVar[ModelForm] = "gguf"
     library: ClassVar[str] = "lightbulb_filament"
     install: ClassVar[str] = "make filament"
-    architectures: ClassVar[tuple[str, ...]] = ("llama", "qwen2", "qwen3", "deci", "openelm")
+    architectures: ClassVar[tuple[str, ...]] = ("llama", "qwen2", "qwen3", "gemma3", "deci", "openelm")
     capabilities: ClassVar[Capabilities] = Capabilities(
         closed_set=True,
         schema=True,

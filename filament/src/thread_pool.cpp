@@ -1,4 +1,4 @@
-#include "team.hpp"
+#include "thread_pool.hpp"
 
 #include <string>
 #include <system_error>
@@ -33,54 +33,54 @@ void wait_past(std::atomic<uint32_t>& counter, uint32_t seen) {
 
 }  // namespace
 
-void Member::barrier() const {
+void Worker::barrier() const {
     if (count == 1) return;
-    const uint32_t seen = team.passed_.load(std::memory_order_acquire);
-    if (team.arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
-        team.arrived_.store(0, std::memory_order_relaxed);
-        team.passed_.store(seen + 1, std::memory_order_release);
-        team.passed_.notify_all();
+    const uint32_t seen = pool.passed_.load(std::memory_order_acquire);
+    if (pool.arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
+        pool.arrived_.store(0, std::memory_order_relaxed);
+        pool.passed_.store(seen + 1, std::memory_order_release);
+        pool.passed_.notify_all();
     } else {
-        wait_past(team.passed_, seen);
+        wait_past(pool.passed_, seen);
     }
 }
 
-Team::Team(size_t threads) {
+ThreadPool::ThreadPool(size_t threads) {
     try {
-        for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+        for (size_t i = 1; i < threads; ++i) threads_.emplace_back([this, i] { work(i); });
     } catch (const std::system_error& e) {
         finish();
         throw Error("cannot start " + std::to_string(threads) + " threads: " + e.what());
     }
 }
 
-Team::~Team() {
+ThreadPool::~ThreadPool() {
     if (::getpid() == owner_) finish();
-    else new std::vector<std::thread>(std::move(workers_));  // they are not here: neither joined nor, ever, destroyed
+    else new std::vector<std::thread>(std::move(threads_));  // they are not here: neither joined nor, ever, destroyed
 }
 
-void Team::finish() {
+void ThreadPool::finish() {
     stop_.store(true, std::memory_order_relaxed);
     started_.fetch_add(1, std::memory_order_release);
     started_.notify_all();
-    for (auto& worker : workers_) worker.join();
+    for (std::thread& thread : threads_) thread.join();
 }
 
-void Team::run(const Job& job, bool alone) {
+void ThreadPool::run(const Job& job, bool alone) {
     if (alone || size() == 1 || ::getpid() != owner_) return job({*this, 0, 1});
     job_ = &job;
     started_.fetch_add(1, std::memory_order_release);
     started_.notify_all();
-    const Member self{*this, 0, size()};
+    const Worker self{*this, 0, size()};
     job(self);
     self.barrier();  // none may still look at the job when the next one is given
 }
 
-void Team::work(size_t index) {
+void ThreadPool::work(size_t index) {
     for (uint32_t seen = 0;; ++seen) {
         wait_past(started_, seen);
         if (stop_.load(std::memory_order_relaxed)) return;
-        const Member self{*this, index, size()};
+        const Worker self{*this, index, size()};
         (*job_)(self);
         self.barrier();
     }

@@ -1,4 +1,4 @@
-// A team of threads that works on one step together. Threads wait for each other at barriers by spinning for some
+// A pool of threads that works on one step together. Threads wait for each other at barriers by spinning for some
 // microseconds, which is as long as another thread should need, and then sleep, so that an idle model burns nothing.
 #pragma once
 
@@ -15,11 +15,11 @@
 
 namespace filament {
 
-class Team;
+class ThreadPool;
 
-// One thread's place in the team while a job runs.
-struct Member {
-    Team& team;
+// One thread's place in the pool while a job runs.
+struct Worker {
+    ThreadPool& pool;
     size_t index, count;
 
     // The part of 0..n that is this thread's: [first, second).
@@ -28,26 +28,26 @@ struct Member {
     void barrier() const;
 };
 
-class Team {
+class ThreadPool {
   public:
-    using Job = std::function<void(const Member&)>;
+    using Job = std::function<void(const Worker&)>;
 
-    explicit Team(size_t threads);  // throws Error when the system gives no more threads
-    ~Team();
-    Team(const Team&) = delete;
-    Team& operator=(const Team&) = delete;
+    explicit ThreadPool(size_t threads);  // throws Error when the system gives no more threads
+    ~ThreadPool();
+    ThreadPool(const ThreadPool&) = delete;
+    ThreadPool& operator=(const ThreadPool&) = delete;
 
-    size_t size() const { return workers_.size() + 1; }
+    size_t size() const { return threads_.size() + 1; }
     // Runs `job` on all threads, the caller being one of them, or on the caller alone. The job must not throw. After a
     // fork the child has none of the threads, and its callers work alone.
     void run(const Job& job, bool alone = false);
 
   private:
-    friend struct Member;
+    friend struct Worker;
     void work(size_t index);
     void finish();
 
-    std::vector<std::thread> workers_;
+    std::vector<std::thread> threads_;
     const pid_t owner_ = ::getpid();
     const Job* job_ = nullptr;
     std::atomic<bool> stop_{false};

@@ -1,0 +1,283 @@
+#include "loader.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <fstream>
+#include <new>
+
+#include "attention.hpp"
+#include "feed_forward.hpp"
+
+namespace filament {
+
+struct Architecture {
+    const char* name;
+    bool rope_halves;  // see Rope
+    bool linear;       // layers with heads but without keys have a LinearMixer
+    bool gemma;        // scaled embeddings, GELU, norms behind each branch, windows in most layers
+};
+
+namespace {
+
+// clang-format off
+constexpr Architecture kArchitectures[] = {
+    {"llama", false, false, false}, {"qwen2", true, false, false},   {"qwen3", true, false, false},
+    {"deci", false, true, false},   {"openelm", true, false, false}, {"gemma3", true, false, true},
+};
+// clang-format on
+constexpr int64_t kMost = int64_t{1} << 24;  // of any width or count: far more than any model has
+constexpr size_t kMostLayers = 4096;
+constexpr size_t kAhead = 16384, kLittleAhead = 512;  // bytes; see fetched_ahead
+constexpr int64_t kGemmaPeriod = 6;     // the last of so many layers sees everything, where the file names none
+constexpr size_t kGemma27bLayers = 62;  // llama.cpp knows that model, which scales scores otherwise, by its depth
+enum RopeOf : size_t { kGlobalRope, kLocalRope };
+
+const Architecture& architecture(const std::string& name) {
+    std::string known;
+    for (const Architecture& each : kArchitectures) {
+        if (name == each.name) return each;
+        known += std::string(known.empty() ? "" : ", ") + each.name;
+    }
+    throw Error("models of the architecture " + name + " cannot be run; these can: " + known);
+}
+
+size_t in_range(const std::string& what, int64_t value, int64_t least) {
+    if (value < least || value > kMost) throw Error(what + " cannot be " + std::to_string(value));
+    return static_cast<size_t>(value);
+}
+
+// From the third cache weights come a quarter to a third faster when they are asked for early; from memory, where the
+// processor asks early by itself, as much slower, and a twentieth faster when they are asked for just before (Zen 4,
+// docs/lab-notes.md). The size is what the system says; processors that are shared by virtual machines say more.
+size_t fetched_ahead(size_t weight_bytes) {
+    std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
+    size_t kilobytes = 0;
+    file >> kilobytes;
+    return weight_bytes <= kilobytes << 10 ? kAhead : kLittleAhead;
+}
+
+Rope rope(bool halves, double base, double factor, size_t head, const std::vector<float>& slower) {
+    Rope rope{halves, {}};
+    for (size_t i = 0; i < head / 2; ++i) {
+        const double turns = std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(head));
+        rope.frequencies.push_back(turns / factor / static_cast<double>(slower[i]));
+    }
+    return rope;
+}
+
+}  // namespace
+
+void Loader::load() {
+    read_sizes();
+    read_ropes();
+    for (size_t i = 0; i < heads_.size(); ++i) model_.layers.push_back(read_layer(i));
+    model_.output_norm = norm("output_norm.weight", model_.width);
+    model_.logits = linear(file_.find("output.weight") ? "output" : "token_embd", model_.vocabulary, model_.width);
+    pack_all();
+}
+
+std::string Loader::key(const char* name) const { return std::string(architecture_->name) + "." + name; }
+
+void Loader::read_sizes() {
+    architecture_ = &architecture(file_.text("general.architecture"));
+    const size_t layers = in_range(key("block_count"), file_.integer(key("block_count")), 1);
+    if (layers > kMostLayers) throw Error("a model of " + std::to_string(layers) + " layers");
+    model_.width = in_range(key("embedding_length"), file_.integer(key("embedding_length")), 1);
+    model_.context = in_range(key("context_length"), file_.integer(key("context_length"), 2048), 1);
+    epsilon_ = static_cast<float>(file_.number(key("attention.layer_norm_rms_epsilon"), 1e-5));
+    read_heads(layers);
+    read_windows(layers);
+    model_.embedding = &file_.tensor("token_embd.weight");
+    if (model_.embedding->columns() != model_.width)
+        throw Error("token_embd.weight does not fit " + key("embedding_length"));
+    model_.vocabulary = in_range("the vocabulary", static_cast<int64_t>(model_.embedding->rows()), 1);
+    if (architecture_->gemma) model_.embedding_scale = std::sqrt(static_cast<float>(model_.width));
+    if (file_.number(key("final_logit_softcapping"), 0) != 0) throw Error("logits that are capped");
+}
+
+void Loader::read_heads(size_t layers) {
+    heads_ = file_.per_layer(key("attention.head_count"), layers);
+    kv_heads_ = file_.per_layer(key("attention.head_count_kv"), layers, heads_[0]);
+    feed_forward_ = file_.per_layer(key("feed_forward_length"), layers);
+    const int64_t most = *std::max_element(heads_.begin(), heads_.end());
+    if (most < 1) throw Error("a model without attention");
+    const auto width = static_cast<int64_t>(model_.width);
+    head_ = in_range("the width of a head", file_.integer(key("attention.key_length"), width / most), 2);
+    if (head_ % 2 != 0 || head_ > kMostHeadWidth) throw Error("heads of width " + std::to_string(head_));
+    if (file_.integer(key("attention.value_length"), static_cast<int64_t>(head_)) != static_cast<int64_t>(head_)) {
+        throw Error("keys and values of different widths");
+    }
+}
+
+// Which layers see only the positions of a window: one entry for each, or the period of those that see everything.
+void Loader::read_windows(size_t layers) {
+    windows_.assign(layers, 0);
+    if (!architecture_->gemma) return;
+    const size_t window = in_range("a window", file_.integer(key("attention.sliding_window"), 0), 0);
+    const std::string pattern = key("attention.sliding_window_pattern");
+    if (file_.is_list(pattern)) {
+        const std::vector<int64_t> slides = file_.per_layer(pattern, layers);
+        for (size_t i = 0; i < layers; ++i) windows_[i] = slides[i] != 0 ? window : 0;
+    } else {
+        const size_t period = in_range(pattern, file_.integer(pattern, kGemmaPeriod), 1);
+        for (size_t i = 0; i < layers; ++i) windows_[i] = (i + 1) % period != 0 ? window : 0;
+    }
+}
+
+void Loader::read_ropes() {
+    const auto scaling = file_.text(key("rope.scaling.type"), "linear");
+    if (scaling != "none" && scaling != "linear") throw Error("positions scaled by " + scaling);
+    double factor = file_.number(key("rope.scaling.factor"), file_.number(key("rope.scale_linear"), 1));
+    if (scaling == "none" || factor == 0) factor = 1;
+    if (file_.integer(key("rope.dimension_count"), static_cast<int64_t>(head_)) != static_cast<int64_t>(head_)) {
+        throw Error("positions that turn a part of a head only");
+    }
+    const std::vector<float> even(head_ / 2, 1);
+    const bool stretched = file_.find("rope_freqs.weight") != nullptr, halves = architecture_->rope_halves;
+    const double base = file_.number(key("rope.freq_base"), 10000);
+    model_.ropes.push_back(
+        rope(halves, base, factor, head_, stretched ? vector("rope_freqs.weight", head_ / 2) : even));
+    if (architecture_->gemma) {
+        model_.ropes.push_back(rope(halves, file_.number(key("rope.freq_base_swa"), 10000), 1, head_, even));
+    }
+}
+
+Layer Loader::read_layer(size_t index) {
+    const std::string prefix = "blk." + std::to_string(index) + ".";
+    const bool after = architecture_->gemma;
+    Layer layer;
+    if ((layer.mixer.branch = read_mixer(index, prefix))) {
+        layer.mixer.norm = norm(prefix + "attn_norm.weight", model_.width);
+        if (after) layer.mixer.post_norm = norm(prefix + "post_attention_norm.weight", model_.width);
+    }
+    // Attention without a feed-forward counts here, as in DeciLM's own code; llama.cpp leaves it out.
+    const size_t hidden = in_range(prefix + "feed-forward width", feed_forward_[index], 0);
+    if (hidden != 0) {
+        layer.feed_forward.branch = read_feed_forward(prefix, hidden);
+        layer.feed_forward.norm = norm(prefix + "ffn_norm.weight", model_.width);
+        if (after) layer.feed_forward.post_norm = norm(prefix + "post_ffw_norm.weight", model_.width);
+    }
+    return layer;
+}
+
+std::unique_ptr<Mixer> Loader::read_mixer(size_t index, const std::string& prefix) {
+    if (heads_[index] == 0) return nullptr;
+    if (kv_heads_[index] != 0 || !architecture_->linear) return read_attention(index, prefix);
+    auto mixer = std::make_unique<LinearMixer>();
+    mixer->output = linear(prefix + "attn_output", model_.width, model_.width);
+    return mixer;
+}
+
+std::unique_ptr<Mixer> Loader::read_attention(size_t index, const std::string& prefix) {
+    auto attention = std::make_unique<Attention>();
+    Attention& a = *attention;
+    a.layer = index, a.head_width = head_, a.biased = model_.kernels().biased;
+    a.heads = in_range(prefix + "heads", heads_[index], 0),
+    a.kv_heads = in_range(prefix + "key heads", kv_heads_[index], 0);
+    if (a.kv_heads == 0 || a.heads % a.kv_heads != 0) {
+        throw Error(prefix + " has " + std::to_string(a.heads) + " heads on " + std::to_string(a.kv_heads) +
+                    " of keys");
+    }
+    a.window = windows_[index], a.rope = a.window != 0 ? kLocalRope : kGlobalRope;
+    const bool by_width = architecture_->gemma && heads_.size() == kGemma27bLayers;
+    a.scale = 1.0f / std::sqrt(static_cast<float>(by_width ? model_.width / a.heads : head_));
+    const size_t queries = a.heads * head_, keys = a.kv_heads * head_, width = model_.width;
+    if (file_.find(prefix + "attn_qkv.weight")) {
+        a.q = cut(prefix + "attn_qkv", 0, queries, width);
+        a.k = cut(prefix + "attn_qkv", queries, keys, width);
+        a.v = cut(prefix + "attn_qkv", queries + keys, keys, width);
+    } else {
+        a.q = linear(prefix + "attn_q", queries, width);
+        a.k = linear(prefix + "attn_k", keys, width);
+        a.v = linear(prefix + "attn_v", keys, width);
+    }
+    a.output = linear(prefix + "attn_output", width, queries);
+    a.q_norm = norm(prefix + "attn_q_norm.weight", head_, false);
+    a.k_norm = norm(prefix + "attn_k_norm.weight", head_, false);
+    return attention;
+}
+
+std::unique_ptr<Branch> Loader::read_feed_forward(const std::string& prefix, size_t hidden) {
+    auto network = std::make_unique<GatedFeedForward>();
+    network->activation = architecture_->gemma ? model_.kernels().gelu_gate : model_.kernels().silu_gate;
+    network->gate = linear(prefix + "ffn_gate", hidden, model_.width);
+    network->up = linear(prefix + "ffn_up", hidden, model_.width);
+    network->down = linear(prefix + "ffn_down", model_.width, hidden);
+    return network;
+}
+
+Linear Loader::linear(const std::string& name, size_t rows, size_t columns) {
+    if (file_.tensor(name + ".weight").rows() != rows)
+        throw Error(name + ".weight does not have " + std::to_string(rows) + " rows");
+    return cut(name, 0, rows, columns);
+}
+
+// Rows [first, first + rows) of a matrix, its bias and its scale with it. The matrix is packed later, in one go.
+Linear Loader::cut(const std::string& name, size_t first, size_t rows, size_t columns) {
+    const Tensor& weights = file_.tensor(name + ".weight");
+    if (weights.columns() != columns)
+        throw Error(name + ".weight does not have " + std::to_string(columns) + " columns");
+    const float scale = file_.find(name + ".scale") ? vector(name + ".scale", 1)[0] : 1;
+    packings_.push_back(plan(weights, first, rows, scale));  // it has these rows, and so has the bias
+    Linear linear;
+    if (file_.find(name + ".bias")) {
+        const auto biases = vector(name + ".bias", weights.rows());
+        const auto begin = biases.begin() + static_cast<std::ptrdiff_t>(first);
+        linear.bias.assign(begin, begin + static_cast<std::ptrdiff_t>(rows));
+        linear.bias.resize(round_up(rows));
+    }
+    linear.matrix = packings_.back().matrix;
+    linear.packing = packings_.size() - 1;
+    return linear;
+}
+
+// n floats, followed by zeros up to whole tiles; nothing when it is absent and not needed.
+std::vector<float> Loader::vector(const std::string& name, size_t n, bool needed) const {
+    const Tensor* tensor = needed ? &file_.tensor(name) : file_.find(name);
+    if (!tensor) return {};
+    if (tensor->columns() != n || tensor->rows() != 1)
+        throw Error(name + " does not have " + std::to_string(n) + " entries");
+    std::vector<float> values(round_up(n));
+    read_row(*tensor, 0, values.data());
+    return values;
+}
+
+Norm Loader::norm(const std::string& name, size_t n, bool needed) const { return {vector(name, n, needed), epsilon_}; }
+
+void Loader::pack_all() {
+    std::vector<size_t> places;
+    for (const Packing& packing : packings_)
+        places.push_back(model_.weight_bytes), model_.weight_bytes += packing.bytes();
+    model_.weights = Buffer(model_.weight_bytes);
+    std::atomic<size_t> next{0};
+    std::atomic<bool> full{false};  // a job must not throw
+    model_.pool().run([&](const Worker&) {
+        // A tensor is forgotten when it is packed, and the head, the largest as a rule, comes first: the file and what
+        // is packed are never in memory together.
+        try {
+            for (size_t i; (i = next.fetch_add(1)) < packings_.size();) {
+                Packing& packing = packings_[packings_.size() - 1 - i];
+                pack(packing, model_.weights.data() + places[packings_.size() - 1 - i], model_.kernels().biased);
+                file_.forget(*packing.tensor);
+            }
+        } catch (const std::bad_alloc&) {
+            full = true;
+        }
+    });
+    if (full) throw std::bad_alloc();
+    const size_t ahead = fetched_ahead(model_.weight_bytes);
+    const auto settle = [&](Linear& linear) {
+        linear.matrix = packings_[linear.packing].matrix, linear.matrix.ahead = ahead;
+    };
+    for (Layer& layer : model_.layers) {
+        for (Branch* branch : {static_cast<Branch*>(layer.mixer.branch.get()), layer.feed_forward.branch.get()}) {
+            if (!branch) continue;
+            for (Linear* linear : branch->linears()) settle(*linear);
+        }
+    }
+    settle(model_.logits);
+    file_.forget();  // the header, and pages that hold the end of one tensor and the beginning of the next
+}
+
+}  // namespace filament

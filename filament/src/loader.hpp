@@ -1,0 +1,47 @@
+// Reads a model from its file: sizes, layers, matrices. What differs between architectures is here and nowhere else.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model.hpp"
+#include "pack.hpp"
+
+namespace filament {
+
+struct Architecture;
+
+class Loader {
+  public:
+    explicit Loader(Model& model) : model_(model), file_(model.file()) {}
+    // Throws Error for a file that is damaged or not understood.
+    void load();
+
+  private:
+    void read_sizes();
+    void read_heads(size_t layers);
+    void read_ropes();
+    void read_windows(size_t layers);
+    Layer read_layer(size_t index);
+    std::unique_ptr<Mixer> read_mixer(size_t index, const std::string& prefix);
+    std::unique_ptr<Mixer> read_attention(size_t index, const std::string& prefix);
+    std::unique_ptr<Branch> read_feed_forward(const std::string& prefix, size_t hidden);
+
+    std::string key(const char* name) const;
+    Linear linear(const std::string& name, size_t rows, size_t columns);
+    Linear cut(const std::string& name, size_t first, size_t rows, size_t columns);
+    std::vector<float> vector(const std::string& name, size_t n, bool needed = true) const;
+    Norm norm(const std::string& name, size_t n, bool needed = true) const;
+    void pack_all();
+
+    Model& model_;
+    const File& file_;
+    const Architecture* architecture_ = nullptr;
+    size_t head_ = 0;
+    float epsilon_ = 0;
+    std::vector<int64_t> heads_, kv_heads_, feed_forward_;
+    std::vector<size_t> windows_;  // of each layer; 0: it sees everything
+    std::vector<Packing> packings_;
+};
+
+}  // namespace filament
