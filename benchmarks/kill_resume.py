@@ -8,9 +8,9 @@ run takes. Then every trial starts in a folder of its own, is killed (SIGKILL to
 command is repeated to its end.
 
 Half of the kills come after the clock has decided something: these runs have little time and more examples, and once
-their plan is made others spin on their cores, so that trainings are shortened. What they decide hangs on the moment, so
-each is compared with its own recipe.toml, performed straight by `lightbulb run` in another folder. Exits 1 when any
-model.gguf differs from what it is compared with, or anything half-written is left over.
+their plan is made others spin on their cores until the kill, so that trainings are shortened. What they decide hangs on
+the moment, so each is compared with its own recipe.toml, performed straight by `lightbulb run` in another folder. Exits
+1 when any model.gguf differs from what it is compared with, or anything half-written is left over.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from lightbulb.shrinking.record import Result  # noqa: E402
 
 MAX_TIME = "20m"  # far more than is needed, so that the clock decides nothing
 PRESSED_TIME, PRESSED_EXAMPLES = "3m", 16_000
-SPINNING = 2  # processes a core
+SPINNING = 1  # process a core: with more the teacher learns nothing in its time, and the run ends there
 PATIENCE_SECONDS = 900
 
 
@@ -198,10 +198,10 @@ def pressed_trial(n: int, delay: float, command: list[str], folder: Path, keep: 
         process.wait()
         seconds, during, kept = time.monotonic() - begin, state(folder), len(finished(folder))
         decided = ", ".join(shortened(folder))
-        finish(command, folder)
     finally:
         for other in spinning:
             other.kill()
+    finish(command, folder)
     again = folder.with_name(folder.name + "-recipe")
     task = command[command.index("--task") + 1]
     words = [*command[:3], "run", str(folder / "recipe.toml"), "--task", task, "--out", str(again), "--threads", "1"]
