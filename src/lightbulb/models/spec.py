@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from lightbulb.models.anatomy import ATTENTION, FAMILIES, FEED_FORWARD, OWN, Anatomy, anatomy_of
 
 Mixer = Literal["attention", "none"]
-Role = Literal["q", "k", "v", "o", "gate", "up", "down", "embedding", "head"]  # of a matrix
+Role = Literal["q", "k", "v", "o", "gate", "up", "down"]  # of a linear
 Norm = Literal["attn_norm", "attn_q_norm", "attn_k_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"]
 FEED_FORWARD_NORMS = ("ffn_norm", "post_ffw_norm")
 
@@ -249,36 +249,12 @@ class ModelSpec(_Frozen):
     @property
     def row_widths(self) -> set[int]:
         """Of all matrices: what quantization cuts into blocks."""
-        return {shape[-1] for name, shape in self.tensors.items() if self.role_of(name)}
+        return {shape[-1] for shape in self.tensors.values() if len(shape) > 1}
 
     def parameters(self) -> int:
         """All weights; a tied matrix counts once."""
         heads = self.vocabulary + (0 if self.tied else self.vocabulary_out)
         return heads * self.width + self.width + sum(layer.parameters(self.width) for layer in self.layers)
-
-    def role_of(self, name: str) -> Role | None:
-        """The role of a tensor of `tensors`; None for what is no matrix."""
-        anatomy = self.anatomy
-        roles: dict[str, Any] = {path: role for role, path in anatomy.linears.items()}
-        roles |= {anatomy.embed: "embedding", anatomy.head: "head"}
-        path, _, kind = name.rpartition(".")
-        inside = path.removeprefix(f"{anatomy.layers}.").partition(".")[2] if path not in roles else path
-        return roles.get(inside) if kind == "weight" else None
-
-    def bytes(self, types: Mapping[Role, str]) -> int:
-        """Bytes of all weights in a GGUF. types: a matrix's role -> GGML's name of its type, such as "Q4_0"; what is
-        not named is F32. A matrix whose rows are no whole blocks is F16."""
-        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-
-        total = 0
-        for name, shape in self.tensors.items():
-            role = self.role_of(name)
-            kind = GGMLQuantizationType[types.get(role, "F32") if role else "F32"]
-            block, size = GGML_QUANT_SIZES[kind]
-            if shape[-1] % block:
-                block, size = GGML_QUANT_SIZES[GGMLQuantizationType.F16]
-            total += math.prod(shape) // block * size
-        return total
 
 
 def spec_of_config(config: Mapping[str, Any]) -> ModelSpec:
