@@ -84,7 +84,7 @@ def tiny_varied(folder: Path, family: str = "llama", seed: int = 0, **changes: A
     plain = spec_of_config(json_object(tiny_model(folder, family, layers=4, seed=seed) / "config.json"))
     layers = [
         LayerSpec(**plain.layers[0].model_dump() | {"heads": heads, "kv_heads": kv_heads, "feed_forward": inner})
-        for heads, kv_heads, inner in ((4, 2, 128), (2, 1, 64), (4, 4, 160), (3, 1, 96))
+        for heads, kv_heads, inner in ((4, 2, 128), (2, 1, 64), (4, 4, 160), (6, 3, 96))
     ]
     if family in ("llama", "mistral", "qwen2"):
         layers[2] = layers[2].without("mixer")

@@ -38,7 +38,7 @@ def test_gemma_3_as_lightbulb_exports_it(tmp_path):
     torch = pytest.importorskip("torch")
     from tiny import tiny_model
 
-    from lightbulb.formats.gguf import write_gguf
+    from lightbulb.models.gguf import write_gguf
     from lightbulb.models.loading import load_model
 
     folder = tiny_model(tmp_path / "m", "gemma3_text", layers=7)

@@ -15,7 +15,8 @@ from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import ModelError
 from lightbulb.models.anatomy import keep_layers
 from lightbulb.models.decoder import Decoder, config_for, load_decoder
-from lightbulb.models.loading import json_object, load_model, save_model
+from lightbulb.models.loading import import_model, json_object, load_model, save_model
+from lightbulb.models.resolve import resolve
 from lightbulb.models.spec import spec_of_config
 from lightbulb.runtimes.torch import Torch
 
@@ -127,6 +128,14 @@ def test_a_folder_of_its_own_where_layers_differ(tmp_path, family):
         assert torch.equal(load_model(tmp_path / "again")(IDS).logits, model(IDS).logits)
 
 
+def test_imported_like_any_other_folder(tmp_path):
+    folder = tiny_varied(tmp_path / "m")
+    facts = import_model(resolve(str(folder)), tmp_path / "again")
+    assert facts["layers"] == 4 and facts["parameters"] == load_model(folder).spec.parameters()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
 def test_a_layer_without_a_part_leaves_it_out(tmp_path):
     """As if what the part adds were zero."""
     folder = tiny_model(tmp_path / "m", layers=4)
@@ -149,7 +158,7 @@ def test_layers_kept_of_a_varied_model(tmp_path):
     keep_layers(model, [2, 3])
     save_model(model, tmp_path / "cut")
     again = load_model(tmp_path / "cut")
-    assert [layer.heads for layer in again.spec.layers] == [0, 3]
+    assert [layer.heads for layer in again.spec.layers] == [0, 6]
     with torch.no_grad():
         assert torch.equal(again(IDS).logits, model(IDS).logits)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from tiny import FAMILIES, tiny_model, tiny_varied
 
 from lightbulb.formats.gguf.header import read_header
 from lightbulb.formats.gguf.type_map import TypeMap
-from lightbulb.models.gguf import write_gguf
+from lightbulb.models.gguf import weight_bytes, write_gguf
 from lightbulb.models.gguf_shape import spec_of_gguf
 from lightbulb.models.loading import json_object, load_model
 from lightbulb.models.spec import LayerSpec, ModelSpec, Rope, config_of, spec_of_config
@@ -35,12 +37,12 @@ def test_tensors_are_those_of_transformers(tmp_path, family, tied):
 @pytest.mark.parametrize(
     "types", [TypeMap("f32"), TypeMap("q8_0"), TypeMap.of("q4_0", "q8_0"), TypeMap("q4_k", {"attention.v": "f16"})]
 )
-@pytest.mark.parametrize("width", [64, 48])
-def test_bytes_are_those_of_the_file(tmp_path, types, width):
-    folder = tiny_model(tmp_path / "m", width=width)
+@pytest.mark.parametrize("make", [tiny_model, partial(tiny_model, width=48), tiny_varied])
+def test_bytes_are_those_of_the_file(tmp_path, types, make):
+    folder = make(tmp_path / "m")
     write_gguf(folder, tmp_path / "m.gguf", types)
     written = sum(tensor.bytes for tensor in read_header(tmp_path / "m.gguf").tensors)
-    assert spec_in(folder).bytes(types) == written
+    assert weight_bytes(spec_in(folder), types) == written
 
 
 @pytest.mark.parametrize("family", FAMILIES)

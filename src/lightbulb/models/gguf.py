@@ -212,6 +212,16 @@ def entries_of(spec: ModelSpec) -> list[Entry]:
     return found if spec.tied else [*found, Entry(HEAD, (f"{anatomy.head}.weight",))]
 
 
+def weight_bytes(spec: ModelSpec, types: TypeMap) -> int:
+    """Bytes of all weights of `spec` in a GGUF, its header left out. Raises UnsupportedModel where none can hold it."""
+    shapes, total = spec.tensors, 0
+    for entry in entries_of(spec):
+        shape = (sum(shapes[name][0] for name in entry.parts), *shapes[entry.parts[0]][1:])
+        quant_type = types.type_for(entry.name, shape)
+        total += math.prod(shape) // quant_type.block * quant_type.block_bytes
+    return total
+
+
 def interleave(rows: np.ndarray, n_heads: int) -> np.ndarray:
     """Row order of q and k for llama.cpp's RoPE NORM: rotated partners, half a head apart in transformers, side by
     side. rows: [heads * head_dim, ...]."""

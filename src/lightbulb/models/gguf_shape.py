@@ -94,6 +94,7 @@ def _plain_refusals(spec: ModelSpec) -> dict[str, bool]:
         "attention in both directions": spec.two_way,
         "an attention scale that is not the head width": spec.query_scalar not in (None, scalar),
         "a head with other rows than the embedding": spec.vocabulary != spec.vocabulary_out,
+        # deci takes one, and leaves out the layer's attention, too
         "a layer without a feed-forward": any(layer.feed_forward is None for layer in spec.layers),
     }
 

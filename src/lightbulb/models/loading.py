@@ -176,7 +176,9 @@ def _load_own(
 
     with _plain_model_errors(folder):
         kept = {name: values[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if name in values}
-        return load_decoder(folder, DecoderConfig(spec=values["spec"], **kept), weights)
+        model = load_decoder(folder, DecoderConfig(spec=values["spec"], **kept), weights)
+        model.generation_config = _generation_config(folder)
+        return model
 
 
 def head_is_tied(folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> bool:
@@ -254,7 +256,7 @@ def _config_of_model(model: PreTrainedModel) -> dict[str, Any]:
 
     config = full_config(spec_of(model.config))  # type: ignore[arg-type]
     ids = {name: getattr(model.config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config["model_type"], type(model).__name__)
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config["model_type"], "DecoderForCausalLM")
     return config | ids | {"architectures": [name]}
 
 

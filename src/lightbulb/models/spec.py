@@ -13,18 +13,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from lightbulb.formats.gguf.quant_types import QUANT_TYPES
-from lightbulb.formats.gguf.type_map import LAYER_ROLES, TypeMap
-from lightbulb.models.anatomy import ATTENTION, FAMILIES, FEED_FORWARD, GGUF_LINEAR, OWN, Anatomy, anatomy_of
+from lightbulb.models.anatomy import ATTENTION, FAMILIES, FEED_FORWARD, OWN, Anatomy, anatomy_of
 
 Mixer = Literal["attention", "none"]
-Role = Literal["q", "k", "v", "o", "gate", "up", "down", "embedding", "head"]  # of a matrix
+Role = Literal["q", "k", "v", "o", "gate", "up", "down"]  # of a linear
 Norm = Literal["attn_norm", "attn_q_norm", "attn_k_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"]
-TENSOR_ROLES: dict[str, str] = {
-    "embedding": "embedding",
-    "head": "head",
-    **{role: LAYER_ROLES[gguf] for role, gguf in GGUF_LINEAR.items()},
-}  # as a TypeMap names them
 FEED_FORWARD_NORMS = ("ffn_norm", "post_ffw_norm")
 
 
@@ -256,30 +249,12 @@ class ModelSpec(_Frozen):
     @property
     def row_widths(self) -> set[int]:
         """Of all matrices: what quantization cuts into blocks."""
-        return {shape[-1] for name, shape in self.tensors.items() if self.role_of(name)}
+        return {shape[-1] for shape in self.tensors.values() if len(shape) > 1}
 
     def parameters(self) -> int:
         """All weights; a tied matrix counts once."""
         heads = self.vocabulary + (0 if self.tied else self.vocabulary_out)
         return heads * self.width + self.width + sum(layer.parameters(self.width) for layer in self.layers)
-
-    def role_of(self, name: str) -> Role | None:
-        """The role of a tensor of `tensors`; None for what is no matrix."""
-        anatomy = self.anatomy
-        roles: dict[str, Any] = {path: role for role, path in anatomy.linears.items()}
-        roles |= {anatomy.embed: "embedding", anatomy.head: "head"}
-        path, _, kind = name.rpartition(".")
-        inside = path.removeprefix(f"{anatomy.layers}.").partition(".")[2] if path not in roles else path
-        return roles.get(inside) if kind == "weight" else None
-
-    def bytes(self, types: TypeMap) -> int:
-        """Bytes of all weights in a GGUF."""
-        total = 0
-        for name, shape in self.tensors.items():
-            role = self.role_of(name)
-            quant_type = types.fitting(TENSOR_ROLES[role], shape[-1]) if role else QUANT_TYPES["f32"]
-            total += math.prod(shape) // quant_type.block * quant_type.block_bytes
-        return total
 
 
 def spec_of_config(config: Mapping[str, Any]) -> ModelSpec:

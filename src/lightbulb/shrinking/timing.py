@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.models.anatomy import keep_layers, layers_of
 from lightbulb.models.form import Encoded, shortened, turns_of
 from lightbulb.models.loading import load_model, load_tokenizer
+from lightbulb.models.resolve import json_object
+from lightbulb.models.spec import spec_of_config
 from lightbulb.passes.adapt import freeze
 from lightbulb.passes.evaluate import SLOTS
 from lightbulb.passes.fit import plain_loss
@@ -102,8 +104,8 @@ class Steps:
 
     @cached_property
     def data(self) -> list[Encoded]:
-        config = AutoConfig.from_pretrained(self.formatted.path, local_files_only=True)
-        tokenizer, positions = load_tokenizer(self.formatted.path), int(config.max_position_embeddings)
+        positions = spec_of_config(json_object(self.formatted.path / "config.json")).context
+        tokenizer = load_tokenizer(self.formatted.path)
         return encode_split(self.task, "train", tokenizer, self.answer_ids, positions, SAMPLE)
 
     @cached_property
