@@ -83,7 +83,8 @@ class Exact:
     """The weights of a GGUF file, computed with in float32."""
 
     def __init__(self, gguf: Path, folder: Path):
-        from lightbulb.models.loading import import_model, load_model
+        from lightbulb.models.importing import import_model
+        from lightbulb.models.loading import load_model
         from lightbulb.models.resolve import resolve
 
         import_model(resolve(str(gguf)), folder)

@@ -56,7 +56,7 @@ def files(model: str, out: Path) -> tuple[Path, Path]:
     if not all(p.exists() for p in places):
         from lightbulb.formats.gguf.type_map import TypeMap
         from lightbulb.models.gguf import write_gguf
-        from lightbulb.models.loading import import_model
+        from lightbulb.models.importing import import_model
         from lightbulb.models.resolve import resolve
 
         with tempfile.TemporaryDirectory() as folder:

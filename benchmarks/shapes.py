@@ -42,7 +42,7 @@ def make(name: str, folder: Path) -> Path:
         return path
     from lightbulb.formats.gguf.type_map import TypeMap
     from lightbulb.models.gguf import write_gguf
-    from lightbulb.models.loading import import_model
+    from lightbulb.models.importing import import_model
     from lightbulb.models.resolve import resolve
 
     model = folder / "smollm2"

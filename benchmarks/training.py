@@ -283,7 +283,8 @@ def prepare(folder: Path, lengths: Sequence[int], examples: dict[int, int], with
     """The model as a folder, and the teacher's logits on each length's text."""
     from lightbulb.core.progress import Silent
     from lightbulb.models.form import Encoded
-    from lightbulb.models.loading import import_model, load_model
+    from lightbulb.models.importing import import_model
+    from lightbulb.models.loading import load_model
     from lightbulb.models.resolve import resolve
     from lightbulb.train.logits import write_logits
 

@@ -85,7 +85,7 @@ def tasks() -> dict[str, Task]:
 
 @pytest.fixture(scope="session")
 def imported(tiny_folder, tmp_path_factory) -> Artifact:
-    from lightbulb.models.loading import import_model
+    from lightbulb.models.importing import import_model
     from lightbulb.models.resolve import resolve
 
     folder = tmp_path_factory.mktemp("imported") / "model"

@@ -46,7 +46,7 @@ def opened(out: Path, task: Task, goal: Goal, events: Stream) -> Iterator[Run]:
 
 def validate_model(model: str, *runtimes: str) -> ModelSource:
     """The model's files, of a family that works in all of `runtimes`: known before a run folder is opened for it."""
-    from lightbulb.models.loading import spec_of_source
+    from lightbulb.models.importing import spec_of_source
 
     source = resolve(model)
     check_family(source)

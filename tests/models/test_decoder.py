@@ -15,7 +15,8 @@ from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import ModelError
 from lightbulb.models.anatomy import keep_layers
 from lightbulb.models.decoder import Decoder, config_for, load_decoder
-from lightbulb.models.loading import import_model, json_object, load_model, save_model
+from lightbulb.models.importing import import_model
+from lightbulb.models.loading import json_object, load_model, save_model
 from lightbulb.models.resolve import resolve
 from lightbulb.models.spec import spec_of_config
 from lightbulb.runtimes.torch import Torch

@@ -73,7 +73,7 @@ def test_all_parts_are_one_model(whole, parts):
 def test_imported_it_has_the_weights_of_the_whole(whole, parts, tmp_path):
     from safetensors.numpy import load_file
 
-    from lightbulb.models.loading import import_model
+    from lightbulb.models.importing import import_model
 
     folders = []
     for file in (whole, parts[0]):

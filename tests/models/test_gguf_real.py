@@ -10,7 +10,8 @@ from llama_server import llama_server
 from stories import stories260k
 
 from lightbulb.models.gguf import write_gguf
-from lightbulb.models.loading import import_model, load_model, load_tokenizer
+from lightbulb.models.importing import import_model
+from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.models.resolve import resolve
 
 

@@ -14,7 +14,8 @@ from lightbulb.formats.gguf.header import read_header
 from lightbulb.models.anatomy import OWN
 from lightbulb.models.gguf import read_gguf, write_gguf
 from lightbulb.models.gguf_shape import spec_of_gguf
-from lightbulb.models.loading import import_model, json_object, load_model, load_tokenizer
+from lightbulb.models.importing import import_model
+from lightbulb.models.loading import json_object, load_model, load_tokenizer
 from lightbulb.models.resolve import check_family, resolve
 
 PROMPTS = ["Turn the kitchen lights off at 7:45", TEXT[:180]]

@@ -10,7 +10,8 @@ from tiny import FAMILIES, TEXT, tiny_model
 from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.tokenizer import tokenizer_fields
 from lightbulb.models.gguf import write_gguf
-from lightbulb.models.loading import import_model, load_model, load_tokenizer, save_model
+from lightbulb.models.importing import import_model
+from lightbulb.models.loading import load_model, load_tokenizer, save_model
 from lightbulb.models.resolve import resolve
 
 

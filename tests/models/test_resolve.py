@@ -13,7 +13,7 @@ from tiny import tiny_model
 from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.models import resolve as module
 from lightbulb.models.gguf import write_gguf
-from lightbulb.models.loading import spec_of_source
+from lightbulb.models.importing import spec_of_source
 from lightbulb.models.resolve import check_family, check_gguf, check_safetensors, fingerprint, resolve
 from lightbulb.models.spec import LayerSpec, Rope
 from lightbulb.runtimes import check_supports

@@ -11,7 +11,8 @@ from tiny import tiny_model
 
 from lightbulb.core.errors import UnsupportedModel
 from lightbulb.models.gguf import write_gguf
-from lightbulb.models.loading import import_model, load_tokenizer
+from lightbulb.models.importing import import_model
+from lightbulb.models.loading import load_tokenizer
 from lightbulb.models.resolve import resolve
 from lightbulb.runtimes import open_gguf
 

@@ -16,7 +16,8 @@ from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import ModelError
 from lightbulb.core.progress import Silent
 from lightbulb.models.gguf import read_gguf, write_gguf
-from lightbulb.models.loading import import_model, is_tied, load_model
+from lightbulb.models.importing import import_model
+from lightbulb.models.loading import is_tied, load_model
 from lightbulb.models.resolve import resolve
 from lightbulb.passes.base import Context
 from lightbulb.passes.check_import import CheckImport

@@ -14,7 +14,7 @@ from lightbulb.core.artifact import Artifact
 from lightbulb.core.files import sha256_of_file
 from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
-from lightbulb.models import loading
+from lightbulb.models import importing, loading
 from lightbulb.models.gguf import write_gguf
 from lightbulb.models.live import LiveModel
 from lightbulb.models.resolve import resolve
@@ -67,7 +67,9 @@ def bytes_of(folder: Path) -> dict[str, str]:
 def performed(folder: Path, source: Path, kind: str, recipe: list[Step]) -> dict[str, str]:
     with run_in(folder, kind) as run:
         start = run.begin(
-            "model", "key", lambda out, _, progress: loading.import_model(resolve(str(source)), out, progress, run.live)
+            "model",
+            "key",
+            lambda out, _, progress: importing.import_model(resolve(str(source)), out, progress, run.live),
         )
         Execution(run, start).perform(*recipe)
     return bytes_of(folder)
@@ -83,7 +85,8 @@ def reads(monkeypatch):
             found.append(folder.name)
         return real(folder, *args, weights=weights, **more)
 
-    monkeypatch.setattr(loading, "load_model", load_model)
+    for module in (importing, loading):
+        monkeypatch.setattr(module, "load_model", load_model)
     return found
 
 
@@ -110,14 +113,14 @@ def test_an_import_of_a_gguf_writes_once_what_it_wrote_twice(tmp_path, monkeypat
     model, real = tiny_model(tmp_path / "model", family), loading.load_model
     write_gguf(model, tmp_path / "m.gguf", "q8_0")
     source = resolve(str(tmp_path / "m.gguf"))
-    loading.import_model(source, tmp_path / "once")
+    importing.import_model(source, tmp_path / "once")
 
     def twice(folder, *args, weights=None, **more):
         loading._write_weights(weights, folder)
         return real(folder, *args, **more)
 
-    monkeypatch.setattr(loading, "load_model", twice)
-    loading.import_model(source, tmp_path / "twice")
+    monkeypatch.setattr(importing, "load_model", twice)
+    importing.import_model(source, tmp_path / "twice")
     once, again = ({f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in ("once", "twice"))
     assert once == again
 
@@ -136,7 +139,7 @@ def test_an_import_parses_its_header_once_and_hashes_its_file_once(tmp_path, mon
     resolving.check_family(source)
     resolving.check_contents(source)
     assert resolving.fingerprint(source) == resolving.fingerprint(source)
-    loading.import_model(source, tmp_path / "imported")
+    importing.import_model(source, tmp_path / "imported")
     origin_of(source)
     assert len(read) == len(hashed) == 1
 

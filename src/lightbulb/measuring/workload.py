@@ -129,7 +129,7 @@ def _folder(name: str, source: ModelSource, opener: type[Runtime], workload: Wor
     import torch
 
     if source.gguf is not None:
-        from lightbulb.models.loading import import_model
+        from lightbulb.models.importing import import_model
 
         import_model(source, folder)
     else:

@@ -1,9 +1,8 @@
-"""Models from anywhere into one form: a folder with float32 safetensors and a fast tokenizer, always the same bytes."""
+"""Model folders: loading, saving, tokenizers; the same model gives the same bytes."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,97 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lightbulb.core.errors import LightbulbError, ModelError, UnsupportedModel
-from lightbulb.core.facts import ImportFacts
-from lightbulb.core.files import plain_os_errors, write_json, write_text
-from lightbulb.formats.gguf.tokenizer import ROLES
+from lightbulb.core.errors import LightbulbError, ModelError
+from lightbulb.core.files import plain_os_errors, write_json
 from lightbulb.models.anatomy import OWN, anatomy_of, is_tied
 from lightbulb.models.folders import tensors_of, weight_files
-from lightbulb.models.resolve import (
-    ModelSource,
-    check_contents,
-    check_family,
-    header_of,
-    json_object,
-    local_folder,
-    tokenizer_hint,
-)
-from lightbulb.models.spec import ModelSpec, config_of, spec_of_config
-from lightbulb.models.tokenizing import repair_tokenizer
+from lightbulb.models.resolve import json_object, tokenizer_hint
+from lightbulb.models.spec import ModelSpec, config_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from lightbulb.core.progress import Progress
-    from lightbulb.formats.gguf.header import GgufHeader
-    from lightbulb.models.live import LiveModel
 
 ALIGNMENT = 64  # bytes; c10/core/alignment.h
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
-
-
-def import_model(
-    source: ModelSource, out: Path, progress: Progress | None = None, live: LiveModel | None = None
-) -> dict[str, Any]:
-    """Writes the model artifact folder `out` from any source; returns facts about the model. live: keeps its weights.
-
-    Raises ModelError when the weights do not fit their config, UnsupportedModel for other families.
-    """
-    from lightbulb.core.progress import Silent
-
-    out.mkdir(parents=True, exist_ok=True)
-    findings: list[str] = []
-    with user_file(source, out), (progress or Silent()).bar(f"reading {source.name}", 2) as step:
-        check_contents(source)
-        if source.gguf is not None:
-            header = header_of(source)
-            model = _read_gguf_model(source, header, out)
-        else:
-            folder = local_folder(source)
-            model = load_model(folder)
-        step(1, "weights")
-        if source.gguf is not None:
-            _write_gguf_tokenizer(source.gguf, header, out)
-        else:
-            copy_tokenizer(folder, out)
-            findings += head_finding(folder, is_tied(model))
-        findings += repair_tokenizer(out)
-        tokenizer = _named_tokenizer(out, source)
-        _adopt_special_ids(model, tokenizer, override=source.gguf is not None)
-        weights = save_model(model, out)
-        if live is not None:
-            live.keep(weights)
-        _check_exportable(out)
-        step(2, "written")
-    config = model.config
-    facts = ImportFacts(
-        name=source.name,
-        family=config.model_type,
-        parameters=parameter_count(model),
-        layers=config.num_hidden_layers,
-        width=config.hidden_size,
-        vocabulary=config.vocab_size,
-        tied=is_tied(model),
-        findings=tuple(findings),
-    )
-    return facts.record()
-
-
-@contextlib.contextmanager
-def user_file(source: ModelSource, work: Path) -> Iterator[None]:
-    """An error that names a file in the folder `work`, which is ours, names the user's instead."""
-    try:
-        yield
-    except LightbulbError as e:
-        theirs = source.gguf or source.path or Path(source.name)
-        for at in (e.where or "").split(", ")[:1]:
-            inside = Path(at).relative_to(work) if Path(at).is_relative_to(work) else None
-            if inside is not None:
-                there = theirs / inside
-                e.where = str(there if there.is_file() else theirs)
-        e.where = e.where or str(theirs)
-        raise
 
 
 def parameter_count(model: PreTrainedModel) -> int:
@@ -124,7 +46,7 @@ def load_model(
     anatomy_of(values, where=str(folder / "config.json"))
     if values["model_type"] == OWN:
         return _load_own(folder, values, weights).to(dtype)  # type: ignore[arg-type, return-value]
-    with _quiet(), _plain_model_errors(folder):
+    with quiet_transformers(), plain_model_errors(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         config.tie_word_embeddings = head_is_tied(folder, weights)
         how: dict[str, Any] = {"config": config, "dtype": dtype, "output_loading_info": True}
@@ -174,7 +96,7 @@ def _load_own(
     """A model whose layers differ. weights: where they are in memory."""
     from lightbulb.models.decoder import DecoderConfig, load_decoder
 
-    with _plain_model_errors(folder):
+    with plain_model_errors(folder):
         kept = {name: values[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if name in values}
         model = load_decoder(folder, DecoderConfig(spec=values["spec"], **kept), weights)
         model.generation_config = _generation_config(folder)
@@ -188,12 +110,12 @@ def head_is_tied(folder: Path, weights: Mapping[str, torch.Tensor] | None = None
     anatomy = anatomy_of(config)
     names = {f"{anatomy.embed}.weight", f"{anatomy.head}.weight"}
     if weights is not None:
-        both = names <= weights.keys() and _says_tied(config)
+        both = names <= weights.keys() and says_tied(config)
         return f"{anatomy.head}.weight" not in weights or (both and torch.equal(*(weights[name] for name in names)))
     where = {name: file for file in weight_files(folder) for name in names & set(tensors_of(file))}
     if f"{anatomy.head}.weight" not in where:
         return True
-    if len(where) < len(names) or not _says_tied(config):
+    if len(where) < len(names) or not says_tied(config):
         return False
     from safetensors import safe_open
 
@@ -204,19 +126,10 @@ def head_is_tied(folder: Path, weights: Mapping[str, torch.Tensor] | None = None
     return bool(torch.equal(*found))
 
 
-def _says_tied(config: Mapping[str, Any]) -> bool:
+def says_tied(config: Mapping[str, Any]) -> bool:
     """What config.json says, or leaves to its family: Gemma ties, the others do not."""
     said = config.get("tie_word_embeddings")
     return anatomy_of(config).tied if said is None else bool(said)
-
-
-def head_finding(folder: Path, tied: bool) -> list[str]:
-    """A sentence where config.json and the weights do not agree on the head."""
-    if _says_tied(json_object(folder / "config.json")) == tied:
-        return []
-    if tied:
-        return ["the weights hold no head although config.json speaks of one: the embedding is the head"]
-    return ["the weights hold a head of their own although config.json says it is the embedding: it is kept"]
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -225,7 +138,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
     if not (folder / "tokenizer.json").is_file():
         raise ModelError("this folder has no tokenizer.json", where=str(folder), hint=tokenizer_hint(folder))
-    with _quiet(), _plain_model_errors(folder):
+    with quiet_transformers(), plain_model_errors(folder):
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
@@ -240,7 +153,7 @@ def save_model(model: PreTrainedModel, folder: Path) -> dict[str, torch.Tensor]:
     if is_tied(model):
         state.pop(f"{anatomy_of(model.config).head}.weight", None)
     weights = _write_weights(state, folder)
-    _write_config(_config_of_model(model), folder)
+    write_config(_config_of_model(model), folder)
     if model.generation_config is not None:
         generation = {k: v for k, v in model.generation_config.to_diff_dict().items() if not k.startswith("_")}
         write_json(folder / "generation_config.json", dict(sorted(generation.items())))
@@ -276,7 +189,7 @@ def _write_weights(state: Mapping[str, torch.Tensor], folder: Path) -> dict[str,
     return tensors
 
 
-def _write_config(config: dict[str, Any], folder: Path) -> None:
+def write_config(config: dict[str, Any], folder: Path) -> None:
     dropped = ("torch_dtype", "_name_or_path", "auto_map", "quantization_config")
     kept = {k: v for k, v in config.items() if k not in dropped} | {"dtype": "float32"}
     write_json(folder / "config.json", dict(sorted(kept.items())))
@@ -293,46 +206,6 @@ def copy_tokenizer(source: Path, out: Path) -> None:
     write_json(out / "tokenizer_config.json", config | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
-def _read_gguf_model(source: ModelSource, header: GgufHeader, out: Path) -> PreTrainedModel:
-    """Dequantizes the file's weights under transformers' names; writes the config into `out`, and makes the model that
-    a folder with both would hold."""
-    from lightbulb.models.gguf import info_of, weights_of
-    from lightbulb.models.gguf_shape import spec_of_gguf
-
-    file = header.files[0]
-    info = info_of(header)
-    check_family(source)
-    if info.has_rope_factors:
-        raise UnsupportedModel(
-            "this GGUF stretches its positions (rope_freqs), which is not read back",
-            where=str(file),
-            hint="start from the transformers folder of the model",
-        )
-    with _plain_model_errors(file):
-        spec = spec_of_gguf(header)
-        tensors = {k: torch.from_numpy(v) for k, v in weights_of(header, spec).items()}
-        config = full_config(spec)
-    _write_config(config, out)
-    return load_model(out, weights=tensors)
-
-
-def spec_of_source(source: ModelSource) -> ModelSpec:
-    """What a model is, before it is imported. Raises ModelError and UnsupportedModel as importing it would."""
-    from transformers import AutoConfig
-
-    from lightbulb.models.gguf_shape import spec_of_gguf
-
-    if source.gguf is not None:
-        with _plain_model_errors(source.gguf):
-            return spec_of_gguf(header_of(source))
-    folder = local_folder(source)
-    values = json_object(folder / "config.json")
-    with _quiet(), _plain_model_errors(folder / "config.json"):
-        if values.get("model_type") != OWN:
-            values = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
-        return spec_of_config(values)
-
-
 def full_config(spec: ModelSpec) -> dict[str, Any]:
     """config.json of a model: transformers' where its layers are alike, else ours."""
     from transformers import AutoConfig
@@ -344,58 +217,8 @@ def full_config(spec: ModelSpec) -> dict[str, Any]:
     return dict(config.to_dict())
 
 
-def _check_exportable(folder: Path) -> None:
-    """Raises UnsupportedModel for positions or a tokenizer that no GGUF can hold: now, not after the training."""
-    from lightbulb.formats.gguf.tokenizer import tokenizer_fields
-    from lightbulb.models.gguf_shape import architecture_of
-
-    spec = spec_of_config(json_object(folder / "config.json"))
-    architecture_of(spec)
-    tokenizer_fields(folder, spec.vocabulary)
-
-
-def _write_gguf_tokenizer(file: Path, header: GgufHeader, out: Path) -> None:
-    from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
-
-    with _plain_model_errors(file):
-        tokenizer, config = tokenizer_from_gguf(header.fields, file)
-    write_text(out / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False))
-    write_json(out / "tokenizer_config.json", config)
-
-
-def _named_tokenizer(folder: Path, source: ModelSource) -> PreTrainedTokenizerFast:
-    """The tokenizer of `folder`. Special tokens that only special_tokens_map.json names, as in older folders, are then
-    named in tokenizer_config.json, too, which is what an export reads. Raises ModelError when no token ends a text."""
-    tokenizer = load_tokenizer(folder)
-    if tokenizer.eos_token_id is None:
-        raise ModelError(
-            "the tokenizer names no token that ends a text (eos_token)",
-            where=str(source.gguf or source.path or source.name),
-            hint='name it in tokenizer_config.json of the transformers folder, as "eos_token"',
-        )
-    config = json_object(folder / "tokenizer_config.json")
-    roles = [f"{role}_token" for role in ROLES]
-    if lacking := {r: token for r in roles if (token := getattr(tokenizer, r)) and not config.get(r)}:
-        write_json(folder / "tokenizer_config.json", config | lacking)
-    return tokenizer
-
-
-def _adopt_special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, override: bool) -> None:
-    """Special ids from the tokenizer where the config has none, so that generation knows where to stop.
-
-    override: also where it has some; a config made from a GGUF holds its family's defaults.
-    """
-    for role in ("bos", "eos", "pad"):
-        index = getattr(tokenizer, f"{role}_token_id")
-        for config in (model.config, model.generation_config):
-            if config is None or (index is None and not override):
-                continue
-            if override or getattr(config, f"{role}_token_id", None) is None:
-                setattr(config, f"{role}_token_id", index)
-
-
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No bars and no chatter from transformers; what was set before is set again."""
     from transformers.utils import logging
 
@@ -411,7 +234,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _plain_model_errors(where: Path) -> Iterator[None]:
+def plain_model_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except LightbulbError as e:

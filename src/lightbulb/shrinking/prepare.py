@@ -29,7 +29,7 @@ COUNTED = 2000  # answers, whose mean length is asked for
 
 def start(run: Run, source: ModelSource, say: Say) -> Artifact:
     """The imported model: the first artifact of a run. From here on the run's task is what this model can learn."""
-    from lightbulb.models.loading import import_model
+    from lightbulb.models.importing import import_model
 
     key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
     model = run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress, run.live))
@@ -69,7 +69,7 @@ def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execut
 def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
     """Frames the model and compares it with its export in the runtime that ships, before anything is trained; says
     what was changed on the way. Raises ModelError, which names the user's model, where the two do not agree."""
-    from lightbulb.models.loading import user_file
+    from lightbulb.models.importing import user_file
 
     steps = format_steps(goal.runtime)
     for s in steps:
