@@ -150,7 +150,7 @@ class Steps:
             seconds = alone + max(quarter - alone, 0.0) * len(batch) / len(part)
         else:
             seconds = mean_seconds(lambda: step(batch), self.seconds)
-        model.eval()
+        model.eval()  # type: ignore[no-untyped-call]
         return seconds
 
     def student(self, layers: int) -> float:
@@ -168,7 +168,7 @@ class Steps:
         """Of reading one example, the mean of batches of different lengths."""
         batches = in_order(self.data, 64)
         places = sorted({len(batches) // 4, len(batches) // 2, 3 * len(batches) // 4})
-        forward, tokens, begin = forward_of(model.eval()), 0, time.perf_counter()
+        forward, tokens, begin = forward_of(model.eval()), 0, time.perf_counter()  # type: ignore[no-untyped-call]
         for batch in micro_batches(self.data, [i for place in places for i in batches[place]]):
             forward(model, batch)
             synchronize(model)
