@@ -68,10 +68,23 @@ def introduce(task: Task, say: Callable[[str], None]) -> None:
 
 
 def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", quiet: bool = False) -> Result:
-    """Makes (or resumes, or finds done) the smallest student that does what `goal` asks, in the folder `out`.
+    """Makes the cheapest model that does what `goal` asks; resumes what was begun, or finds it done.
 
-    Returns the result, whose verdict says what is handed out: a student, a stock file ("not-shrunk") or nothing
-    ("not-kept"). Raises RunFailure where nothing has learned the task.
+    Args:
+        model: a model folder, a .gguf file, a hub id, or a short name such as smollm2-135m
+        task: what `load_task` gives
+        goal: what is asked for
+        out: the run's folder; the same call goes on in it after a kill, and ends with the same bytes
+        command: what a person typed, for the record
+        quiet: without lines and bars on stderr
+
+    Returns:
+        What `out`/result.json holds. Its verdict says what is handed out: a student ("kept", "within-noise"), a stock
+        file ("not-shrunk") or nothing ("not-kept").
+
+    Raises:
+        UserError: what is asked for cannot be done as asked; nothing was trained
+        RunFailure: nothing has learned the task, or the work itself failed
     """
     from lightbulb.report.publish import publish
     from lightbulb.shrinking.job import bind_config, perform
@@ -91,7 +104,18 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
 
 
 def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRun:
-    """Chooses the plan and predicts its size, cost and time; reads the model, writes nothing that stays."""
+    """Chooses the plan and predicts its size, cost and time; reads the model, times this machine, writes nothing that
+    stays.
+
+    Args:
+        model: as in `shrink`
+        task: likewise
+        goal: likewise
+        quiet: without lines and bars on stderr
+
+    Raises:
+        UserError: what is asked for cannot be done as asked
+    """
     from lightbulb.shrinking.dry_run import predict_run
 
     goal.check_for(task.metric)
@@ -104,7 +128,22 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
 
 
 def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool = False) -> dict[str, Any]:
-    """Performs a recipe written by hand (or by `shrink`); returns each step's facts by label."""
+    """Performs a recipe written by hand (or by `shrink`).
+
+    Args:
+        recipe: a recipe.toml
+        task: instead of the one that the recipe names
+        out: the run's folder; the same call goes on in it after a kill
+        threads: of the processor; they decide bytes
+        quiet: without lines and bars on stderr
+
+    Returns:
+        The facts of each step by its label, with its path and its kind.
+
+    Raises:
+        RecipeError: the recipe does not fit together; nothing was performed
+        RunFailure: the work itself failed
+    """
     from lightbulb.models.resolve import fingerprint
     from lightbulb.pipeline.recipe import Recipe, check_recipe, execute
     from lightbulb.shrinking.prepare import start
@@ -131,7 +170,17 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
 
 
 def render_report(folder: Path) -> Path:
-    """Renders the report and the model card of a finished run anew."""
+    """Renders the report and the model card of a finished run anew.
+
+    Args:
+        folder: the run's
+
+    Returns:
+        The page that was written.
+
+    Raises:
+        UserError: there is no finished run
+    """
     from lightbulb.report.pages import write_pages
 
     if not (folder / DONE).exists():

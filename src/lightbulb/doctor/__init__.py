@@ -23,8 +23,13 @@ def examine(
     *,
     probe_seconds: float = streaming.PROBE_SECONDS,
 ) -> Examination:
-    """Everything the doctor finds. `root` stands for the file system's root; packages, disks and drivers are those of
-    this machine. probe_seconds: for each of at most ten measurements of speed."""
+    """Everything the doctor finds.
+
+    Args:
+        root: stands for the file system's root; packages, disks and drivers are those of this machine
+        environment: variables that name a zone or a meter
+        probe_seconds: for each of at most ten measurements of speed
+    """
     load, before = machine.load_now(root), read_cpu_times(root / "proc/stat")
     available = [machine.memory(root, "MemAvailable").value, machine.memory_limit(root).value]
     speed = streaming.measure_speed(

@@ -99,11 +99,16 @@ def meter(
     """Measures the block, or each call of a function as a decorator: `@lightbulb.meter("train")`.
 
     With counters (RAPL, NVML, ...) joules are everyone's on this machine, without them an estimate for this process.
-    name: the window's, and the project's in the file. zone: whose grid, e.g. "FRA" (None: the world's average, with its
-    spread). pue: power usage effectiveness of the data centre. csv: a file in CodeCarbon's form that gets a row at the
-    end, also when the block raises: the energy is spent. quiet: without the line on stderr.
 
-    Raises UserError, before the block runs, for an unknown zone, a PUE below 1, and a file that cannot take the row.
+    Args:
+        name: the window's, and the project's in the file
+        zone: whose grid, e.g. "FRA" (None: the world's average, with its spread)
+        pue: power usage effectiveness of the data centre
+        csv: a file in CodeCarbon's form that gets a row at the end, also when the block raises: the energy is spent
+        quiet: without the line on stderr
+
+    Raises:
+        UserError: before the block runs, for an unknown zone, a PUE below 1, and a file that cannot take the row
     """
     metered = Metered(name, zone, pue, csv, quiet)
     metered.start()

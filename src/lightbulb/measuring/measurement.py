@@ -50,13 +50,27 @@ def measure(
     serve_metrics: int | None = None,
     quiet: bool = True,
 ) -> Measured:
-    """Measures a model, and another interleaved with it.
+    """Measures what a model costs to use, and another interleaved with it.
 
-    model, against: a .gguf file, a run folder, a model folder, a short name, a hub id, or the address of an
-    OpenAI-compatible endpoint (then `model_name`). runtime: for what can run in either. Without `task` the work is
-    prompts of `context` tokens answered with `output_tokens` tokens, each model by its own tokenizer. trials: windows
-    of each kind, at least 4. serve_metrics: the port on 127.0.0.1 where Prometheus finds what has been taken so far,
-    while it is measured. Raises UserError for what cannot be measured as asked, before anything is measured.
+    Args:
+        model: a .gguf file, a run folder, a model folder, a short name, a hub id, or the address of an
+            OpenAI-compatible endpoint
+        task: whose test prompts are answered; without one the work is prompts of `context` tokens answered with
+            `output_tokens` tokens, each model by its own tokenizer
+        runtime: by name, for what more than one can run
+        batch: prompts side by side
+        context: tokens of a prompt, without a task
+        output_tokens: tokens of an answer, without a task
+        against: another model, as `model`
+        trials: windows of each kind, at least 4
+        threads: of the processor
+        model_name: which of an endpoint's models
+        seed: decides prompts and the order of windows
+        serve_metrics: the port on 127.0.0.1 where Prometheus finds what has been taken so far, while it is measured
+        quiet: without lines and bars on stderr
+
+    Raises:
+        UserError: it cannot be measured as asked; nothing was measured
     """
     check_settings(batch, context, trials, threads)
     workload = Workload(task, batch, context, output_tokens, threads, seed)

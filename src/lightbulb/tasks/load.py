@@ -39,13 +39,22 @@ def load_task(
     group: str | None = None,
     seed: int = 0,
 ) -> Task:
-    """Loads `source`: "home" (the built-in demo), a JSONL, CSV, Parquet or text file, a folder of splits or of text, or
-    a Hugging Face `datasets` id.
+    """Loads examples of work, understands what work they are, and splits them.
 
-    test: a file with the test split. kind, metric: inferred when None. prompt, completion: column names, found when
-    None (for kind "text", `completion` names the column of text). group: a column of what must not be on two sides of
-    a split (a patient, a contract). seed: decides splits made by hash, and the demo.
-    Raises TaskError, naming file and line, for data that cannot be used as asked; UserError for an unknown metric.
+    Args:
+        source: "home" (the built-in demo), a JSONL, CSV, Parquet or text file, a folder of splits or of text, or a
+            Hugging Face `datasets` id
+        test: a file with the test split
+        kind: "choose", "generate" or "text"; inferred when None
+        metric: inferred when None
+        prompt: name of the column; found when None
+        completion: likewise; for kind "text" the column of text
+        group: a column of what must not be on two sides of a split (a patient, a contract)
+        seed: decides splits made by hash, and the demo
+
+    Raises:
+        TaskError: the data cannot be used as asked; names file and line
+        UserError: an unknown metric
     """
     if kind is not None and kind not in get_args(TaskKind):
         raise TaskError(f"unknown kind {kind!r}", where="`kind`", hint=f"one of {', '.join(get_args(TaskKind))}")
