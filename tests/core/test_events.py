@@ -82,13 +82,13 @@ def test_progress_comes_every_few_seconds_and_the_rest_at_once(tmp_path):
 def test_a_growing_file_is_followed_to_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "POLL_SECONDS", 0.001)
     path = tmp_path / "e.jsonl"
-    path.write_bytes(Message(text="first").as_line()[:20])
+    line, last = Message(text="first").as_line(), Message(text="last").as_line()
+    path.write_bytes(line[:20])
     asked: list[int] = []
 
     def more() -> bool:
         """Between two looks of the reader: the torn line is whole, another begins and is cut off, a last one comes."""
         asked.append(len(asked))
-        line, last = Message(text="first").as_line(), Message(text="last").as_line()
         step = {0: line, 1: line + b'{"time": 1', 2: line + last}
         if len(asked) <= len(step):
             path.write_bytes(step[asked[-1]])
