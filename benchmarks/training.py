@@ -161,7 +161,7 @@ def work(job: Job) -> Outcome:
 
 
 def prepared(job: Job) -> Any:
-    from lightbulb.models.anatomy import keep_layers, layers_of
+    from lightbulb.models.families import keep_layers, layers_of
     from lightbulb.models.loading import load_model
     from lightbulb.passes.adapt import freeze
 

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from lightbulb.core import plugins
-from lightbulb.core.errors import PluginError, RecipeError, UserError
+from lightbulb.core.errors import PluginError, RecipeError, UnsupportedModel, UserError
 from lightbulb.doctor.software import look
 from lightbulb.energy.sensors import discover
+from lightbulb.models.families import architecture_spec, family_names
+from lightbulb.models.gguf_shape import shape_fields
+from lightbulb.models.spec import spec_of_config
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.runtimes import runtime_class, runtime_names
 from lightbulb.tasks import metrics
@@ -128,3 +131,26 @@ def test_the_doctor_lists_the_runtimes_of_plugins(install):
     install("lb_doctor", plugins.RUNTIMES, "fast = lb_doctor:R", "import nowhere_to_be_found")
     (found,) = [r for r in look(Path("/")).runtimes if r.package == "lb_doctor"]
     assert (found.name, found.version, found.hint) == ("fast", "1.0", None)
+
+
+FAMILY = """
+from lightbulb.models.families import PLAIN_NORMS, ArchitectureSpec
+
+FAMILY = ArchitectureSpec("our_llama", "llama", norms=PLAIN_NORMS)
+"""
+
+
+def test_a_family_of_a_plugin_is_a_family(install):
+    install("lb_family", plugins.FAMILIES, "our_llama = lb_family:FAMILY", FAMILY)
+    assert architecture_spec({"model_type": "our_llama"}).gguf == "llama" and "our_llama" in family_names()
+    values = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    values |= {"intermediate_size": 128, "vocab_size": 512, "max_position_embeddings": 256, "rms_norm_eps": 1e-5}
+    spec = spec_of_config(values | {"model_type": "our_llama"})
+    alike = spec_of_config(values | {"model_type": "llama"})
+    assert spec.parameters() == alike.parameters() and shape_fields(spec) == shape_fields(alike)
+    with pytest.raises(UnsupportedModel, match="'their_llama' are not supported") as error:
+        architecture_spec({"model_type": "their_llama"})
+    assert "our_llama" in error.value.hint
+    install("lb_odd_family", plugins.FAMILIES, "their_llama = lb_odd_family:FAMILY", "FAMILY = 7")
+    with pytest.raises(PluginError, match="7 is no ArchitectureSpec of the family 'their_llama'"):
+        architecture_spec({"model_type": "their_llama"})

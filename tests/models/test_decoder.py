@@ -13,8 +13,8 @@ from transformers.models.gemma3 import modeling_gemma3
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import ModelError
-from lightbulb.models.anatomy import keep_layers
 from lightbulb.models.decoder import Decoder, config_for, load_decoder
+from lightbulb.models.families import keep_layers
 from lightbulb.models.importing import import_model
 from lightbulb.models.loading import json_object, load_model, save_model
 from lightbulb.models.resolve import resolve

@@ -7,7 +7,7 @@ import torch
 from tiny import FAMILIES, TEXT, tiny_model
 
 from lightbulb.core.errors import ModelError
-from lightbulb.models.anatomy import embedding_of, is_tied
+from lightbulb.models.families import embedding_of, is_tied
 from lightbulb.models.loading import load_model, load_tokenizer, save_model
 from lightbulb.models.vocabulary import add_answers, byte_alphabet, trim
 

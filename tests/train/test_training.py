@@ -15,7 +15,7 @@ from tiny import tiny_model
 from lightbulb.core.errors import RecipeError, RunFailure
 from lightbulb.core.progress import Silent
 from lightbulb.formats.gguf.type_map import TypeMap
-from lightbulb.models.anatomy import embedding_of, layers_of
+from lightbulb.models.families import embedding_of, layers_of
 from lightbulb.models.form import Encoded, shortened
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.passes.adapt import freeze

@@ -18,7 +18,7 @@ from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedConfig,
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from lightbulb.core.errors import ModelError
-from lightbulb.models.anatomy import OWN
+from lightbulb.models.families import OWN
 from lightbulb.models.folders import weight_files
 from lightbulb.models.spec import LayerSpec, ModelSpec, Rope
 
@@ -94,7 +94,7 @@ class Attention(nn.Module):
         self.cap, self.rope, self.slides = spec.attention_cap, spec.rope_of(layer), layer.slides
         for role, name in (("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj"), ("o", "o_proj")):
             setattr(self, name, _linear(spec, layer, role))
-        norms = {norm: RMSNorm(layer.head_width, spec.epsilon, spec.anatomy.norm_offset) for norm in layer.norms}
+        norms = {norm: RMSNorm(layer.head_width, spec.epsilon, spec.arch.norm_offset) for norm in layer.norms}
         self.q_norm, self.k_norm = norms.get("attn_q_norm"), norms.get("attn_k_norm")
 
     def forward(self, x_BTD: torch.Tensor, places: Places, cache: Cache | None, index: int) -> torch.Tensor:
@@ -149,10 +149,10 @@ class Layer(nn.Module):
         self.self_attn = Attention(spec, layer) if layer.mixer == "attention" else None
         self.mlp = FeedForward(spec, layer) if layer.feed_forward else None
         self.names: dict[str, str] = {}  # GGUF's name of a norm -> ours
-        for path, norm in spec.anatomy.norms.items():
+        for path, norm in spec.arch.norms.items():
             if norm in layer.norms and "." not in path:
                 self.names[norm] = path
-                setattr(self, path, RMSNorm(spec.width, spec.epsilon, spec.anatomy.norm_offset))
+                setattr(self, path, RMSNorm(spec.width, spec.epsilon, spec.arch.norm_offset))
 
     def _norm(self, norm: str, x: torch.Tensor) -> torch.Tensor:
         return getattr(self, self.names[norm])(x) if norm in self.names else x
@@ -216,14 +216,14 @@ class Layers(PreTrainedModel):
     def __init__(self, config: DecoderConfig):
         super().__init__(config)
         spec = spec_of(config)
-        scaled = spec.anatomy.scales_embedding
+        scaled = spec.arch.scales_embedding
         self.embed_tokens = (
             ScaledEmbedding(spec.vocabulary, spec.width, spec.embedding_scale)
             if scaled
             else nn.Embedding(spec.vocabulary, spec.width)
         )
         self.layers = nn.ModuleList(Layer(spec, layer) for layer in spec.layers)
-        self.norm = RMSNorm(spec.width, spec.epsilon, spec.anatomy.norm_offset)
+        self.norm = RMSNorm(spec.width, spec.epsilon, spec.arch.norm_offset)
         self.spec = spec
 
     def forward(

@@ -11,7 +11,7 @@ from typing import Any
 
 from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.tokenizer import entries_of, read_tokenizer_json
-from lightbulb.models.anatomy import anatomy_of
+from lightbulb.models.families import architecture_spec
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 WHOLE = "give the folder of the float checkpoint: config.json, tokenizer.json and *.safetensors"
@@ -112,7 +112,7 @@ def quantization_of(config: Mapping[str, Any]) -> str | None:
 
 def _check_rows(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
     file = folder / "tokenizer.json"
-    embedding = tensors.get(f"{anatomy_of(config).embed}.weight")
+    embedding = tensors.get(f"{architecture_spec(config).embed}.weight")
     if embedding is None or not file.is_file():
         return  # said elsewhere
     rows, entries = int(embedding["shape"][0]), entries_of(read_tokenizer_json(file))

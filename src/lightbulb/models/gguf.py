@@ -21,7 +21,7 @@ from lightbulb.formats.gguf.quant_types import QuantType, quant_type_of
 from lightbulb.formats.gguf.tokenizer import tokenizer_fields
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
 from lightbulb.formats.gguf.type_map import EMBEDDING, HEAD, TypeMap, role_of
-from lightbulb.models.anatomy import GGUF_LINEAR
+from lightbulb.models.families import GGUF_LINEAR
 from lightbulb.models.gguf_shape import PERMUTED, architecture_of, context_length, shape_fields
 from lightbulb.models.spec import ModelSpec, spec_of_config
 
@@ -146,7 +146,7 @@ def _tensors(folder: Path, spec: ModelSpec) -> Iterator[tuple[str, np.ndarray]]:
         raise ModelError("no model.safetensors in this folder", where=str(folder))
     with safe_open(path, framework="pt") as file:
         present = set(file.keys())
-        if f"{spec.anatomy.head}.weight" in present:  # a head of its own is written whatever is said
+        if f"{spec.arch.head}.weight" in present:  # a head of its own is written whatever is said
             spec = spec.model_copy(update={"tied": False})
         missing = [name for name in spec.tensors if name not in present]
         strange = sorted(present - set(spec.tensors))
@@ -190,26 +190,26 @@ class Entry:
 
 def entries_of(spec: ModelSpec) -> list[Entry]:
     """What a GGUF of `spec` holds, in file order."""
-    architecture, anatomy = architecture_of(spec), spec.anatomy
-    norms = {f"{path}.weight": f"{gguf}.weight" for path, gguf in anatomy.norms.items()}
-    linears = {f"{path}.{kind}": (role, kind) for role, path in anatomy.linears.items() for kind in ("weight", "bias")}
-    found = [Entry(EMBEDDING, (f"{anatomy.embed}.weight",))]
+    architecture, arch = architecture_of(spec), spec.arch
+    norms = {f"{path}.weight": f"{gguf}.weight" for path, gguf in arch.norms.items()}
+    linears = {f"{path}.{kind}": (role, kind) for role, path in arch.linears.items() for kind in ("weight", "bias")}
+    found = [Entry(EMBEDDING, (f"{arch.embed}.weight",))]
     for index, layer in enumerate(spec.layers):
         turned = {"q": layer.heads, "k": layer.kv_heads} if architecture in PERMUTED else {}
         for name in spec.layer_tensors(index):
-            inside = name.removeprefix(f"{anatomy.layers}.{index}.")
+            inside = name.removeprefix(f"{arch.layers}.{index}.")
             if gguf := norms.get(inside):
-                found.append(Entry(f"blk.{index}.{gguf}", (name,), offset=anatomy.norm_offset))
+                found.append(Entry(f"blk.{index}.{gguf}", (name,), offset=arch.norm_offset))
                 continue
             role, kind = linears[inside]
             if architecture == "openelm" and role in ("q", "k", "v"):
                 if role == "q":
-                    parts = tuple(name.replace(anatomy.linears["q"], anatomy.linears[r]) for r in ("q", "k", "v"))
+                    parts = tuple(name.replace(arch.linears["q"], arch.linears[r]) for r in ("q", "k", "v"))
                     found.append(Entry(f"blk.{index}.attn_qkv.{kind}", parts))
             else:
                 found.append(Entry(f"blk.{index}.{GGUF_LINEAR[role]}.{kind}", (name,), turned.get(role, 0)))
-    found.append(Entry("output_norm.weight", (f"{anatomy.final_norm}.weight",), offset=anatomy.norm_offset))
-    return found if spec.tied else [*found, Entry(HEAD, (f"{anatomy.head}.weight",))]
+    found.append(Entry("output_norm.weight", (f"{arch.final_norm}.weight",), offset=arch.norm_offset))
+    return found if spec.tied else [*found, Entry(HEAD, (f"{arch.head}.weight",))]
 
 
 def weight_bytes(spec: ModelSpec, types: TypeMap) -> int:

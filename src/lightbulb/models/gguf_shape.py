@@ -8,7 +8,7 @@ from typing import Any
 
 from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.header import GgufHeader
-from lightbulb.models.anatomy import FAMILIES, GGUF_LINEAR, Anatomy
+from lightbulb.models.families import FAMILIES, GGUF_LINEAR, ArchitectureSpec
 from lightbulb.models.spec import LayerSpec, ModelSpec, Role, Rope
 
 GEMMA_27B_BLOCKS = 62  # llama.cpp knows Gemma 3 27B by its depth and scales attention by width / heads there
@@ -21,9 +21,9 @@ SIZES = ("attention.head_count", "attention.head_count_kv", "feed_forward_length
 
 def architecture_of(spec: ModelSpec) -> str:
     """The GGUF architecture that holds `spec`. Raises UnsupportedModel for what llama.cpp cannot compute."""
-    _refuse(spec, spec.anatomy.gguf, _plain_refusals(spec))
+    _refuse(spec, spec.arch.gguf, _plain_refusals(spec))
     if spec.alike:
-        return spec.anatomy.gguf
+        return spec.arch.gguf
     architecture = {"llama": "deci", "mistral": "deci", "qwen2": "deci", "qwen3": "openelm"}.get(spec.family)
     if architecture is None:
         raise UnsupportedModel(
@@ -73,12 +73,12 @@ def _once(column: Iterable[int]) -> int | list[int]:
 
 def context_length(spec: ModelSpec) -> int:
     """Longest context; where llama.cpp has no sliding window for the family, the window, inside which both agree."""
-    bounded = spec.window and any(layer.slides for layer in spec.layers) and spec.anatomy.gguf != "gemma3"
+    bounded = spec.window and any(layer.slides for layer in spec.layers) and spec.arch.gguf != "gemma3"
     return min(spec.context, spec.window) if spec.window and bounded else spec.context
 
 
 def _plain_refusals(spec: ModelSpec) -> dict[str, bool]:
-    rope, gemma, width = spec.rope, spec.anatomy.gguf == "gemma3", spec.head_width
+    rope, gemma, width = spec.rope, spec.arch.gguf == "gemma3", spec.head_width
     activations = {layer.activation for layer in spec.layers if layer.feed_forward}
     strange = activations - {"gelu_pytorch_tanh" if gemma else "silu"}
     heads = max(layer.heads for layer in spec.layers)
@@ -198,7 +198,7 @@ def _pattern(pattern: Any, blocks: int) -> list[bool]:
 
 
 def _layer(
-    index: int, sizes: tuple[int, int, int, int], slides: bool, family: Anatomy, biases: tuple[Role, ...]
+    index: int, sizes: tuple[int, int, int, int], slides: bool, family: ArchitectureSpec, biases: tuple[Role, ...]
 ) -> LayerSpec:
     """Layer `index` of these heads, heads of keys, feed-forward and head width; with all norms of the family."""
     heads, kv_heads, inner, head_width = sizes

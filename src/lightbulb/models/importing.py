@@ -14,7 +14,7 @@ from lightbulb.core.errors import LightbulbError, ModelError, UnsupportedModel
 from lightbulb.core.facts import ImportFacts
 from lightbulb.core.files import write_json, write_text
 from lightbulb.formats.gguf.tokenizer import ROLES
-from lightbulb.models.anatomy import OWN, is_tied
+from lightbulb.models.families import OWN, is_tied
 from lightbulb.models.loading import (
     copy_tokenizer,
     full_config,

@@ -12,7 +12,7 @@ import torch
 
 from lightbulb.core.errors import LightbulbError, ModelError
 from lightbulb.core.files import plain_os_errors, write_json
-from lightbulb.models.anatomy import OWN, anatomy_of, is_tied
+from lightbulb.models.families import OWN, architecture_spec, is_tied
 from lightbulb.models.folders import tensors_of, weight_files
 from lightbulb.models.resolve import json_object, tokenizer_hint
 from lightbulb.models.spec import ModelSpec, config_of
@@ -43,7 +43,7 @@ def load_model(
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
     values = json_object(folder / "config.json")
-    anatomy_of(values, where=str(folder / "config.json"))
+    architecture_spec(values, where=str(folder / "config.json"))
     if values["model_type"] == OWN:
         return _load_own(folder, values, weights).to(dtype)  # type: ignore[arg-type, return-value]
     with quiet_transformers(), plain_model_errors(folder):
@@ -107,13 +107,13 @@ def head_is_tied(folder: Path, weights: Mapping[str, torch.Tensor] | None = None
     """Whether the head of the model in `folder` is its embedding: it has no head of its own among its weights, or one
     that is the same while the config says that they are tied. weights: where they are in memory."""
     config = json_object(folder / "config.json")
-    anatomy = anatomy_of(config)
-    names = {f"{anatomy.embed}.weight", f"{anatomy.head}.weight"}
+    arch = architecture_spec(config)
+    names = {f"{arch.embed}.weight", f"{arch.head}.weight"}
     if weights is not None:
         both = names <= weights.keys() and says_tied(config)
-        return f"{anatomy.head}.weight" not in weights or (both and torch.equal(*(weights[name] for name in names)))
+        return f"{arch.head}.weight" not in weights or (both and torch.equal(*(weights[name] for name in names)))
     where = {name: file for file in weight_files(folder) for name in names & set(tensors_of(file))}
-    if f"{anatomy.head}.weight" not in where:
+    if f"{arch.head}.weight" not in where:
         return True
     if len(where) < len(names) or not says_tied(config):
         return False
@@ -129,7 +129,7 @@ def head_is_tied(folder: Path, weights: Mapping[str, torch.Tensor] | None = None
 def says_tied(config: Mapping[str, Any]) -> bool:
     """What config.json says, or leaves to its family: Gemma ties, the others do not."""
     said = config.get("tie_word_embeddings")
-    return anatomy_of(config).tied if said is None else bool(said)
+    return architecture_spec(config).tied if said is None else bool(said)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -151,7 +151,7 @@ def save_model(model: PreTrainedModel, folder: Path) -> dict[str, torch.Tensor]:
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(model.state_dict())
     if is_tied(model):
-        state.pop(f"{anatomy_of(model.config).head}.weight", None)
+        state.pop(f"{architecture_spec(model.config).head}.weight", None)
     weights = _write_weights(state, folder)
     write_config(_config_of_model(model), folder)
     if model.generation_config is not None:

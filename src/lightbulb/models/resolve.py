@@ -19,7 +19,7 @@ from lightbulb.core.files import sha256_of, sha256_of_file
 from lightbulb.formats.gguf.header import GgufHeader, is_later_part, read_header
 from lightbulb.formats.gguf.tokenizer import read_tokenizer_json
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
-from lightbulb.models.anatomy import anatomy_of
+from lightbulb.models.families import architecture_spec
 from lightbulb.models.folders import check_checkpoint, check_kind
 from lightbulb.models.gguf_shape import ARCHITECTURES
 
@@ -242,7 +242,7 @@ def check_family(source: ModelSource) -> str:
     can be imported. A hub id is downloaded."""
     if source.gguf is None:
         config = local_folder(source) / "config.json"
-        architecture: Any = anatomy_of(json_object(config), where=str(config)).gguf
+        architecture: Any = architecture_spec(json_object(config), where=str(config)).gguf
     else:
         architecture = header_of(source).fields.get("general.architecture")
     known = sorted(ARCHITECTURES)

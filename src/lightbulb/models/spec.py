@@ -13,7 +13,15 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from lightbulb.models.anatomy import ATTENTION, FAMILIES, FEED_FORWARD, OWN, Anatomy, anatomy_of
+from lightbulb.models.families import (
+    ATTENTION,
+    FEED_FORWARD,
+    OWN,
+    ArchitectureSpec,
+    architecture_spec,
+    family_named,
+    family_names,
+)
 
 Mixer = Literal["attention", "none"]
 Role = Literal["q", "k", "v", "o", "gate", "up", "down"]  # of a linear
@@ -157,7 +165,7 @@ class LayerSpec(_Frozen):
 
 
 class ModelSpec(_Frozen):
-    """A decoder of one of the families (`anatomy.FAMILIES`), which names its parts and says what they compute.
+    """A decoder of one of the families (`families.FAMILIES`), which names its parts and says what they compute.
 
     vocabulary: rows of the embedding; vocabulary_out: rows of the head; tied: the head is the embedding. context: the
     longest text in tokens. epsilon: of all norms. window: positions that a layer which slides sees; local_rope: of such
@@ -183,8 +191,8 @@ class ModelSpec(_Frozen):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        if self.family not in FAMILIES:
-            raise ValueError(f"no family {self.family!r}; these are known: {', '.join(FAMILIES)}")
+        if family_named(self.family) is None:
+            raise ValueError(f"no family {self.family!r}; these are known: {', '.join(family_names())}")
         if not self.layers or min(self.width, self.vocabulary, self.vocabulary_out, self.context) < 1:
             raise ValueError(
                 f"a model of {len(self.layers)} layers, width {self.width}, {self.vocabulary} tokens and a context of "
@@ -197,8 +205,8 @@ class ModelSpec(_Frozen):
         return self
 
     @property
-    def anatomy(self) -> Anatomy:
-        return FAMILIES[self.family]
+    def arch(self) -> ArchitectureSpec:
+        return architecture_spec({"model_type": self.family})
 
     @property
     def alike(self) -> bool:
@@ -215,21 +223,21 @@ class ModelSpec(_Frozen):
     @property
     def embedding_scale(self) -> float:
         """What the embedding is multiplied with (Gemma: the root of the width)."""
-        return math.sqrt(self.width) if self.anatomy.scales_embedding else 1.0
+        return math.sqrt(self.width) if self.arch.scales_embedding else 1.0
 
     def rope_of(self, layer: LayerSpec) -> Rope:
         return (self.local_rope or self.rope) if layer.slides else self.rope
 
     def layer_tensors(self, index: int) -> dict[str, tuple[int, ...]]:
         """transformers' name -> shape of one layer, in file order."""
-        anatomy, layer = self.anatomy, self.layers[index]
-        block, matrices = f"{anatomy.layers}.{index}.", layer.matrices(self.width)
+        arch, layer = self.arch, self.layers[index]
+        block, matrices = f"{arch.layers}.{index}.", layer.matrices(self.width)
         found: dict[str, tuple[int, ...]] = {}
-        for path, norm in anatomy.norms.items():
+        for path, norm in arch.norms.items():
             if norm in layer.norms:
                 of_heads = norm in ("attn_q_norm", "attn_k_norm")
                 found[f"{block}{path}.weight"] = (layer.head_width if of_heads else self.width,)
-        for role, path in anatomy.linears.items():
+        for role, path in arch.linears.items():
             if shape := matrices.get(role):  # type: ignore[call-overload]
                 found[f"{block}{path}.weight"] = shape
                 if role in layer.biases:
@@ -239,12 +247,12 @@ class ModelSpec(_Frozen):
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """transformers' name -> shape of all tensors, in file order; a tied head is none."""
-        anatomy = self.anatomy
-        found: dict[str, tuple[int, ...]] = {f"{anatomy.embed}.weight": (self.vocabulary, self.width)}
+        arch = self.arch
+        found: dict[str, tuple[int, ...]] = {f"{arch.embed}.weight": (self.vocabulary, self.width)}
         for index in range(len(self.layers)):
             found |= self.layer_tensors(index)
-        found[f"{anatomy.final_norm}.weight"] = (self.width,)
-        return found if self.tied else {**found, f"{anatomy.head}.weight": (self.vocabulary_out, self.width)}
+        found[f"{arch.final_norm}.weight"] = (self.width,)
+        return found if self.tied else {**found, f"{arch.head}.weight": (self.vocabulary_out, self.width)}
 
     @property
     def row_widths(self) -> set[int]:
@@ -262,26 +270,26 @@ def spec_of_config(config: Mapping[str, Any]) -> ModelSpec:
     KeyError and pydantic's ValidationError where sizes are missing or do not fit."""
     if config.get("model_type") == OWN:
         return ModelSpec.model_validate(config["spec"])
-    anatomy = anatomy_of(config)
-    heads, width, gemma = config["num_attention_heads"], config["hidden_size"], anatomy.gguf == "gemma3"
+    arch = architecture_spec(config)
+    heads, width, gemma = config["num_attention_heads"], config["hidden_size"], arch.gguf == "gemma3"
     layer = LayerSpec(
         heads=heads,
         kv_heads=config.get("num_key_value_heads") or heads,
         head_width=config.get("head_dim") or width // heads,
         feed_forward=config["intermediate_size"],
-        activation=config.get("hidden_activation") or config.get("hidden_act") or anatomy.activation,
-        norms=tuple(anatomy.norms.values()),  # type: ignore[arg-type]
-        biases=_biases(config, anatomy),
+        activation=config.get("hidden_activation") or config.get("hidden_act") or arch.activation,
+        norms=tuple(arch.norms.values()),  # type: ignore[arg-type]
+        biases=_biases(config, arch),
     )
     rope, window = config.get("rope_parameters") or {}, config.get("sliding_window")
     by_kind = "full_attention" in rope or "sliding_attention" in rope
     main = (rope.get("full_attention") or {}) if by_kind else rope
     return ModelSpec(
-        family=anatomy.family,
+        family=arch.family,
         width=width,
         vocabulary=config["vocab_size"],
         vocabulary_out=config["vocab_size"],
-        tied=bool(config.get("tie_word_embeddings", anatomy.tied)),
+        tied=bool(config.get("tie_word_embeddings", arch.tied)),
         context=config["max_position_embeddings"],
         epsilon=config["rms_norm_eps"],
         rope=Rope.of({"rope_theta": config.get("rope_theta"), **main}),
@@ -291,26 +299,26 @@ def spec_of_config(config: Mapping[str, Any]) -> ModelSpec:
         attention_cap=config.get("attn_logit_softcapping") if gemma else None,
         logit_cap=config.get("final_logit_softcapping") if gemma else None,
         two_way=bool(config.get("use_bidirectional_attention")),
-        layers=tuple(layer.model_copy(update={"slides": s}) for s in _slides(config, anatomy)),
+        layers=tuple(layer.model_copy(update={"slides": s}) for s in _slides(config, arch)),
     )
 
 
-def _biases(config: Mapping[str, Any], anatomy: Anatomy) -> tuple[Role, ...]:
-    attention: Sequence[Any] = anatomy.biases or (ATTENTION if config.get("attention_bias") else ())
+def _biases(config: Mapping[str, Any], arch: ArchitectureSpec) -> tuple[Role, ...]:
+    attention: Sequence[Any] = arch.biases or (ATTENTION if config.get("attention_bias") else ())
     return (*attention, *(FEED_FORWARD if config.get("mlp_bias") else ()))
 
 
-def _slides(config: Mapping[str, Any], anatomy: Anatomy) -> list[bool]:
+def _slides(config: Mapping[str, Any], arch: ArchitectureSpec) -> list[bool]:
     """Which layers see only the window. Without kinds of layers, all of a Mistral do."""
-    depth, kinds = config[anatomy.depth], config.get("layer_types")
+    depth, kinds = config[arch.depth], config.get("layer_types")
     if not config.get("sliding_window"):
         return [False] * depth
-    return [kind == "sliding_attention" for kind in kinds] if kinds else [anatomy.family == "mistral"] * depth
+    return [kind == "sliding_attention" for kind in kinds] if kinds else [arch.family == "mistral"] * depth
 
 
 def config_of(spec: ModelSpec) -> dict[str, Any]:
     """transformers config values, model_type among them, of a model whose layers are alike; of another one ours."""
-    layer, anatomy = spec.layers[0], spec.anatomy
+    layer, arch = spec.layers[0], spec.arch
     values: dict[str, Any] = {
         "model_type": spec.family,
         "num_hidden_layers": len(spec.layers),
@@ -324,7 +332,7 @@ def config_of(spec: ModelSpec) -> dict[str, Any]:
         "rms_norm_eps": spec.epsilon,
         "vocab_size": spec.vocabulary,
         "tie_word_embeddings": spec.tied,
-        "hidden_activation" if anatomy.scales_embedding else "hidden_act": layer.activation,
+        "hidden_activation" if arch.scales_embedding else "hidden_act": layer.activation,
     }
     if spec.window:
         values["sliding_window"] = spec.window

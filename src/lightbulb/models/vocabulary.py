@@ -26,7 +26,7 @@ from lightbulb.formats.gguf.tokenizer import (
     merges_of,
     read_tokenizer_json,
 )
-from lightbulb.models.anatomy import anatomy_of, embedding_of, is_tied, part
+from lightbulb.models.families import architecture_spec, embedding_of, is_tied, part
 from lightbulb.models.loading import copy_tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def _padded(rows: int) -> int:
 def _matrices(model: PreTrainedModel) -> list[Any]:
     """The modules with one row a token: embedding, and head when it is its own matrix."""
     embedding = embedding_of(model)
-    return [embedding] if is_tied(model) else [embedding, part(model, anatomy_of(model.config).head)]
+    return [embedding] if is_tied(model) else [embedding, part(model, architecture_spec(model.config).head)]
 
 
 @torch.no_grad()
@@ -301,7 +301,7 @@ def _set_rows(module: Any, rows: torch.Tensor) -> None:
 
 def _finish(model: PreTrainedModel, rows: int) -> None:
     if model.config.tie_word_embeddings:
-        head: Any = part(model, anatomy_of(model.config).head)
+        head: Any = part(model, architecture_spec(model.config).head)
         head.weight, head.out_features = embedding_of(model).weight, rows
     model.config.vocab_size = rows
     if hasattr(model, "vocab_size"):

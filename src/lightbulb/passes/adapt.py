@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError
 from lightbulb.core.facts import TrainingFacts
-from lightbulb.models.anatomy import anatomy_of, embedding_of, is_tied, layers_of
+from lightbulb.models.families import architecture_spec, embedding_of, is_tied, layers_of
 from lightbulb.passes.base import Context
 from lightbulb.passes.fit import fit, plain_loss
 from lightbulb.passes.model_pass import ModelPass
@@ -47,7 +47,7 @@ class Adapt(ModelPass):
         import torch
 
         torch.manual_seed(seed)
-        linears = list(anatomy_of(model.config).linears.values())
+        linears = list(architecture_spec(model.config).linears.values())
         config = peft.LoraConfig(r=self.lora_rank, lora_alpha=2 * self.lora_rank, target_modules=linears)
         lora = peft.get_peft_model(model, config)  # replaces the linears inside `model` itself
         embedding_of(model).weight.requires_grad_(True)

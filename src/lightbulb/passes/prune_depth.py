@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError
 from lightbulb.core.facts import PruningFacts
-from lightbulb.models.anatomy import keep_layers, layers_of
+from lightbulb.models.families import keep_layers, layers_of
 from lightbulb.models.form import Encoded
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.ops.importance import block_influence

@@ -31,7 +31,7 @@ class TrimVocab(ModelPass):
     size: int | None = Field(default=4096, ge=1)
 
     def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        from lightbulb.models.anatomy import embedding_of
+        from lightbulb.models.families import embedding_of
         from lightbulb.models.form import texts_of
         from lightbulb.models.loading import load_tokenizer
         from lightbulb.models.vocabulary import trim

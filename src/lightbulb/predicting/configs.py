@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightbulb.core.errors import ModelError
-from lightbulb.models.anatomy import OWN
+from lightbulb.models.families import OWN
 from lightbulb.models.spec import spec_of_config
 from lightbulb.predicting.shapes import ModelShape
 from lightbulb.predicting.stored import HEAD, Stored, stored

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
-from lightbulb.models.anatomy import keep_layers, layers_of
+from lightbulb.models.families import keep_layers, layers_of
 from lightbulb.models.form import Encoded, shortened, turns_of
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.models.resolve import json_object

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lightbulb.formats.gguf.type_map import TypeMap
-from lightbulb.models.anatomy import FAMILIES, anatomy_of, embedding_of, final_norm_of, is_tied, layers_of, part
+from lightbulb.models.families import FAMILIES, architecture_spec, embedding_of, final_norm_of, is_tied, layers_of, part
 from lightbulb.models.form import Encoded
 from lightbulb.ops.fused import ClosedHead, Gated, Gather, RMSNorm, Rotary, Rows, Spread, Working
 from lightbulb.train.data import Batch
@@ -44,8 +44,8 @@ def fits(model: PreTrainedModel) -> bool:
     config = getattr(model, "config", None)
     if getattr(config, "model_type", None) not in FAMILIES:
         return False
-    anatomy = anatomy_of(config)
-    linears = [part(layer, path) for layer in layers_of(model) for path in anatomy.linears.values()]
+    arch = architecture_spec(config)
+    linears = [part(layer, path) for layer in layers_of(model) for path in arch.linears.values()]
     return (
         all(type(linear) is nn.Linear for linear in linears)
         and activation_of(config) in ("silu", "gelu_pytorch_tanh")
@@ -183,8 +183,8 @@ class Block:
     """One layer. Sequences meet only in `attend`."""
 
     def __init__(self, model: PreTrainedModel, index: int, dtype: torch.dtype, quant_types: Mapping[int, str]):
-        config, anatomy, layer = model.config, anatomy_of(model.config), layers_of(model)[index]
-        linears: dict[str, Any] = {role: part(layer, path) for role, path in anatomy.linears.items()}
+        config, arch, layer = model.config, architecture_spec(model.config), layers_of(model)[index]
+        linears: dict[str, Any] = {role: part(layer, path) for role, path in arch.linears.items()}
 
         def stacked(*roles: str) -> tuple[Copy, Copy | None]:
             weights, biases = [linears[r].weight for r in roles], [linears[r].bias for r in roles]
@@ -194,9 +194,7 @@ class Block:
         self.dtype, self.activation = dtype, activation_of(config)
         self.q, self.kv, self.qkv = stacked("q"), stacked("k", "v"), stacked("q", "k", "v")
         self.o, self.gate_up, self.down = stacked("o"), stacked("gate", "up"), stacked("down")
-        self.norms = {
-            path.rpartition(".")[2]: Norm(part(layer, path), anatomy.norm_offset, dtype) for path in anatomy.norms
-        }
+        self.norms = {path.rpartition(".")[2]: Norm(part(layer, path), arch.norm_offset, dtype) for path in arch.norms}
         self.d, self.scale = attention.head_dim, attention.scaling
         self.heads = linears["q"].out_features // self.d
         self.kv_heads = linears["k"].out_features // self.d
@@ -299,14 +297,14 @@ class Engine:
         self.model, self.device, quant_types = model, device_of(model), quant_types or {}
         self.dtype = dtype or (torch.bfloat16 if native_bf16(self.device) else torch.float32)
         self.answers = None if answer_ids is None else torch.tensor(answer_ids, device=self.device)
-        anatomy = anatomy_of(model.config)
+        arch = architecture_spec(model.config)
         self.blocks = [Block(model, i, self.dtype, quant_types) for i in range(len(layers_of(model)))]
         learning = (i for i, block in enumerate(self.blocks) if block.trains)
         self.frozen = min(next(learning, len(self.blocks)), len(self.blocks) - 1)  # the last is computed apart
         self.embedding: Any = embedding_of(model)
         self.words = Copy([self.embedding.weight], torch.float32, quant_types)
         self.head = Copy([self.model.lm_head.weight], self.dtype, quant_types)
-        self.norm = Norm(final_norm_of(model), anatomy.norm_offset, self.dtype)
+        self.norm = Norm(final_norm_of(model), arch.norm_offset, self.dtype)
         self.cap = getattr(model.config, "final_logit_softcapping", None)
         self.kept: Kept | None = None
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.formats.gguf.type_map import LAYER_ROLES, TypeMap
-from lightbulb.models.anatomy import GGUF_LINEAR, anatomy_of, embedding_of, layers_of
+from lightbulb.models.families import GGUF_LINEAR, architecture_spec, embedding_of, layers_of
 from lightbulb.ops.fake_quantize import quantize_dequantize_q4_0, quantize_dequantize_q8_0
 from lightbulb.train.data import Batch
 from lightbulb.train.forward import target_logits
@@ -32,7 +32,7 @@ def quantize_dequantize(w: torch.Tensor, quant_type: str) -> torch.Tensor:
 def block_weights(model: PreTrainedModel, types: TypeMap) -> list[tuple[torch.Tensor, str]]:
     """What the file will hold in blocks, with the names of the types: every linear of the layers, the embedding, and an
     untied head."""
-    roles = {path: LAYER_ROLES[GGUF_LINEAR[role]] for role, path in anatomy_of(model.config).linears.items()}
+    roles = {path: LAYER_ROLES[GGUF_LINEAR[role]] for role, path in architecture_spec(model.config).linears.items()}
     ends = {id(w): (w, role) for role, w in (("head", model.lm_head.weight), ("embedding", embedding_of(model).weight))}
     weights = [
         (module.weight, roles.get(path, "other"))

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lightbulb.core.errors import UnsupportedModel
+from lightbulb.core import plugins
+from lightbulb.core.errors import PluginError, UnsupportedModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +49,7 @@ GEMMA_NORMS = {
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ArchitectureSpec:
     """One family.
 
     family: transformers' `model_type`. gguf: llama.cpp's architecture. embed, layers, final_norm, head: dotted paths
@@ -76,14 +77,14 @@ class Anatomy:
     scales_embedding: bool = False
 
 
-FAMILIES: dict[str, Anatomy] = {
+FAMILIES: dict[str, ArchitectureSpec] = {
     a.family: a
     for a in (
-        Anatomy("llama", "llama", norms=PLAIN_NORMS),
-        Anatomy("mistral", "llama", norms=PLAIN_NORMS),
-        Anatomy("qwen2", "qwen2", norms=PLAIN_NORMS, biases=("q", "k", "v")),
-        Anatomy("qwen3", "qwen3", norms={**PLAIN_NORMS, **QK_NORMS}),
-        Anatomy(
+        ArchitectureSpec("llama", "llama", norms=PLAIN_NORMS),
+        ArchitectureSpec("mistral", "llama", norms=PLAIN_NORMS),
+        ArchitectureSpec("qwen2", "qwen2", norms=PLAIN_NORMS, biases=("q", "k", "v")),
+        ArchitectureSpec("qwen3", "qwen3", norms={**PLAIN_NORMS, **QK_NORMS}),
+        ArchitectureSpec(
             "gemma3_text",
             "gemma3",
             norms={**GEMMA_NORMS, **QK_NORMS},
@@ -96,20 +97,39 @@ FAMILIES: dict[str, Anatomy] = {
 }
 
 
-def anatomy_of(config: Any, where: str | None = None) -> Anatomy:
-    """The anatomy for a transformers config (or its dict), or for ours. Raises UnsupportedModel that lists what works.
-    where: the file that the config was read from."""
+def architecture_spec(config: Any, where: str | None = None) -> ArchitectureSpec:
+    """The architecture of a transformers config (or its dict), or of ours. where: the file that the config was read
+    from. Raises UnsupportedModel that lists what works."""
     values = config if isinstance(config, Mapping) else {k: getattr(config, k, None) for k in ("model_type", "spec")}
     family, spec = values.get("model_type"), values.get("spec")
     if family == OWN and isinstance(spec, Mapping):
         family = spec.get("family")
-    if not isinstance(family, str) or family not in FAMILIES:
+    found = family_named(family) if isinstance(family, str) else None
+    if found is None:
         raise UnsupportedModel(
             f"models of the family {family!r} are not supported",
             where=where,
-            hint=f"use a model of one of these families: {', '.join(FAMILIES)}",
+            hint=f"use a model of one of these families: {', '.join(family_names())}",
         )
-    return FAMILIES[family]
+    return found
+
+
+def family_names() -> list[str]:
+    """lightbulb's own, then those of plugins."""
+    return [*FAMILIES, *(name for name in plugins.names(plugins.FAMILIES) if name not in FAMILIES)]
+
+
+def family_named(name: str) -> ArchitectureSpec | None:
+    """The family that transformers calls `name`; None where there is none. Raises PluginError where what a plugin calls
+    so is none."""
+    if name in FAMILIES:
+        return FAMILIES[name]
+    found = plugins.load(plugins.FAMILIES, name, FAMILIES)
+    if found is not None and (not isinstance(found, ArchitectureSpec) or found.family != name):
+        raise PluginError(
+            f"{found!r} is no ArchitectureSpec of the family {name!r}", where="entry points " + plugins.FAMILIES
+        )
+    return found
 
 
 def part(model: nn.Module, path: str) -> nn.Module:
@@ -118,20 +138,20 @@ def part(model: nn.Module, path: str) -> nn.Module:
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:
-    return part(model, anatomy_of(model.config).layers)  # type: ignore[return-value]
+    return part(model, architecture_spec(model.config).layers)  # type: ignore[return-value]
 
 
 def embedding_of(model: PreTrainedModel) -> nn.Embedding:
-    return part(model, anatomy_of(model.config).embed)  # type: ignore[return-value]
+    return part(model, architecture_spec(model.config).embed)  # type: ignore[return-value]
 
 
 def final_norm_of(model: PreTrainedModel) -> nn.Module:
-    return part(model, anatomy_of(model.config).final_norm)
+    return part(model, architecture_spec(model.config).final_norm)
 
 
 def is_tied(model: PreTrainedModel) -> bool:
     """True when the head is the embedding matrix itself."""
-    head = part(model, anatomy_of(model.config).head)
+    head = part(model, architecture_spec(model.config).head)
     return head.weight is embedding_of(model).weight
 
 
@@ -141,22 +161,22 @@ def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
     A block keeps its own kind of attention (Gemma 3 mixes sliding and full): the GGUF says the kind of every block.
     Raises ValueError when `kept` is empty, out of range or not rising.
     """
-    anatomy = anatomy_of(model.config)
+    arch = architecture_spec(model.config)
     blocks = layers_of(model)
     if not kept or list(kept) != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= len(blocks):
         raise ValueError(f"layers to keep must be rising indices below {len(blocks)}, not {list(kept)}")
-    parent, _, name = anatomy.layers.rpartition(".")
+    parent, _, name = arch.layers.rpartition(".")
     setattr(part(model, parent), name, type(blocks)([blocks[i] for i in kept]))
     block: Any
     for index, block in enumerate(layers_of(model)):
         for module in block.modules():
             if hasattr(module, "layer_idx"):
                 module.layer_idx = index
-    for name in anatomy.per_layer:
+    for name in arch.per_layer:
         values = getattr(model.config, name, None)
         if values is not None:
             setattr(model.config, name, [values[i] for i in kept])
-    setattr(model.config, anatomy.depth, len(kept))
+    setattr(model.config, arch.depth, len(kept))
     if (spec := getattr(model.config, "spec", None)) is not None:
         model.config.spec = spec | {"layers": [spec["layers"][i] for i in kept]}
     if hasattr(model.config, "max_window_layers"):  # Qwen: layer_types already says which blocks slide

@@ -5,23 +5,23 @@ import torch
 from tiny import FAMILIES, tiny_model
 
 from lightbulb.core.errors import UnsupportedModel
-from lightbulb.models.anatomy import anatomy_of, embedding_of, final_norm_of, keep_layers, layers_of, part
+from lightbulb.models.families import architecture_spec, embedding_of, final_norm_of, keep_layers, layers_of, part
 from lightbulb.models.loading import load_model, save_model
 
 IDS = torch.tensor([[5, 9, 300, 17, 42, 8]])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_part_is_where_the_anatomy_says(tmp_path, family):
+def test_every_part_is_where_its_family_says(tmp_path, family):
     model = load_model(tiny_model(tmp_path / "m", family))
-    anatomy = anatomy_of(model.config)
-    named = {anatomy.embed, anatomy.final_norm}
+    arch = architecture_spec(model.config)
+    named = {arch.embed, arch.final_norm}
     for i, block in enumerate(layers_of(model)):
-        for path in (*anatomy.linears.values(), *anatomy.norms):
+        for path in (*arch.linears.values(), *arch.norms):
             assert part(block, path).weight is not None
-            named.add(f"{anatomy.layers}.{i}.{path}")
+            named.add(f"{arch.layers}.{i}.{path}")
     owners = {name.rpartition(".")[0] for name, _ in model.named_parameters()}
-    assert owners - {anatomy.head} == named
+    assert owners - {arch.head} == named
     assert embedding_of(model).num_embeddings == model.config.vocab_size
     assert final_norm_of(model).weight.shape == (model.config.hidden_size,)
 
@@ -59,5 +59,5 @@ def test_impossible_layers_are_refused(tmp_path, kept):
 
 def test_other_families_get_a_list_of_what_works():
     with pytest.raises(UnsupportedModel) as e:
-        anatomy_of({"model_type": "mamba"})
+        architecture_spec({"model_type": "mamba"})
     assert "mamba" in str(e.value) and all(f in str(e.value) for f in FAMILIES)
