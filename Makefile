@@ -10,7 +10,7 @@ DEMO_OUT ?= runs/demo
 DEMO_TIME ?= 11m
 DEMO_QUESTION ?= could you switch the kitchen lamp on please
 
-.PHONY: help install filament wheel demo test lint format clean
+.PHONY: help install filament wheel demo test lint tidy format clean
 
 help:
 	@echo "make demo     install, shrink smollm2-135m to the built-in task, ask the result (15 minutes on 2 cores)"
@@ -19,6 +19,7 @@ help:
 	@echo "make wheel    filament as a wheel for any x86-64 or ARM Linux, into dist/"
 	@echo "make install  the virtual environment $(VENV) with the tested versions"
 	@echo "make lint     ruff, mypy, which way imports point, and clang-format"
+	@echo "make tidy     clang-tidy reads the C++ files, for a minute"
 	@echo "make format   ruff and clang-format rewrite the files"
 	@echo "make clean    remove $(VENV) and caches; runs/ stays"
 
@@ -68,6 +69,10 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
+
+# The kernels of other instruction sets and the Python module need headers of their own.
+tidy: $(READY)
+	$(BIN)/clang-tidy --quiet $(filter-out filament/src/module.cpp, $(wildcard filament/src/*.cpp)) -- -std=c++20 -Ifilament/src
 
 format: $(READY)
 	$(BIN)/ruff format .

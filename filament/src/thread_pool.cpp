@@ -1,5 +1,6 @@
 #include "thread_pool.hpp"
 
+#include <new>
 #include <string>
 #include <system_error>
 
@@ -56,7 +57,9 @@ ThreadPool::ThreadPool(size_t threads) {
 
 ThreadPool::~ThreadPool() {
     if (::getpid() == owner_) finish();
-    else new std::vector<std::thread>(std::move(threads_));  // they are not here: neither joined nor, ever, destroyed
+    else
+        new (std::nothrow)
+            std::vector<std::thread>(std::move(threads_));  // they are not here: neither joined nor, ever, destroyed
 }
 
 void ThreadPool::finish() {
