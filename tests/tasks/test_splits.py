@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightbulb.core.errors import TaskError
@@ -13,7 +13,7 @@ from lightbulb.tasks.columns import Row
 from lightbulb.tasks.splits import make_splits, share, without_duplicates
 from lightbulb.tasks.task import Example
 
-texts = st.lists(st.text("abcdefgh ", min_size=1, max_size=12).filter(str.strip), min_size=1, max_size=200)
+questions = st.text("abcdefgh ", min_size=1, max_size=12).filter(str.strip)
 
 
 def row(prompt: str, completion: str = "yes", place: str = "a.jsonl:1", group: str | None = None) -> Row:
@@ -30,17 +30,21 @@ def keys(rows: list[Row]) -> set[str]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(texts, st.integers(0, 5), st.randoms(use_true_random=False))
-def test_disjoint_complete_and_blind_to_order(prompts: list[str], seed: int, rng: random.Random):
-    rows = [row(p) for p in prompts]
-    assume(len(keys(rows)) >= 8)
+@given(
+    st.lists(questions, min_size=8, max_size=200, unique_by=lambda prompt: row(prompt).key),
+    st.lists(st.integers(0, 1000), max_size=20),
+    st.integers(0, 5),
+    st.randoms(use_true_random=False),
+)
+def test_disjoint_complete_and_blind_to_order(prompts: list[str], again: list[int], seed: int, rng: random.Random):
+    rows = [row(p) for p in (*prompts, *(prompts[n % len(prompts)] for n in again))]
     splits = make_splits(rows, None, None, seed)
     parts = [keys(splits.train), keys(splits.validation), keys(splits.test)]
     assert all(parts) and set.union(*parts) == keys(rows)
     assert sum(map(len, parts)) == len(keys(rows)) == sum(map(len, (splits.train, splits.validation, splits.test)))
     rng.shuffle(rows)
-    again = make_splits(rows, None, None, seed)
-    assert [keys(again.train), keys(again.validation), keys(again.test)] == parts
+    other = make_splits(rows, None, None, seed)
+    assert [keys(other.train), keys(other.validation), keys(other.test)] == parts
 
 
 @given(st.integers(1, 7))
