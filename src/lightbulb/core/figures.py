@@ -18,7 +18,18 @@ Scope = Literal["process", "chip", "board", "machine", "wall"]
 
 
 class Figure(BaseModel):
-    """One figure: `value` in `unit` with its interval [low, high] and its provenance."""
+    """A number that says how sure it is and where it comes from.
+
+    Attributes:
+        value: in `unit`; None where it was not measured, never 0
+        low: the lower end of its interval (95% where `method` says nothing else)
+        high: the upper end
+        unit: such as "s", "J", "share"
+        source: "measured" (a counter or a clock read it), "derived" (arithmetic on measured), "estimated" (a model;
+            always with an interval)
+        scope: what was measured: a process, a chip, a board, a machine, or the wall
+        method: how, in words
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -118,12 +118,19 @@ class _Edge(NamedTuple):
 
 
 class Meter:
-    """Opens windows. Only the run loop and the measure protocol should.
+    """Opens windows, in any thread. Only the run loop and the measure protocol should.
 
-    sensors: None discovers them; an empty sequence means the estimate. gpus: False for work that uses none, and should
-    not be charged for those that idle beside it. threads: hardware threads held, for the estimate; None asks the
-    system. clock, cpu_clock and asleep: seconds; machine_clock: CPU seconds of everyone. `remarks` says what cannot be
-    read and why. Windows may be opened in any thread.
+    Args:
+        sensors: None discovers them; an empty sequence means the estimate
+        clock: seconds
+        cpu_clock: CPU seconds of this process
+        machine_clock: CPU seconds of everyone
+        asleep: seconds in which the machine slept
+        threads: hardware threads held, for the estimate; None asks the system
+        gpus: False for work that uses none, and should not be charged for those that idle beside it
+
+    Attributes:
+        diagnostics: what cannot be read, and why
     """
 
     def __init__(

@@ -65,7 +65,15 @@ class TaskOptions(BaseModel):
 
 
 class Recipe(BaseModel):
-    """task: what `load_task` reads, with `reading` for its options (kind, metric, columns ...) and `seed`."""
+    """Passes in order, and what they are performed on. Written and read as TOML.
+
+    Attributes:
+        model: as a user names it
+        task: what `load_task` reads
+        seed: of the task's splits and of every step
+        reading: the options of `load_task` (kind, metric, columns ...)
+        steps: each reads what earlier ones made
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

@@ -19,11 +19,16 @@ UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 class Goal(BaseModel):
     """What is asked for.
 
-    keep: the least share of the best reference's score that the result must hold, 0 < keep <= 1; the reference is the
-    adapted teacher, or a candidate that beat it on validation. at_least: the score that it must reach, in the metric's
-    own unit, which needs no reference; an upper bound where lower is better. Without either `keep` is KEEP; where both
-    are given both must hold. max_seconds: wall time for the whole run. zone: where it runs, for carbon. runtime: the
-    one that the model will be used in, where all files are scored and measured.
+    Attributes:
+        keep: the least share of the best reference's score that the result must hold, 0 < keep <= 1; the reference is
+            the adapted teacher, or a candidate that beat it on validation
+        at_least: the score that it must reach, in the metric's own unit, which needs no reference; an upper bound where
+            lower is better. Without either `keep` is KEEP; where both are given both must hold
+        max_seconds: wall time for the whole run
+        seed: the only source of randomness
+        threads: of the processor
+        zone: where it runs, for carbon
+        runtime: the one that the model will be used in, where all files are scored and measured
     """
 
     model_config = ConfigDict(frozen=True)

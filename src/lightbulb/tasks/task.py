@@ -20,10 +20,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One piece of work. For kind "text", `prompt` is empty and `completion` is the document.
+    """One piece of work.
 
-    `messages` is the conversation before the answer when the data came as chat, else empty; `prompt` then repeats its
-    last user message, for showing.
+    Attributes:
+        prompt: the question; empty for kind "text". Of a chat its last user message, for showing
+        completion: the answer, or the document
+        messages: the conversation before the answer when the data came as chat, else empty
     """
 
     prompt: str
@@ -39,9 +41,20 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`answers` is the closed set of a "choose" task, sorted, else empty. `findings` are sentences about what loading
-    noticed and removed (duplicates, leakage, bad lines). `metric` is a name that `metrics.score` knows, or
-    module:function. `source` and `reading` (the options that were given) load it again."""
+    """Examples of one kind of work, split.
+
+    Attributes:
+        name: for showing
+        kind: "choose" (one of a closed set of answers), "generate" (an answer is written) or "text" (documents)
+        metric: a name that `metrics.score` knows, or module:function
+        train: what is learned from
+        validation: what decisions hang on
+        test: what the proof is made with
+        answers: the closed set of a "choose" task, sorted, else empty
+        findings: sentences about what loading noticed and removed (duplicates, leakage, bad lines)
+        source: where it came from
+        reading: the options that were given; with `source` they load it again
+    """
 
     name: str
     kind: TaskKind
