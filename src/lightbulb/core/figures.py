@@ -22,7 +22,7 @@ class Figure(BaseModel):
 
     Attributes:
         value: in `unit`; None where it was not measured, never 0
-        low: the lower end of its interval (95% where `method` says nothing else)
+        low: the lower end of its interval; None where it has none
         high: the upper end
         unit: such as "s", "J", "share"
         source: "measured" (a counter or a clock read it), "derived" (arithmetic on measured), "estimated" (a model;
