@@ -21,14 +21,12 @@ from lightbulb.predicting.request import predict
 from lightbulb.runtimes import check_ships, check_supports, check_threads
 from lightbulb.serving.ask import Completion, ask
 from lightbulb.shrinking.goal import Goal
-from lightbulb.shrinking.record import Result
+from lightbulb.shrinking.record import DONE, Result
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
 if TYPE_CHECKING:
     from lightbulb.shrinking.dry_run import DryRun
-
-DONE = "result.json"
 
 
 @contextmanager
@@ -51,8 +49,9 @@ def validate_model(model: str, *runtimes: str) -> ModelSource:
     source = resolve(model)
     check_family(source)
     check_contents(source)
+    spec = spec_of_source(source)
     for runtime in runtimes:
-        check_supports(runtime, spec_of_source(source))
+        check_supports(runtime, spec)
     return source
 
 

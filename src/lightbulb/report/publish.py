@@ -9,7 +9,7 @@ from lightbulb.core.files import new_file
 from lightbulb.report.ollama import describe
 from lightbulb.report.pages import write_pages
 from lightbulb.shrinking.assemble import MODEL, PUBLISHED, Assembled
-from lightbulb.shrinking.record import Result
+from lightbulb.shrinking.record import DONE, Result
 
 
 def publish(folder: Path, assembled: Assembled) -> Result:
@@ -26,5 +26,5 @@ def publish(folder: Path, assembled: Assembled) -> Result:
             shutil.copyfile(assembled.files[name].gguf, beside)
     assembled.recipe.write(folder / "recipe.toml")
     write_pages(folder, assembled.result)
-    assembled.result.write(folder / "result.json")  # last: where it stands, the run is done
+    assembled.result.write(folder / DONE)  # last: where it stands, the run is done
     return assembled.result

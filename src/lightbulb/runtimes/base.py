@@ -50,6 +50,18 @@ class Capabilities:
         return self.devices == ("cpu",)
 
 
+EVERYTHING = Capabilities(
+    closed_set=True,
+    schema=True,
+    stop=True,
+    stream=True,
+    sampling=True,
+    sees_tokens=True,
+    scores_next=True,
+    scores_texts=True,
+    writes_exactly=True,
+    batch=True,
+)  # on a CPU
 WORDS = {  # what is missing without a capability
     "closed_set": "hold a model to a closed set of answers",
     "schema": "hold an answer to a JSON Schema",

@@ -18,6 +18,7 @@ from lightbulb.models.gguf_shape import architecture_of
 from lightbulb.models.spec import ModelSpec
 from lightbulb.models.templates import compiled
 from lightbulb.runtimes.base import (
+    EVERYTHING,
     PLAIN,
     Answers,
     Capabilities,
@@ -56,18 +57,7 @@ class Filament(Runtime):
     library: ClassVar[str] = "lightbulb_filament"
     install: ClassVar[str] = "make filament"
     architectures: ClassVar[tuple[str, ...]] = ("llama", "qwen2", "qwen3", "gemma3", "deci", "openelm")
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        closed_set=True,
-        schema=True,
-        stop=True,
-        stream=True,
-        sampling=True,
-        sees_tokens=True,
-        scores_next=True,
-        scores_texts=True,
-        writes_exactly=True,
-        batch=True,
-    )
+    capabilities: ClassVar[Capabilities] = EVERYTHING
 
     def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
         check_installed("filament")

@@ -17,6 +17,7 @@ from lightbulb.models.gguf import answer_tokens, read_gguf
 from lightbulb.models.gguf_shape import architecture_of
 from lightbulb.models.spec import ModelSpec
 from lightbulb.runtimes.base import (
+    EVERYTHING,
     PLAIN,
     Answers,
     Capabilities,
@@ -45,18 +46,7 @@ class LlamaCpp(Runtime):
     opens: ClassVar[ModelForm] = "gguf"
     library: ClassVar[str] = "xllamacpp"
     install: ClassVar[str] = "pip install xllamacpp"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        closed_set=True,
-        schema=True,
-        stop=True,
-        stream=True,
-        sampling=True,
-        sees_tokens=True,
-        scores_next=True,
-        scores_texts=True,
-        writes_exactly=True,
-        batch=True,
-    )
+    capabilities: ClassVar[Capabilities] = EVERYTHING
 
     def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
         import xllamacpp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,7 @@ from lightbulb.core.errors import ModelError
 from lightbulb.models.form import render
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.runtimes.base import (
+    EVERYTHING,
     PLAIN,
     Answers,
     Capabilities,
@@ -41,19 +43,7 @@ class Torch(Runtime):
     name: ClassVar[str] = "torch"
     title: ClassVar[str] = "torch"
     opens: ClassVar[ModelForm] = "folder"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        closed_set=True,
-        schema=True,
-        stop=True,
-        stream=True,
-        sampling=True,
-        sees_tokens=True,
-        scores_next=True,
-        scores_texts=True,
-        writes_exactly=True,
-        batch=True,
-        devices=("cpu", "cuda"),
-    )
+    capabilities: ClassVar[Capabilities] = replace(EVERYTHING, devices=("cpu", "cuda"))
 
     def __init__(self, artifact: Artifact, model: PreTrainedModel | None = None):
         """model: of the artifact, where it is at hand."""

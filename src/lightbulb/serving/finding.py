@@ -7,9 +7,7 @@ from pathlib import Path
 from lightbulb.core.errors import ModelError
 from lightbulb.core.files import read_json
 from lightbulb.report import words
-from lightbulb.shrinking.record import Reference, Result
-
-DONE = "result.json"
+from lightbulb.shrinking.record import DONE, Reference, Result
 
 
 def model_file(model: Path) -> Path:

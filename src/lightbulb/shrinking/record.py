@@ -14,6 +14,7 @@ from lightbulb.models.origin import Origin
 from lightbulb.tasks.task import TaskKind
 
 Verdict = Literal["kept", "within-noise", "not-shrunk", "not-kept"]
+DONE = "result.json"  # in a run's folder: where it stands, the run is done
 FileKind = str  # "decoder", another kind of student, or "stock"
 Quantity = Literal[
     "bytes",

@@ -97,12 +97,16 @@ def register(quant_type: QuantType) -> QuantType:
 
 def quant_type_of(number: int) -> QuantType | None:
     """The type with this number in a file, None for one that is not known."""
-    for name in (None, *plugins.names(plugins.QUANT_TYPES)):
-        if name is not None and name not in QUANT_TYPES:
+    found = _numbered(number)
+    if found is None and (missing := [n for n in plugins.names(plugins.QUANT_TYPES) if n not in QUANT_TYPES]):
+        for name in missing:
             _load(name)
-        if found := next((known for known in QUANT_TYPES.values() if known.id == number), None):
-            return found
-    return None
+        found = _numbered(number)
+    return found
+
+
+def _numbered(number: int) -> QuantType | None:
+    return next((known for known in QUANT_TYPES.values() if known.id == number), None)
 
 
 def _load(name: str) -> None:
