@@ -22,6 +22,10 @@ def pair_of(result: Result) -> Pair:
         raise UserError(
             "that run hands out no student, so nothing is saved", where="result.json", hint="give a number instead"
         )
+    if best_baseline is None:
+        raise UserError(
+            "that run made no language model to compare with", where="result.json", hint="give a number instead"
+        )
     before, after = best_baseline.joules_per_answer, student.joules_per_answer
     if before is None or after is None:
         raise UserError(

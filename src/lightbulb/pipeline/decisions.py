@@ -27,6 +27,11 @@ class Decisions:
         write_json(self.place, self.known)
         self.events.emit(Decided(by="clock", what=name, value=value, why=why))
 
+    def forget(self) -> None:
+        """Takes back all that was decided."""
+        self.known.clear()
+        self.place.unlink(missing_ok=True)
+
     def decide_once(self, name: str, decide: Callable[[], Any], why: Callable[[], str] = lambda: "") -> Any:
         """What was decided before, or what `decide()` says now. why: the reason, asked after `decide`."""
         if name not in self.known:

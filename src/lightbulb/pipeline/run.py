@@ -194,6 +194,7 @@ class Run:
         except UserError:
             if not (self.folder / PLAN).exists():
                 (self.folder / "goal.json").unlink(missing_ok=True)
+                self.decisions.forget()  # what there was no time for may have time under another goal
             raise
 
     def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:

@@ -8,10 +8,12 @@ from lightbulb.runtimes.registry import (
     check_opens,
     check_ships,
     check_supports,
+    is_language_model,
     needed_for,
     open_gguf,
     runtime_class,
     runtime_names,
+    runtime_of,
     title_of,
 )
 
@@ -21,10 +23,12 @@ __all__ = [
     "check_ships",
     "check_supports",
     "check_threads",
+    "is_language_model",
     "needed_for",
     "open_gguf",
     "runtime_class",
     "runtime_names",
+    "runtime_of",
     "title_of",
 ]
 

@@ -18,7 +18,9 @@ BUILT_IN = {
     "filament": "lightbulb.runtimes.filament:Filament",
     "torch": "lightbulb.runtimes.torch:Torch",
     "endpoint": "lightbulb.runtimes.endpoint:Endpoint",
+    "classifier": "lightbulb.runtimes.classifier:Classifier",
 }
+CLASSIFIERS = ("lightbulb-ngrams", "lightbulb-cascade", "bert")  # architectures of files that choose, in "classifier"
 USUAL: dict[ModelForm, str] = {"gguf": "llamacpp", "folder": "torch", "url": "endpoint"}
 FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", "url": "addresses of endpoints"}
 
@@ -100,7 +102,21 @@ def check_supports(name: str, spec: ModelSpec) -> None:
         )
 
 
+def runtime_of(path: Path, asked: str = "llamacpp") -> str:
+    """The name of the runtime that opens a GGUF file: the one asked for, but for classifiers, which only filament
+    runs. Raises ModelError where the file is damaged."""
+    return asked if is_language_model(path) else "classifier"
+
+
+def is_language_model(path: Path) -> bool:
+    """Whether a GGUF file is one, and no classifier of another kind. Raises ModelError where it is damaged."""
+    from lightbulb.formats.gguf.header import read_header
+
+    return read_header(path).fields.get("general.architecture") not in CLASSIFIERS
+
+
 def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
     """A GGUF file in a runtime that takes it. slots: prompts side by side. context: tokens of the longest prompt with
     its answer."""
-    return check_opens(name, "gguf").open(path, threads=threads, slots=slots, context=context)
+    opener = check_opens(runtime_of(path, name), "gguf")
+    return opener.open(path, threads=threads, slots=slots, context=context)
