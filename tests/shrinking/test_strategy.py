@@ -20,9 +20,10 @@ from lightbulb.pipeline.decisions import Decisions
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import TaskStats
 from lightbulb.shrinking.drafts import make_plan
-from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher
+from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher, student_steps
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
+from lightbulb.shrinking.kinds.base import Setting
 from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.steps import TEACHER, teacher_steps
 from lightbulb.shrinking.strategy import BoldFirst, search
@@ -96,7 +97,7 @@ def choose(execution, plan=PLAN, keep=0.95, metric="accuracy", time=None, at_lea
     goal, time = Goal(keep=keep) if at_least is None else Goal(at_least=at_least), time or Patient(plan)
     floor = Floor.of(goal, metric)
     strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, said.append)
-    return search(strategy, StepEvaluator(execution, time, goal.runtime), Stream()), said
+    return search(strategy, StepEvaluator(execution, student_steps(time, goal.runtime)), Stream()), said
 
 
 def scores(**by_part):
@@ -248,9 +249,8 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, ste
     with tempfile.TemporaryDirectory() as folder:
         time_budget = TimeBudget(Decisions(Path(folder) / "clock.json"), lambda: execution.spent, max_seconds)
         steps = round(stats.steps(plan.teacher_epochs))
-        time = StudentTime(
-            plan, time_budget, plan.costs.observed(steps, plan.freeze_layers, slow * plan.teacher_seconds)
-        )
+        seen = plan.costs.observed(steps, plan.freeze_layers, slow * plan.teacher_seconds)
+        time = StudentTime(plan, time_budget, seen, Setting(execution.run.task, "llamacpp"))
         choose(execution, plan, time=time)
         late = max(0.0, plan.fixed_seconds - time_budget.left)
     assert late <= 0.1 * max_seconds + unbounded[0]

@@ -115,6 +115,6 @@ def bind_config(run: Run, source: ModelSource, goal: Goal) -> None:
             "seed": goal.seed,
             "threads": goal.threads,
             "runtime": goal.runtime,
-            "kinds": goal.kinds and list(goal.kinds),
+            **({} if goal.kinds is None else {"kinds": list(goal.kinds)}),
         }
     )
