@@ -77,7 +77,7 @@ def write_gguf(
     architecture = architecture_of(spec)
     writer = GGUFWriter(beside, architecture)
     for key, value in fields.items():
-        _add(writer, key, value)
+        add_field(writer, key, value)
     counts: Counter[str] = Counter()
     fallbacks: list[str] = []
     unchanged, parameters, weight_bytes = True, 0, 0
@@ -87,11 +87,11 @@ def write_gguf(
             fallbacks.append(name)
         packed = quant_type.quantize(tensor)
         unchanged &= bool(np.array_equal(quant_type.dequantize(packed), tensor))
-        _add_tensor(writer, name, tensor.shape, packed, quant_type)
+        add_tensor(writer, name, tensor.shape, packed, quant_type)
         counts[quant_type.name.upper()] += 1
         parameters += tensor.size
         weight_bytes += packed.nbytes
-    _write(writer, beside, out)
+    finish(writer, beside, out)
     return {
         "architecture": architecture,
         "bytes": out.stat().st_size,
@@ -104,7 +104,7 @@ def write_gguf(
     }
 
 
-def _add_tensor(
+def add_tensor(
     writer: GGUFWriter, name: str, shape: tuple[int, ...], packed: np.ndarray, quant_type: QuantType
 ) -> None:
     """As int8, so that gguf-py takes shape and type as they are and need not know the type."""
@@ -112,7 +112,8 @@ def _add_tensor(
     writer.add_tensor(name, packed.view(np.int8), raw_shape=shape, raw_dtype=number)
 
 
-def _write(writer: GGUFWriter, beside: Path, out: Path) -> None:
+def finish(writer: GGUFWriter, beside: Path, out: Path) -> None:
+    """Writes what `writer` was given into `beside`, its own file, and renames that to `out`."""
     with plain_os_errors(out):
         try:
             writer.write_header_to_file()
@@ -124,7 +125,8 @@ def _write(writer: GGUFWriter, beside: Path, out: Path) -> None:
             beside.unlink(missing_ok=True)
 
 
-def _add(writer: GGUFWriter, key: str, value: Any) -> None:
+def add_field(writer: GGUFWriter, key: str, value: Any) -> None:
+    """A key in the type that its value has in Python; whole numbers as uint32."""
     if isinstance(value, bool):
         writer.add_bool(key, value)
     elif isinstance(value, int):
