@@ -63,6 +63,35 @@ class QuantizingFacts(ModelFacts):
     train_loss: float | None = None
 
 
+class EncoderFacts(ModelFacts):
+    """name: for showing, of the weights it came from. pooling: "mean" or "cls"."""
+
+    name: str | None = None
+    layers: int
+    width: int
+    vocabulary: int
+    pooling: str
+
+
+class LabelFacts(EncoderFacts):
+    """Of an encoder that has learnt answers.
+
+    temperature: what its scores are divided by, from the validation split, whose mean negative log-likelihood (nats)
+    is `validation_nats` before and `calibrated_nats` after; None without such a split. c, class_weight: of the head,
+    chosen by `cross_validated`, the mean of the metric over folds of the train split.
+    """
+
+    temperature: float
+    validation_nats: float | None = None
+    calibrated_nats: float | None = None
+    c: float | None = None
+    class_weight: str | None = None
+    cross_validated: float | None = None
+    steps: int | None = None
+    train_loss: float | None = None
+    trained_parameters: int | None = None
+
+
 class PruningFacts(ModelFacts):
     """influence: of every layer that there was."""
 
@@ -92,6 +121,13 @@ class GgufFacts(Facts):
     fallbacks: list[str]
     unchanged: bool
     context_length: int
+
+
+class EncoderFileFacts(GgufFacts):
+    """stock: what llama.cpp gives of the file by itself: the answers' "scores", or an "embedding" to which lightbulb
+    applies the head."""
+
+    stock: str
 
 
 class LogitsFacts(Facts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,38 +73,52 @@ def write_gguf(
         "general.quantization_version": GGML_QUANT_VERSION,
         **(metadata or {}),
     }  # no general.name: a folder's name must not change the bytes
-    beside = out.with_name(f".{out.name}.tmp")
     architecture = architecture_of(spec)
+    fallbacks: list[str] = []
+
+    def typed() -> Iterator[tuple[str, np.ndarray, QuantType]]:
+        for name, tensor in _tensors(model_folder, spec):
+            quant_type = types.type_for(name, tensor.shape)
+            if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
+                fallbacks.append(name)
+            yield name, tensor, quant_type
+
+    written = write_file(out, architecture, fields, typed())
+    return {"architecture": architecture, **written, "fallbacks": fallbacks, "context_length": context_length(spec)}
+
+
+def write_file(
+    out: Path, architecture: str, fields: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray, QuantType]]
+) -> dict[str, Any]:
+    """Writes the GGUF `out` of keys and of tensors (name, float32 values, type); the same give the same bytes.
+
+    Returns bytes, parameters, bits_per_weight, quantization and unchanged, as `write_gguf` says them. Nothing
+    half-written stays behind.
+    """
+    beside = out.with_name(f".{out.name}.tmp")
     writer = GGUFWriter(beside, architecture)
     for key, value in fields.items():
-        add_field(writer, key, value)
+        _add(writer, key, value)
     counts: Counter[str] = Counter()
-    fallbacks: list[str] = []
     unchanged, parameters, weight_bytes = True, 0, 0
-    for name, tensor in _tensors(model_folder, spec):
-        quant_type = types.type_for(name, tensor.shape)
-        if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
-            fallbacks.append(name)
+    for name, tensor, quant_type in tensors:
         packed = quant_type.quantize(tensor)
         unchanged &= bool(np.array_equal(quant_type.dequantize(packed), tensor))
-        add_tensor(writer, name, tensor.shape, packed, quant_type)
+        _add_tensor(writer, name, tensor.shape, packed, quant_type)
         counts[quant_type.name.upper()] += 1
         parameters += tensor.size
         weight_bytes += packed.nbytes
-    finish(writer, beside, out)
+    _write(writer, beside, out)
     return {
-        "architecture": architecture,
         "bytes": out.stat().st_size,
         "parameters": parameters,
         "bits_per_weight": 8 * weight_bytes / parameters,
         "quantization": dict(counts),
-        "fallbacks": fallbacks,
         "unchanged": unchanged,
-        "context_length": context_length(spec),
     }
 
 
-def add_tensor(
+def _add_tensor(
     writer: GGUFWriter, name: str, shape: tuple[int, ...], packed: np.ndarray, quant_type: QuantType
 ) -> None:
     """As int8, so that gguf-py takes shape and type as they are and need not know the type."""
@@ -112,8 +126,7 @@ def add_tensor(
     writer.add_tensor(name, packed.view(np.int8), raw_shape=shape, raw_dtype=number)
 
 
-def finish(writer: GGUFWriter, beside: Path, out: Path) -> None:
-    """Writes what `writer` was given into `beside`, its own file, and renames that to `out`."""
+def _write(writer: GGUFWriter, beside: Path, out: Path) -> None:
     with plain_os_errors(out):
         try:
             writer.write_header_to_file()
@@ -125,8 +138,7 @@ def finish(writer: GGUFWriter, beside: Path, out: Path) -> None:
             beside.unlink(missing_ok=True)
 
 
-def add_field(writer: GGUFWriter, key: str, value: Any) -> None:
-    """A key in the type that its value has in Python; whole numbers as uint32."""
+def _add(writer: GGUFWriter, key: str, value: Any) -> None:
     if isinstance(value, bool):
         writer.add_bool(key, value)
     elif isinstance(value, int):

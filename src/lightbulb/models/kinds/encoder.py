@@ -21,6 +21,7 @@ from lightbulb.models.kinds.encoder_spec import HEAD, EncoderForm, EncoderSpec, 
 from lightbulb.models.loading import TOKENIZER, WEIGHTS, plain_model_errors, quiet_transformers, write_weights
 from lightbulb.tasks.task import Example
 
+Advance = Callable[[float, str], None]  # of a progress bar
 TOKENS_AT_ONCE = 4096  # more only takes memory
 
 
@@ -83,7 +84,7 @@ class Encoder(nn.Module):
             spec = spec_of(read_json(folder / "config.json"), str(folder / "config.json"))
             encoder = Encoder(spec, EncoderForm.read(folder), read_wordpiece(folder / TOKENIZER))
             with safe_open(folder / WEIGHTS, framework="pt") as file:
-                encoder._take({name: file.get_tensor(name) for name in file.keys()})
+                encoder._take({name: file.get_tensor(name) for name in list(file.keys())})
             return encoder.eval()
 
     @staticmethod
@@ -146,11 +147,11 @@ class Encoder(nn.Module):
             raise ModelError("this encoder has learnt no answers", hint="run the pass fit-head or adapt-encoder first")
         return self.head(self.pooled(ids_BT, lengths))
 
-    def embed(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> np.ndarray:
+    def embed(self, texts: Sequence[str], advance: Advance | None = None) -> np.ndarray:
         """The pooled vectors, float32 [texts, width]. advance: is told how many texts are done."""
         return self._of_texts(texts, self.pooled, advance)
 
-    def scores_of(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> np.ndarray:
+    def scores_of(self, texts: Sequence[str], advance: Advance | None = None) -> np.ndarray:
         """The scores, float32 [texts, answers]."""
         return self._of_texts(texts, self.scores, advance)
 
@@ -163,7 +164,7 @@ class Encoder(nn.Module):
         self,
         texts: Sequence[str],
         function: Callable[[torch.Tensor, Sequence[int]], torch.Tensor],
-        advance: Callable[[int], None] | None,
+        advance: Advance | None,
     ) -> np.ndarray:
         """Texts of one length go together, so that nothing is padded and no text depends on another's length."""
         encoded, device = self.words.encode(texts), next(self.parameters()).device
@@ -174,7 +175,7 @@ class Encoder(nn.Module):
                 found = function(ids_BT, [ids_BT.shape[1]] * len(places)).cpu().numpy()
                 rows |= zip(places, found, strict=True)
                 if advance is not None:
-                    advance(len(rows))
+                    advance(len(rows), f"{len(rows):,} of {len(texts):,} texts")
         width = len(self.form.answers) if function == self.scores else self.spec.width
         return np.stack([rows[i] for i in range(len(texts))]) if texts else np.zeros((0, width), np.float32)
 

