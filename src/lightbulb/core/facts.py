@@ -163,6 +163,15 @@ class EncoderFileFacts(GgufFacts):
     stock: str
 
 
+class CascadeFacts(GgufFacts):
+    """threshold: of the first stage's probability. share_first: of the validation items that it answers. kept: score of
+    the joint decision / that of the better stage alone, on the same items."""
+
+    threshold: float
+    share_first: float
+    kept: Figure
+
+
 class LogitsFacts(Facts):
     """positions: whose likeliest tokens are held."""
 

@@ -24,6 +24,7 @@ PASSES = {
     "adapt-encoder": "adapt_encoder:AdaptEncoder",
     "export-encoder": "export_encoder:ExportEncoder",
     "verify": "verify:Verify",
+    "cascade": "cascade:Cascade",
     "evaluate": "evaluate:Evaluate",
     "measure": "measure:Measure",
     "fit-ngrams": "fit_ngrams:FitNgrams",

@@ -25,6 +25,7 @@ VERIFIED = {
     "same_text": "prompts that read the same",
     "same_tokens": "prompts cut into the same tokens",
     "same_choice": "prompts with the same answer",
+    "same_answer": "prompts with the same answer",
     "prompts": "prompts compared",
     "mean_log_prob_difference": "difference in log-probability, mean",
     "max_log_prob_difference": "difference in log-probability, largest",

@@ -112,7 +112,7 @@ def assemble(
         recipe=performed(recipe, made),
         ledger=[*(ledger_row(execution, a) for a in run.finished_steps()), remainder(overhead)],
         candidates=candidates(choice, {file.candidate: file.chance for file in students}),
-        verify=verification_figures(made[shown.candidate.verify_label], shown.scored.runtime) if shown else {},
+        verify=verification_figures(made.get(shown.candidate.verify_label), shown.scored.runtime) if shown else {},
         counts=counts(task, of_teacher, answered[shown.candidate]) if shown and of_teacher else None,
         examples=differences(task, of_teacher, answered[shown.candidate]) if shown and of_teacher else [],
         findings=[*task.findings, *noticed, *unanswered(task, items), *undecided(task, items, goal.keep)],

@@ -84,8 +84,11 @@ class Candidate(BaseModel):
     @property
     def size(self) -> str:
         """What it is, in a few words."""
+        title = TITLES.get(self.kind, self.kind)
+        if self.stages:
+            return f"{title} of {' and '.join(s.size for s in self.stages)}, {self.variant.rsplit('-', 1)[1]}"
         if self.kind != DECODER:
-            return ", ".join(part for part in (TITLES.get(self.kind, self.kind), self.variant) if part)
+            return ", ".join(part for part in (title, self.variant) if part)
         return "1 layer" if self.layers == 1 else f"{self.layers} layers"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from lightbulb.core.errors import GoalError
+from lightbulb.models.kinds.encoder_source import resolve_encoder
 from lightbulb.runtimes import check_ships, check_threads
 from lightbulb.shrinking.kinds import check_kinds
 from lightbulb.tasks.chance import BITS_OF_A_BYTE
@@ -32,6 +33,7 @@ class Goal(BaseModel):
         runtime: the one that the model will be used in, where all files are scored and measured; files of our own
             architectures run in filament
         kinds: of student that may be tried; None: all that are installed
+        encoder: folder or short name of an encoder to try; None: a packaged one, where it is installed
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +46,7 @@ class Goal(BaseModel):
     zone: str | None = None
     runtime: str = "llamacpp"
     kinds: tuple[str, ...] | None = None
+    encoder: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -62,6 +65,7 @@ class Goal(BaseModel):
         runtime: str = "llamacpp",
         at_least: float | None = None,
         kinds: tuple[str, ...] | None = None,
+        encoder: str | None = None,
     ) -> Goal:
         """Raises GoalError for what no task can be asked; what the metric says to `at_least`, `check_for` knows."""
         if keep is not None and not 0 < keep <= 1:
@@ -73,6 +77,8 @@ class Goal(BaseModel):
         check_threads(threads)
         check_ships(runtime)
         check_kinds(kinds)
+        if encoder is not None:
+            resolve_encoder(encoder)
         return Goal(
             keep=keep,
             at_least=at_least,
@@ -82,6 +88,7 @@ class Goal(BaseModel):
             zone=zone,
             runtime=runtime,
             kinds=kinds,
+            encoder=encoder,
         )
 
     def check_for(self, metric: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from lightbulb.core.facts import TrainingFacts
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint
@@ -9,12 +11,13 @@ from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import Run
 from lightbulb.shrinking import origins
 from lightbulb.shrinking.assemble import Assembled, assemble
-from lightbulb.shrinking.candidate import Candidate, Choice
+from lightbulb.shrinking.candidate import Candidate, Choice, Outcome
 from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher, early_steps, student_steps
 from lightbulb.shrinking.final_evaluation import FinalEvaluation
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.kinds import candidates_after, kind_named
+from lightbulb.shrinking.kinds.cascade import combined
 from lightbulb.shrinking.ladder import CheapestFirst
 from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.prepare import Say, of_the_model, prepare, setting_of, start, task_stats
@@ -72,8 +75,14 @@ def try_early_kinds(execution: Execution, goal: Goal, floor: Floor, time_budget:
 
         return time_budget.fits(candidate.label, lambda: kind_named(candidate.kind).seconds(candidate, setting), left)
 
-    ladder = CheapestFirst(candidates_after("model", setting, goal.kinds), floor, allows, say)
+    ladder = CheapestFirst(candidates_after("model", setting, goal.kinds), floor, allows, follow_of(goal), say)
     return search(ladder, StepEvaluator(execution, early_steps(setting)), execution.run.events)
+
+
+def follow_of(goal: Goal) -> Callable[[Sequence[Outcome], Floor], Sequence[Candidate]]:
+    """The cascades of what was tried, where they are asked for."""
+    wanted = goal.kinds is None or "cascade" in goal.kinds
+    return combined if wanted else lambda tried, floor: []
 
 
 def search_students(
@@ -116,5 +125,6 @@ def bind_config(run: Run, source: ModelSource, goal: Goal) -> None:
             "threads": goal.threads,
             "runtime": goal.runtime,
             **({} if goal.kinds is None else {"kinds": list(goal.kinds)}),
+            **({} if goal.encoder is None else {"encoder": goal.encoder}),
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from lightbulb.shrinking.candidate import Candidate, Choice, Outcome, Trial, other_kinds
@@ -9,10 +10,12 @@ from lightbulb.shrinking.floor import Floor, holds_with_margin
 
 
 class CheapestFirst:
-    """Tries candidates in their order. Where the floor needs no reference it stops at the first that holds it with a
-    margin; else all are tried, because the best of them may be what the others are held against.
+    """Tries candidates in their order, then what follows from them (cascades). Where the floor needs no reference it
+    stops at the first that holds it with a margin, and what follows from it; else all are tried, because the best of
+    them may be what the others are held against.
 
-    allows: whether there is time for a candidate. say: hears what came of each.
+    allows: whether there is time for a candidate. follow: the candidates that follow from what was tried. say: hears
+    what came of each.
     """
 
     def __init__(
@@ -20,32 +23,44 @@ class CheapestFirst:
         candidates: Sequence[Candidate],
         floor: Floor,
         allows: Callable[[Candidate], bool],
+        follow: Callable[[Sequence[Outcome], Floor], Sequence[Candidate]],
         say: Callable[[str], None],
     ):
-        self.floor, self.allows, self.say = floor, allows, say
+        self.floor, self.allows, self.follow, self.say = floor, allows, follow, say
         self._left = list(candidates)
+        self._followed = False
         self._tried: list[Outcome] = []
-        self._held: Outcome | None = None
 
     def ask(self) -> Trial | None:
         """The next candidate that there is time for."""
-        while self._left and not self._held:
-            if self.allows(self._left[0]):
-                return Trial(self._left[0], "exported")
-            self._left.pop(0)
-        return None
+        while True:
+            while self._left:
+                if self.allows(self._left[0]):
+                    return Trial(self._left[0], "exported")
+                self._left.pop(0)
+            if self._followed:
+                return None
+            self._followed, self._left = True, list(self.follow(self._tried, self.floor))
 
     def tell(self, outcome: Outcome) -> None:
-        """Its score on validation: taken where it is enough by itself."""
+        """Its score on validation: nothing that costs more is tried where that is enough by itself."""
         self.say(f"{outcome.trial.name}: {outcome.score} on validation")
         self._tried.append(outcome)
         self._left.pop(0)
-        if self.floor.keep is None and holds_with_margin(self.floor, outcome.score, self.floor.score(None)):
-            outcome.why += "; holds the floor with a margin: taken, and nothing that costs more is tried"
-            outcome.chosen, self._held = True, outcome
-            self.say("  holds the floor with a margin: taken, and nothing that costs more is tried")
+        if self._holds(outcome):
+            outcome.why += "; holds the floor with a margin"
+            if not self._followed:
+                self._left.clear()
+                self.say("  holds the floor with a margin: no kind that costs more is tried")
 
     def choice(self) -> Choice:
-        """What held a floor of its own; else no candidate, and what was tried."""
+        """The cheapest that held a floor of its own; else no candidate, and what was tried."""
         tried = tuple(self._tried)
-        return Choice(self._held.trial.candidate if self._held else None, tried, other_kinds(tried))
+        held = min(filter(self._holds, tried), key=lambda o: o.cpu_seconds_per_answer.value or math.inf, default=None)
+        if held:
+            held.chosen = True
+            held.why += ": taken"
+        return Choice(held.trial.candidate if held else None, tried, other_kinds(tried))
+
+    def _holds(self, outcome: Outcome) -> bool:
+        return self.floor.keep is None and holds_with_margin(self.floor, outcome.score, self.floor.score(None))

@@ -18,7 +18,7 @@ from lightbulb.shrinking.cost_model import TaskStats
 from lightbulb.shrinking.drafts import make_plan
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.kinds import candidates_after
-from lightbulb.shrinking.kinds.base import Setting
+from lightbulb.shrinking.kinds.base import ENCODER, Setting
 from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.space import BLOCK_TYPES
 from lightbulb.shrinking.steps import CHECK, EMBEDDING, FORMATTED, FORMATTED_FILE, format_steps
@@ -53,7 +53,7 @@ def prepared_for(model: Artifact, task: Task, say: Say) -> Task:
 
 def setting_of(task: Task, goal: Goal) -> Setting:
     """What kinds of student are told before there is a plan."""
-    return Setting(task, goal.runtime)
+    return Setting(task, goal.runtime, goal.encoder or ENCODER)
 
 
 def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> Plan:

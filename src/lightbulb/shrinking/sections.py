@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from lightbulb.core.artifact import Artifact
-from lightbulb.core.facts import AgreementFacts
+from lightbulb.core.facts import AgreementFacts, ClassifierAgreementFacts
 from lightbulb.core.figures import Figure
 from lightbulb.energy.carbon import grams_co2e
 from lightbulb.passes.evaluate import Answered, right_of
@@ -39,12 +39,16 @@ def making(spent: Cost, goal: Goal) -> Making:
     return Making(joules=spent.joules, cpu_seconds=spent.cpu_seconds, seconds=spent.seconds, grams_co2e=grams)
 
 
-def verification_figures(verify: Artifact, runtime: str) -> dict[str, Figure]:
+def verification_figures(verify: Artifact | None, runtime: str) -> dict[str, Figure]:
+    """What a comparison of a file with its weights found; nothing where there was none."""
+    if verify is None:
+        return {}
     method = f"exported file in {title_of(runtime)} against the trained model in float32"
     units = {"prompts": "prompts", "mean_log_prob_difference": "nats", "max_log_prob_difference": "nats"}
+    facts = AgreementFacts if "same_choice" in verify.facts else ClassifierAgreementFacts
     return {
         name: Figure(value=value, unit=units.get(name, "share"), method=method)
-        for name, value in verify.facts_as(AgreementFacts)
+        for name, value in verify.facts_as(facts)
         if isinstance(value, (int, float))
     }
 

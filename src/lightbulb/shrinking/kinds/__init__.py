@@ -18,7 +18,12 @@ from lightbulb.shrinking.candidate import DECODER, Candidate
 if TYPE_CHECKING:
     from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
 
-BUILT_IN = {"linear": "lightbulb.shrinking.kinds.linear:Linear"}  # cheapest first
+HERE = "lightbulb.shrinking.kinds"
+BUILT_IN = {
+    "linear": f"{HERE}.linear:Linear",
+    "encoder": f"{HERE}.encoder:Encoders",
+    "cascade": f"{HERE}.cascade:Cascades",
+}  # cheapest first
 
 
 def kind_names() -> list[str]:

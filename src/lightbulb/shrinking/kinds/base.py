@@ -14,6 +14,7 @@ from lightbulb.shrinking.plan import Plan
 from lightbulb.tasks.task import Task
 
 After = Literal["model", "teacher"]
+ENCODER = "minilm-l6"  # short name of the one that is tried where its package is installed
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Setting:
     Attributes:
         task: as the model can learn it
         runtime: the one that was asked for; files of our own architectures run in filament whatever it is
+        encoder: folder or short name of the encoder to try
         plan: of the teacher and its decoders; None before there is one
         costs: what trainings take as the machine has shown itself since; None before there is a plan
     """
 
     task: Task
     runtime: str
+    encoder: str = ENCODER
     plan: Plan | None = None
     costs: CostModel | None = None
 

@@ -42,8 +42,11 @@ class Linear(StudentKind):
 
 def checked(candidate: Candidate) -> list[Step]:
     """Whether its file answers as its weights do, and what it scores on validation."""
+    verify = step(candidate.verify_label, VerifyClassifier(), candidate.file_label, model=candidate.label)
+    return [verify, on_validation(candidate)]
+
+
+def on_validation(candidate: Candidate) -> Step:
+    """The score of its file."""
     file = candidate.file_label
-    return [
-        step(candidate.verify_label, VerifyClassifier(), file, model=candidate.label),
-        step(f"{file}-validation", Evaluate(split="validation", runtime="classifier"), file),
-    ]
+    return step(f"{file}-validation", Evaluate(split="validation", runtime="classifier"), file)
