@@ -113,9 +113,21 @@ def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch)
     model, out = tiny_model(tmp_path / "model", layers=4), tmp_path / "out"
     data = write_rows(tmp_path / "data.jsonl", choose_rows(300))
     how = ("--task", data, "--threads", 1)
-    kinds = ("--kinds", "first-layer", "decoder")
+    options = ("--max-time", "15m", "--kinds", "first-layer", "decoder", "--runtime", "counting")
     result = lightbulb(
-        capsys, "shrink", model, *how, "--out", out, "--at-least", 0.01, "--max-time", "15m", *kinds, "--runtime", "counting"
+        capsys,
+        "shrink",
+        model,
+        *how,
+        "--out",
+        out,
+        "--at-least",
+        0.01,
+        "--max-time",
+        "15m",
+        *kinds,
+        "--runtime",
+        "counting",
     )
     assert {m["runtime"] for m in (result["student"], *result["baselines"])} == {"counting"}
     assert result["baselines"][0]["name"].endswith("the counting runtime")

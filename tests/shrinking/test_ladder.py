@@ -31,8 +31,8 @@ class Scores:
         return Outcome(trial, score, Figure(value=COSTS[kind], unit="s"), 1.0, "exported")
 
 
-def climb(floor, scores, allows=lambda candidate: True):
-    ladder = CheapestFirst([LINEAR, ENCODER], floor, allows, combined, lambda text: None)
+def climb(floor, scores, allows=lambda candidate: True, last=False):
+    ladder = CheapestFirst([LINEAR, ENCODER], floor, allows, combined, lambda text: None, last)
     return search(ladder, scores, Stream())
 
 
@@ -90,3 +90,12 @@ def test_a_cascade_needs_a_better_file_that_costs_much_more(linear, encoder, cos
     found = combined([outcome(LINEAR, linear, 1e-5), outcome(ENCODER, encoder, cost)], Floor("accuracy", keep=0.97))
     assert [c.stages for c in found] == ([(LINEAR, ENCODER)] * len(GIVE_UP) if made else [])
     assert len({c.label for c in found}) == len(found)
+
+
+def test_where_no_language_model_follows_the_best_kind_is_the_reference():
+    choice = climb(Floor("accuracy", keep=0.97), Scores(linear=0.92, encoder=0.93, cascade=0.93), last=True)
+    assert choice.candidate == LINEAR and len(choice.files) == 4
+    choice = climb(Floor("accuracy", keep=0.97), Scores(linear=0.8, encoder=0.93, cascade=0.85), last=True)
+    assert choice.candidate == ENCODER
+    choice = climb(Floor("accuracy", at_least=0.99), Scores(linear=0.8, encoder=0.93, cascade=0.85), last=True)
+    assert choice.candidate == ENCODER, "nothing does; it is the nearest"

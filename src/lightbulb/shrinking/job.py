@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from lightbulb.core.errors import UserError
 from lightbulb.core.facts import TrainingFacts
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint
@@ -11,7 +12,7 @@ from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import Run
 from lightbulb.shrinking import origins
 from lightbulb.shrinking.assemble import Assembled, assemble
-from lightbulb.shrinking.candidate import Candidate, Choice, Outcome
+from lightbulb.shrinking.candidate import DECODER, Candidate, Choice, Outcome
 from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher, early_steps, student_steps
 from lightbulb.shrinking.final_evaluation import FinalEvaluation
 from lightbulb.shrinking.floor import Floor
@@ -39,7 +40,7 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     choice, missed = try_early_kinds(execution, goal, floor, time_budget, say), []
     stock: list[Candidate] = []
     windows_for = min(QUICK_SECONDS, goal.max_seconds)
-    if choice.candidate is None:
+    if choice.candidate is None and needs_teacher(goal):
         with run.release_on_user_error():
             plan = prepare(execution, source, goal, say)
         for line in plan.lines:
@@ -47,6 +48,8 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
         choice = search_students(execution, plan, goal, floor, time_budget, choice, say)
         stock, missed, windows_for = stock_candidates(plan.times.layers), plan.missed, goal.max_seconds
     files = [*choice.files, *stock]
+    if not files:
+        raise nothing_to_try(goal)
     stats = task_stats(run.task, execution.made[START])
     FinalEvaluation(execution, files, stats, time_budget, goal, windows_for).perform(say)
     proven = [COSTS, *(c.verify_label for c in files), *(c.test_label for c in files)]
@@ -75,8 +78,24 @@ def try_early_kinds(execution: Execution, goal: Goal, floor: Floor, time_budget:
 
         return time_budget.fits(candidate.label, lambda: kind_named(candidate.kind).seconds(candidate, setting), left)
 
-    ladder = CheapestFirst(candidates_after("model", setting, goal.kinds), floor, allows, follow_of(goal), say)
+    candidates, follow = candidates_after("model", setting, goal.kinds), follow_of(goal)
+    ladder = CheapestFirst(candidates, floor, allows, follow, say, last=not needs_teacher(goal))
     return search(ladder, StepEvaluator(execution, early_steps(setting)), execution.run.events)
+
+
+def needs_teacher(goal: Goal) -> bool:
+    """Whether a language model is trained: not where only kinds are asked for that need none."""
+    return goal.kinds is None or any(name == DECODER or kind_named(name).after == "teacher" for name in goal.kinds)
+
+
+def nothing_to_try(goal: Goal) -> UserError:
+    """Of kinds that are all nothing for this task, or not there."""
+    return UserError(
+        f"none of the kinds asked for can be tried here ({', '.join(goal.kinds or ())}): they choose one of a closed "
+        "set of answers, and need filament",
+        where="`kinds`",
+        hint="`make filament`, a task with a closed set of answers, or leave `kinds` out",
+    )
 
 
 def follow_of(goal: Goal) -> Callable[[Sequence[Outcome], Floor], Sequence[Candidate]]:
