@@ -26,13 +26,13 @@ from sections import PAGE, ROOT, commit, put
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from lightbulb.core import units  # noqa: E402
-from lightbulb.energy.processor import processor_name  # noqa: E402
-from lightbulb.shrinking.floor import Floor  # noqa: E402
-from lightbulb.shrinking.record import Result, Scored  # noqa: E402
-from lightbulb.tasks import metrics  # noqa: E402
-from lightbulb.tasks.load import load_task  # noqa: E402
-from lightbulb.tasks.task import Task  # noqa: E402
+from lightbulb.core import units
+from lightbulb.energy.processor import processor_name
+from lightbulb.shrinking.floor import Floor
+from lightbulb.shrinking.record import Result, Scored
+from lightbulb.tasks import metrics
+from lightbulb.tasks.load import load_task
+from lightbulb.tasks.task import Task
 
 HEADING = "## Kinds of model"
 KINDS = ("linear", "encoder", "cascade")
@@ -170,7 +170,6 @@ def of_onnx(task: Task) -> Row | None:
     try:
         import numpy as np
         import onnxruntime
-        from importlib_resources import files  # noqa: F401
     except ImportError:
         return None
     from importlib.util import find_spec
