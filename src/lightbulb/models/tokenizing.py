@@ -20,9 +20,13 @@ SHOWN = 3
 
 def repair_tokenizer(folder: Path) -> list[str]:
     """Rewrites tokenizer.json and tokenizer_config.json in `folder` so that a GGUF holds all that decides how text is
-    cut; returns what changed for text that a user may meet, a sentence each.
+    cut.
 
-    Raises UnsupportedModel for changes of text that matter and that no GGUF makes (lower case, for one).
+    Returns:
+        What changed for text that a user may meet, a sentence each.
+
+    Raises:
+        UnsupportedModel: changes of text that matter and that no GGUF makes (lower case, for one)
     """
     path = folder / "tokenizer.json"
     tokenizer = read_tokenizer_json(path)
@@ -73,8 +77,8 @@ def _mend_normalizer(tokenizer: Json, path: Path) -> list[str]:
         )
     if gone:
         tokenizer["normalizer"] = _joined(kept, "normalizers")
-    told = [kind for kind in gone if kind != "NFC"]
-    return [f"the tokenizer changed text before it cut it ({', '.join(told)}): it no longer does"] if told else []
+    forms = [kind for kind in gone if kind != "NFC"]
+    return [f"the tokenizer changed text before it cut it ({', '.join(forms)}): it no longer does"] if forms else []
 
 
 def _mend_spaces(tokenizer: Json) -> list[str]:

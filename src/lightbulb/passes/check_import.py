@@ -26,7 +26,7 @@ SHOWN = 8  # tokens of each list that an error shows
 
 
 class CheckImport(Pass):
-    """Compares the framed model with its file (input "gguf"; else it is exported as f16 for the time of the check),
+    """Compares the formatted model with its file (input "gguf"; else it is exported as f16 for the time of the check),
     before anything is trained. Facts: those of `verify`, and findings.
 
     Attributes:
