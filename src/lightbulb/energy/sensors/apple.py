@@ -19,8 +19,12 @@ _FLAWS = (
 
 
 def find(library: Any = None, machine: tuple[str, str] | None = None) -> Discovery:
-    """CPU, GPU, memory and neural engine as one sensor. `library`: zeus_apple_silicon, or what stands in for it;
-    `machine`: (system, processor), of this machine unless given."""
+    """CPU, GPU, memory and neural engine as one sensor.
+
+    Args:
+        library: zeus_apple_silicon, or what stands in for it
+        machine: (system, processor), of this machine unless given
+    """
     if (machine or (platform.system(), platform.machine())) != ("Darwin", "arm64"):
         return Discovery()
     if library is None:

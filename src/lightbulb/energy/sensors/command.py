@@ -39,9 +39,14 @@ _FLAWS = ("Everything behind the meter that the user named, whoever uses it; how
 
 
 class CommandSensor(Sensor):
-    """What `source()` prints, in `unit` (a word of UNITS).
+    """A meter that the user names. It may be slow, so only `poll` asks it; `joules` goes by the last answer. Raises
+    what the source raises.
 
-    The source may be slow, so only `poll` asks it; `joules` goes by the last answer. Raises what the source raises.
+    Args:
+        name: of the sensor
+        unit: of what is printed: a word of UNITS
+        source: gives what is printed
+        clock: seconds
     """
 
     scope: SensorScope = "wall"
@@ -85,14 +90,22 @@ class CommandSensor(Sensor):
 
 
 def first_number(text: str) -> float:
-    """The first number of a text. Raises ValueError where there is none."""
+    """The first number of a text.
+
+    Raises:
+        ValueError: there is none
+    """
     if match := _NUMBER.search(text):
         return float(match[0])
     raise ValueError(f"no number in {text.strip()[:60]!r}")
 
 
 def find(environment: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.monotonic) -> Discovery:
-    """The meters that the environment names. Raises UserError for one that cannot be used."""
+    """The meters that the environment names.
+
+    Raises:
+        UserError: one that cannot be used
+    """
     sensors: list[Sensor] = []
     for variable in (COMMAND, FILE):
         if variable not in environment:

@@ -32,7 +32,13 @@ _MODULES = ("GH200", "GB200", "GB300")
 def find(
     library: Any = None, clock: Callable[[], float] = time.monotonic, environment: Mapping[str, str] = os.environ
 ) -> Discovery:
-    """The sensors of each GPU that CUDA_VISIBLE_DEVICES leaves us. `library`: pynvml, or what stands in for it."""
+    """The sensors of each GPU that CUDA_VISIBLE_DEVICES leaves us.
+
+    Args:
+        library: pynvml, or what stands in for it
+        clock: seconds
+        environment: its variables
+    """
     if library is None:
         try:
             import pynvml as library  # type: ignore[no-redef]

@@ -38,7 +38,16 @@ _PSYS_FLAWS = ("Boards that do not wire it read too little; whether a graphics c
 
 
 class RaplSensor(Sensor):
-    """One domain. Unwraps its counter, which is right while it is read more often than it wraps."""
+    """One domain. Unwraps its counter, which is right while it is read more often than it wraps.
+
+    Args:
+        folder: of the domain, in sysfs
+        name: of the sensor
+        scope: what it includes
+        limitations: what is known to be wrong with it
+        contains: names of sensors inside it
+        clock: seconds
+    """
 
     poll_seconds = POLL_SECONDS
 
@@ -128,7 +137,7 @@ def _domains(tree: Path) -> list[_Domain]:
 
 
 def _join_mirrors(domains: list[_Domain]) -> tuple[list[_Domain], list[str]]:
-    """The domains with those of a mirrored package brought under its socket, and a remark for each mirror."""
+    """The domains with those of a mirrored package brought under its socket, and a diagnostic for each mirror."""
     packages = [d for d in domains if d.kind == "package"]
     twins: dict[str, _Domain] = {}
     for at, package in enumerate(packages):
