@@ -94,10 +94,14 @@ class RunEvent(Event):
 
 
 class RunStarted(RunEvent):
+    """A run begins."""
+
     kind: Literal["run.started"] = "run.started"
 
 
 class RunResumed(RunEvent):
+    """A run goes on."""
+
     kind: Literal["run.resumed"] = "run.resumed"
 
 

@@ -89,48 +89,53 @@ def write_gguf(
     types = TypeMap(types) if isinstance(types, str) else types
     types.check_writable()
     spec = spec_of_config(json.loads((model_folder / "config.json").read_text(encoding="utf-8")))
-    fields = _fields(model_folder, spec, types) | dict(metadata or {})
-    beside = out.with_name(f".{out.name}.tmp")
+    fields: dict[str, Any] = shape_fields(spec) | tokenizer_fields(model_folder, spec.vocabulary)
+    fields |= {
+        "general.file_type": types.file_type,
+        "general.quantization_version": GGML_QUANT_VERSION,
+        **(metadata or {}),
+    }  # no general.name: a folder's name must not change the bytes
     architecture = architecture_of(spec)
+    fallbacks: list[str] = []
+
+    def typed() -> Iterator[tuple[str, np.ndarray, QuantType]]:
+        for name, tensor in _tensors(model_folder, spec):
+            quant_type = types.type_for(name, tensor.shape)
+            if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
+                fallbacks.append(name)
+            yield name, tensor, quant_type
+
+    written = write_file(out, architecture, fields, typed())
+    return {"architecture": architecture, **written, "fallbacks": fallbacks, "context_length": context_length(spec)}
+
+
+def write_file(
+    out: Path, architecture: str, fields: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray, QuantType]]
+) -> dict[str, Any]:
+    """Writes the GGUF `out` of keys and of tensors (name, float32 values, type); the same give the same bytes.
+
+    Returns bytes, parameters, bits_per_weight, quantization and unchanged, as `write_gguf` says them. Nothing
+    half-written stays behind.
+    """
+    beside = out.with_name(f".{out.name}.tmp")
     writer = GGUFWriter(beside, architecture)
     for key, value in fields.items():
         _add(writer, key, value)
-    weights = _add_weights(writer, _tensors(model_folder, spec), types)
-    _write(writer, beside, out)
-    size = out.stat().st_size
-    return {"architecture": architecture, "bytes": size, **weights, "context_length": context_length(spec)}
-
-
-def _fields(model_folder: Path, spec: ModelSpec, types: TypeMap) -> dict[str, Any]:
-    """Every key -> value but those of the task. No general.name: a folder's name must not change the bytes."""
-    return {
-        **shape_fields(spec),
-        **tokenizer_fields(model_folder, spec.vocabulary),
-        "general.file_type": types.file_type,
-        "general.quantization_version": GGML_QUANT_VERSION,
-    }
-
-
-def _add_weights(writer: GGUFWriter, tensors: Iterable[tuple[str, np.ndarray]], types: TypeMap) -> dict[str, Any]:
-    """Quantizes and adds each tensor; returns what became of the weights, as `write_gguf` says it."""
     counts: Counter[str] = Counter()
-    fallbacks: list[str] = []
     unchanged, parameters, weight_bytes = True, 0, 0
-    for name, tensor in tensors:
-        quant_type = types.type_for(name, tensor.shape)
-        if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
-            fallbacks.append(name)
+    for name, tensor, quant_type in tensors:
         packed = quant_type.quantize(tensor)
         unchanged &= bool(np.array_equal(quant_type.dequantize(packed), tensor))
         _add_tensor(writer, name, tensor.shape, packed, quant_type)
         counts[quant_type.name.upper()] += 1
         parameters += tensor.size
         weight_bytes += packed.nbytes
+    _write(writer, beside, out)
     return {
+        "bytes": out.stat().st_size,
         "parameters": parameters,
         "bits_per_weight": 8 * weight_bytes / parameters,
         "quantization": dict(counts),
-        "fallbacks": fallbacks,
         "unchanged": unchanged,
     }
 

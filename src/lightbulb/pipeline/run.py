@@ -274,13 +274,7 @@ class Run:
         return artifact
 
     def performed(self, label: str, pass_: Pass, planned: str) -> Pass:
-        """A pass with the parameters that the clock has shortened it to.
-
-        Args:
-            label: of its artifact
-            pass_: as planned
-            planned: its key as planned
-        """
+        """`pass_` with the parameters that the clock has shortened it to. `planned` is its key without that."""
         return pass_.with_parameters(self.decisions.get(_shortened(label, planned)) or {})
 
     def begin(

@@ -26,18 +26,10 @@ ModelForm = Literal["gguf", "folder", "url"]  # what a runtime opens: a Path, an
 class Capabilities:
     """What a runtime can do.
 
-    Attributes:
-        closed_set: `answer` holds the model to the answers, whatever else it would say
-        schema: option of `generate`: an answer follows a JSON Schema
-        stop: option of `generate`: an answer ends before a string
-        stream: option of `generate`: an answer is handed out while it is written
-        sampling: option of `generate`: tokens are drawn at random
-        sees_tokens: it has `tokenize` and `context_length`
-        scores_next: it has `score_next`
-        scores_texts: it has `score_texts`
-        writes_exactly: it has `write_exactly`
-        batch: `slots` prompts are worked on at once
-        devices: what it computes on ("cpu", "cuda", ...); empty where it is not seen
+    closed_set: `answer` holds the model to the answers, whatever else it would say. schema, stop, stream, sampling:
+    options of `generate`. sees_tokens: `tokenize` and `context_length`. scores_next, scores_texts, writes_exactly:
+    these methods. batch: `slots` prompts are worked on at once. devices: what it computes on ("cpu", "cuda", ...);
+    empty where it is not seen.
     """
 
     closed_set: bool = False
@@ -103,15 +95,9 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How `generate` writes.
-
-    Attributes:
-        stop: strings before which an answer ends
-        schema: a JSON Schema, as text, that it follows
-        sampling: how tokens are taken
-        stream: called with (number of the prompt, next piece of its answer) while they are written, all pieces of a
-            prompt being its answer
-    """
+    """How `generate` writes. stop: strings before which an answer ends. schema: a JSON Schema, as text, that it
+    follows. stream: told (number of the prompt, next piece of its answer) while they are written, all pieces of a
+    prompt being its answer."""
 
     stop: tuple[str, ...] = ()
     schema: str | None = None
@@ -135,13 +121,8 @@ PLAIN = Options()
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a runtime answers to a batch of prompts.
-
-    Attributes:
-        texts: in the order of the prompts
-        prompt_tokens: tokens of all prompts (some may be read once for several)
-        output_tokens: tokens written, of all answers
-    """
+    """Texts in the order of the prompts; tokens of all prompts (some may be read once for several), and tokens
+    written."""
 
     texts: list[str]
     prompt_tokens: int
@@ -335,11 +316,7 @@ class Runtime(ABC):
         raise self._lacks("scores_next")
 
     def score_texts(self, texts: Sequence[str]) -> list[TextScore]:
-        """Likelihood of whole documents, in their order.
-
-        Raises:
-            UserError: the runtime lacks `scores_texts`
-        """
+        """Likelihood of whole documents, in their order. Raises UserError where it lacks `scores_texts`."""
         raise self._lacks("scores_texts")
 
     def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
@@ -355,20 +332,13 @@ class Runtime(ABC):
         raise self._lacks("writes_exactly")
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of a prompt, the BOS that is added included.
-
-        Raises:
-            UserError: the runtime lacks `sees_tokens`
-        """
+        """Token ids of a prompt, the BOS that is added included. Raises UserError where it lacks `sees_tokens`."""
         raise self._lacks("sees_tokens")
 
     @property
     def context_length(self) -> int:
-        """The most tokens, read and written, that the model was made for.
-
-        Raises:
-            UserError: the runtime lacks `sees_tokens`
-        """
+        """The most tokens, read and written, that the model was made for. Raises UserError where it lacks
+        `sees_tokens`."""
         raise self._lacks("sees_tokens")
 
     @abstractmethod

@@ -108,14 +108,14 @@ class Filament(Runtime):
         sampling = asdict(options.sampling)
         if options.schema is None and not options.stop and options.stream is None:
             ids = self._model.generate_batch(read, max_tokens, streams=self.slots, prefix=prefix, **sampling)
-            completions = [(self._tokenizer.decode(row), len(row)) for row in ids]
+            said = [(self._tokenizer.decode(row), len(row)) for row in ids]
         else:
-            completions = []
+            said = []
             for n, prompt in enumerate(read):
                 grammar = None if options.schema is None else self._grammars.matcher("json-schema", options.schema)
                 tokens = self._model.stream(prompt, max_tokens, prefix=prefix, constraint=grammar, **sampling)
-                completions.append(self._written(tokens, Writing(self._tokenizer, n, options)))
-        return Answers([text for text, _ in completions], sum(map(len, read)), sum(count for _, count in completions))
+                said.append(self._written(tokens, Writing(self._tokenizer, n, options)))
+        return Answers([text for text, _ in said], sum(map(len, read)), sum(count for _, count in said))
 
     @staticmethod
     def _written(tokens: Iterator[int], writing: Writing) -> tuple[str, int]:

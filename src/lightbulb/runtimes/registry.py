@@ -128,17 +128,6 @@ def check_supports(name: str, spec: ModelSpec) -> None:
 
 
 def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
-    """Opens a GGUF file in a runtime that takes it.
-
-    Args:
-        path: the file
-        name: the runtime's
-        threads: of the processor
-        slots: prompts side by side
-        context: tokens of the longest prompt with its answer
-
-    Raises:
-        UserError: the runtime does not take GGUF files, or is not installed
-        ModelError: the file cannot be opened
-    """
+    """A GGUF file in a runtime that takes it. slots: prompts side by side. context: tokens of the longest prompt with
+    its answer."""
     return check_opens(name, "gguf").open(path, threads=threads, slots=slots, context=context)
