@@ -361,7 +361,7 @@ def _checked(name: str, function: Callable[[str, str], float]) -> ItemScore:
             raise UserError(
                 f"the metric {name!r} failed with {type(e).__name__}: {e}",
                 where=f"prediction {prediction[:80]!r}, reference {reference[:80]!r}",
-                hint="hint the function: it gets two strings and returns a number from 0 to 1",
+                hint="check the function: it gets two strings and returns a number from 0 to 1",
             ) from e
         if not 0.0 <= value <= 1.0:
             raise UserError(

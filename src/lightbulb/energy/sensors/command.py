@@ -35,7 +35,9 @@ _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 2.0
 _FILE_POLL_SECONDS = 0.2
-_FLAWS = ("Everything behind the meter that the user named, whoever uses it; how good that meter is, only they know.",)
+_LIMITATIONS = (
+    "Everything behind the meter that the user named, whoever uses it; how good that meter is, only they know.",
+)
 
 
 class CommandSensor(Sensor):
@@ -53,7 +55,7 @@ class CommandSensor(Sensor):
     contains: tuple[str, ...] = ("*",)
     poll_seconds: float | None = POLL_SECONDS
     limitations = (
-        *_FLAWS,
+        *_LIMITATIONS,
         f"Asked every {POLL_SECONDS:g} s: windows of less than a minute are coarse.",
         "The command's own CPU seconds are counted with those of the process that asks.",
     )
@@ -139,10 +141,10 @@ def _sensor(variable: str, unit: str, source: str, clock: Callable[[], float]) -
 
     if _is_power(unit):
         return PolledSensor(
-            "power-file", "wall", _FLAWS, read, contains=("*",), poll_seconds=_FILE_POLL_SECONDS, clock=clock
+            "power-file", "wall", _LIMITATIONS, read, contains=("*",), poll_seconds=_FILE_POLL_SECONDS, clock=clock
         )
     read()
-    return CounterSensor("power-file", "wall", _FLAWS, read, contains=("*",))
+    return CounterSensor("power-file", "wall", _LIMITATIONS, read, contains=("*",))
 
 
 def _is_power(unit: str) -> bool:
