@@ -32,11 +32,17 @@ SERIES = "trials.json"
 
 
 class Measure(Pass):
-    """The source and every input are GGUF files; the facts hold a table of figures for each role ("student" is the
-    source). One prompt at a time, `threads` threads each: how a single user meets the model.
+    """Measures what answers cost. The source and every input are GGUF files; the facts hold a table of figures for each
+    role ("student" is the source). One prompt at a time: how a single user meets the model.
 
-    Measured as `lightbulb measure --against` does: `trials` windows of at least `window_seconds` each, in blocks of two
-    that open all files anew. Writes trials.json: the series of each role, which ratios are made of.
+    Measured as `lightbulb measure --against` does, in blocks of two trials that open all files anew. Writes
+    trials.json: the series of each role, which ratios are made of.
+
+    Attributes:
+        trials: windows of each file
+        window_seconds: at least so long is each
+        threads: of the runtime
+        runtime: that the files run in
     """
 
     name: ClassVar[str] = "measure"

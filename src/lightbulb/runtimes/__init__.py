@@ -34,6 +34,10 @@ __all__ = [
 
 
 def check_threads(threads: int) -> None:
-    """Raises GoalError for a number of threads that cannot work."""
+    """Refuses a number of threads that cannot work.
+
+    Raises:
+        GoalError: it is below 1
+    """
     if threads < 1:
         raise GoalError(f"{threads} threads cannot work", where="`threads`", hint="`threads=2`")

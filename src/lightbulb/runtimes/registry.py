@@ -26,12 +26,17 @@ FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", 
 
 
 def runtime_names() -> list[str]:
+    """Lightbulb's own first, then those of plugins."""
     return [*BUILT_IN, *(name for name in plugins.names(plugins.RUNTIMES) if name not in BUILT_IN)]
 
 
 def runtime_class(name: str) -> type[Runtime]:
-    """The runtime of that name. Raises UserError, which lists those known, for another name; PluginError for a plugin
-    that cannot be used."""
+    """The runtime of that name.
+
+    Raises:
+        UserError: there is none; lists those known
+        PluginError: a plugin that cannot be used
+    """
     plugin = plugins.load_class(plugins.RUNTIMES, name, Runtime, BUILT_IN)
     if plugin is not None:
         return plugin
@@ -52,8 +57,11 @@ def title_of(name: str) -> str:
 
 
 def check_installed(name: str) -> type[Runtime]:
-    """The runtime of that name. Raises UserError where what it needs is not installed: now, rather than after an
-    hour."""
+    """The runtime of that name, if it can be used here: known now, rather than after an hour.
+
+    Raises:
+        UserError: what it needs is not installed, or there is no such runtime
+    """
     runtime = runtime_class(name)
     if not runtime.installed():
         raise UserError(
@@ -65,7 +73,15 @@ def check_installed(name: str) -> type[Runtime]:
 
 
 def check_opens(name: str, form: ModelForm) -> type[Runtime]:
-    """As `check_installed`, of a runtime that opens models of this form. Raises UserError where it does not."""
+    """As `check_installed`, of a runtime that opens models of one form.
+
+    Args:
+        name: the runtime's
+        form: of the model that it would get
+
+    Raises:
+        UserError: it does not open that form, or is not installed
+    """
     runtime = check_installed(name)
     if runtime.opens != form:
         raise UserError(
@@ -77,8 +93,15 @@ def check_opens(name: str, form: ModelForm) -> type[Runtime]:
 
 
 def check_ships(name: str, kind: str | None = None) -> type[Runtime]:
-    """As `check_opens` of GGUF files, of a runtime that can do all that the main job asks of it (for tasks of this
-    kind). Raises UserError where it cannot."""
+    """As `check_opens` of GGUF files, of a runtime that can do all that the main job asks of it.
+
+    Args:
+        name: the runtime's
+        kind: of the tasks
+
+    Raises:
+        UserError: it cannot
+    """
     runtime = check_opens(name, "gguf")
     runtime.require("sees_tokens", "scores_next", "writes_exactly", *needed_for(kind))
     return runtime
@@ -90,7 +113,11 @@ def needed_for(kind: str | None) -> list[str]:
 
 
 def check_supports(name: str, spec: ModelSpec) -> None:
-    """Raises UnsupportedModel where the runtime does not run models of `spec`."""
+    """Refuses a runtime that does not run models of `spec`.
+
+    Raises:
+        UnsupportedModel: it does not
+    """
     from lightbulb.models.gguf_shape import architecture_of
 
     runtime = runtime_class(name)
