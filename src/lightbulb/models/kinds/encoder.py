@@ -17,7 +17,7 @@ from lightbulb.core.files import read_json, write_json
 from lightbulb.formats.gguf.wordpiece import read_wordpiece, special_ids
 from lightbulb.models.form import turns_of
 from lightbulb.models.kinds.encoder_source import check_encoder, pooling_of, tensor_names
-from lightbulb.models.kinds.encoder_spec import HEAD, EncoderForm, EncoderSpec, spec_of
+from lightbulb.models.kinds.encoder_spec import HEAD, EncoderForm, EncoderSpec, Pooling, spec_of
 from lightbulb.models.loading import TOKENIZER, WEIGHTS, plain_model_errors, quiet_transformers, write_weights
 from lightbulb.tasks.task import Example
 
@@ -111,6 +111,30 @@ class Encoder(nn.Module):
             raise ModelError(f"the weights {broken} hold what is no number", hint="download the model again")
         own = {f"bert.{name}": values for name, values in weights.items() if not name.startswith(f"{HEAD}.")}
         self.load_state_dict(own | {name: v for name, v in weights.items() if name.startswith(f"{HEAD}.")})
+
+    def cut(self, layers: int, pooling: Pooling) -> Encoder:
+        """Its first `layers` layers, read with `pooling`; the head is kept where neither changes."""
+        same = layers == self.spec.layers and pooling == self.form.pooling
+        kept = self.form if same else EncoderForm(pooling=pooling)
+        other = Encoder(self.spec.with_layers(layers), kept, self.words.tokenizer)
+        other.load_state_dict({name: self.state_dict()[name] for name in other.state_dict()})
+        return other.eval()
+
+    def with_answers(self, answers: tuple[str, ...], normalize: bool = False) -> Encoder:
+        """The same with a head of zeros for `answers`, to be trained."""
+        form = EncoderForm(pooling=self.form.pooling, answers=answers, normalize=normalize)
+        other = Encoder(self.spec, form, self.words.tokenizer)
+        assert other.head is not None
+        other.bert.load_state_dict(self.bert.state_dict())
+        nn.init.zeros_(other.head.weight)
+        nn.init.zeros_(other.head.bias)
+        return other.eval()
+
+    def freeze(self, layers: int) -> None:
+        """The embeddings and the first `layers` layers stay as they are; 0: nothing does."""
+        frozen = [self.bert.embeddings, *self.bert.encoder.layer[:layers]] if layers else []
+        for part in frozen:
+            part.requires_grad_(False)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Its tensors by transformers' names for a BertModel; the head's are `head.weight` and `head.bias`."""
