@@ -92,6 +92,31 @@ class LabelFacts(EncoderFacts):
     trained_parameters: int | None = None
 
 
+class NgramFacts(ModelFacts):
+    """Of a classifier by n-grams in floating point.
+
+    rows: n-grams that were kept, of those `looked_at`. c, class_weight, epochs, width: of the training, those that it
+    has. score: the task's metric on `held_out`, which is "validation", or "folds" of train where that is small;
+    whole_score: the same before n-grams were left out; score_error: its standard error. temperature: what logits were
+    divided by, from the same items, whose mean negative log-likelihood (nats) is `nats` and whose expected calibration
+    error (Naeini et al. 2015, 15 bins) `calibration_error` after it.
+    """
+
+    rows: int
+    looked_at: int
+    held_out: str
+    score: float
+    whole_score: float
+    score_error: float
+    temperature: float
+    nats: float
+    calibration_error: float
+    c: float | None = None
+    class_weight: str | None = None
+    width: int | None = None
+    epochs: int | None = None
+
+
 class PruningFacts(ModelFacts):
     """influence: of every layer that there was."""
 
@@ -111,7 +136,7 @@ class TrimmingFacts(ModelFacts):
 
 class GgufFacts(Facts):
     """quantization: type -> number of tensors. fallbacks: tensors that do not fit their type. unchanged: whether all
-    quantized weights lay on their grid already."""
+    quantized weights lay on their grid already. context_length: in tokens; None where any length is read."""
 
     architecture: str
     bytes: int
@@ -120,7 +145,15 @@ class GgufFacts(Facts):
     quantization: dict[str, int]
     fallbacks: list[str]
     unchanged: bool
-    context_length: int
+    context_length: int | None = None
+
+
+class NgramFileFacts(GgufFacts):
+    """rows: n-grams in the file. calibration_error: expected, on the validation split, of its probabilities; None
+    without such a split."""
+
+    rows: int
+    calibration_error: float | None = None
 
 
 class EncoderFileFacts(GgufFacts):
@@ -153,6 +186,16 @@ class AgreementFacts(Facts):
     same_tokens: float
     same_choice: float
     prompts: int
+    mean_log_prob_difference: float
+    max_log_prob_difference: float
+
+
+class ClassifierAgreementFacts(Facts):
+    """same_answer: share of `prompts` that a file and its model answer alike. The differences are of the
+    log-probability (nats) of the answer that the file gives."""
+
+    prompts: int
+    same_answer: float
     mean_log_prob_difference: float
     max_log_prob_difference: float
 

@@ -26,3 +26,13 @@ def temperature_of(scores_NC: np.ndarray, labels_N: np.ndarray) -> float:
         options={"xatol": 1e-4},
     )
     return float(np.float32(np.exp(found.x)))
+
+
+def calibration_error(scores_NC: np.ndarray, labels_N: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error (Naeini et al. 2015): how far the probability of the likeliest answer is from the
+    share of right ones, over bins of equal width of that probability."""
+    log_probs_NC = scores_NC - logsumexp(scores_NC, axis=1, keepdims=True)
+    sure_N, right_N = np.exp(log_probs_NC.max(axis=1)), log_probs_NC.argmax(axis=1) == labels_N
+    bin_N = np.minimum((sure_N * bins).astype(int), bins - 1)
+    off = np.bincount(bin_N, weights=sure_N - right_N, minlength=bins)
+    return float(np.abs(off).sum() / len(labels_N))

@@ -26,6 +26,9 @@ PASSES = {
     "verify": "verify:Verify",
     "evaluate": "evaluate:Evaluate",
     "measure": "measure:Measure",
+    "fit-ngrams": "fit_ngrams:FitNgrams",
+    "export-ngrams": "export_ngrams:ExportNgrams",
+    "verify-classifier": "verify_classifier:VerifyClassifier",
 }
 
 
