@@ -46,7 +46,8 @@ class AdaptEncoder(Pass):
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         from lightbulb.models.kinds.encoder import Encoder
-        from lightbulb.passes.encoders import calibrated, facts_of, texts_and_labels
+        from lightbulb.passes.classifiers import texts_and_labels
+        from lightbulb.passes.encoders import calibrated, facts_of
         from lightbulb.train.forward import deterministic, kept_memory, to_best_device
 
         texts, labels_N = texts_and_labels(context.task, "train")

@@ -37,12 +37,13 @@ class FitHead(Pass):
     makes: ClassVar[ArtifactKind] = "encoder"
 
     normalize: bool | None = None
-    cs: tuple[float, ...] = Field(default=(1.0, 10.0, 100.0), min_length=1)
+    cs: tuple[float, ...] = Field(default=(3.0, 10.0, 30.0), min_length=1)
     folds: int = Field(default=3, ge=2)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         from lightbulb.models.kinds.encoder import Encoder
-        from lightbulb.passes.encoders import calibrated, facts_of, texts_and_labels
+        from lightbulb.passes.classifiers import texts_and_labels
+        from lightbulb.passes.encoders import calibrated, facts_of
         from lightbulb.train.forward import deterministic
 
         texts, labels_N = texts_and_labels(context.task, "train")
@@ -81,7 +82,7 @@ class FitHead(Pass):
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-        model = LogisticRegression(C=self.cs[len(self.cs) // 2], class_weight=class_weight, tol=1e-3, max_iter=500)
+        model = LogisticRegression(C=self.cs[len(self.cs) // 2], class_weight=class_weight, tol=1e-5, max_iter=1000)
         folds = min(self.folds, int(np.unique(labels_N, return_counts=True)[1].min()))
         with warnings.catch_warnings(action="ignore"):  # that it has not converged to the last digit
             if folds < 2 or len(self.cs) == 1:
