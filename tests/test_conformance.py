@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import tiny_task
+from llama_encoder import LlamaEncoder
+from tiny_encoder import tiny_encoder
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import UserError
 from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
+from lightbulb.models.kinds.encoder import Encoder
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.pipeline.run import Run
 from lightbulb.runtimes import open_gguf
@@ -59,7 +64,22 @@ KINDS = {
     "generate": ("format-task", "check-import", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
     "text": ("check-import", "adapt", "teacher-logits", "verify", "evaluate", "measure"),
 }
-CASES = [(name, "choose") for name in PASSES] + [(name, kind) for kind, names in KINDS.items() for name in names]
+OF_ENCODERS = ("import-encoder", "fit-head", "adapt-encoder", "trim-encoder", "export-encoder")
+ENCODER_PARAMETERS = {
+    "fit-head": {"cs": (1.0, 10.0)},
+    "adapt-encoder": {"schedule": SHORT, "layers": 1},
+    "trim-encoder": {"common": 10},
+    "export-encoder": {"quant_type": "q8_0"},
+}
+MORE_OF_ENCODERS = {
+    "import-encoder": {"fingerprint": "another"},
+    "fit-head": {"normalize": False},
+    "adapt-encoder": {"pooling": "cls"},
+    "trim-encoder": {"positions": 32},
+    "export-encoder": {"embedding": "f16"},
+}
+CASES = [(name, "choose") for name in PASSES if name not in OF_ENCODERS]
+CASES += [(name, kind) for kind, names in KINDS.items() for name in names]
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +134,54 @@ class TestLora(PassConformance):
             tiny_task("choose"),
             changed=cls(schedule=SHORT, method="lora", lora_rank=4),
             trains=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def encoders(imported, tmp_path_factory) -> dict[str, Any]:
+    """An encoder as it was imported, and with a head."""
+    with _run(tmp_path_factory.mktemp("encoders")) as run:
+        folder = tiny_encoder(tmp_path_factory.mktemp("bert") / "tiny")
+        bare = run.step("bare", pass_class("import-encoder")(encoder=str(folder)), imported)
+        other = run.step("other", pass_class("adapt-encoder")(schedule=SHORT), bare)
+        headed = run.step("headed", pass_class("fit-head")(), bare)
+    return {"imported": imported, "bare": bare, "headed": headed, "adapted": other, "folder": folder}
+
+
+def _run(folder) -> Run:
+    meter = Meter((), threads=1)
+    return Run(folder, tiny_task("choose"), seed=0, progress=Silent(), meter=meter, threads=1)
+
+
+def reload_encoder(made: Artifact) -> None:
+    encoder, answers = Encoder.read(made.path), tiny_task("choose").answers
+    if encoder.form.answers:
+        log_probs = encoder.log_probs(["the card is lost", ""])
+        assert encoder.form.answers == answers and log_probs.shape == (2, len(answers))
+        assert abs(np.exp(log_probs).sum(1) - 1).max() < 1e-9
+    else:
+        assert np.isfinite(encoder.embed(["the card is lost", ""])).all()
+
+
+def reload_encoder_file(made: Artifact) -> None:
+    assert np.isfinite(LlamaEncoder(made.gguf).vector("the card is lost", 64)).all()
+
+
+class TestEncoders(PassConformance):
+    @pytest.fixture(params=[*OF_ENCODERS, "adapt-encoder with a teacher"])
+    def case(self, request, encoders):
+        name, _, teacher = request.param.partition(" with ")
+        own = {"encoder": str(encoders["folder"])} if name == "import-encoder" else ENCODER_PARAMETERS[name]
+        source = {"import-encoder": "imported", "export-encoder": "headed"}.get(name, "bare")
+        more = MORE_OF_ENCODERS[name]
+        return PassCase(
+            pass_class(name)(**own),
+            encoders[source],
+            tiny_task("choose"),
+            {"teacher": encoders["adapted"]} if teacher else {},
+            changed=pass_class(name)(**own | more),
+            trains=request.param == "adapt-encoder",
+            reload=reload_encoder_file if name == "export-encoder" else reload_encoder,
         )
 
 

