@@ -114,21 +114,7 @@ def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch)
     data = write_rows(tmp_path / "data.jsonl", choose_rows(300))
     how = ("--task", data, "--threads", 1)
     options = ("--max-time", "15m", "--kinds", "first-layer", "decoder", "--runtime", "counting")
-    result = lightbulb(
-        capsys,
-        "shrink",
-        model,
-        *how,
-        "--out",
-        out,
-        "--at-least",
-        0.01,
-        "--max-time",
-        "15m",
-        *kinds,
-        "--runtime",
-        "counting",
-    )
+    result = lightbulb(capsys, "shrink", model, *how, "--out", out, "--at-least", 0.01, *options)
     assert {m["runtime"] for m in (result["student"], *result["baselines"])} == {"counting"}
     assert result["baselines"][0]["name"].endswith("the counting runtime")
     assert asked["answer"] > 0 and asked["score_next"] > 0
