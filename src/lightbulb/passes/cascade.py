@@ -44,11 +44,11 @@ class Cascade(Pass):
         files, task = (source, context.inputs["then"]), context.task
         examples = task.split("validation" if task.validation else "train")
         with context.progress.bar("cascade", len(files) + 1) as advance:
-            answered = []
-            for done, file in enumerate(files, 1):
-                answered.append(answers_of(file.gguf, task, examples, context.threads))
-                advance(done, "answering")
-            threshold, share, kept = choose(task, examples, *answered, self.give_up)
+            first = answers_of(files[0].gguf, task, examples, context.threads)
+            advance(1, "first stage")
+            then = answers_of(files[1].gguf, task, examples, context.threads)
+            advance(2, "second stage")
+            threshold, share, kept = choose(task, examples, first, then, self.give_up)
             write_cascade(out / "model.gguf", [f.gguf for f in files], task.answers, [threshold])
             advance(len(files) + 1, "written")
         parts = [f.facts_as(GgufFacts) for f in files]
