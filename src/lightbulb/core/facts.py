@@ -91,7 +91,15 @@ class QuantizingFacts(ModelFacts):
 
 
 class EncoderFacts(ModelFacts):
-    """name: for showing, of the weights it came from. pooling: "mean" or "cls"."""
+    """Facts of an encoder.
+
+    Attributes:
+        name: for showing, of the weights it came from
+        layers: how many
+        width: of the vectors between them
+        vocabulary: rows of the token embedding
+        pooling: "mean" or "cls"
+    """
 
     name: str | None = None
     layers: int
@@ -101,7 +109,14 @@ class EncoderFacts(ModelFacts):
 
 
 class TrimmedEncoderFacts(EncoderFacts):
-    """rows: of the token embedding. unchanged_train_tokens: the share of train's texts that are cut as before."""
+    """Facts of an encoder that lost tokens.
+
+    Attributes:
+        rows_before: of the token embedding
+        rows: of it now
+        bytes_before: of the weights' file
+        unchanged_train_tokens: the share of train's texts that are cut as before
+    """
 
     rows_before: int
     rows: int
@@ -110,11 +125,18 @@ class TrimmedEncoderFacts(EncoderFacts):
 
 
 class LabelFacts(EncoderFacts):
-    """Of an encoder that has learnt answers.
+    """Facts of an encoder that has learnt answers.
 
-    temperature: what its scores are divided by, from the validation split, whose mean negative log-likelihood (nats)
-    is `validation_nats` before and `calibrated_nats` after; None without such a split. c, class_weight: of the head,
-    chosen by `cross_validated`, the mean of the metric over folds of the train split.
+    Attributes:
+        temperature: what its scores are divided by, from the validation split
+        validation_nats: mean negative log-likelihood of that split before (nats); None without one
+        calibrated_nats: the same after
+        c: of the head: inverse strength of the penalty
+        class_weight: likewise: how answers are weighted
+        cross_validated: mean of the metric over folds of the train split, by which these two were chosen
+        steps: of the optimizer, where there was one
+        train_loss: mean over their last tenth
+        trained_parameters: those that learned
     """
 
     temperature: float
@@ -129,13 +151,22 @@ class LabelFacts(EncoderFacts):
 
 
 class NgramFacts(ModelFacts):
-    """Of a classifier by n-grams in floating point.
+    """Facts of a classifier by n-grams in floating point.
 
-    rows: n-grams that were kept, of those `looked_at`. c, class_weight, epochs, width: of the training, those that it
-    has. score: the task's metric on `held_out`, which is "validation", or "folds" of train where that is small;
-    whole_score: the same before n-grams were left out; score_error: its standard error. temperature: what logits were
-    divided by, from the same items, whose mean negative log-likelihood (nats) is `nats` and whose expected calibration
-    error (Naeini et al. 2015, 15 bins) `calibration_error` after it.
+    Attributes:
+        rows: n-grams that were kept
+        looked_at: of so many
+        held_out: "validation", or "folds" of train where that is small
+        score: the task's metric on them
+        whole_score: the same before n-grams were left out
+        score_error: its standard error
+        temperature: what logits were divided by, from the same items
+        nats: their mean negative log-likelihood after it (nats)
+        calibration_error: their expected calibration error after it (Naeini et al. 2015, 15 bins)
+        c: of the training, where it has one: inverse strength of the penalty
+        class_weight: likewise: how answers are weighted
+        width: likewise: of the rows
+        epochs: likewise
     """
 
     rows: int
@@ -208,23 +239,36 @@ class GgufFacts(Facts):
 
 
 class NgramFileFacts(GgufFacts):
-    """rows: n-grams in the file. calibration_error: expected, on the validation split, of its probabilities; None
-    without such a split."""
+    """Facts of an n-gram file.
+
+    Attributes:
+        rows: n-grams in the file
+        calibration_error: expected, on the validation split, of its probabilities; None without such a split
+    """
 
     rows: int
     calibration_error: float | None = None
 
 
 class EncoderFileFacts(GgufFacts):
-    """stock: what llama.cpp gives of the file by itself: the answers' "scores", or an "embedding" to which lightbulb
-    applies the head."""
+    """Facts of an encoder's file.
+
+    Attributes:
+        stock: what llama.cpp gives of the file by itself: the answers' "scores", or an "embedding" to which lightbulb
+            applies the head
+    """
 
     stock: str
 
 
 class CascadeFacts(GgufFacts):
-    """threshold: of the first stage's probability. share_first: of the validation items that it answers. kept: score of
-    the joint decision / that of the better stage alone, on the same items."""
+    """Facts of a cascade.
+
+    Attributes:
+        threshold: of the first stage's probability
+        share_first: of the validation items that it answers
+        kept: score of the joint decision / that of the better stage alone, on the same items
+    """
 
     threshold: float
     share_first: float
@@ -280,8 +324,14 @@ class AgreementFacts(Facts):
 
 
 class ClassifierAgreementFacts(Facts):
-    """same_answer: share of `prompts` that a file and its model answer alike. The differences are of the
-    log-probability (nats) of the answer that the file gives."""
+    """How far a file answers what its model answers.
+
+    Attributes:
+        prompts: that were compared
+        same_answer: share of them that both answer alike
+        mean_log_prob_difference: of the log-probability (nats) of the answer that the file gives
+        max_log_prob_difference: likewise
+    """
 
     prompts: int
     same_answer: float

@@ -23,12 +23,15 @@ UNSEEN = -100.0  # the score of an answer that train does not show: never the hi
 
 
 class FitHead(Pass):
-    """Logistic regression (scikit-learn) on the pooled vectors of the train split.
+    """Logistic regression (scikit-learn) on the pooled vectors of the train split. Where every answer counts alike
+    (macro-f1), whether answers are weighted by their rareness is chosen by cross-validation, too.
 
-    normalize: whether vectors are divided by their length, before training and ever after; None: where the mean is
-    pooled. cs: inverse strengths of the penalty, for vectors of length 1, the best of which is chosen by
-    cross-validation within the train split in so many folds; where every answer counts alike (macro-f1), so is whether
-    answers are weighted by their rareness.
+    Attributes:
+        normalize: whether vectors are divided by their length, before training and ever after; None: where the mean is
+            pooled
+        cs: inverse strengths of the penalty, for vectors of length 1, the best of which is chosen by cross-validation
+            within the train split
+        folds: of the cross-validation
     """
 
     name: ClassVar[str] = "fit-head"
