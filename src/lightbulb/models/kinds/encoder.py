@@ -124,7 +124,7 @@ class Encoder(nn.Module):
         return other.eval()
 
     def with_pieces(self, kept: Sequence[int], positions: int) -> Encoder:
-        """The same with these pieces of words only (numbers, ascending) and the first rows of the table of positions."""
+        """The same with these pieces only (numbers, ascending), and so many rows of the table of positions."""
         tokens = tokens_of(self.words.tokenizer)
         tokenizer = tokenizer_of([tokens[i] for i in kept])
         spec = replace(self.spec, vocabulary=len(kept), positions=positions)
