@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.spec, self.form, self.words = spec, form, WordPiece(tokenizer, spec.positions)
         with quiet_transformers():
-            config = BertConfig(**spec.config(), attn_implementation="sdpa")
+            config = BertConfig(**spec.config() | {"attn_implementation": "sdpa"})
             self.bert = BertModel(config, add_pooling_layer=False)
         self.head = nn.Linear(spec.width, len(form.answers)) if form.answers else None
 
