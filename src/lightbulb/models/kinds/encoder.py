@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.spec, self.form, self.words = spec, form, WordPiece(tokenizer, spec.positions)
         with quiet_transformers():
-            config = BertConfig(**spec.config(), attn_implementation="sdpa")
+            config = BertConfig(**spec.config() | {"attn_implementation": "sdpa"})
             self.bert = BertModel(config, add_pooling_layer=False)
         self.head = nn.Linear(spec.width, len(form.answers)) if form.answers else None
 
@@ -124,7 +124,7 @@ class Encoder(nn.Module):
         return other.eval()
 
     def with_pieces(self, kept: Sequence[int], positions: int) -> Encoder:
-        """The same with these pieces of words only (numbers, ascending) and the first rows of the table of positions."""
+        """The same with these pieces only (numbers, ascending), and so many rows of the table of positions."""
         tokens = tokens_of(self.words.tokenizer)
         tokenizer = tokenizer_of([tokens[i] for i in kept])
         spec = replace(self.spec, vocabulary=len(kept), positions=positions)

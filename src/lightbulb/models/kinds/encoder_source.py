@@ -141,10 +141,10 @@ def tensor_names(folder: Path, spec: EncoderSpec) -> dict[str, tuple[Path, str]]
     wanted = spec.tensors
     flaw = next((f"{name} is missing" for name in wanted if name not in found), None)
     flaw = flaw or next((f"{name} has no place in a BERT encoder" for name in found if name not in wanted), None)
-    for name, shape in wanted.items():
-        entry = found[name][2] if name in found else None
-        if entry and (tuple(entry["shape"]) != shape or entry["dtype"] not in FLOATS):
-            flaw = flaw or f"{name} is {entry['dtype']} {entry['shape']}, where floats of {list(shape)} are said"
+    for name in wanted.keys() & found.keys():
+        entry, shape = found[name][2], list(wanted[name])
+        if entry["shape"] != shape or entry["dtype"] not in FLOATS:
+            flaw = flaw or f"{name} is {entry['dtype']} {entry['shape']}, where floats of {shape} are said"
     if flaw:
         raise ModelError(
             f"the weights do not fit config.json: {flaw}", where=str(folder), hint="download the model again"
