@@ -74,7 +74,7 @@ def of_kind(result: Result) -> str:
     student = result.shrunk
     if student is None or student.kind in (None, DECODER):
         return ""
-    return f"No language model is needed for this: what is handed out is of another kind ({student.name})."
+    return f"No language model is needed for this. What is handed out: {student.name}."
 
 
 def handed_stock(result: Result) -> Scored | None:
