@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cascade.hpp"
+#include "ngrams.hpp"
 
 namespace filament {
 namespace {
@@ -22,6 +23,7 @@ struct Row {
 };
 // A new kind is a row; the cascade, which no stage may be, is the last one.
 constexpr Row kKinds[] = {
+    {Ngrams::kArchitecture, opened<Ngrams>},
     {Cascade::kArchitecture, opened<Cascade>},
 };
 
