@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bert.hpp"
 #include "cascade.hpp"
 
 namespace filament {
@@ -22,6 +23,7 @@ struct Row {
 };
 // A new kind is a row; the cascade, which no stage may be, is the last one.
 constexpr Row kKinds[] = {
+    {Bert::kArchitecture, opened<Bert>},
     {Cascade::kArchitecture, opened<Cascade>},
 };
 
