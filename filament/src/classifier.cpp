@@ -4,6 +4,7 @@
 
 #include "bert.hpp"
 #include "cascade.hpp"
+#include "ngrams.hpp"
 
 namespace filament {
 namespace {
@@ -23,6 +24,7 @@ struct Row {
 };
 // A new kind is a row; the cascade, which no stage may be, is the last one.
 constexpr Row kKinds[] = {
+    {Ngrams::kArchitecture, opened<Ngrams>},
     {Bert::kArchitecture, opened<Bert>},
     {Cascade::kArchitecture, opened<Cascade>},
 };
