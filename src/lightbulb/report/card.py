@@ -126,7 +126,7 @@ def _energy(result: Result) -> str:
         f"- Making it took {units.text(made.joules, source=True)}, {units.text(made.cpu_seconds, source=True)} of "
         f"CPU time and {units.quantity(made.seconds, 's')} by the clock.",
         f"- Greenhouse gas of the making: {units.text(made.grams_co2e, source=True)}.",
-        f"- {_inline(words.pay_back(result))}",
+        *([f"- {_inline(words.pay_back(result))}"] if result.stock else []),
     ]
     if words.arithmetic(result):
         lines.append(f"- {_inline(words.arithmetic(result))}.")

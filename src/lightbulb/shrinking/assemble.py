@@ -80,7 +80,11 @@ def assemble(
     selection = select_file(stock, students, floor, choice.why)
     published = to_publish(selection)
     named = {file.candidate: name for name, file in published.items()}
-    handed, best = (with_path(file, named) for file in (selection.handed, selection.best))
+    of_students = measured_students(execution, students, selection, floor, named)
+    handed, best = (
+        None if file is None else of_students.get(file.candidate) or with_path(file, named)
+        for file in (selection.handed, selection.best)
+    )
     retention = retention_against(task, answered, selection, teacher)
     overhead = run.overhead()
     spent = total_cost([*(run.cost(a) for a in run.finished_steps()), overhead])
@@ -102,7 +106,7 @@ def assemble(
         baselines=[file.scored for file in stock[1:]],
         student=handed,
         best_student=best,
-        students=measured_students(execution, students, selection, floor, named),
+        students=list(of_students.values()),
         base=base,
         compare_with=selection.compared.scored.name if selection.compared else None,
         retention=retention,
@@ -134,20 +138,20 @@ def to_publish(selection: Selection) -> dict[str, File]:
 
 def measured_students(
     execution: Execution, students: Sequence[File], selection: Selection, floor: Floor, named: Mapping[Candidate, str]
-) -> list[Scored]:
+) -> dict[Candidate, Scored]:
     """Every student that was measured: why it is not handed out, and what it took to make it."""
-    run, made, found = execution.run, execution.made, []
+    run, made, found = execution.run, execution.made, {}
     for file in students:
         steps = origins.needed(execution.steps, [file.candidate.file_label])
         cost = total_cost([run.cost(made[s.label]) for s in steps])
         known = {"making": cost.cpu_seconds, "why": selection.why_not(file, floor)}
         path = {"path": named[file.candidate]} if file.candidate in named else {}
-        found.append(file.scored.model_copy(update=known | path))
+        found[file.candidate] = file.scored.model_copy(update=known | path)
     return found
 
 
-def with_path(file: File | None, named: Mapping[Candidate, str]) -> Scored | None:
-    return None if file is None else file.scored.model_copy(update={"path": named[file.candidate]})
+def with_path(file: File, named: Mapping[Candidate, str]) -> Scored:
+    return file.scored.model_copy(update={"path": named[file.candidate]})
 
 
 def retention_against(
