@@ -46,7 +46,7 @@ def test_what_is_enough_by_itself_ends_the_search():
 def test_within_half_a_standard_error_is_not_enough():
     scores = Scores(linear=0.904, encoder=0.93, cascade=0.92)
     choice = climb(Floor("accuracy", at_least=0.9), scores)
-    assert scores.tried == ["linear", "encoder", "cascade", "cascade"]
+    assert scores.tried == ["linear", "encoder", *["cascade"] * len(GIVE_UP)]
     assert choice.candidate is not None and choice.candidate.kind == "cascade", "it is enough, and costs less"
 
 
@@ -94,7 +94,7 @@ def test_a_cascade_needs_a_better_file_that_costs_much_more(linear, encoder, cos
 
 def test_where_no_language_model_follows_the_best_kind_is_the_reference():
     choice = climb(Floor("accuracy", keep=0.97), Scores(linear=0.92, encoder=0.93, cascade=0.93), last=True)
-    assert choice.candidate == LINEAR and len(choice.files) == 4
+    assert choice.candidate == LINEAR and len(choice.files) == 2 + len(GIVE_UP)
     choice = climb(Floor("accuracy", keep=0.97), Scores(linear=0.8, encoder=0.93, cascade=0.85), last=True)
     assert choice.candidate == ENCODER
     choice = climb(Floor("accuracy", at_least=0.99), Scores(linear=0.8, encoder=0.93, cascade=0.85), last=True)

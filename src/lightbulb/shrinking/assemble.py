@@ -14,7 +14,7 @@ from lightbulb.passes.evaluate import Answered, retention_of
 from lightbulb.pipeline.ledger import Cost, total_cost
 from lightbulb.pipeline.recipe import Execution, Recipe
 from lightbulb.shrinking import origins
-from lightbulb.shrinking.candidate import Candidate, Choice
+from lightbulb.shrinking.candidate import Candidate, Choice, Trial
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.measured_files import answers, check_learned, measured_files
@@ -115,7 +115,7 @@ def assemble(
         ratios=shown_ratios(selection, teacher),
         recipe=performed(recipe, made),
         ledger=[*(ledger_row(execution, a) for a in run.finished_steps()), remainder(overhead)],
-        candidates=candidates(choice, {file.candidate: file.chance for file in students}),
+        candidates=candidates(choice, {file.candidate: file.chance for file in students}, selection),
         verify=verification_figures(made.get(shown.candidate.verify_label), shown.scored.runtime) if shown else {},
         counts=counts(task, of_teacher, answered[shown.candidate]) if shown and of_teacher else None,
         examples=differences(task, of_teacher, answered[shown.candidate]) if shown and of_teacher else [],
@@ -200,11 +200,14 @@ def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]
     ]
 
 
-def candidates(choice: Choice, chances: Mapping[Candidate, str]) -> list[TriedCandidate]:
-    """chances: why a file that was tested is at chance. Of such a candidate nothing else is told."""
+def candidates(choice: Choice, chances: Mapping[Candidate, str], selection: Selection) -> list[TriedCandidate]:
+    """chances: why a file that was tested is at chance. Of such a candidate nothing else is told. chosen: what is handed
+    out; where that is no student, what the search came to."""
     found = []
+    handed = selection.handed if selection.verdict == "kept" else None
     for o in choice.tried:
-        at = chances.get(o.trial.candidate, "") if o.chosen else ""
+        chosen = o.chosen if handed is None else o.trial == Trial(handed.candidate, "exported")
+        at = chances.get(o.trial.candidate, "") if chosen else ""
         why = f"at chance on test: {at}" if at else o.why
         layers = o.trial.candidate.layers
         found.append(
@@ -214,7 +217,7 @@ def candidates(choice: Choice, chances: Mapping[Candidate, str]) -> list[TriedCa
                 layers=layers or None,
                 score=o.score,
                 seconds=o.seconds,
-                chosen=o.chosen and not at,
+                chosen=chosen and not at,
                 why=why,
             )
         )

@@ -48,26 +48,46 @@ class CheapestFirst:
         self.say(f"{outcome.trial.name}: {outcome.score} on validation")
         self._tried.append(outcome)
         self._left.pop(0)
-        if self.floor.keep is None and self._holds(outcome):
-            outcome.why += "; holds the floor with a margin"
-            if not self._followed:
-                self._left.clear()
-                self.say("  holds the floor with a margin: no kind that costs more is tried")
+        enough = self.floor.keep is None and holds_with_margin(self.floor, outcome.score, self.floor.score(None))
+        if enough and not self._followed:
+            self._left.clear()
+            self.say("  that is enough: no kind that costs more is tried")
 
     def choice(self) -> Choice:
         """The cheapest that holds the floor, and where nothing comes after, else the best; no candidate, and what was
         tried, where something does."""
-        tried = tuple(self._tried)
-        taken = min(filter(self._holds, tried), key=lambda o: o.cpu_seconds_per_answer.value or math.inf, default=None)
+        tried, taken = tuple(self._tried), None
+        if self.floor.keep is None or self.last:
+            reference = self.floor.best(o.score.value for o in tried)
+            taken = cheapest_that_holds(tried, self.floor, self.floor.score(reference), self._note)
         if taken is None and self.last:
             taken = max(tried, key=lambda o: self.floor.sign * (o.score.value or 0), default=None)
         if taken:
             taken.chosen = True
-            taken.why += "; taken"
         return Choice(taken.trial.candidate if taken else None, tried, other_kinds(tried))
 
-    def _holds(self, outcome: Outcome) -> bool:
-        """Whether it holds the floor, as far as that is known: with `keep`, when all have been tried."""
-        known = self.floor.keep is None or (self.last and self._followed)
-        reference = self.floor.best(o.score.value for o in self._tried)
-        return known and holds_with_margin(self.floor, outcome.score, self.floor.score(reference))
+    def _note(self, why: str, outcome: Outcome) -> None:
+        self.say(f"  {outcome.trial.name}: {why}")
+        outcome.why += f"; {why}"
+
+
+def cheapest_that_holds(
+    outcomes: Sequence[Outcome], floor: Floor, needed: float, note: Callable[[str, Outcome], None]
+) -> Outcome | None:
+    """Of what was tried the cheapest that holds `needed` with a margin. note: hears of each why it is taken or not."""
+    able = [o for o in outcomes if holds_with_margin(floor, o.score, needed)]
+    taken = min(able, key=answer_cost, default=None)
+    for outcome in outcomes:
+        if outcome is taken:
+            note("holds the floor with a margin: taken", outcome)
+        elif outcome in able:
+            note("holds the floor, and costs more than another that does", outcome)
+        else:
+            note(f"does not hold {needed:.4g} with a margin", outcome)
+    return taken
+
+
+def answer_cost(outcome: Outcome) -> float:
+    """CPU seconds of an answer on validation; what was not measured is no bargain."""
+    seconds = outcome.cpu_seconds_per_answer.value
+    return math.inf if seconds is None else seconds

@@ -15,6 +15,7 @@ from lightbulb.core.events import Decided, Stream
 from lightbulb.core.figures import Figure
 from lightbulb.shrinking.candidate import DECODER, METHODS, Candidate, Choice, Method, Outcome, Trial, other_kinds
 from lightbulb.shrinking.floor import Floor, holds_with_margin, standard_error
+from lightbulb.shrinking.ladder import answer_cost, cheapest_that_holds
 from lightbulb.shrinking.space import SearchSpace
 from lightbulb.shrinking.student_time import StudentTime
 
@@ -136,21 +137,12 @@ class BoldFirst:
 
     def _take_another_kind(self) -> None:
         """The cheapest of the other kinds that holds the floor, now that all that may be its reference were tried."""
-        needed = self._needed()
-        others = [o for o in self.tried if o.trial.candidate.kind != DECODER]
-        able = [o for o in others if holds_with_margin(self.floor, o.score, needed)]
-        self._held = min(able, key=_answer_cost, default=None)
-        for outcome in others:
-            if outcome is self._held:
-                self._note("holds the floor with a margin: taken", outcome)
-            elif outcome in able:
-                self._note("holds the floor, and costs more than another that does", outcome)
-            else:
-                self._note(f"does not hold {needed:.4g} with a margin", outcome)
+        others = [o for o in self.tried if not _is_decoder(o)]
+        self._held = cheapest_that_holds(others, self.floor, self._needed(), self._note)
 
     def _decoder_may_cost_less(self, held: Outcome) -> bool:
         """Whether the smallest decoder might answer for less than `held` does."""
-        return bool(self.space.depths) and self.time.answer_seconds(self.space.depths[0]) < _answer_cost(held)
+        return bool(self.space.depths) and self.time.answer_seconds(self.space.depths[0]) < answer_cost(held)
 
     def _judge(self, outcome: Outcome) -> bool:
         """Takes a file that holds the floor with a margin."""
@@ -218,12 +210,6 @@ class BoldFirst:
         """Says why something was done, of the last trial or of another."""
         self.say(f"  {outcome.trial.name}: {why}" if outcome else f"  {why}")
         (outcome or self.tried[-1]).why += "; " + why
-
-
-def _answer_cost(outcome: Outcome) -> float:
-    """CPU seconds of an answer on validation; what was not measured is no bargain."""
-    seconds = outcome.cpu_seconds_per_answer.value
-    return math.inf if seconds is None else seconds
 
 
 def _is_decoder(outcome: Outcome) -> bool:

@@ -13,7 +13,7 @@ from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
 from lightbulb.shrinking.kinds.linear import on_validation
 
 CHEAPER = 3.0  # so many times a first stage must be cheaper: what it cannot answer costs both
-GIVE_UP = (0.03, 0.01)  # of the better stage's score, bold first
+GIVE_UP = (0.05, 0.03, 0.01)  # of the better stage's score, bold first
 SECONDS, SECONDS_PER_CHARACTER = 5.0, 1e-4
 
 
