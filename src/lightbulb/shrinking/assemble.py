@@ -201,8 +201,8 @@ def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]
 
 
 def candidates(choice: Choice, chances: Mapping[Candidate, str], selection: Selection) -> list[TriedCandidate]:
-    """chances: why a file that was tested is at chance. Of such a candidate nothing else is told. chosen: what is handed
-    out; where that is no student, what the search came to."""
+    """All trials; what is handed out is marked as chosen, or, where that is no student, what the search came to.
+    chances: why a file that was tested is at chance. Of such a candidate nothing else is told."""
     found = []
     handed = selection.handed if selection.verdict == "kept" else None
     for o in choice.tried:

@@ -86,7 +86,8 @@ class Candidate(BaseModel):
         """What it is, in a few words."""
         title = TITLES.get(self.kind, self.kind)
         if self.stages:
-            return f"{title} of {' and '.join(s.size for s in self.stages)}, {self.variant.rsplit('-', 1)[1]}"
+            kept = 1 - float(self.variant.rsplit("-", 1)[1])
+            return f"{title} of {' and '.join(TITLES.get(s.kind, s.kind) for s in self.stages)}, {kept:.0%}"
         if self.kind != DECODER:
             return ", ".join(part for part in (title, self.variant) if part)
         return "1 layer" if self.layers == 1 else f"{self.layers} layers"
