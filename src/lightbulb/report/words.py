@@ -168,7 +168,8 @@ def saving_text(result: Result) -> str:
     if student is None:
         return ""
     if baseline is None:
-        return f"An answer takes {units.text(student.cpu_seconds_per_answer)} of CPU time. No language model was made to compare it with."
+        takes = units.text(student.cpu_seconds_per_answer)
+        return f"An answer takes {takes} of CPU time. No language model was made to compare it with."
     key: Quantity = "cpu_seconds_per_answer"
     if savings.ratio(result, key).value is None:
         key = "joules_per_answer"

@@ -97,17 +97,28 @@ class RuntimeConformance:
         assert len(chosen.texts) == len(prompts) and chosen.prompt_tokens >= len(prompts)
         case.needs("closed_set")
         assert set(chosen.texts) <= set(case.answers) and chosen.output_tokens == len(prompts)
+        case.needs("generates")  # or it was made for all its answers together
         few = list(case.answers)[:2]
         assert set(case.runtime.answer(prompts, few).texts) <= set(few)
         assert case.runtime.answer(prompts, few[:1]).texts == few[:1] * len(prompts)
 
+    def test_probabilities_are_those_of_the_answers(self, case: RuntimeCase) -> None:
+        prompts = case.prompts()
+        said = case.runtime.answer(prompts, case.answers)
+        if said.probabilities is None:
+            pytest.skip(f"{case.runtime.name} tells no probabilities")
+        assert len(said.probabilities) == len(prompts)
+        assert all(1 / len(case.answers) - 1e-6 <= p <= 1 for p in said.probabilities), "the likeliest has the most"
+
     def test_generate_is_greedy_and_stops(self, case: RuntimeCase) -> None:
+        case.needs("generates")
         room = 4 * max(len(answer.encode()) for _, answer in case.memorised)
         completions = case.runtime.generate(case.prompts(), room)
         assert [text.strip() for text in completions.texts] == [answer for _, answer in case.memorised]
         assert completions.output_tokens < room * len(case.memorised), "it went on after the end of the turn"
 
     def test_generate_keeps_to_max_tokens(self, case: RuntimeCase) -> None:
+        case.needs("generates")
         prompts = case.prompts()
         completions = case.runtime.generate(prompts, 1)
         assert completions.output_tokens <= len(prompts)
@@ -177,10 +188,9 @@ class RuntimeConformance:
 
     def test_neither_order_nor_history_matters(self, case: RuntimeCase) -> None:
         prompts, runtime = case.prompts(), case.runtime
-        calls: list[Callable[[list[str]], list[Any]]] = [
-            lambda p: runtime.answer(p, case.answers).texts,
-            lambda p: runtime.generate(p, 8).texts,
-        ]
+        calls: list[Callable[[list[str]], list[Any]]] = [lambda p: runtime.answer(p, case.answers).texts]
+        if runtime.capabilities.generates:
+            calls.append(lambda p: runtime.generate(p, 8).texts)
         for call in calls:
             first = call(prompts)
             assert call(prompts) == first
@@ -201,6 +211,7 @@ class RuntimeConformance:
         for turns, _ in case.memorised:
             text = case.runtime.render(turns)
             assert all(t["content"] in text for t in turns)
+            case.needs("generates")
             assert text != "".join(t["content"] for t in turns), "nothing marks the end of the turn"
 
     def test_tokens_begin_the_answer_that_is_likeliest(self, case: RuntimeCase) -> None:
@@ -237,9 +248,10 @@ class RuntimeConformance:
             return getattr(ours.capabilities, capability) and getattr(theirs.capabilities, capability)
 
         prompts, others = case.prompts(), case.prompts(theirs)
-        completions, also = ours.generate(prompts, 32), theirs.generate(others, 32)
-        assert [t.strip() for t in completions.texts] == [t.strip() for t in also.texts]
-        assert (completions.prompt_tokens, completions.output_tokens) == (also.prompt_tokens, also.output_tokens)
+        if both("generates"):
+            completions, also = ours.generate(prompts, 32), theirs.generate(others, 32)
+            assert [t.strip() for t in completions.texts] == [t.strip() for t in also.texts]
+            assert (completions.prompt_tokens, completions.output_tokens) == (also.prompt_tokens, also.output_tokens)
         if both("closed_set"):
             assert ours.answer(prompts, case.answers).texts == theirs.answer(others, case.answers).texts
         if both("scores_texts"):
@@ -264,6 +276,7 @@ def _calls(case: RuntimeCase, capability: str) -> list[Callable[[], object]]:
         return [lambda: runtime.generate(prompts, 4, options)]
 
     calls: dict[str, list[Callable[[], object]]] = {
+        "generates": generate(Options()),
         "schema": generate(Options(schema=json.dumps(SCHEMA))),
         "stop": generate(Options(stop=("x",))),
         "stream": generate(Options(stream=lambda n, piece: None)),
