@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from conftest import tiny_task
 
@@ -11,6 +12,8 @@ from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import UserError
 from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
+from lightbulb.models.kinds.base import open_classifier
+from lightbulb.models.kinds.ngrams import NgramFile
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.pipeline.run import Run
 from lightbulb.runtimes import open_gguf
@@ -59,7 +62,11 @@ KINDS = {
     "generate": ("format-task", "check-import", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
     "text": ("check-import", "adapt", "teacher-logits", "verify", "evaluate", "measure"),
 }
-CASES = [(name, "choose") for name in PASSES] + [(name, kind) for kind, names in KINDS.items() for name in names]
+OF_ENCODERS = ("import-encoder", "export-encoder")
+OF_NGRAMS = ("fit-ngrams", "export-ngrams", "verify-classifier")
+CASES = [(name, "choose") for name in PASSES if name not in OF_ENCODERS + OF_NGRAMS] + [
+    (name, kind) for kind, names in KINDS.items() for name in names
+]
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +121,47 @@ class TestLora(PassConformance):
             tiny_task("choose"),
             changed=cls(schedule=SHORT, method="lora", lora_rank=4),
             trains=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def ngrams(imported, tmp_path_factory) -> dict[str, Artifact]:
+    """A classifier by n-grams, and its file."""
+    folder, meter = tmp_path_factory.mktemp("ngrams"), Meter((), threads=1)
+    with Run(folder, tiny_task("choose"), seed=0, progress=Silent(), meter=meter, threads=1) as run:
+        fitted = run.step("fitted", pass_class("fit-ngrams")(), imported)
+        return {"imported": imported, "fitted": fitted, "file": run.step("file", pass_class("export-ngrams")(), fitted)}
+
+
+def reload_ngrams(made: Artifact) -> None:
+    log_probs = open_classifier(made).log_probs(["the card is lost", ""])
+    assert log_probs.shape == (2, len(tiny_task("choose").answers))
+    assert abs(np.exp(log_probs).sum(axis=1) - 1).max() < 1e-9
+
+
+def reload_ngram_file(made: Artifact) -> None:
+    file = NgramFile.read(made.gguf)
+    assert file.labels == tiny_task("choose").answers and set(file.answers(["the card is lost", ""])) <= {*file.labels}
+
+
+class TestNgrams(PassConformance):
+    @pytest.fixture(params=OF_NGRAMS)
+    def case(self, request, ngrams):
+        if request.param == "verify-classifier":
+            filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+            if not hasattr(filament, "Classifier"):
+                pytest.skip("this filament runs no classifiers: make filament")
+        source = {"fit-ngrams": "imported", "export-ngrams": "fitted", "verify-classifier": "file"}[request.param]
+        more = {"fit-ngrams": {"within": 0.0}, "verify-classifier": {"prompts": 4}}.get(request.param)
+        reload = {"fit-ngrams": reload_ngrams, "export-ngrams": reload_ngram_file}.get(request.param)
+        cls = pass_class(request.param)
+        return PassCase(
+            cls(),
+            ngrams[source],
+            tiny_task("choose"),
+            {"model": ngrams["fitted"]} if cls.uses else {},
+            changed=cls(**more) if more else None,
+            reload=reload,
         )
 
 

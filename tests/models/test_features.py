@@ -9,7 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from samples import SAMPLES
 
-from lightbulb.models.kinds.features import BLANK, LETTER, TABLE, Ngrams, class_table, counts_of, features_of, fold_table
+from lightbulb.models.kinds.features import (
+    BLANK,
+    LETTER,
+    TABLE,
+    Ngrams,
+    class_table,
+    counts_of,
+    features_of,
+    fold_table,
+)
 
 EVERYTHING = st.characters(codec=None, categories=None)  # halves of surrogate pairs, too
 ODD = st.sampled_from("aZ9_ \n\u00a0\u3000\u2028\u00d7\u00c4\u0130\u0410\u03a3\ufffd\ud800\udfff\uff0f\U0001f600ßʼ-'")

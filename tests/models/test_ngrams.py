@@ -95,7 +95,11 @@ BAD = {
         {"head": np.int16(2048)},
     ],
     "unit": [{"unit": 0.0}, {"unit": float("nan")}, {"unit": float("inf")}, {"unit": -1.0}],
-    "range": [{"ngrams": Ngrams((1, 2), (0, 3))}, {"ngrams": Ngrams((3, 2), (2, 3))}, {"ngrams": Ngrams((1, 9), (2, 3))}],
+    "range": [
+        {"ngrams": Ngrams((1, 2), (0, 3))},
+        {"ngrams": Ngrams((3, 2), (2, 3))},
+        {"ngrams": Ngrams((1, 9), (2, 3))},
+    ],
     "no n-grams": [{"ngrams": Ngrams((0, 0), (0, 0))}],
     "two answers": [{"labels": ("one",)}],
 }
