@@ -67,19 +67,42 @@ def test_folds_deal_out_each_answer():
     assert all(np.bincount(folds[labels == answer], minlength=4).min() >= 1 for answer in range(3))
 
 
-def test_a_fold_is_scored_by_a_model_that_did_not_see_it():
-    """Answers that are random cannot be guessed of items that were not learnt, and can be learnt by heart."""
+def fit_hard(part):
+    return fit_svm(part.vectors(), part.labels, part.answers, 10.0, False, 0)
+
+
+def random_answers(n=200):
     rng = np.random.default_rng(0)
-    texts = [f"text{i} number{i}" for i in range(200)]
-    train, validation = corpora((texts, rng.integers(0, 2, 200)), NONE, 2, Ngrams((1, 1), (0, 0)), 1, 1.0, 10_000)
-    held_out = HeldOut(train, validation)
+    words = rng.integers(0, 300, (n, 12))
+    texts = [" ".join(f"w{w}" for w in row) for row in words]
+    return corpora((texts, rng.integers(0, 2, n)), NONE, 2, Ngrams((1, 1), (0, 0)), 1, 1.0, 10_000)
 
-    def fit(part):
-        return fit_svm(part.vectors(), part.labels, 2, 10.0, False, 0)
 
-    logits, whole = held_out.logits(fit)
-    assert held_out.by_folds and (whole.logits(train.vectors()).argmax(axis=1) == train.labels).all()
-    assert 0.3 < (logits.argmax(axis=1) == held_out.labels).mean() < 0.7
+def test_a_fold_is_scored_by_a_model_that_did_not_see_it():
+    """Random answers can be learnt by heart and not be guessed, nor do n-grams tell them that were chosen elsewhere."""
+    train, validation = random_answers()
+    held_out = HeldOut.of(train, validation).fit(fit_hard)
+    assert (held_out.whole.fitted.logits(train.vectors()).argmax(axis=1) == train.labels).all()
+    for fitted in (held_out, held_out.keeping_important(40).fit(fit_hard)):
+        right = (fitted.logits().argmax(axis=1) == held_out.labels).mean()
+        assert 0.35 < right < 0.65
+
+
+def test_every_item_is_held_out_once():
+    train, validation = random_answers(21)
+    held_out = HeldOut.of(train, validation)
+    assert sorted(np.concatenate([part.places for part in held_out.folds]).tolist()) == list(range(21))
+    for part in held_out.folds:
+        assert len(part.learnt.labels) + len(part.places) == 21
+        assert (part.asked.labels == train.labels[part.places]).all()
+
+
+def test_a_large_validation_split_is_scored_itself():
+    train, _ = random_answers()
+    held_out = HeldOut.of(train, train)
+    assert held_out.folds == () and held_out.labels is train.labels
+    fitted = held_out.fit(fit_hard)
+    assert (fitted.logits() == fitted.whole.logits()).all()
 
 
 def test_what_tells_answers_apart_is_important():

@@ -20,7 +20,7 @@ from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.classifiers import error_of, texts_and_labels, value_of
 from lightbulb.tasks.metrics import MACRO_F1
 from lightbulb.tasks.task import Task
-from lightbulb.train.linear import Corpus, Fitted, HeldOut, corpora, fit_svm, importance
+from lightbulb.train.linear import Corpus, Fitted, HeldOut, corpora, fit_svm
 
 Advance = Callable[[float, str], None]  # of a progress bar
 
@@ -43,13 +43,13 @@ class FitNgrams(Pass):
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "task")
     makes: ClassVar[ArtifactKind] = "ngrams"
 
-    words: tuple[int, int] = (1, 2)
+    words: tuple[int, int] = (1, 3)
     chars: tuple[int, int] = (2, 5)
     fewest_texts: int = Field(default=2, ge=1)
     most: int = Field(default=200_000, ge=1)
     words_weight: float = Field(default=1.5, gt=0)
     cs: tuple[float, ...] = Field(default=(1.0, 3.0), min_length=1)
-    within: float = Field(default=0.5, ge=0)
+    within: float = Field(default=0.25, ge=0)
     shares: tuple[float, ...] = (0.5, 0.25, 0.125, 0.0625)
 
     @model_validator(mode="after")
@@ -63,21 +63,19 @@ class FitNgrams(Pass):
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         held_out = self._held_out(context.task)
-        with context.progress.bar("fitting n-grams", self._most_fits(context.task)) as advance:
+        with context.progress.bar("fitting n-grams", len(self._settings(context.task)) + len(self.shares)) as advance:
             whole = self._choose(held_out, context, advance)
             error = error_of(context.task, whole.logits, held_out.labels)
-            kept = self._leave_out(whole, self.within * error, held_out, context, advance)
-        model, facts = calibrated(
-            kept.model(context.task.answers, self._ngrams, held_out), kept.logits, held_out.labels
-        )
+            kept = self._leave_out(whole, self.within * error, context, advance)
+        model, facts = calibrated(kept.model(context.task.answers, self._ngrams), kept.logits, held_out.labels)
         model.save(out)
         return facts | {
             "answer_ids": None,
             "parameters": model.parameters,
             "bytes": (out / WEIGHTS).stat().st_size,
             "rows": len(model.hashes),
-            "looked_at": len(held_out.train.hashes),
-            "held_out": "folds" if held_out.by_folds else "validation",
+            "looked_at": len(whole.held_out.whole.columns),
+            "held_out": "folds" if held_out.folds else "validation",
             "score": kept.value,
             "whole_score": whole.value,
             "score_error": error,
@@ -88,9 +86,6 @@ class FitNgrams(Pass):
     @property
     def _ngrams(self) -> Ngrams:
         return Ngrams(self.words, self.chars)
-
-    def _most_fits(self, task: Task) -> int:
-        return len(self._settings(task)) + len(self.shares)
 
     def _settings(self, task: Task) -> list[tuple[float, bool]]:
         """(C, whether answers are weighted), in the order in which they are tried."""
@@ -107,30 +102,25 @@ class FitNgrams(Pass):
                 where=task.source or None,
                 hint="give more examples with words in common",
             )
-        return HeldOut(*found)
+        return HeldOut.of(*found)
 
     def _choose(self, held_out: HeldOut, context: Context, advance: Advance) -> Trial:
         """The first of the best settings with all n-grams."""
-        every = np.arange(len(held_out.train.hashes))
-        trials = []
+        trials: list[Trial] = []
         for c, balanced in self._settings(context.task):
-            trials.append(trial(held_out, every, c, balanced, context))
+            trials.append(Trial.of(held_out, c, balanced, context))
             advance(len(trials), f"C {c:g}: {trials[-1].value:.3f}")
         return max(trials, key=lambda t: t.value)
 
-    def _leave_out(
-        self, whole: Trial, tolerance: float, held_out: HeldOut, context: Context, advance: Advance
-    ) -> Trial:
+    def _leave_out(self, whole: Trial, tolerance: float, context: Context, advance: Advance) -> Trial:
         """With as few of the n-grams as score within `tolerance` of the whole: each time those that the model before
         uses least are left out, and it is fitted anew."""
-        kept, done = whole, len(self._settings(context.task))
+        kept, done, every = whole, len(self._settings(context.task)), len(whole.held_out.whole.columns)
         for share in self.shares if self.within else ():
-            size = max(1, round(share * len(whole.columns)))
-            used = importance(held_out.train.keeping(kept.columns).vectors(), kept.fitted.weights)
-            columns = np.sort(kept.columns[np.argsort(-used, kind="stable")[:size]])
-            tried = trial(held_out, columns, whole.c, whole.balanced, context)
+            fewer = kept.held_out.keeping_important(max(1, round(share * every)))
+            tried = Trial.of(fewer, whole.c, whole.balanced, context)
             done += 1
-            advance(done, f"{size:,} n-grams: {tried.value:.3f}")
+            advance(done, f"{len(tried.held_out.whole.columns):,} n-grams: {tried.value:.3f}")
             if tried.value < whole.value - tolerance:
                 break
             kept = tried
@@ -139,29 +129,32 @@ class FitNgrams(Pass):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A model by some n-grams. columns: their places among all. logits: of the held-out items. value: their score."""
+    """Models of one setting. logits: of the held-out items. value: their score."""
 
-    columns: np.ndarray
+    held_out: HeldOut
     c: float
     balanced: bool
-    fitted: Fitted
     logits: np.ndarray
     value: float
 
-    def model(self, answers: tuple[str, ...], ngrams: Ngrams, held_out: HeldOut) -> NgramModel:
-        hashes, idf = held_out.train.hashes[self.columns], held_out.train.idf[self.columns]
-        rows = (self.fitted.weights * idf[:, None]).astype(np.float32)
-        return NgramModel(answers, ngrams, hashes, idf, rows, self.fitted.bias.astype(np.float32))
+    @staticmethod
+    def of(held_out: HeldOut, c: float, balanced: bool, context: Context) -> Trial:
+        """Fits and scores."""
 
+        def fit(corpus: Corpus) -> Fitted:
+            return fit_svm(corpus.vectors(), corpus.labels, corpus.answers, c, balanced, context.seed)
 
-def trial(held_out: HeldOut, columns: np.ndarray, c: float, balanced: bool, context: Context) -> Trial:
-    """Fits and scores."""
+        fitted = held_out.fit(fit)
+        logits = fitted.logits()
+        return Trial(fitted, c, balanced, logits, value_of(context.task, logits, held_out.labels))
 
-    def fit(corpus: Corpus) -> Fitted:
-        return fit_svm(corpus.vectors(), corpus.labels, corpus.answers, c, balanced, context.seed)
-
-    logits, fitted = held_out.logits(fit, columns)
-    return Trial(columns, c, balanced, fitted, logits, value_of(context.task, logits, held_out.labels))
+    def model(self, answers: tuple[str, ...], ngrams: Ngrams) -> NgramModel:
+        """Of all of train."""
+        part = self.held_out.whole
+        assert part.fitted is not None
+        hashes, idf = part.learnt.hashes[part.columns], part.learnt.idf[part.columns]
+        rows = (part.fitted.weights * idf[:, None]).astype(np.float32)
+        return NgramModel(answers, ngrams, hashes, idf, rows, part.fitted.bias.astype(np.float32))
 
 
 def calibrated(model: NgramModel, logits: np.ndarray, labels: np.ndarray) -> tuple[NgramModel, dict[str, float]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
 
 from lightbulb.models.kinds.features import Ngrams, counts_of, features_of
 from lightbulb.models.kinds.ngram_model import lengths_of, times_of
+
+Fit = Callable[["Corpus"], "Fitted"]
 
 ENOUGH = 400  # validation items; fewer tell less than folds of train
 FOLDS = 4
@@ -121,36 +123,86 @@ def fit_svm(vectors: sp.csr_matrix, labels: np.ndarray, answers: int, c: float, 
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """A model of some texts, by some of the n-grams, and the items that it was not fitted on.
+
+    Attributes:
+        learnt: what it is fitted on, by all n-grams
+        asked: the items, by all n-grams
+        places: of the items, among all held-out ones
+        columns: places of its n-grams among all
+        fitted: the model; None before it is fitted
+    """
+
+    learnt: Corpus
+    asked: Corpus
+    places: np.ndarray
+    columns: np.ndarray
+    fitted: Fitted | None = None
+
+    def fit(self, fit: Fit) -> Part:
+        """With the model of its n-grams."""
+        return replace(self, fitted=fit(self.learnt.keeping(self.columns)))
+
+    def logits(self) -> np.ndarray:
+        """Of the items, float64 [items, C]."""
+        assert self.fitted is not None
+        return self.fitted.logits(self.asked.keeping(self.columns).vectors())
+
+    def keeping_important(self, most: int) -> Part:
+        """With at most so many n-grams, those that its model uses most (`importance`), and no model."""
+        assert self.fitted is not None
+        used = importance(self.learnt.keeping(self.columns).vectors(), self.fitted.weights)
+        return replace(self, columns=np.sort(self.columns[np.argsort(-used, kind="stable")[:most]]), fitted=None)
+
+
+@dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Items that a model was not fitted on: the validation split, or, where that is small, each fold of train with the
-    model fitted on the others."""
+    """Items that a model was not fitted on: the validation split, or, where that is small, each fold of train with a
+    model fitted on the others, which also chose its n-grams by the others alone.
 
-    train: Corpus
-    validation: Corpus
+    Attributes:
+        whole: the model of all of train; its items are the validation split
+        folds: one for each fold, none where the validation split is scored
+    """
 
-    @property
-    def by_folds(self) -> bool:
-        return len(self.validation.labels) < min(ENOUGH, len(self.train.labels))
+    whole: Part
+    folds: tuple[Part, ...] = ()
+
+    @staticmethod
+    def of(train: Corpus, validation: Corpus) -> HeldOut:
+        """By all n-grams, before anything is fitted."""
+        every, items = np.arange(len(train.hashes)), np.arange(len(validation.labels))
+        whole = Part(train, validation, items, every)
+        if len(items) >= min(ENOUGH, len(train.labels)):
+            return HeldOut(whole)
+        fold_of = folds_of(train.labels)
+        places = [np.flatnonzero(fold_of == fold) for fold in range(min(FOLDS, len(fold_of)))]
+        others = [np.flatnonzero(fold_of != fold) for fold in range(len(places))]
+        parts = (
+            Part(train.texts(other), train.texts(own), own, every) for own, other in zip(places, others, strict=True)
+        )
+        return HeldOut(whole, tuple(parts))
 
     @property
     def labels(self) -> np.ndarray:
-        return self.train.labels if self.by_folds else self.validation.labels
+        """Of the items."""
+        return self.whole.learnt.labels if self.folds else self.whole.asked.labels
 
-    def logits(self, fit: Callable[[Corpus], Fitted], columns: np.ndarray | None = None) -> tuple[np.ndarray, Fitted]:
-        """Logits of the items [items, C], and the model of all of train, by `fit` on these n-grams (None: all)."""
-        train, validation = self.train, self.validation
-        if columns is not None:
-            train, validation = train.keeping(columns), validation.keeping(columns)
-        whole = fit(train)
-        if not self.by_folds:
-            return whole.logits(validation.vectors()), whole
-        folds, logits = folds_of(train.labels), np.zeros((len(train.labels), train.answers))
-        vectors = train.vectors()
-        for fold in range(FOLDS):
-            inside = folds == fold
-            if inside.any() and not inside.all():
-                logits[inside] = fit(train.texts(np.flatnonzero(~inside))).logits(vectors[inside])
-        return logits, whole
+    def fit(self, fit: Fit) -> HeldOut:
+        """With the models of all parts."""
+        return HeldOut(self.whole.fit(fit), tuple(part.fit(fit) for part in self.folds))
+
+    def keeping_important(self, most: int) -> HeldOut:
+        """Each with the n-grams that its own model uses most, and no model."""
+        return HeldOut(self.whole.keeping_important(most), tuple(part.keeping_important(most) for part in self.folds))
+
+    def logits(self) -> np.ndarray:
+        """Of the items, float64 [items, C]."""
+        logits = np.zeros((len(self.labels), self.whole.learnt.answers))
+        for part in self.folds or (self.whole,):
+            logits[part.places] = part.logits()
+        return logits
 
 
 def folds_of(labels: np.ndarray) -> np.ndarray:
