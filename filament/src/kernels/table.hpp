@@ -3,6 +3,7 @@
 
 #include "kernels/multiply.hpp"
 #include "kernels/vectors.hpp"
+#include "kernels/words.hpp"
 
 namespace filament {
 namespace {
@@ -25,6 +26,8 @@ template <class V> constexpr Kernels kernel_table(const char* name) {
     table.gelu_gate = K::gelu_gate;
     table.softmax_exp = K::softmax_exp;
     table.scale = K::scale;
+    table.add_rows = WordKernels<V>::add_rows;
+    table.multiply_words = WordKernels<V>::multiply_words;
     table.read_once = K::template read<kReadOften>;
     table.read_often = K::template read<1>;
     add_products<V>(table);

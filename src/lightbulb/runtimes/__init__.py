@@ -12,6 +12,7 @@ from lightbulb.runtimes.registry import (
     open_gguf,
     runtime_class,
     runtime_names,
+    runtime_of,
     title_of,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "open_gguf",
     "runtime_class",
     "runtime_names",
+    "runtime_of",
     "title_of",
 ]
 

@@ -26,13 +26,15 @@ ModelForm = Literal["gguf", "folder", "url"]  # what a runtime opens: a Path, an
 class Capabilities:
     """What a runtime can do.
 
-    closed_set: `answer` holds the model to the answers, whatever else it would say. schema, stop, stream, sampling:
-    options of `generate`. sees_tokens: `tokenize` and `context_length`. scores_next, scores_texts, writes_exactly:
-    these methods. batch: `slots` prompts are worked on at once. devices: what it computes on ("cpu", "cuda", ...);
-    empty where it is not seen.
+    closed_set: `answer` holds the model to the answers, whatever else it would say. generates: `generate`, and a
+    template for `render`; False where the model only chooses. schema, stop, stream, sampling: options of `generate`.
+    sees_tokens: `tokenize` and `context_length`. scores_next, scores_texts, writes_exactly: these methods. batch:
+    `slots` prompts are worked on at once. bulk: answers are so cheap that prompts are measured many at a time. devices:
+    what it computes on ("cpu", "cuda", ...); empty where it is not seen.
     """
 
     closed_set: bool = False
+    generates: bool = True
     schema: bool = False
     stop: bool = False
     stream: bool = False
@@ -42,6 +44,7 @@ class Capabilities:
     scores_texts: bool = False
     writes_exactly: bool = False
     batch: bool = False
+    bulk: bool = False
     devices: tuple[str, ...] = ("cpu",)
 
     @property
@@ -64,6 +67,7 @@ EVERYTHING = Capabilities(
 )  # on a CPU
 WORDS = {  # what is missing without a capability
     "closed_set": "hold a model to a closed set of answers",
+    "generates": "write text of its own",
     "schema": "hold an answer to a JSON Schema",
     "stop": "end an answer before a string",
     "stream": "hand out an answer while it is written",
@@ -117,11 +121,12 @@ PLAIN = Options()
 @dataclass(frozen=True, slots=True)
 class Answers:
     """Texts in the order of the prompts; tokens of all prompts (some may be read once for several), and tokens
-    written."""
+    written. probabilities: of each text, by the model, where the runtime tells them."""
 
     texts: list[str]
     prompt_tokens: int
     output_tokens: int
+    probabilities: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

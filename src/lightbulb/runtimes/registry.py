@@ -1,4 +1,7 @@
-"""The runtimes by name: lightbulb's own, and those of plugins. Each is imported when its name is looked up."""
+"""The runtimes by name: lightbulb's own, and those of plugins. Each is imported when its name is looked up.
+
+A GGUF file of an architecture that only one runtime knows is opened in that one, whichever was asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lightbulb.core import plugins
 from lightbulb.core.errors import UnsupportedModel, UserError
+from lightbulb.formats.gguf.header import read_architecture
 from lightbulb.runtimes.base import ModelForm, Runtime
 
 if TYPE_CHECKING:
@@ -16,10 +20,12 @@ if TYPE_CHECKING:
 BUILT_IN = {
     "llamacpp": "lightbulb.runtimes.llamacpp:LlamaCpp",
     "filament": "lightbulb.runtimes.filament:Filament",
+    "classifier": "lightbulb.runtimes.classifier:Classifier",
     "torch": "lightbulb.runtimes.torch:Torch",
     "endpoint": "lightbulb.runtimes.endpoint:Endpoint",
 }
 USUAL: dict[ModelForm, str] = {"gguf": "llamacpp", "folder": "torch", "url": "endpoint"}
+ONLY_IN = dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), "classifier")  # architecture -> runtime
 FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", "url": "addresses of endpoints"}
 
 
@@ -57,7 +63,7 @@ def check_installed(name: str) -> type[Runtime]:
         raise UserError(
             f"{runtime.title} is not installed",
             where=f"`runtime={name}`",
-            hint=f"{runtime.install}, or `runtime={USUAL[runtime.opens]}`",
+            hint=runtime.install + ("" if name in ONLY_IN.values() else f", or `runtime={USUAL[runtime.opens]}`"),
         )
     return runtime
 
@@ -103,4 +109,10 @@ def check_supports(name: str, spec: ModelSpec) -> None:
 def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
     """A GGUF file in a runtime that takes it. slots: prompts side by side. context: tokens of the longest prompt with
     its answer."""
-    return check_opens(name, "gguf").open(path, threads=threads, slots=slots, context=context)
+    return check_opens(runtime_of(path, name), "gguf").open(path, threads=threads, slots=slots, context=context)
+
+
+def runtime_of(path: Path, name: str = "llamacpp") -> str:
+    """The runtime of a GGUF file: `name`, or the only one that runs such files. Raises ModelError for a file that
+    cannot be read."""
+    return ONLY_IN.get(read_architecture(path), name)
