@@ -51,15 +51,19 @@ def test_a_task_is_learnt_and_its_file_is_small(tmp_path):
     facts, written = fitted.facts_as(NgramFacts), file.facts_as(NgramFileFacts)
     texts, _ = texts_and_labels(task, "test")
     assert score(task, NgramFile.read(file.gguf).probabilities(texts)) == 1.0
-    assert facts.rows == written.rows < facts.looked_at  # five words tell the answers
-    assert facts.held_out == "folds" and facts.score >= facts.whole_score - 0.5 * facts.score_error
+    assert facts.rows == written.rows == facts.looked_at and facts.held_out == "folds"
     assert written.bytes == file.gguf.stat().st_size == file.bytes
 
 
-def test_nothing_is_left_out_where_nothing_may_be_lost(tmp_path):
-    fitted, _ = made(tmp_path, tiny_task("choose"), FitNgrams(within=0))
+@pytest.mark.parametrize("within,shares", [(0.25, (0.5, 0.25, 0.125)), (0.25, (0.5, 0.01)), (0.0, (0.5,))])
+def test_ngrams_are_left_out_while_the_validation_split_allows_it(tmp_path, within, shares):
+    """Five words tell the answers: an eighth of the n-grams holds them, a hundredth does not."""
+    task = tiny_task("choose", 3000)
+    fitted, _ = made(tmp_path, task, FitNgrams(within=within, shares=shares, fewest_texts=5))
     facts = fitted.facts_as(NgramFacts)
-    assert facts.rows == facts.looked_at
+    assert facts.held_out == "validation" and facts.score >= facts.whole_score - within * facts.score_error
+    share = {(0.5, 0.25, 0.125): 0.125, (0.5, 0.01): 0.5, (0.5,): 1.0}[shares]
+    assert facts.rows == round(share * facts.looked_at)
 
 
 def test_every_split_but_test_may_be_looked_at(tmp_path):

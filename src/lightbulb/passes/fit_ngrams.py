@@ -20,7 +20,7 @@ from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.classifiers import error_of, texts_and_labels, value_of
 from lightbulb.tasks.metrics import MACRO_F1
 from lightbulb.tasks.task import Task
-from lightbulb.train.linear import Corpus, Fitted, HeldOut, corpora, fit_svm
+from lightbulb.train.linear import Corpus, Fitted, HeldOut, corpora, fit_svm, importance
 
 Advance = Callable[[float, str], None]  # of a progress bar
 
@@ -34,8 +34,9 @@ class FitNgrams(Pass):
     words, chars: shortest and longest n-gram; (0, 0) for none. fewest_texts: of train, that an n-gram must come in.
     most: n-grams that are looked at, those in most texts. words_weight: of words against characters. cs: inverse
     strengths of the penalty to choose from; where every answer counts alike (macro-f1), whether answers are weighted by
-    their rareness is chosen, too. within: of a standard error of the score, that leaving out n-grams may cost; 0 keeps
-    all. shares: of n-grams that are kept, tried in this order until one costs more.
+    their rareness is chosen, too. within: of a standard error of the score on the validation split, that leaving
+    out n-grams may cost; 0 keeps all, and so do folds, whose few texts show too little of what others say. shares: of
+    n-grams that are kept, tried in this order until one costs more.
     """
 
     name: ClassVar[str] = "fit-ngrams"
@@ -43,7 +44,7 @@ class FitNgrams(Pass):
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "task")
     makes: ClassVar[ArtifactKind] = "ngrams"
 
-    words: tuple[int, int] = (1, 3)
+    words: tuple[int, int] = (1, 2)
     chars: tuple[int, int] = (2, 5)
     fewest_texts: int = Field(default=2, ge=1)
     most: int = Field(default=200_000, ge=1)
@@ -74,8 +75,8 @@ class FitNgrams(Pass):
             "parameters": model.parameters,
             "bytes": (out / WEIGHTS).stat().st_size,
             "rows": len(model.hashes),
-            "looked_at": len(whole.held_out.whole.columns),
-            "held_out": "folds" if held_out.folds else "validation",
+            "looked_at": len(held_out.train.hashes),
+            "held_out": "folds" if held_out.by_folds else "validation",
             "score": kept.value,
             "whole_score": whole.value,
             "score_error": error,
@@ -102,7 +103,7 @@ class FitNgrams(Pass):
                 where=task.source or None,
                 hint="give more examples with words in common",
             )
-        return HeldOut.of(*found)
+        return HeldOut(*found)
 
     def _choose(self, held_out: HeldOut, context: Context, advance: Advance) -> Trial:
         """The first of the best settings with all n-grams."""
@@ -115,12 +116,14 @@ class FitNgrams(Pass):
     def _leave_out(self, whole: Trial, tolerance: float, context: Context, advance: Advance) -> Trial:
         """With as few of the n-grams as score within `tolerance` of the whole: each time those that the model before
         uses least are left out, and it is fitted anew."""
-        kept, done, every = whole, len(self._settings(context.task)), len(whole.held_out.whole.columns)
-        for share in self.shares if self.within else ():
-            fewer = kept.held_out.keeping_important(max(1, round(share * every)))
-            tried = Trial.of(fewer, whole.c, whole.balanced, context)
+        kept, done, every = whole, len(self._settings(context.task)), len(whole.held_out.train.hashes)
+        for share in self.shares if self.within and not whole.held_out.by_folds else ():
+            train = kept.held_out.train
+            used = importance(train.vectors(), kept.fitted.weights)
+            columns = np.sort(np.argsort(-used, kind="stable")[: max(1, round(share * every))])
+            tried = Trial.of(kept.held_out.keeping(columns), whole.c, whole.balanced, context)
             done += 1
-            advance(done, f"{len(tried.held_out.whole.columns):,} n-grams: {tried.value:.3f}")
+            advance(done, f"{len(columns):,} n-grams: {tried.value:.3f}")
             if tried.value < whole.value - tolerance:
                 break
             kept = tried
@@ -129,11 +132,12 @@ class FitNgrams(Pass):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Models of one setting. logits: of the held-out items. value: their score."""
+    """A model of one setting. logits: of the held-out items. value: their score."""
 
     held_out: HeldOut
     c: float
     balanced: bool
+    fitted: Fitted
     logits: np.ndarray
     value: float
 
@@ -144,17 +148,14 @@ class Trial:
         def fit(corpus: Corpus) -> Fitted:
             return fit_svm(corpus.vectors(), corpus.labels, corpus.answers, c, balanced, context.seed)
 
-        fitted = held_out.fit(fit)
-        logits = fitted.logits()
-        return Trial(fitted, c, balanced, logits, value_of(context.task, logits, held_out.labels))
+        fitted, logits = held_out.fit(fit)
+        return Trial(held_out, c, balanced, fitted, logits, value_of(context.task, logits, held_out.labels))
 
     def model(self, answers: tuple[str, ...], ngrams: Ngrams) -> NgramModel:
-        """Of all of train."""
-        part = self.held_out.whole
-        assert part.fitted is not None
-        hashes, idf = part.learnt.hashes[part.columns], part.learnt.idf[part.columns]
-        rows = (part.fitted.weights * idf[:, None]).astype(np.float32)
-        return NgramModel(answers, ngrams, hashes, idf, rows, part.fitted.bias.astype(np.float32))
+        """As it is saved, not calibrated yet."""
+        train = self.held_out.train
+        rows = (self.fitted.weights * train.idf[:, None]).astype(np.float32)
+        return NgramModel(answers, ngrams, train.hashes, train.idf, rows, self.fitted.bias.astype(np.float32))
 
 
 def calibrated(model: NgramModel, logits: np.ndarray, labels: np.ndarray) -> tuple[NgramModel, dict[str, float]]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
 from lightbulb.models.kinds.features import Ngrams, counts_of, features_of
 from lightbulb.models.kinds.ngram_model import lengths_of, times_of
-
-Fit = Callable[["Corpus"], "Fitted"]
 
 ENOUGH = 400  # validation items; fewer tell less than folds of train
 FOLDS = 4
@@ -123,86 +121,38 @@ def fit_svm(vectors: sp.csr_matrix, labels: np.ndarray, answers: int, c: float, 
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """A model of some texts, by some of the n-grams, and the items that it was not fitted on.
-
-    Attributes:
-        learnt: what it is fitted on, by all n-grams
-        asked: the items, by all n-grams
-        places: of the items, among all held-out ones
-        columns: places of its n-grams among all
-        fitted: the model; None before it is fitted
-    """
-
-    learnt: Corpus
-    asked: Corpus
-    places: np.ndarray
-    columns: np.ndarray
-    fitted: Fitted | None = None
-
-    def fit(self, fit: Fit) -> Part:
-        """With the model of its n-grams."""
-        return replace(self, fitted=fit(self.learnt.keeping(self.columns)))
-
-    def logits(self) -> np.ndarray:
-        """Of the items, float64 [items, C]."""
-        assert self.fitted is not None
-        return self.fitted.logits(self.asked.keeping(self.columns).vectors())
-
-    def keeping_important(self, most: int) -> Part:
-        """With at most so many n-grams, those that its model uses most (`importance`), and no model."""
-        assert self.fitted is not None
-        used = importance(self.learnt.keeping(self.columns).vectors(), self.fitted.weights)
-        return replace(self, columns=np.sort(self.columns[np.argsort(-used, kind="stable")[:most]]), fitted=None)
-
-
-@dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Items that a model was not fitted on: the validation split, or, where that is small, each fold of train with a
-    model fitted on the others, which also chose its n-grams by the others alone.
+    """Items that a model is not fitted on: the validation split, or, where that is small, each fold of train with a
+    model fitted on the others."""
 
-    Attributes:
-        whole: the model of all of train; its items are the validation split
-        folds: one for each fold, none where the validation split is scored
-    """
+    train: Corpus
+    validation: Corpus
 
-    whole: Part
-    folds: tuple[Part, ...] = ()
-
-    @staticmethod
-    def of(train: Corpus, validation: Corpus) -> HeldOut:
-        """By all n-grams, before anything is fitted."""
-        every, items = np.arange(len(train.hashes)), np.arange(len(validation.labels))
-        whole = Part(train, validation, items, every)
-        if len(items) >= min(ENOUGH, len(train.labels)):
-            return HeldOut(whole)
-        fold_of = folds_of(train.labels)
-        places = [np.flatnonzero(fold_of == fold) for fold in range(min(FOLDS, len(fold_of)))]
-        others = [np.flatnonzero(fold_of != fold) for fold in range(len(places))]
-        parts = (
-            Part(train.texts(other), train.texts(own), own, every) for own, other in zip(places, others, strict=True)
-        )
-        return HeldOut(whole, tuple(parts))
+    @property
+    def by_folds(self) -> bool:
+        return len(self.validation.labels) < min(ENOUGH, len(self.train.labels))
 
     @property
     def labels(self) -> np.ndarray:
         """Of the items."""
-        return self.whole.learnt.labels if self.folds else self.whole.asked.labels
+        return self.train.labels if self.by_folds else self.validation.labels
 
-    def fit(self, fit: Fit) -> HeldOut:
-        """With the models of all parts."""
-        return HeldOut(self.whole.fit(fit), tuple(part.fit(fit) for part in self.folds))
+    def keeping(self, columns: np.ndarray) -> HeldOut:
+        """With these n-grams only (places, ascending)."""
+        return HeldOut(self.train.keeping(columns), self.validation.keeping(columns))
 
-    def keeping_important(self, most: int) -> HeldOut:
-        """Each with the n-grams that its own model uses most, and no model."""
-        return HeldOut(self.whole.keeping_important(most), tuple(part.keeping_important(most) for part in self.folds))
-
-    def logits(self) -> np.ndarray:
-        """Of the items, float64 [items, C]."""
-        logits = np.zeros((len(self.labels), self.whole.learnt.answers))
-        for part in self.folds or (self.whole,):
-            logits[part.places] = part.logits()
-        return logits
+    def fit(self, fit: Callable[[Corpus], Fitted]) -> tuple[Fitted, np.ndarray]:
+        """The model of all of train, and logits of the items, float64 [items, C]."""
+        whole = fit(self.train)
+        if not self.by_folds:
+            return whole, whole.logits(self.validation.vectors())
+        logits, vectors = np.zeros((len(self.train.labels), self.train.answers)), self.train.vectors()
+        folds = folds_of(self.train.labels)
+        for fold in range(FOLDS):
+            own, others = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+            if len(own) and len(others):
+                logits[own] = fit(self.train.texts(others)).logits(vectors[own])
+        return whole, logits
 
 
 def folds_of(labels: np.ndarray) -> np.ndarray:
