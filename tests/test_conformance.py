@@ -15,7 +15,9 @@ from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import UserError
 from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
+from lightbulb.models.kinds.base import open_classifier
 from lightbulb.models.kinds.encoder import Encoder
+from lightbulb.models.kinds.ngrams import NgramFile
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.pipeline.run import Run
 from lightbulb.runtimes import open_gguf
@@ -78,7 +80,8 @@ MORE_OF_ENCODERS = {
     "trim-encoder": {"positions": 32},
     "export-encoder": {"embedding": "f16"},
 }
-CASES = [(name, "choose") for name in PASSES if name not in OF_ENCODERS]
+OF_NGRAMS = ("fit-ngrams", "export-ngrams", "verify-classifier", "cascade")
+CASES = [(name, "choose") for name in PASSES if name not in (*OF_ENCODERS, *OF_NGRAMS)]
 CASES += [(name, kind) for kind, names in KINDS.items() for name in names]
 
 
@@ -182,6 +185,56 @@ class TestEncoders(PassConformance):
             changed=pass_class(name)(**own | more),
             trains=request.param == "adapt-encoder",
             reload=reload_encoder_file if name == "export-encoder" else reload_encoder,
+        )
+
+
+@pytest.fixture(scope="module")
+def ngrams(imported, tmp_path_factory) -> dict[str, Artifact]:
+    """A classifier by n-grams, and its file."""
+    folder, meter = tmp_path_factory.mktemp("ngrams"), Meter((), threads=1)
+    with Run(folder, tiny_task("choose"), seed=0, progress=Silent(), meter=meter, threads=1) as run:
+        fitted = run.step("fitted", pass_class("fit-ngrams")(), imported)
+        other = run.step("other", pass_class("fit-ngrams")(words=(1, 1), chars=(0, 0)), imported)
+        files = {
+            name: run.step(f"{name}-file", pass_class("export-ngrams")(), a)
+            for name, a in (("file", fitted), ("other", other))
+        }
+        return {"imported": imported, "fitted": fitted, **files}
+
+
+def reload_ngrams(made: Artifact) -> None:
+    log_probs = open_classifier(made).log_probs(["the card is lost", ""])
+    assert log_probs.shape == (2, len(tiny_task("choose").answers))
+    assert abs(np.exp(log_probs).sum(axis=1) - 1).max() < 1e-9
+
+
+def reload_ngram_file(made: Artifact) -> None:
+    file = NgramFile.read(made.gguf)
+    assert file.labels == tiny_task("choose").answers and set(file.answers(["the card is lost", ""])) <= {*file.labels}
+
+
+class TestNgrams(PassConformance):
+    @pytest.fixture(params=OF_NGRAMS)
+    def case(self, request, ngrams):
+        if request.param in ("verify-classifier", "cascade"):
+            filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+            if not hasattr(filament, "Classifier"):
+                pytest.skip("this filament runs no classifiers: make filament")
+        source = {"fit-ngrams": "imported", "export-ngrams": "fitted", "verify-classifier": "file", "cascade": "file"}[
+            request.param
+        ]
+        more = {"fit-ngrams": {"within": 0.0}, "verify-classifier": {"prompts": 4}, "cascade": {"give_up": 0.5}}.get(
+            request.param
+        )
+        reload = {"fit-ngrams": reload_ngrams, "export-ngrams": reload_ngram_file}.get(request.param)
+        cls = pass_class(request.param)
+        return PassCase(
+            cls(),
+            ngrams[source],
+            tiny_task("choose"),
+            {"model": ngrams["fitted"]} if cls.uses else {"then": ngrams["other"]} if cls.name == "cascade" else {},
+            changed=cls(**more) if more else None,
+            reload=reload,
         )
 
 

@@ -38,8 +38,10 @@ class FitNgrams(Pass):
         fewest_texts: of train, that an n-gram must come in
         most: n-grams that are looked at, those in most texts
         words_weight: of words against characters
-        cs: inverse strengths of the penalty to choose from
-        within: of a standard error of the score, that leaving out n-grams may cost; 0 keeps all
+        cs: inverse strengths of the penalty to choose from; where every answer counts alike (macro-f1), whether answers
+            are weighted by their rareness is chosen, too
+        within: of a standard error of the score on the validation split, that leaving out n-grams may cost; 0 keeps
+            all, and so do folds, whose few texts show too little of what others say
         shares: of n-grams that are kept, tried in this order until one costs more
     """
 
@@ -54,7 +56,7 @@ class FitNgrams(Pass):
     most: int = Field(default=200_000, ge=1)
     words_weight: float = Field(default=1.5, gt=0)
     cs: tuple[float, ...] = Field(default=(1.0, 3.0), min_length=1)
-    within: float = Field(default=0.5, ge=0)
+    within: float = Field(default=0.25, ge=0)
     shares: tuple[float, ...] = (0.5, 0.25, 0.125, 0.0625)
 
     @model_validator(mode="after")
@@ -68,13 +70,11 @@ class FitNgrams(Pass):
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         held_out = self._held_out(context.task)
-        with context.progress.bar("fitting n-grams", self._most_fits(context.task)) as advance:
+        with context.progress.bar("fitting n-grams", len(self._settings(context.task)) + len(self.shares)) as advance:
             whole = self._choose(held_out, context, advance)
             error = error_of(context.task, whole.logits, held_out.labels)
-            kept = self._leave_out(whole, self.within * error, held_out, context, advance)
-        model, facts = calibrated(
-            kept.model(context.task.answers, self._ngrams, held_out), kept.logits, held_out.labels
-        )
+            kept = self._leave_out(whole, self.within * error, context, advance)
+        model, facts = calibrated(kept.model(context.task.answers, self._ngrams), kept.logits, held_out.labels)
         model.save(out)
         return facts | {
             "answer_ids": None,
@@ -93,9 +93,6 @@ class FitNgrams(Pass):
     @property
     def _ngrams(self) -> Ngrams:
         return Ngrams(self.words, self.chars)
-
-    def _most_fits(self, task: Task) -> int:
-        return len(self._settings(task)) + len(self.shares)
 
     def _settings(self, task: Task) -> list[tuple[float, bool]]:
         """(C, whether answers are weighted), in the order in which they are tried."""
@@ -116,26 +113,23 @@ class FitNgrams(Pass):
 
     def _choose(self, held_out: HeldOut, context: Context, advance: Advance) -> Trial:
         """The first of the best settings with all n-grams."""
-        every = np.arange(len(held_out.train.hashes))
-        trials = []
+        trials: list[Trial] = []
         for c, balanced in self._settings(context.task):
-            trials.append(trial(held_out, every, c, balanced, context))
+            trials.append(Trial.of(held_out, c, balanced, context))
             advance(len(trials), f"C {c:g}: {trials[-1].value:.3f}")
         return max(trials, key=lambda t: t.value)
 
-    def _leave_out(
-        self, whole: Trial, tolerance: float, held_out: HeldOut, context: Context, advance: Advance
-    ) -> Trial:
+    def _leave_out(self, whole: Trial, tolerance: float, context: Context, advance: Advance) -> Trial:
         """With as few of the n-grams as score within `tolerance` of the whole: each time those that the model before
         uses least are left out, and it is fitted anew."""
-        kept, done = whole, len(self._settings(context.task))
-        for share in self.shares if self.within else ():
-            size = max(1, round(share * len(whole.columns)))
-            used = importance(held_out.train.keeping(kept.columns).vectors(), kept.fitted.weights)
-            columns = np.sort(kept.columns[np.argsort(-used, kind="stable")[:size]])
-            tried = trial(held_out, columns, whole.c, whole.balanced, context)
+        kept, done, every = whole, len(self._settings(context.task)), len(whole.held_out.train.hashes)
+        for share in self.shares if self.within and not whole.held_out.by_folds else ():
+            train = kept.held_out.train
+            used = importance(train.vectors(), kept.fitted.weights)
+            columns = np.sort(np.argsort(-used, kind="stable")[: max(1, round(share * every))])
+            tried = Trial.of(kept.held_out.keeping(columns), whole.c, whole.balanced, context)
             done += 1
-            advance(done, f"{size:,} n-grams: {tried.value:.3f}")
+            advance(done, f"{len(columns):,} n-grams: {tried.value:.3f}")
             if tried.value < whole.value - tolerance:
                 break
             kept = tried
@@ -144,38 +138,35 @@ class FitNgrams(Pass):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A model by some n-grams.
+    """A model of one setting.
 
     Attributes:
-        columns: their places among all
-        c: inverse strength of the penalty
-        balanced: whether answers are weighted by their rareness
-        fitted: on all of train
         logits: of the held-out items
         value: their score
     """
 
-    columns: np.ndarray
+    held_out: HeldOut
     c: float
     balanced: bool
     fitted: Fitted
     logits: np.ndarray
     value: float
 
-    def model(self, answers: tuple[str, ...], ngrams: Ngrams, held_out: HeldOut) -> NgramModel:
-        hashes, idf = held_out.train.hashes[self.columns], held_out.train.idf[self.columns]
-        rows = (self.fitted.weights * idf[:, None]).astype(np.float32)
-        return NgramModel(answers, ngrams, hashes, idf, rows, self.fitted.bias.astype(np.float32))
+    @staticmethod
+    def of(held_out: HeldOut, c: float, balanced: bool, context: Context) -> Trial:
+        """Fits and scores."""
 
+        def fit(corpus: Corpus) -> Fitted:
+            return fit_svm(corpus.vectors(), corpus.labels, corpus.answers, c, balanced, context.seed)
 
-def trial(held_out: HeldOut, columns: np.ndarray, c: float, balanced: bool, context: Context) -> Trial:
-    """Fits and scores."""
+        fitted, logits = held_out.fit(fit)
+        return Trial(held_out, c, balanced, fitted, logits, value_of(context.task, logits, held_out.labels))
 
-    def fit(corpus: Corpus) -> Fitted:
-        return fit_svm(corpus.vectors(), corpus.labels, corpus.answers, c, balanced, context.seed)
-
-    logits, fitted = held_out.logits(fit, columns)
-    return Trial(columns, c, balanced, fitted, logits, value_of(context.task, logits, held_out.labels))
+    def model(self, answers: tuple[str, ...], ngrams: Ngrams) -> NgramModel:
+        """As it is saved, not calibrated yet."""
+        train = self.held_out.train
+        rows = (self.fitted.weights * train.idf[:, None]).astype(np.float32)
+        return NgramModel(answers, ngrams, train.hashes, train.idf, rows, self.fitted.bias.astype(np.float32))
 
 
 def calibrated(model: NgramModel, logits: np.ndarray, labels: np.ndarray) -> tuple[NgramModel, dict[str, float]]:

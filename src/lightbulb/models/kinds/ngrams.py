@@ -180,7 +180,7 @@ class _Reader:
         return tuple(value)
 
     def _range(self, key: str) -> tuple[int, int]:
-        value = self.fields.get(key)
+        value: Any = self.fields.get(key)
         whole = isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value)
         if not whole or (value != [0, 0] and not 1 <= value[0] <= value[1] <= LONGEST):
             refuse(self.path, f"{key} is {str(value)[:40]}, no range of lengths within 1 to {LONGEST}")
