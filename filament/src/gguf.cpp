@@ -96,17 +96,20 @@ class Reader {
 
 // Bytes of a tensor of this shape. Throws where a dimension is no multiple of the block or the product overflows.
 size_t bytes_of(const Tensor& tensor) {
-    const BlockType& type = block_type(tensor.type);
-    uint64_t weights = 1;
+    uint64_t weights = 1, total = 0;
     for (const uint64_t n : tensor.shape) {
         if (n == 0 || __builtin_mul_overflow(weights, n, &weights))
             throw Error(tensor.name + " has an impossible shape");
     }
+    if (const size_t bytes = integer_bytes(tensor.type)) {
+        if (__builtin_mul_overflow(weights, bytes, &total)) throw Error(tensor.name + " has an impossible shape");
+        return total;
+    }
+    const BlockType& type = block_type(tensor.type);
     if (tensor.columns() % type.columns != 0) {
         throw Error(tensor.name + ": rows of " + std::to_string(tensor.columns()) +
                     " weights are not whole blocks of " + type.name);
     }
-    uint64_t total;
     if (__builtin_mul_overflow(weights / type.columns, type.bytes, &total))
         throw Error(tensor.name + " has an impossible shape");
     return total;
@@ -132,7 +135,7 @@ size_t Tensor::rows() const {
     return n;
 }
 
-File::File(const std::string& path) {
+File::File(const std::string& path) : name_(path) {
     const int handle = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (handle < 0) throw Error(path + ": " + std::strerror(errno));
     struct stat status{};
@@ -141,48 +144,52 @@ File::File(const std::string& path) {
     ::close(handle);
     if (mapped == MAP_FAILED) throw Error(path + ": not a file with anything in it");
     base_ = static_cast<const uint8_t*>(mapped);
-    try {
-        Reader reader(base_, size_);
-        if (size_ < 4 || std::memcmp(base_, "GGUF", 4) != 0) throw Error("not a GGUF file");
-        reader.number<uint32_t>();
-        if (const auto version = reader.number<uint32_t>(); version != 2 && version != 3) {
-            throw Error("GGUF version " + std::to_string(version) + " is not known; 2 and 3 are");
-        }
-        const auto tensors = reader.number<uint64_t>(), keys = reader.number<uint64_t>();
-        if (tensors > kMostEntries || keys > kMostEntries) throw Error("the header counts are impossible");
-        for (uint64_t i = 0; i < keys; ++i) {
-            std::string key = reader.text(kMostKeyBytes);
-            const auto kind = reader.number<uint32_t>();
-            metadata_.insert_or_assign(std::move(key), reader.value(kind));
-        }
-        std::vector<std::pair<Tensor, uint64_t>> entries;
-        for (uint64_t i = 0; i < tensors; ++i) {
-            uint64_t offset = 0;
-            Tensor tensor = entry(reader, offset);
-            entries.emplace_back(std::move(tensor), offset);
-        }
-        const int64_t alignment = integer("general.alignment", 32);
-        if (alignment < 1 || alignment > (1 << 20) || (alignment & (alignment - 1)) != 0)
-            throw Error("general.alignment is no power of two");
-        const size_t start = (reader.at() + static_cast<size_t>(alignment) - 1) & ~(static_cast<size_t>(alignment) - 1);
-        for (auto& [tensor, offset] : entries) {
-            if (offset % static_cast<uint64_t>(alignment) != 0)
-                throw Error(tensor.name + " does not begin where it may");
-            if (start > size_ || offset > size_ - start || tensor.bytes > size_ - start - offset) {
-                throw Error(tensor.name + " runs past the end of the file: it is cut short");
-            }
-            tensor.data = base_ + start + offset;
-            std::string name = tensor.name;
-            if (!tensors_.emplace(std::move(name), std::move(tensor)).second)
-                throw Error("a tensor stands twice in the file");
-        }
-    } catch (const std::exception& e) {
-        ::munmap(const_cast<uint8_t*>(base_), size_);
-        throw Error(path + ": " + e.what());
-    }
+    mapping_ = {base_, [size = size_](const uint8_t* base) { ::munmap(const_cast<uint8_t*>(base), size); }};
+    read();
 }
 
-File::~File() { ::munmap(const_cast<uint8_t*>(base_), size_); }
+File::File(const File& whole, const Tensor& part)
+    : name_(whole.name_ + ": " + part.name), mapping_(whole.mapping_), base_(part.data), size_(part.bytes) {
+    read();
+}
+
+void File::read() try {
+    Reader reader(base_, size_);
+    if (size_ < 4 || std::memcmp(base_, "GGUF", 4) != 0) throw Error("not a GGUF file");
+    reader.number<uint32_t>();
+    if (const auto version = reader.number<uint32_t>(); version != 2 && version != 3) {
+        throw Error("GGUF version " + std::to_string(version) + " is not known; 2 and 3 are");
+    }
+    const auto tensors = reader.number<uint64_t>(), keys = reader.number<uint64_t>();
+    if (tensors > kMostEntries || keys > kMostEntries) throw Error("the header counts are impossible");
+    for (uint64_t i = 0; i < keys; ++i) {
+        std::string key = reader.text(kMostKeyBytes);
+        const auto kind = reader.number<uint32_t>();
+        metadata_.insert_or_assign(std::move(key), reader.value(kind));
+    }
+    std::vector<std::pair<Tensor, uint64_t>> entries;
+    for (uint64_t i = 0; i < tensors; ++i) {
+        uint64_t offset = 0;
+        Tensor tensor = entry(reader, offset);
+        entries.emplace_back(std::move(tensor), offset);
+    }
+    const int64_t alignment = integer("general.alignment", 32);
+    if (alignment < 1 || alignment > (1 << 20) || (alignment & (alignment - 1)) != 0)
+        throw Error("general.alignment is no power of two");
+    const size_t start = (reader.at() + static_cast<size_t>(alignment) - 1) & ~(static_cast<size_t>(alignment) - 1);
+    for (auto& [tensor, offset] : entries) {
+        if (offset % static_cast<uint64_t>(alignment) != 0) throw Error(tensor.name + " does not begin where it may");
+        if (start > size_ || offset > size_ - start || tensor.bytes > size_ - start - offset) {
+            throw Error(tensor.name + " runs past the end of the file: it is cut short");
+        }
+        tensor.data = base_ + start + offset;
+        std::string name = tensor.name;
+        if (!tensors_.emplace(std::move(name), std::move(tensor)).second)
+            throw Error("a tensor stands twice in the file");
+    }
+} catch (const std::exception& e) {
+    throw Error(name_ + ": " + e.what());
+}
 
 const Value* File::value(std::string_view key) const {
     const auto found = metadata_.find(key);
@@ -217,6 +224,13 @@ std::string File::text(std::string_view key, std::optional<std::string> absent) 
     throw Error(std::string(key) + (found ? " is no text" : " is missing"));
 }
 
+bool File::flag(std::string_view key, bool absent) const {
+    const Value* found = value(key);
+    if (!found) return absent;
+    if (const auto* flag = std::get_if<bool>(found)) return *flag;
+    throw Error(std::string(key) + " is neither true nor false");
+}
+
 std::vector<int64_t> File::per_layer(std::string_view key, size_t n, std::optional<int64_t> absent) const {
     if (const Value* found = value(key)) {
         if (const auto* each = std::get_if<std::vector<int64_t>>(found)) {
@@ -232,6 +246,18 @@ bool File::is_list(std::string_view key) const {
     return found && std::holds_alternative<std::vector<int64_t>>(*found);
 }
 
+template <class T> const std::vector<T>& File::list(std::string_view key, const char* kind) const {
+    const Value* found = value(key);
+    if (found) {
+        if (const auto* entries = std::get_if<std::vector<T>>(found)) return *entries;
+    }
+    throw Error(std::string(key) + (found ? " is no list of " + std::string(kind) : " is missing"));
+}
+
+std::vector<int64_t> File::integers(std::string_view key) const { return list<int64_t>(key, "integers"); }
+std::vector<double> File::numbers(std::string_view key) const { return list<double>(key, "numbers"); }
+std::vector<std::string> File::texts(std::string_view key) const { return list<std::string>(key, "texts"); }
+
 const Tensor* File::find(std::string_view name) const {
     const auto found = tensors_.find(name);
     return found == tensors_.end() ? nullptr : &found->second;
@@ -242,13 +268,14 @@ const Tensor& File::tensor(std::string_view name) const {
     throw Error("the tensor " + std::string(name) + " is missing");
 }
 
-void File::forget(const Tensor& tensor) const {
-    const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-    const size_t begin = (static_cast<size_t>(tensor.data - base_) + page - 1) & ~(page - 1);
-    const size_t end = static_cast<size_t>(tensor.data - base_ + tensor.bytes) & ~(page - 1);
-    if (begin < end) ::madvise(const_cast<uint8_t*>(base_) + begin, end - begin, MADV_DONTNEED);
+void File::forget(const uint8_t* from, size_t bytes) const {
+    const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const uintptr_t begin = (reinterpret_cast<uintptr_t>(from) + page - 1) & ~(page - 1);
+    const uintptr_t end = (reinterpret_cast<uintptr_t>(from) + bytes) & ~(page - 1);
+    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-void File::forget() const { ::madvise(const_cast<uint8_t*>(base_), size_, MADV_DONTNEED); }
+void File::forget(const Tensor& tensor) const { forget(tensor.data, tensor.bytes); }
+void File::forget() const { forget(base_, size_); }
 
 }  // namespace filament

@@ -50,11 +50,23 @@ struct Kernels {
     void (*quantize)(const float* x, size_t n, size_t block, int8_t* codes, float* scales, int32_t* sums);
     // out = x / sqrt(mean of squares + epsilon) * weight; x and weight are zeros from n up to whole tiles.
     void (*rms_norm)(const float* x, const float* weight, size_t n, float epsilon, float* out);
+    // out = (x - mean) / sqrt(variance + epsilon) * weight + bias, zeros from n up to whole tiles, as weight and bias
+    // are. (Ba, Kiros & Hinton 2016.)
+    void (*layer_norm)(const float* x, const float* weight, const float* bias, size_t n, float epsilon, float* out);
+    // out = x * Phi(x), to 4e-7 |x|. n is padded to whole tiles.
+    void (*gelu)(const float* x, size_t n, float* out);
     Gate silu_gate;  // g / (1 + e^-g)
     Gate gelu_gate;  // g * Phi(g), by tanh (Hendrycks & Gimpel 2016)
     // x = exp(scale * x - max) within [begin, end), 0 elsewhere; returns the sum. n is a multiple of 16.
     float (*softmax_exp)(float* x, size_t begin, size_t end, size_t n, float scale);
     void (*scale)(float* x, const float* by, size_t n, float factor);  // x = x * by * factor
+
+    // sums[j] += by[i] * rows[i][j], exactly, for i below n and j below `columns`. n is even; `columns` is a multiple
+    // of 16, as are the rows' lengths.
+    void (*add_rows)(const int8_t* const* rows, const int16_t* by, size_t n, size_t columns, int64_t* sums);
+    // sums[i] = x . matrix[i], exactly, for i below `rows`, a multiple of 16, of numbers within -2048..2047. 16 rows
+    // are a tile, in which they stand side by side, two columns each at a time; `columns` is even.
+    void (*multiply_words)(const int16_t* matrix, size_t rows, size_t columns, const int16_t* x, int64_t* sums);
 
     // To find out what the processor can do: every byte of n (a multiple of 512) in one product, or in kReadOften of
     // them, each with 4 of the 32 numbers of `by`.

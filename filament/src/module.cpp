@@ -1,16 +1,22 @@
-// The Python module: a thin skin over Runtime and Stream. Arguments are checked here; the interpreter's lock is not
-// held while the model works, and is taken again between tokens, so that Ctrl-C is heard.
+// The Python module: a thin skin over Runtime, Stream and Classifier. Arguments are checked here; the interpreter's
+// lock is not held while the model works, and is taken again between tokens, so that Ctrl-C is heard.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+
+#include "classifier.hpp"
 #include "probe.hpp"
 #include "stream.hpp"
+#include "text_ngrams.hpp"
 
 namespace nb = nanobind;
 using namespace filament;
@@ -35,16 +41,18 @@ nb::object text(const std::string& bytes) {
     return nb::steal(PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace"));
 }
 
+nb::list texts(const std::vector<std::string>& all) {
+    nb::list list;
+    for (const std::string& each : all) list.append(text(each));
+    return list;
+}
+
 nb::object metadata(const Runtime& runtime, const std::string& key) {
     const auto& known = runtime.model.file().metadata();
     const auto found = known.find(key);
     if (found == known.end()) return nb::none();
     if (const auto* one = std::get_if<std::string>(&found->second)) return text(*one);
-    if (const auto* several = std::get_if<std::vector<std::string>>(&found->second)) {
-        nb::list texts;
-        for (const std::string& each : *several) texts.append(text(each));
-        return texts;
-    }
+    if (const auto* several = std::get_if<std::vector<std::string>>(&found->second)) return texts(*several);
     return nb::cast(found->second);
 }
 
@@ -89,6 +97,80 @@ std::pair<double, double> peak(size_t bytes, int threads) {
     return {found.bytes, found.operations};
 }
 
+// Texts of Python as bytes, which live as long as this does.
+class Bytes {
+  public:
+    explicit Bytes(nb::handle texts) {
+        if (PyUnicode_Check(texts.ptr())) throw nb::type_error("one text: texts are a list of str");
+        kept_ = nb::steal<nb::tuple>(PySequence_Tuple(texts.ptr()));
+        if (!kept_.is_valid()) nb::raise_python_error();
+        views_.reserve(nb::len(kept_));
+        for (const nb::handle each : kept_) views_.push_back(bytes(each));
+    }
+    std::span<const std::string_view> views() const { return views_; }
+
+  private:
+    std::string_view bytes(nb::handle text) {
+        if (!PyUnicode_Check(text.ptr())) throw nb::type_error("a text is a str");
+        Py_ssize_t size = 0;
+        if (const char* utf8 = PyUnicode_AsUTF8AndSize(text.ptr(), &size)) return {utf8, static_cast<size_t>(size)};
+        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) nb::raise_python_error();
+        PyErr_Clear();  // halves of surrogates: bytes that are no UTF-8
+        encoded_.push_back(nb::steal(PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass")));
+        if (!encoded_.back().is_valid()) nb::raise_python_error();
+        return {PyBytes_AS_STRING(encoded_.back().ptr()), static_cast<size_t>(PyBytes_GET_SIZE(encoded_.back().ptr()))};
+    }
+
+    nb::tuple kept_;
+    std::vector<nb::object> encoded_;
+    std::vector<std::string_view> views_;
+};
+
+std::unique_ptr<Classifier> open_classifier_file(const std::string& path, int threads,
+                                                 const std::optional<std::string>& isa) {
+    check_threads(threads);
+    const nb::gil_scoped_release unlocked;
+    const Means means{isa ? kernels(isa->c_str()) : kernels(), std::make_shared<ThreadPool>(threads)};
+    return open_classifier(std::make_shared<const File>(path), means);
+}
+
+// Numbers of the answers, their probabilities, and the stages that gave them.
+std::tuple<std::vector<uint32_t>, std::vector<float>, std::vector<uint32_t>> classify(Classifier& classifier,
+                                                                                      const nb::sequence& texts) {
+    const Bytes bytes(texts);
+    std::vector<Choice> choices(bytes.views().size());
+    std::vector<uint32_t> answers, stages;
+    std::vector<float> probabilities;
+    const nb::gil_scoped_release unlocked;
+    classifier.classify(bytes.views(), choices);
+    for (const Choice& choice : choices) {
+        answers.push_back(choice.answer), probabilities.push_back(choice.probability);
+        stages.push_back(choice.stage);
+    }
+    return {std::move(answers), std::move(probabilities), std::move(stages)};
+}
+
+using Range = std::pair<uint32_t, uint32_t>;
+
+// Each hash and how often it comes, by hash.
+std::vector<std::pair<uint32_t, size_t>> ngram_hashes(const nb::str& text, const Range& words, const Range& chars) {
+    const nb::tuple one = nb::make_tuple(text);
+    const Bytes bytes(one);
+    TextNgrams ngrams;
+    ngrams.read(bytes.views()[0]);
+    std::vector<uint32_t> hashes;
+    const auto take = [&](uint32_t hash) { hashes.push_back(hash); };
+    ngrams.words({words.first, words.second}, take);
+    ngrams.characters({chars.first, chars.second}, take);
+    std::sort(hashes.begin(), hashes.end());
+    std::vector<std::pair<uint32_t, size_t>> times;
+    for (const uint32_t hash : hashes) {
+        if (times.empty() || times.back().first != hash) times.emplace_back(hash, 0);
+        ++times.back().second;
+    }
+    return times;
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -120,6 +202,13 @@ NB_MODULE(_native, m) {
         .def("score", &score, nb::arg("prompt"), nb::arg("continuations"), nb::arg("prefix") = nb::none());
     m.def("open", &open_file, nb::arg("path"), nb::arg("threads"), nb::arg("kernels") = nb::none());
     m.def("probe", &peak, nb::arg("bytes"), nb::arg("threads"));
+    nb::class_<Classifier>(m, "Classifier")
+        .def_prop_ro("answers", [](const Classifier& c) { return texts(c.answers()); })
+        .def_prop_ro("kinds", [](const Classifier& c) { return texts(c.kinds()); })
+        .def("classify", &classify, nb::arg("texts"));
+    m.def("open_classifier", &open_classifier_file, nb::arg("path"), nb::arg("threads"),
+          nb::arg("kernels") = nb::none());
+    m.def("ngram_hashes", &ngram_hashes, nb::arg("text"), nb::arg("words"), nb::arg("chars"));
     nb::class_<Prefix>(m, "Prefix");
     m.def("remember", &remember, nb::arg("runtime"), nb::arg("token_ids"));
     nb::class_<Stream>(m, "Stream")

@@ -3,6 +3,7 @@
 >>> import lightbulb_filament
 >>> model = lightbulb_filament.Model("model.gguf", threads=2)
 >>> model.generate([1, 15, 22], max_new_tokens=16)
+>>> lightbulb_filament.Classifier("classifier.gguf").classify(["a text", "another"])
 """
 
 from __future__ import annotations
@@ -14,11 +15,22 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 from lightbulb_filament import _native
 from lightbulb_filament._native import FilamentError, Prefix, available
+from lightbulb_filament.classifier import Classifier, ngram_hashes
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Constraint", "FilamentError", "Model", "Prefix", "Sampling", "available", "probe"]
+__all__ = [
+    "Classifier",
+    "Constraint",
+    "FilamentError",
+    "Model",
+    "Prefix",
+    "Sampling",
+    "available",
+    "ngram_hashes",
+    "probe",
+]
 __version__ = "0.1.0"
 
 CHUNK = 16  # tokens written between two looks at Ctrl-C

@@ -3,6 +3,7 @@
 
 #include "kernels/multiply.hpp"
 #include "kernels/vectors.hpp"
+#include "kernels/words.hpp"
 
 namespace filament {
 namespace {
@@ -21,10 +22,14 @@ template <class V> constexpr Kernels kernel_table(const char* name) {
     table.biased = V::kBiased;
     table.quantize = K::quantize;
     table.rms_norm = K::rms_norm;
+    table.layer_norm = K::layer_norm;
+    table.gelu = K::gelu;
     table.silu_gate = K::silu_gate;
     table.gelu_gate = K::gelu_gate;
     table.softmax_exp = K::softmax_exp;
     table.scale = K::scale;
+    table.add_rows = WordKernels<V>::add_rows;
+    table.multiply_words = WordKernels<V>::multiply_words;
     table.read_once = K::template read<kReadOften>;
     table.read_often = K::template read<1>;
     add_products<V>(table);

@@ -75,6 +75,20 @@ struct Avx2 {
     static F32 to_f32(I32 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
     static F32 power_of_two(I32 n) { return {power_of_two(n.a), power_of_two(n.b)}; }
 
+    static void store_i32(int32_t* p, I32 x) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
+    }
+    static I32 dot_rows(I32 s, const int8_t* a, const int8_t* b, int32_t pair) {
+        const __m128i as = load_128(a), bs = load_128(b);
+        const __m256i low = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(as, bs));  // a0 b0 a1 b1 ... a7 b7
+        const __m256i high = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(as, bs));
+        return dot_pairs(s, low, high, pair);
+    }
+    static I32 dot_words(I32 s, const int16_t* w, int32_t pair) {
+        return dot_pairs(s, load_256(w), load_256(w + 16), pair);
+    }
+
     static B64 load_bytes(const uint8_t* p) { return {load_256(p), load_256(p + 32)}; }
     template <int shift, int mask> static B64 field(B64 x) {
         return {field<shift, mask>(x.a), field<shift, mask>(x.b)};
@@ -109,6 +123,10 @@ struct Avx2 {
         if constexpr (shift > 0) x = _mm256_srli_epi16(x, shift);
         if constexpr (shift < 0) x = _mm256_slli_epi16(x, -shift);
         return _mm256_and_si256(x, _mm256_set1_epi8(static_cast<char>(mask)));
+    }
+    static I32 dot_pairs(I32 s, __m256i low, __m256i high, int32_t pair) {
+        const __m256i by = _mm256_set1_epi32(pair);
+        return {_mm256_add_epi32(s.a, _mm256_madd_epi16(low, by)), _mm256_add_epi32(s.b, _mm256_madd_epi16(high, by))};
     }
     static __m256i dot_u8s8(__m256i s, __m256i w, __m256i x) {
         const __m256i pairs = _mm256_maddubs_epi16(w, x);  // no overflow: 2 * 128 * 127 < 2^15

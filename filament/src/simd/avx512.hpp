@@ -61,6 +61,14 @@ struct Avx512 {
         return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
     }
 
+    static void store_i32(int32_t* p, I32 x) { _mm512_storeu_si512(p, x.v); }
+    static I32 dot_rows(I32 s, const int8_t* a, const int8_t* b, int32_t pair) {
+        const __m128i as = load_128(a), bs = load_128(b);
+        const __m128i low = _mm_unpacklo_epi8(as, bs), high = _mm_unpackhi_epi8(as, bs);  // a0 b0 a1 b1 ...
+        return dot_pairs(s, _mm512_cvtepi8_epi16(_mm256_set_m128i(high, low)), pair);
+    }
+    static I32 dot_words(I32 s, const int16_t* w, int32_t pair) { return dot_pairs(s, _mm512_loadu_si512(w), pair); }
+
     static B64 load_bytes(const uint8_t* p) {
         __m512i bytes = _mm512_loadu_si512(p);
         asm("" : "+v"(bytes));  // in a register, or the compiler loads them again for each field
@@ -89,6 +97,10 @@ struct Avx512 {
     static __m512i four(const int8_t* x) { return _mm512_set1_epi32(four_bytes(x)); }
 
   private:
+    static __m128i load_128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+    static I32 dot_pairs(I32 s, __m512i w, int32_t pair) {
+        return {_mm512_add_epi32(s.v, _mm512_madd_epi16(w, _mm512_set1_epi32(pair)))};
+    }
     static I32 dot_u8s8(I32 s, __m512i w, __m512i x) {
         const __m512i pairs = _mm512_maddubs_epi16(w, x);  // no overflow: 2 * 128 * 127 < 2^15
         return {_mm512_add_epi32(s.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};

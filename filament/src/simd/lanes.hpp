@@ -5,6 +5,8 @@
 //   kTokens     tokens that are worked on at once: as many as the registers hold
 //   dot_small   each lane: sum + the 4 products of w (0..127) and x (4 int8, the same for all lanes)
 //   dot_wide    likewise with w -128..127; stored plus 128 where kBiased
+//   dot_rows    each lane i: sum + a[i] * the low word of `pair` + b[i] * the high one
+//   dot_words   each lane i: sum + w[2 i] * the low word of `pair` + w[2 i + 1] * the high one
 //   kUnshifted  dot_small takes any w of 0..255, so a field of bits need not be shifted down first
 //
 // Nothing of the standard library is called here or in kernels/, so that no inline function of it is compiled for a

@@ -67,6 +67,21 @@ struct Neon {
         EACH(F32, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n.v[i], vdupq_n_s32(127)), 23)));
     }
 
+    static void store_i32(int32_t* p, I32 x) {
+        for (int i = 0; i < 4; ++i) vst1q_s32(p + 4 * i, x.v[i]);
+    }
+    static I32 dot_rows(I32 s, const int8_t* a, const int8_t* b, int32_t pair) {
+        const int8x16_t as = vld1q_s8(a), bs = vld1q_s8(b);
+        const int16x8_t first[] = {vmovl_s8(vget_low_s8(as)), vmovl_s8(vget_high_s8(as))};
+        const int16x8_t second[] = {vmovl_s8(vget_low_s8(bs)), vmovl_s8(vget_high_s8(bs))};
+        return dot_halves(s, first, second, pair);
+    }
+    static I32 dot_words(I32 s, const int16_t* w, int32_t pair) {
+        const int16x8x2_t low = vld2q_s16(w), high = vld2q_s16(w + 16);
+        const int16x8_t first[] = {low.val[0], high.val[0]}, second[] = {low.val[1], high.val[1]};
+        return dot_halves(s, first, second, pair);
+    }
+
     static B64 load_bytes(const uint8_t* p) { EACH(B64, vreinterpretq_s8_u8(vld1q_u8(p + 16 * i))); }
     template <int shift, int mask> static B64 field(B64 x) {
         B64 r;
@@ -89,6 +104,17 @@ struct Neon {
         EACH(I32, vdotq_s32(s.v[i], w.v[i], xs));
     }
     static I32 dot_wide(I32 s, B64 w, const int8_t* x) { return dot_small(s, w, x); }
+
+  private:
+    static I32 dot_halves(I32 s, const int16x8_t (&a)[2], const int16x8_t (&b)[2], int32_t pair) {
+        const auto x = static_cast<int16_t>(pair), y = static_cast<int16_t>(pair >> 16);
+        for (int i = 0; i < 4; ++i) {
+            const int16x4_t as = i % 2 ? vget_high_s16(a[i / 2]) : vget_low_s16(a[i / 2]);
+            const int16x4_t bs = i % 2 ? vget_high_s16(b[i / 2]) : vget_low_s16(b[i / 2]);
+            s.v[i] = vmlal_n_s16(vmlal_n_s16(s.v[i], as, x), bs, y);
+        }
+        return s;
+    }
 };
 
 #undef EACH

@@ -68,6 +68,16 @@ struct Portable {
     static F32 to_f32(I32 x) { EACH(F32, static_cast<float>(x.v[i])); }
     static F32 power_of_two(I32 n) { EACH(F32, from_bits(static_cast<uint32_t>(n.v[i] + 127) << 23)); }
 
+    static void store_i32(int32_t* p, I32 x) { __builtin_memcpy(p, x.v, 64); }
+    static I32 dot_rows(I32 s, const int8_t* a, const int8_t* b, int32_t pair) {
+        const auto x = static_cast<int16_t>(pair), y = static_cast<int16_t>(pair >> 16);
+        EACH(I32, s.v[i] + a[i] * x + b[i] * y);
+    }
+    static I32 dot_words(I32 s, const int16_t* w, int32_t pair) {
+        const auto x = static_cast<int16_t>(pair), y = static_cast<int16_t>(pair >> 16);
+        EACH(I32, s.v[i] + w[2 * i] * x + w[2 * i + 1] * y);
+    }
+
     static B64 load_bytes(const uint8_t* p) {
         B64 r;
         __builtin_memcpy(r.v, p, 64);

@@ -33,10 +33,14 @@ OPENING_SECONDS, WARMING, OVER, ROUND_SECONDS = 0.3, 2, 1.3, 0.8
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that answers prompts: `answer(prompt)` returns the tokens read and written.
+    """Something that answers prompts.
 
-    A prompt is whatever `answer` takes: a text, or `batch` of them to be answered side by side. Where the answers tell
-    it, `answer` appends each one's seconds to its first token to `first_tokens`.
+    Attributes:
+        name: for the samples
+        prompts: whatever `answer` takes: texts, or `batch` of them to be answered in one call
+        answer: returns the tokens read and written
+        batch: prompts of a call
+        first_tokens: where the answers tell it, `answer` appends each one's seconds to its first token
     """
 
     name: str
@@ -48,7 +52,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one window held. first_token_seconds: the median over its answers, where the subject tells it."""
+    """What one window held.
+
+    Attributes:
+        answers: how many
+        prompt_tokens: of all of them
+        output_tokens: likewise
+        reading: what they took
+        first_token_seconds: the median over its answers, where the subject tells it
+    """
 
     answers: int
     prompt_tokens: int
@@ -96,8 +108,10 @@ def measure_blocks(
     Trials come in blocks of BLOCK. Each block opens the subjects anew and warms them up, so that what only a fresh
     start draws (where pages lie, which core a thread gets) is drawn again; its order is random, and every second trial
     mirrors the one before, so that a steady drift cancels. Random pauses keep windows out of step with any clock. A
-    window holds whole rounds of the same prompts for all subjects; each block goes on with the prompts after those of
-    the block before, so that short windows see many of them, too.
+    window holds whole rounds of the same prompts for all subjects of one batch; each block goes on with the prompts
+    after those of the block before, so that short windows see many of them, too. Subjects of another batch have prompts
+    of their own, in rounds of as many calls as fill their own window: a call of 500 cheap answers and one of a single
+    dear answer share nothing but the block.
 
     Args:
         opened: opens all subjects anew.
@@ -109,19 +123,20 @@ def measure_blocks(
         advance: is told (trials done, the subject's name) after each window.
     """
     window_seconds = WINDOW_SECONDS if window_seconds is None else window_seconds
-    rng, count = random.Random(seed), 0
+    rng, counts = random.Random(seed), dict[int, int]()  # calls of a round, by batch
     tables: list[dict[str, Sample]] = []
     while len(tables) < trials:
         with opened() as subjects:
-            slowest = max(warm_up(s, window_seconds) for s in subjects)
-            count = count or _round(slowest, fewest_prompts, window_seconds)  # decided once, the same in all blocks
-            start = len(tables) // BLOCK * count
+            for batch, slowest in _slowest(subjects, window_seconds).items():  # decided once, the same in all blocks
+                counts.setdefault(batch, _round(slowest, fewest_prompts, window_seconds))
+            block = len(tables) // BLOCK
             order = rng.sample(list(subjects), len(subjects))
             for _ in range(min(BLOCK, trials - len(tables))):
                 table: dict[str, Sample] = {}
                 for done, subject in enumerate(order):
                     time.sleep(rng.uniform(0, PAUSE * window_seconds))
-                    prompts = _turned(subject.prompts, start, count)
+                    count = counts[subject.batch]
+                    prompts = _turned(subject.prompts, block * count, count)
                     table[subject.name] = _sample(subject, prompts, meter, window_seconds)
                     advance(len(tables) + (done + 1) / len(order), subject.name)
                 tables.append(table)
@@ -156,8 +171,16 @@ def warm_up(subject: Subject, window_seconds: float) -> float:
     return now
 
 
+def _slowest(subjects: Sequence[Subject], window_seconds: float) -> dict[int, float]:
+    """Warms all up: seconds of the longest call, by batch."""
+    slowest = dict[int, float]()
+    for subject in subjects:
+        slowest[subject.batch] = max(slowest.get(subject.batch, 0.0), warm_up(subject, window_seconds))
+    return slowest
+
+
 def _round(slowest_seconds: float, fewest: int, window_seconds: float) -> int:
-    """Prompts of one round: as many as fill a window of the slowest subject."""
+    """Calls of one round: as many as fill a window of the slowest subject."""
     return max(fewest, min(MOST_PROMPTS, round(window_seconds / slowest_seconds)))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from lightbulb.formats.gguf.header import read_header
 from lightbulb.measuring.protocol import Subject
 from lightbulb.measuring.roofline import Roofline, measure_roofline
 from lightbulb.models.resolve import ModelSource, local_folder, resolve
-from lightbulb.runtimes import check_installed, runtime_class
+from lightbulb.runtimes import check_installed, runtime_class, runtime_of
 from lightbulb.runtimes.endpoint import Endpoint, Streamed, is_url
 
 if TYPE_CHECKING:
@@ -28,13 +30,24 @@ if TYPE_CHECKING:
 
 PROMPTS = 16  # distinct batches; a task has up to EXAMPLES prompts
 EXAMPLES = 64
+MOST_IN_A_CALL, CALL_SECONDS = 512, 0.05  # of a runtime that is measured in bulk
+TRIED = 16  # prompts whose time tells how many a call takes
 SEES_NO_CPU = "an endpoint: the client does not see the processor behind it"
 SEES_NO_JOULES = "an endpoint: no sensor that is read here covers its machine"
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What every model is asked to do."""
+    """What every model is asked to do.
+
+    Attributes:
+        task: whose test prompts are answered; None: prompts of `context` tokens
+        batch: prompts side by side
+        context: tokens of a prompt, without a task
+        output_tokens: tokens of an answer, without a task
+        threads: of the processor
+        seed: decides the prompts
+    """
 
     task: Task | None
     batch: int
@@ -50,15 +63,48 @@ class Workload:
 
     def batches(self, prompts: Sequence[Any]) -> list[list[Any]]:
         """`prompts` in batches that are all full; the first ones come again where the last would not be."""
-        count = -(-len(prompts) // self.batch)
-        endless = itertools.cycle(prompts)
-        return [list(itertools.islice(endless, self.batch)) for _ in range(count)]
+        return batches_of(prompts, self.batch)
+
+
+def batches_of(prompts: Sequence[Any], size: int) -> list[list[Any]]:
+    count = -(-len(prompts) // size)
+    endless = itertools.cycle(prompts)
+    return [list(itertools.islice(endless, size)) for _ in range(count)]
+
+
+def bulk_subject(name: str, runtime: Runtime, task: Task) -> Subject:
+    """All test items of a task of kind "choose", many in a call: at most MOST_IN_A_CALL, and no more than take about
+    CALL_SECONDS, so that a window holds many calls. Calls are alike in size."""
+    from lightbulb.models.form import turns_of
+
+    prompts = [runtime.render(turns_of(example)) for example in task.test]
+
+    def answer(batch: Sequence[str]) -> tuple[int, int]:
+        answers = runtime.answer(batch, task.answers)
+        return answers.prompt_tokens, answers.output_tokens
+
+    answer(few := prompts[:TRIED])  # the first call draws what later ones do not
+    begin = time.perf_counter()
+    answer(few)
+    fitting = CALL_SECONDS * len(few) / (time.perf_counter() - begin)
+    most = max(1, min(MOST_IN_A_CALL, int(fitting)))
+    size = math.ceil(len(prompts) / math.ceil(len(prompts) / most))
+    return Subject(name, batches_of(prompts, size), answer, size)
 
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """Something to measure. `opened` opens it anew and yields its subjects, named "read" and "write". roofline: from
-    the seconds of an output token, where the runtime counts what it does."""
+    """Something to measure.
+
+    Attributes:
+        model: as it was typed
+        runtime: by name
+        bytes: of its file
+        opened: opens it anew and yields its subjects, named "read" and "write"
+        unseen: why a cost cannot be seen, by cost
+        notes: what a reader must know
+        roofline: from the seconds of an output token, where the runtime counts what it does
+    """
 
     model: str
     runtime: str
@@ -73,21 +119,42 @@ def on_cpu(name: str, runtime: str | None) -> bool:
     """Whether `name` will be measured in a runtime that computes on the CPU alone."""
     if is_url(name):
         return False
-    return runtime_class(runtime or usual_runtime(resolve(name))).capabilities.cpu_only
+    return runtime_class(_runtime(resolve(name), runtime)).capabilities.cpu_only
 
 
 def usual_runtime(source: ModelSource) -> str:
-    return "torch" if source.gguf is None else "llamacpp"
+    """By name, for a model that is here."""
+    return "torch" if source.gguf is None else runtime_of(source.gguf)
+
+
+def _runtime(source: ModelSource, asked: str | None) -> str:
+    """The one asked for, unless only another runs that file."""
+    if asked is None or source.gguf is None or runtime_class(asked).opens != "gguf":
+        return asked or usual_runtime(source)
+    return runtime_of(source.gguf, asked)
 
 
 def measured_model(
     name: str, runtime: str | None, model_name: str | None, workload: Workload, meter: Meter, folder: Path
 ) -> MeasuredModel:
-    """`name` as something to measure; `folder` is for the files of a model that must be converted first."""
+    """A model as something to measure.
+
+    Args:
+        name: as a user names it
+        runtime: by name; None: the usual one
+        model_name: which of an endpoint's models
+        workload: what it is asked
+        meter: that will read the windows, for what it can see of an endpoint
+        folder: for the files of a model that must be converted first
+
+    Raises:
+        UserError: the runtime does not take it, or lacks what the work takes
+        ModelError: the model cannot be read
+    """
     if is_url(name):
         return _endpoint(name, model_name, workload, meter)
     source = resolve(name)
-    opener = check_installed(runtime or usual_runtime(source))
+    opener = check_installed(_runtime(source, runtime))
     if opener.opens == "url":
         raise UserError(f"{opener.title} has an address", where=name, hint="http://localhost:8000/v1, for example")
     check_capable(opener, workload.task)
@@ -103,7 +170,11 @@ def measured_model(
 
 
 def check_capable(opener: type[Runtime], task: Task | None) -> None:
-    """Raises UserError where the runtime lacks what the work takes."""
+    """Refuses a runtime that lacks what the work takes.
+
+    Raises:
+        UserError: it does
+    """
     if task is None or task.kind != "choose":
         opener.require("sees_tokens", "writes_exactly")
 
@@ -153,8 +224,17 @@ def _open(make: Callable[[], Runtime], workload: Workload) -> Iterator[list[Subj
 
 
 def subjects(runtime: Runtime, workload: Workload) -> list[Subject]:
-    """ "read", in which every answer has one token, and "write", in which the same prompts get their whole answers;
-    only "read" where one token is a whole answer, and for documents, which are read."""
+    """Gives "read", in which every answer has one token, and "write", in which the same prompts get their whole
+    answers; only "read" where one token is a whole answer, and for documents, which are read. In bulk where the runtime
+    is so cheap, unless the workload says how many prompts are answered side by side.
+
+    Args:
+        runtime: with the model opened
+        workload: what it is asked
+
+    Raises:
+        GoalError: prompts and answers do not fit the model's context
+    """
     from lightbulb.models.form import turns_of
     from lightbulb.runtimes.answering import longest_answer
 
@@ -182,6 +262,8 @@ def subjects(runtime: Runtime, workload: Workload) -> list[Subject]:
     if task.kind == "text":
         ids = [runtime.tokenize(e.completion)[: runtime.context_length - 1] for e in workload.examples()]
         return [subject("read", ids, exactly(1))]
+    if task.kind == "choose" and runtime.capabilities.bulk and workload.batch == 1:
+        return [bulk_subject("read", runtime, task)]
     texts = [runtime.render(turns_of(e)) for e in workload.examples()]
     if task.kind == "choose":
         return [subject("read", texts, lambda batch: runtime.answer(batch, task.answers))]
@@ -199,7 +281,7 @@ def sample_text(workload: Workload, number: int, sentences: int) -> str:
 
 
 def tokens_of_context(tokenize: Callable[[str], list[int]], workload: Workload, number: int) -> list[int]:
-    """Exactly `work.context` tokens of text."""
+    """Exactly `context` tokens of text."""
     sentences = workload.context // 8 + 4
     while len(ids := tokenize(sample_text(workload, number, sentences))) < workload.context:
         sentences *= 2

@@ -27,9 +27,13 @@ class AdaptEncoder(Pass):
     """Fine-tuning by cross-entropy; where there is an input "teacher", an encoder with the same answers, also by what
     it makes of the train split (Hinton et al. 2015).
 
-    layers: the first so many are kept, None: all. freeze_layers: the embeddings and the first N layers stay as they
-    are. pooling: None as the source has it; with "cls" llama.cpp by itself gives the answers' scores. weight: of the
-    teacher, the rest is the data's; temperature: of distilling.
+    Attributes:
+        schedule: of the training
+        layers: the first so many are kept; None: all
+        freeze_layers: the embeddings and the first N layers stay as they are
+        pooling: None: as the source has it; with "cls" llama.cpp by itself gives the answers' scores
+        weight: of the teacher; the rest is the data's
+        temperature: of distilling
     """
 
     name: ClassVar[str] = "adapt-encoder"

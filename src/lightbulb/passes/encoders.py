@@ -30,7 +30,13 @@ def calibrated(encoder: Encoder, context: Context) -> dict[str, Any]:
 
 
 def facts_of(encoder: Encoder, folder: Path, source: Artifact | None = None) -> dict[str, Any]:
-    """EncoderFacts of what was saved in `folder`. source: whose name is carried on."""
+    """EncoderFacts of what was saved.
+
+    Args:
+        encoder: that was saved
+        folder: where
+        source: whose name is carried on
+    """
     return {
         "name": source.facts.get("name") if source else None,
         "answer_ids": None,

@@ -25,13 +25,18 @@ UNSEEN = -100.0  # the score of an answer that train does not show: never the hi
 
 
 class FitHead(Pass):
-    """Logistic regression (scikit-learn) on the pooled vectors of the train split.
+    """Logistic regression (scikit-learn) on the pooled vectors of the train split. Where every answer counts alike
+    (macro-f1), whether answers are weighted by their rareness is chosen by cross-validation, too.
 
-    normalize: whether vectors are divided by their length, before training and ever after; None: where the mean is
-    pooled. cs: inverse strengths of the penalty, for vectors of length 1, the best of which is chosen by
-    cross-validation within the train split in so many folds; where every answer counts alike (macro-f1), so is whether
-    answers are weighted by their rareness. quant_type, embedding: what the encoder's weights are rounded to before, as
-    the pass export-encoder has them, so that the head fits what the file holds; None: they stay as they are.
+    Attributes:
+        normalize: whether vectors are divided by their length, before training and ever after; None: where the mean is
+            pooled
+        cs: inverse strengths of the penalty, for vectors of length 1, the best of which is chosen by cross-validation
+            within the train split
+        folds: of the cross-validation
+        quant_type: of the file to come: weights are rounded to it first, so that the head fits what the file holds;
+            None: they stay as they are
+        embedding: the same for the token embedding, as the pass export-encoder has it
     """
 
     name: ClassVar[str] = "fit-head"

@@ -30,12 +30,17 @@ class FitNgrams(Pass):
     by one temperature. The source is not looked at: all is learnt from the train split.
 
     Choices are made by the task's metric on the validation split, or, where that has few items, on folds of train.
+    Where every answer counts alike (macro-f1), whether answers are weighted by their rareness is chosen, too.
 
-    words, chars: shortest and longest n-gram; (0, 0) for none. fewest_texts: of train, that an n-gram must come in.
-    most: n-grams that are looked at, those in most texts. words_weight: of words against characters. cs: inverse
-    strengths of the penalty to choose from; where every answer counts alike (macro-f1), whether answers are weighted by
-    their rareness is chosen, too. within: of a standard error of the score, that leaving out n-grams may cost; 0 keeps
-    all. shares: of n-grams that are kept, tried in this order until one costs more.
+    Attributes:
+        words: shortest and longest n-gram of words; (0, 0) for none
+        chars: likewise, of characters
+        fewest_texts: of train, that an n-gram must come in
+        most: n-grams that are looked at, those in most texts
+        words_weight: of words against characters
+        cs: inverse strengths of the penalty to choose from
+        within: of a standard error of the score, that leaving out n-grams may cost; 0 keeps all
+        shares: of n-grams that are kept, tried in this order until one costs more
     """
 
     name: ClassVar[str] = "fit-ngrams"
@@ -139,7 +144,16 @@ class FitNgrams(Pass):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A model by some n-grams. columns: their places among all. logits: of the held-out items. value: their score."""
+    """A model by some n-grams.
+
+    Attributes:
+        columns: their places among all
+        c: inverse strength of the penalty
+        balanced: whether answers are weighted by their rareness
+        fitted: on all of train
+        logits: of the held-out items
+        value: their score
+    """
 
     columns: np.ndarray
     c: float

@@ -18,6 +18,7 @@ from lightbulb.energy.meter import Meter
 from lightbulb.measuring.costs import Costs
 from lightbulb.measuring.protocol import FEWEST_TRIALS, LONGEST_WINDOW, MOST_TRIALS, Sample, Subject, measure_blocks
 from lightbulb.measuring.statistics import median_figure
+from lightbulb.measuring.workload import bulk_subject
 from lightbulb.models.form import turns_of
 from lightbulb.passes.base import Context, Pass
 from lightbulb.runtimes import open_gguf, runtime_class
@@ -32,11 +33,18 @@ SERIES = "trials.json"
 
 
 class Measure(Pass):
-    """The source and every input are GGUF files; the facts hold a table of figures for each role ("student" is the
-    source). One prompt at a time, `threads` threads each: how a single user meets the model.
+    """Measures what answers cost. The source and every input are GGUF files; the facts hold a table of figures for each
+    role ("student" is the source). One prompt at a time: how a single user meets the model; all test items in bulk in
+    a runtime that is so cheap.
 
-    Measured as `lightbulb measure --against` does: `trials` windows of at least `window_seconds` each, in blocks of two
-    that open all files anew. Writes trials.json: the series of each role, which ratios are made of.
+    Measured as `lightbulb measure --against` does, in blocks of two trials that open all files anew. Writes
+    trials.json: the series of each role, which ratios are made of.
+
+    Attributes:
+        trials: windows of each file
+        window_seconds: at least so long is each
+        threads: of the runtime
+        runtime: that the files run in
     """
 
     name: ClassVar[str] = "measure"
@@ -55,6 +63,8 @@ class Measure(Pass):
         examples = random.Random(context.seed).sample(context.task.test, min(PROMPTS, len(context.task.test)))
         room, longest = longest_exchange(context.task, examples), _longest(context.task)
 
+        together: dict[str, int] = {}  # prompts of a call, by role
+
         @contextmanager
         def opened() -> Iterator[list[Subject]]:
             with ExitStack() as stack:
@@ -63,6 +73,7 @@ class Measure(Pass):
                     runtime = open_gguf(file.gguf, self.runtime, threads=self.threads, context=room)
                     stack.callback(runtime.close)
                     subjects.append(subject(role, runtime, context.task, examples, longest))
+                    together[role] = subjects[-1].batch
                 yield subjects
 
         meter = Meter(gpus=not runtime_class(self.runtime).capabilities.cpu_only)
@@ -83,7 +94,7 @@ class Measure(Pass):
         costs = {role: Costs.of_answers(rows) for role, rows in samples.items()}
         write_json(out / SERIES, {role: c.as_dict() for role, c in costs.items()})
         windows = f"{self.trials} interleaved windows of at least {self.window_seconds:g} s"
-        return {role: figures(costs[role], rows, windows) for role, rows in samples.items()}
+        return {role: figures(costs[role], rows, windows, together[role]) for role, rows in samples.items()}
 
 
 def costs_of(measured: Artifact) -> dict[str, Costs]:
@@ -92,10 +103,10 @@ def costs_of(measured: Artifact) -> dict[str, Costs]:
     return {role: Costs.from_dict(costs) for role, costs in record.items()}
 
 
-def figures(costs: Costs, samples: Sequence[Sample], windows: str) -> dict[str, Any]:
+def figures(costs: Costs, samples: Sequence[Sample], windows: str, together: int = 1) -> dict[str, Any]:
     """cpu_seconds_per_answer, seconds_per_answer, joules_per_answer and tokens_per_second (tokens read and written), as
-    a record."""
-    windows += ", one prompt at a time"
+    a record. together: prompts of a call."""
+    windows += ", one prompt at a time" if together == 1 else f", {together} prompts in a call"
     found = costs.figures(windows)
     speeds = [(s.prompt_tokens + s.output_tokens) / s.reading.wall_seconds for s in samples]
     how = f"median of {windows}; tokens read and written"
@@ -111,7 +122,10 @@ def _longest(task: Task) -> int:
 
 
 def subject(role: str, runtime: Runtime, task: Task, examples: Sequence[Any], longest: int) -> Subject:
-    """Answers the prompts of `examples`; for kind "text", reads the beginnings of documents."""
+    """Answers the prompts of `examples`, or in bulk all of the test split; for kind "text", reads the beginnings of
+    documents."""
+    if task.kind == "choose" and runtime.capabilities.bulk:
+        return bulk_subject(role, runtime, task)
     if task.kind == "text":
 
         def read(text: str) -> tuple[int, int]:

@@ -21,8 +21,9 @@ class TrimEncoder(Pass):
     """Keeps the special tokens, every piece that the texts of train and validation are cut into, and every piece of a
     single character: what else a text holds falls apart into shorter pieces. The test split is not looked at.
 
-    common: so many of the commonest pieces are kept, too; BERT's vocabulary has them first. positions: the most tokens
-    of a text from now on; None: as it was.
+    Attributes:
+        common: so many of the commonest pieces are kept, too; BERT's vocabulary has them first
+        positions: the most tokens of a text from now on; None: as it was
     """
 
     name: ClassVar[str] = "trim-encoder"

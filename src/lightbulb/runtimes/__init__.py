@@ -8,10 +8,12 @@ from lightbulb.runtimes.registry import (
     check_opens,
     check_ships,
     check_supports,
+    is_language_model,
     needed_for,
     open_gguf,
     runtime_class,
     runtime_names,
+    runtime_of,
     title_of,
 )
 
@@ -21,15 +23,21 @@ __all__ = [
     "check_ships",
     "check_supports",
     "check_threads",
+    "is_language_model",
     "needed_for",
     "open_gguf",
     "runtime_class",
     "runtime_names",
+    "runtime_of",
     "title_of",
 ]
 
 
 def check_threads(threads: int) -> None:
-    """Raises GoalError for a number of threads that cannot work."""
+    """Refuses a number of threads that cannot work.
+
+    Raises:
+        GoalError: it is below 1
+    """
     if threads < 1:
         raise GoalError(f"{threads} threads cannot work", where="`threads`", hint="`threads=2`")

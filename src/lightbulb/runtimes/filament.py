@@ -44,11 +44,18 @@ SHARED = 8  # tokens that prompts must have in common to be worth remembering
 
 
 class Filament(Runtime):
-    """A GGUF file loaded into filament.
+    """A GGUF file loaded into filament. The prompts of one call share the reading of what they all begin with; nothing
+    is kept from one call to the next.
 
-    slots: texts written side by side; answers do not depend on it. context: tokens of one prompt with its answer, at
-    most what the model knows; a longer prompt loses its beginning. The prompts of one call share the reading of what
-    they all begin with; nothing is kept from one call to the next.
+    Args:
+        path: the file
+        threads: of the processor
+        slots: texts written side by side; answers do not depend on it
+        context: tokens of one prompt with its answer, at most what the model knows; a longer prompt loses its beginning
+
+    Raises:
+        UserError: filament is not installed
+        ModelError: the file is damaged, or filament cannot run it
     """
 
     name: ClassVar[str] = "filament"
@@ -78,7 +85,11 @@ class Filament(Runtime):
 
     @classmethod
     def supports(cls, spec: ModelSpec) -> bool:
-        """Raises UnsupportedModel where no GGUF can hold it."""
+        """Whether filament runs the architecture that a GGUF of `spec` has.
+
+        Raises:
+            UnsupportedModel: no GGUF can hold it
+        """
         return architecture_of(spec) in cls.architectures and (spec.head_width or 0) <= WIDEST_HEAD
 
     def _prompt(self, prompt: str, room: int) -> list[int]:

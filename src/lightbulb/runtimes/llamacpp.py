@@ -34,11 +34,16 @@ FORCE = 10_000.0  # a logit bias that no model outvotes
 
 
 class LlamaCpp(Runtime):
-    """A GGUF file loaded into llama.cpp.
+    """A GGUF file loaded into llama.cpp. Nothing is cached from one prompt to the next.
 
-    slots: prompts worked on side by side; 1 is how a single user meets the model and what costs are measured with.
-    context: tokens of one prompt with its answer, at most what the model knows; a longer prompt loses its beginning.
-    Nothing is cached from one prompt to the next.
+    Args:
+        path: the file
+        threads: of the processor
+        slots: prompts worked on side by side; 1 is how a single user meets the model and what costs are measured with
+        context: tokens of one prompt with its answer, at most what the model knows; a longer prompt loses its beginning
+
+    Raises:
+        ModelError: the file is damaged, or llama.cpp cannot load it
     """
 
     name: ClassVar[str] = "llamacpp"
@@ -82,7 +87,11 @@ class LlamaCpp(Runtime):
 
     @classmethod
     def supports(cls, spec: ModelSpec) -> bool:
-        """Raises UnsupportedModel where no GGUF can hold it."""
+        """Whether llama.cpp runs the architecture that a GGUF of `spec` has.
+
+        Raises:
+            UnsupportedModel: no GGUF can hold it
+        """
         return bool(architecture_of(spec))
 
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -216,12 +225,16 @@ class LlamaCpp(Runtime):
         return self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
-        """The file's own chat template, applied by llama.cpp, without the BOS that tokenizing adds."""
+        """The file's own chat template, applied by llama.cpp, without the BOS that tokenizing adds.
+
+        Raises:
+            ModelError: the template cannot be applied
+        """
         try:
             reply = self._post("/apply-template", {"messages": list(messages)})
         except urllib.error.HTTPError as e:
-            said = e.read().decode(errors="replace")[:200]
-            raise ModelError(f"the chat template cannot render this conversation: {said}", where=str(self.path)) from e
+            text = e.read().decode(errors="replace")[:200]
+            raise ModelError(f"the chat template cannot render this conversation: {text}", where=str(self.path)) from e
         return reply["prompt"].removeprefix(self._gguf.added_bos)
 
     def _post(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,15 @@ READ_TOKENS = 2048  # padding included, of prompts read side by side: more only 
 
 
 class Torch(Runtime):
-    """A model artifact run by transformers. `answer_ids` are those of the artifact ("choose" only)."""
+    """A model artifact run by transformers.
+
+    Args:
+        artifact: a model folder; its answer tokens ("choose" only) are those that `answer` knows
+        model: of the artifact, where it is at hand
+
+    Raises:
+        ModelError: the folder cannot be loaded
+    """
 
     name: ClassVar[str] = "torch"
     title: ClassVar[str] = "torch"
@@ -65,8 +73,14 @@ class Torch(Runtime):
 
     @classmethod
     def open(cls, model: Artifact, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Self:
-        """threads are torch's own, of the whole process; it takes as many prompts side by side as fit, of any
-        length."""
+        """Loads a model artifact.
+
+        Args:
+            model: the artifact
+            threads: not used: torch's own, of the whole process
+            slots: not used: it takes as many prompts side by side as fit
+            context: not used: prompts may have any length
+        """
         return cls(model)
 
     @classmethod
@@ -87,6 +101,11 @@ class Torch(Runtime):
 
     @torch.no_grad()
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
+        """As `Runtime.answer`.
+
+        Raises:
+            ModelError: the model has no answer tokens, or none for one of `answers`
+        """
         if self.answer_ids is None:
             raise ModelError(
                 "this model has no answer tokens", where=str(self.path), hint="run the pass `format-task` first"

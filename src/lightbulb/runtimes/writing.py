@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
 
 class Writing:
-    """The answer to prompt `number` in the making. skip_special: leave special tokens out of the text."""
+    """One answer in the making.
+
+    Args:
+        tokenizer: the model's
+        number: of the prompt
+        options: what ends the answer, and who hears it
+        skip_special: leave special tokens out of the text
+    """
 
     def __init__(self, tokenizer: Tokenizer, number: int, options: Options, skip_special: bool = True):
         from tokenizers.decoders import DecodeStream

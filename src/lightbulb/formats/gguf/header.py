@@ -13,9 +13,10 @@ import math
 import mmap
 import re
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightbulb.core.errors import ModelError
 from lightbulb.formats.gguf.quant_types import quant_type_of
@@ -23,11 +24,21 @@ from lightbulb.formats.gguf.quant_types import quant_type_of
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
 MAX_DIMENSIONS = 4
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """type: number of the GGML type. shape: slowest dimension first, as numpy has it. start: byte in `file`."""
+    """Where a tensor lies.
+
+    Attributes:
+        name: in the file
+        type: number of the GGML type
+        shape: slowest dimension first, as numpy has it
+        start: byte in `file`
+        bytes: its length
+        file: that it is in
+    """
 
     name: str
     type: int
@@ -39,7 +50,13 @@ class TensorEntry:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """files: one, or all parts of a model that lies in several, the first first."""
+    """What stands before the weights.
+
+    Attributes:
+        fields: key -> value
+        tensors: in file order
+        files: one, or all parts of a model that lies in several, the first first
+    """
 
     fields: dict[str, Any]
     tensors: list[TensorEntry]
@@ -61,7 +78,8 @@ PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 def read_header(file: Path) -> GgufHeader:
     """All keys and tensor entries of a GGUF, those of its other parts included where `file` is the first of several.
 
-    Raises ModelError unless every tensor lies within its file, and for a part that is not the first, or lacks others.
+    Raises:
+        ModelError: a tensor does not lie within its file, or `file` is a part that is not the first, or lacks others
     """
     first = _read_one(file)
     number, count = (_split(first, key, file) for key in ("no", "count"))
@@ -90,8 +108,28 @@ def read_header(file: Path) -> GgufHeader:
     return GgufHeader(first.fields, tensors, tuple(names))
 
 
+def read_architecture(file: Path) -> str:
+    """What kind of model a GGUF holds, "" where it does not say. Its first key tells, as a rule, so that this takes no
+    time. Raises ModelError for a header that cannot be read so far."""
+
+    def read(reader: _Reader) -> Any:
+        return next((value for key, value in reader.keyed() if key == "general.architecture"), "")
+
+    found = _reading(file, read)
+    return found if isinstance(found, str) else ""
+
+
 def part_names(file: Path, number: int, count: int) -> list[Path]:
-    """The files of all parts, from the name of one. Raises ModelError for a name that llama.cpp would not find."""
+    """The files of all parts, from the name of one.
+
+    Args:
+        file: the one
+        number: which it is, counted from 0
+        count: how many there are
+
+    Raises:
+        ModelError: a name that llama.cpp would not find
+    """
     match = PART.fullmatch(file.name)
     if match is None or (int(match["number"]), int(match["count"])) != (number + 1, count):
         wanted = f"NAME-{number + 1:05}-of-{count:05}.gguf"
@@ -127,12 +165,16 @@ def _wrong(what: str, file: Path) -> ModelError:
 
 
 def _read_one(file: Path) -> GgufHeader:
+    return _reading(file, _Reader.header)
+
+
+def _reading(file: Path, read: Callable[[_Reader], Read]) -> Read:
     try:
         with file.open("rb") as f:
             if file.stat().st_size < 24:
                 raise _Damaged("it is too short")
             with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _Reader(data, file).header()
+                return read(_Reader(data, file))
     except (_Damaged, struct.error, UnicodeDecodeError) as e:
         raise ModelError(
             f"{file.name} is not a readable GGUF: {e}", where=str(file), hint="download or export the file again"
@@ -144,8 +186,10 @@ def _read_one(file: Path) -> GgufHeader:
 class _Reader:
     def __init__(self, data: mmap.mmap, file: Path):
         self.data, self.size, self.at, self.file = data, len(data), 0, file
+        self.tensors = 0  # how many there are, once the first key is asked for
 
-    def header(self) -> GgufHeader:
+    def keyed(self) -> Iterator[tuple[str, Any]]:
+        """From the beginning of the file, as far as they are asked for."""
         if self.data[:4] != b"GGUF":
             raise _Damaged("it does not start with GGUF")
         self.at = 4
@@ -154,11 +198,13 @@ class _Reader:
             raise _Damaged(f"version {version} (2 and 3 are read)")
         if n_tensors * 24 + n_keys * 12 > self.size:  # the least an entry takes
             raise _Damaged(f"it says {n_tensors} tensors and {n_keys} keys in {self.size} bytes")
-        fields = {}
+        self.tensors = n_tensors
         for _ in range(n_keys):
-            key = self.string()
-            fields[key] = self.value(self.number("I"), depth=0)
-        entries = [self.entry() for _ in range(n_tensors)]
+            yield self.string(), self.value(self.number("I"), depth=0)
+
+    def header(self) -> GgufHeader:
+        fields = dict(self.keyed())
+        entries = [self.entry() for _ in range(self.tensors)]
         alignment = fields.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment <= 0:
             raise _Damaged(f"alignment {alignment}")

@@ -125,8 +125,11 @@ def check_encoder(folder: Path) -> EncoderSpec:
 
 
 def tensor_names(folder: Path, spec: EncoderSpec) -> dict[str, tuple[Path, str]]:
-    """Our name of each of the encoder's tensors -> (file, its name there). Raises ModelError where one is missing, not
-    of floats, or of another shape than config.json says."""
+    """Our name of each of the encoder's tensors -> (file, its name there).
+
+    Raises:
+        ModelError: one is missing, not of floats, or of another shape than config.json says
+    """
     found: dict[str, tuple[Path, str, dict[str, Any]]] = {}
     for file in weight_files(folder):
         for name, entry in tensors_of(file).items():
@@ -152,7 +155,8 @@ def tensor_names(folder: Path, spec: EncoderSpec) -> dict[str, tuple[Path, str]]
 def pooling_of(folder: Path) -> Pooling:
     """How sentence-transformers says that tokens become one vector; the mean where the folder says nothing.
 
-    Raises UnsupportedModel for another pooling than the mean over all tokens or the first one.
+    Raises:
+        UnsupportedModel: another pooling than the mean over all tokens or the first one
     """
     modules = folder / "modules.json"
     places = [folder / "1_Pooling" / "config.json"]

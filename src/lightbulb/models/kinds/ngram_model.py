@@ -24,8 +24,8 @@ LONGEST_IDF = 1023  # exact to a tenth of a percent; the higher it is, the coars
 
 @dataclass(frozen=True, eq=False)
 class NgramModel:
-    """logits = head @ (sum over n-grams of t x row) / root + bias, where root^2 = sum of (t x idf)^2 and t = COUNTS / 256
-    of how often the n-gram comes; without a head the rows are the answers' own.
+    """logits = head @ (sum over n-grams of t x row) / root + bias, where root^2 = sum of (t x idf)^2 and t = COUNTS /
+    256 of how often the n-gram comes; without a head the rows are the answers' own.
 
     Attributes:
         labels: the answers, C of them
