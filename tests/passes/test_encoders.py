@@ -107,6 +107,14 @@ def test_the_head_is_scikit_learns(bare, tmp_path):
     np.testing.assert_allclose(ours, asked @ model.coef_.T + model.intercept_, atol=0.01)
 
 
+def test_a_head_is_fitted_to_what_the_file_holds(bare, tmp_path):
+    """Rounded before the head is fitted, weights are in the file as they are."""
+    headed = made(tmp_path, "fit-head", bare, quant_type="q4_0")
+    assert made(tmp_path, "export-encoder", headed, quant_type="q4_0").facts["unchanged"]
+    plain = made(tmp_path / "plain", "fit-head", bare)
+    assert not made(tmp_path / "plain", "export-encoder", plain, quant_type="q4_0").facts["unchanged"]
+
+
 @pytest.mark.parametrize("answers", [2, 3])
 def test_answers_that_train_does_not_show_are_never_chosen(bare, tmp_path, answers):
     task = tiny_task("choose")

@@ -10,6 +10,8 @@ from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.facts import LabelFacts
+from lightbulb.formats.gguf.quant_types import QuantTypeName
+from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.passes.base import Context, Pass
 from lightbulb.tasks.metrics import MACRO_F1
 
@@ -32,6 +34,9 @@ class FitHead(Pass):
         cs: inverse strengths of the penalty, for vectors of length 1, the best of which is chosen by cross-validation
             within the train split
         folds: of the cross-validation
+        quant_type: of the file to come: weights are rounded to it first, so that the head fits what the file holds;
+            None: they stay as they are
+        embedding: the same for the token embedding, as the pass export-encoder has it
     """
 
     name: ClassVar[str] = "fit-head"
@@ -42,15 +47,20 @@ class FitHead(Pass):
     normalize: bool | None = None
     cs: tuple[float, ...] = Field(default=(3.0, 10.0, 30.0), min_length=1)
     folds: int = Field(default=3, ge=2)
+    quant_type: QuantTypeName | None = None
+    embedding: QuantTypeName | None = None
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         from lightbulb.models.kinds.encoder import Encoder
+        from lightbulb.models.kinds.encoder_file import round_weights
         from lightbulb.passes.classifiers import texts_and_labels
         from lightbulb.passes.encoders import calibrated, facts_of
         from lightbulb.train.forward import deterministic
 
         texts, labels_N = texts_and_labels(context.task, "train")
         encoder = Encoder.read(source.path)
+        if self.quant_type is not None:
+            round_weights(encoder, TypeMap.of(self.quant_type, self.embedding))
         normalize = encoder.form.pooling == "mean" if self.normalize is None else self.normalize
         with deterministic(context.seed, context.threads):
             encoder = encoder.with_answers(context.task.answers, normalize=normalize)
