@@ -117,7 +117,9 @@ def test_a_model_that_writes_does_not_classify(writes):
 
 def test_models_and_health(chooses, toy_file):
     status, reply = chooses.get("/v1/models")
-    assert status == 200 and [m["id"] for m in reply["data"]] == ["toy"] and reply["data"][0]["answers"] == list(ANSWERS)
+    assert (
+        status == 200 and [m["id"] for m in reply["data"]] == ["toy"] and reply["data"][0]["answers"] == list(ANSWERS)
+    )
     assert chooses.get("/v1/models/toy")[1] == reply["data"][0]
     assert chooses.get("/v1/models/gpt-5")[0] == 404
     assert chooses.get("/health") == (200, {"status": "ok", "model": "toy", "waiting": 0})

@@ -70,7 +70,10 @@ def test_a_probability_is_told_where_the_runtime_does(toy, toy_file, monkeypatch
         monkeypatch.setattr(toy, "probabilities", told)
         service = Service(toy_file, runtime="toy")
         made = service.answer([service.prepare(user(text)) for text in ("a loan?", "what?")])
-        assert [(a.text, a.probability) for a in made] == [("loan", 0.75 if told else None), ("card", 0.25 if told else None)]
+        assert [(a.text, a.probability) for a in made] == [
+            ("loan", 0.75 if told else None),
+            ("card", 0.25 if told else None),
+        ]
         service.close()
 
 
@@ -80,7 +83,9 @@ def test_an_answer_has_the_room_that_is_left(toy, toy_file):
     words = "w " * 149  # and its role
     assert service.prepare(user(words)).max_tokens == 150
     assert service.prepare(user("short")).max_tokens == 200
-    with pytest.raises(UserError, match="no room for an answer of 151 tokens: beside this question of 150 the model has 150"):
+    with pytest.raises(
+        UserError, match="no room for an answer of 151 tokens: beside this question of 150 the model has 150"
+    ):
         service.prepare(user(words, max_tokens=151))
     with pytest.raises(UserError, match="no room") as error:
         service.prepare(user("w " * 299))
