@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, Future, wait
 
 import pytest
 from serving_toy import ANSWERS
@@ -30,12 +30,13 @@ def batcher(toy, toy_file):
     service.close()
 
 
-def held(batcher: Batcher, toy) -> None:
-    """The model is at work on a question, and does not come to an end before the gate is opened."""
+def held(batcher: Batcher, toy) -> Future:
+    """The answer to a question on which the model is at work, not to end before the gate is opened."""
     toy.gate.clear()
-    batcher.submit([user("first", max_tokens=1)])
+    first = batcher.submit([user("first", max_tokens=1)])
     while not toy.calls:
         threading.Event().wait(0.001)
+    return first
 
 
 def texts(call: list[str]) -> list[str]:
@@ -106,6 +107,26 @@ def test_who_leaves_while_listening_ends_the_answer(batcher, toy):
         future.result(30)
     assert batcher.submit([user("b", max_tokens=1)]).result(30)
     assert heard == ["user: ", "a ", "b "] and batcher._service.spent.tokens.written == 4
+
+
+def test_what_nobody_heard_is_counted(batcher, toy):
+    """Answers to some texts of a request that was given up or failed are unheard, too; all others were heard."""
+    told = [held(batcher, toy)]
+    toy.gate.set()
+    failed = batcher.submit([*(user("a", max_tokens=1) for _ in range(9)), user("w " * 600, max_tokens=1)])
+    with pytest.raises(UserError):
+        failed.result(30)
+    toy.gate.clear()
+    gone = batcher.submit([user("gone", max_tokens=2)])
+    while toy.calls[-1] != ["user: gone"]:
+        threading.Event().wait(0.001)
+    before = batcher.unheard[1].value
+    assert before > 0 and gone.cancel()
+    toy.gate.set()
+    told.append(batcher.submit([user("last", max_tokens=1)]))
+    heard = sum(future.result(30)[0].joules.value for future in told)
+    assert batcher.unheard[1].value > before
+    assert heard + batcher.unheard[1].value == pytest.approx(batcher._service.spent.joules.value, rel=1e-9)
 
 
 def test_what_is_in_flight_is_finished_and_nothing_more_taken(toy, toy_file):

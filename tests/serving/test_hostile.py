@@ -188,14 +188,15 @@ def test_who_sends_a_body_slowly_is_told_so(toy, toy_file, serve_it, monkeypatch
 
 
 def test_an_answer_has_its_time(toy, toy_file, serve_it, monkeypatch):
+    """One that has begun is broken off, and not written on; one that has not is refused."""
     monkeypatch.setattr(toy, "seconds_per_word", 0.05)
     with serve_it(toy_file, runtime="toy", limits=Limits(seconds=0.5)) as client:
+        reply = client.send("POST", TEXT, json.dumps({"prompt": "a", "max_tokens": 400, "stream": True}).encode())
+        with pytest.raises(IncompleteRead) as broken:
+            reply.read()
+        assert broken.value.partial.startswith(b"data: ")
         status, error = error_of(client.chat("a", max_tokens=60))
         assert status == 504 and error["code"] == "timeout" and error["type"] == "server_error"
-        reply = client.send("POST", TEXT, json.dumps({"prompt": "a", "max_tokens": 60, "stream": True}).encode())
-        with pytest.raises(IncompleteRead) as error:
-            reply.read()
-        assert error.value.partial.startswith(b"data: ")
 
 
 def test_more_than_may_wait_are_told_when_to_come_back(writes, toy):

@@ -6,11 +6,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lightbulb.core.errors import LightbulbError, RunFailure
+from lightbulb.core.figures import Figure, total
 from lightbulb.serving.service import Answer, Hearer, Prompt, Question, Service
 
 BATCH_SECONDS = 0.02  # of work that may be one window: what comes meanwhile waits no longer
@@ -43,18 +45,12 @@ class Job:
     taken: int = 0  # questions that have left the queue
 
     def fail(self, error: Exception) -> None:
-        try:
+        with suppress(InvalidStateError):  # nobody waits for it
             self.future.set_exception(error)
-        except InvalidStateError:
-            """Nobody waits for it."""
 
-    def add(self, number: int, answer: Answer) -> None:
-        self.answers[number] = answer
-        if len(self.answers) == len(self.questions):
-            try:
-                self.future.set_result([self.answers[n] for n in range(len(self.questions))])
-            except InvalidStateError:
-                """Nobody waits for it."""
+    def succeed(self) -> None:
+        with suppress(InvalidStateError):
+            self.future.set_result([self.answers[n] for n in range(len(self.questions))])
 
 
 @dataclass(frozen=True)
@@ -78,6 +74,9 @@ class Batcher:
     Args:
         service: opened; only the thread uses it until `close` has returned
         most_waiting: requests that may wait
+
+    Attributes:
+        unheard: CPU seconds and joules of answers that nobody waited for any more; None where there was none
     """
 
     def __init__(self, service: Service, most_waiting: int):
@@ -86,6 +85,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._closing = False
         self._pace = BATCH_SECONDS  # seconds of a question, of the last window
+        self.unheard: tuple[Figure, Figure] | None = None
         self._thread = threading.Thread(target=self._work, name="lightbulb-answers", daemon=True)
         self._thread.start()
 
@@ -123,6 +123,7 @@ class Batcher:
                 raise Busy(waiting, max(1, min(60, math.ceil(waiting * self._pace))))
             self._jobs.append(job)
             self._changed.notify()
+        job.future.add_done_callback(lambda _: self._ended(job))
         return job.future
 
     def close(self, seconds: float) -> None:
@@ -145,7 +146,8 @@ class Batcher:
                 if place := self._prepared(job, number):
                     ready.setdefault((place.prompt.way, job.listener is None), []).append(place)
             for places in ready.values():
-                self._answer(places)
+                if wanted := [place for place in places if not place.job.future.done()]:
+                    self._answer(wanted)
 
     def _next(self) -> list[tuple[Job, int]]:
         """The questions to be answered now, one of each job in turn; none when the service has stopped."""
@@ -200,4 +202,28 @@ class Batcher:
             return
         self._pace = (time.perf_counter() - began) / len(places)
         for place, answer in zip(places, made, strict=True):
-            place.job.add(place.number, answer)
+            self._add(place.job, place.number, answer)
+
+    def _add(self, job: Job, number: int, answer: Answer) -> None:
+        with self._changed:
+            if job.future.done():
+                self._count_unheard([answer])
+                return
+            job.answers[number] = answer
+            complete = len(job.answers) == len(job.questions)
+        if complete:
+            job.succeed()
+
+    def _ended(self, job: Job) -> None:
+        with self._changed:
+            if job.future.cancelled() or job.future.exception() is not None:
+                self._count_unheard(job.answers.values())
+
+    def _count_unheard(self, answers: Iterable[Answer]) -> None:
+        for answer in answers:
+            cpu, joules = self.unheard or (None, None)
+            how = "sum of the answers that nobody waited for any more"
+            self.unheard = (
+                total([answer.cpu_seconds, *filter(None, [cpu])], "s", how),
+                total([answer.joules, *filter(None, [joules])], "J", how),
+            )

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from lightbulb.core.figures import Figure
 from lightbulb.energy.exports import Metric, prometheus_text
 from lightbulb.energy.meter import Reading
+from lightbulb.serving.batching import Batcher
 from lightbulb.serving.service import Spent
 
 PATHS = ("/health", "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/classify")
@@ -21,11 +22,11 @@ class Metrics:
     Args:
         spent: tells what all answers took so far
         whole: tells what the process took since the service began
-        waiting: tells how many requests wait
+        batcher: the queue
     """
 
-    def __init__(self, spent: Callable[[], Spent], whole: Callable[[], Reading], waiting: Callable[[], int]):
-        self._spent, self._whole = spent, whole
+    def __init__(self, spent: Callable[[], Spent], whole: Callable[[], Reading], batcher: Batcher):
+        self._spent, self._whole, self._batcher = spent, whole, batcher
         self._registry = CollectorRegistry()  # one of our own: another service in this process has its own
         self._requests = Counter(
             "lightbulb_requests", "Requests by path and status; 499: the client had left.", ["path", "status"],
@@ -35,7 +36,9 @@ class Metrics:
             "lightbulb_request_seconds", "Seconds from a request's head to the end of its answer.", ["path"],
             buckets=SECONDS, registry=self._registry,
         )  # fmt: skip
-        Gauge("lightbulb_waiting_requests", "Requests that wait.", registry=self._registry).set_function(waiting)
+        Gauge("lightbulb_waiting_requests", "Requests that wait.", registry=self._registry).set_function(
+            lambda: batcher.waiting
+        )
 
     def tell(self, path: str, status: int, seconds: float) -> None:
         """Counts a request."""
@@ -50,7 +53,12 @@ class Metrics:
     def _figures(self) -> list[Metric]:
         spent, whole = self._spent(), self._whole()
         of = [({"of": "answers"}, spent.cpu_seconds, spent.joules), ({"of": "all"}, whole.cpu_seconds, whole.joules)]
-        what = "of answers: their windows; of all: since the service began, idling and connections included."
+        if unheard := self._batcher.unheard:
+            of.insert(1, ({"of": "unheard"}, *unheard))
+        what = (
+            "of answers: their windows; of unheard: the part of it whose clients had left; of all: since the service "
+            "began, idling and connections included."
+        )
         tokens = (({"kind": "read"}, _count(spent.tokens.read)), ({"kind": "written"}, _count(spent.tokens.written)))
         return [
             Metric("lightbulb_energy_joules_total", f"Joules {what}", "counter", tuple((n, j) for n, _, j in of)),

@@ -117,7 +117,7 @@ def _run(
 
     with service.meter.window("service") as whole:
         batcher = Batcher(service, limits.waiting)
-        metrics = Metrics(lambda: service.spent, whole.so_far, lambda: batcher.waiting)
+        metrics = Metrics(lambda: service.spent, whole.so_far, batcher)
         made = int(service.file.stat().st_mtime)
         app = Routes(name, made, service, batcher, limits, metrics).app()
         server = _server(Guard(app, limits, names, key, metrics.tell), limits)
