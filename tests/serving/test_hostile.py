@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from http.client import IncompleteRead
@@ -69,11 +70,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "param"), WRONG)
-def test_a_wrong_request_is_told_what_is_wrong(writes, path, body, param):
-    status, error = error_of(writes.post(path, **body))
-    assert status == 400 and error["type"] == "invalid_request_error"
-    assert param is None or error["param"] == param
+def test_a_wrong_request_is_told_what_is_wrong(writes):
+    for path, body, param in WRONG:
+        status, error = error_of(writes.post(path, **body))
+        assert status == 400 and error["type"] == "invalid_request_error", body
+        assert param is None or error["param"] == param, body
 
 
 def nested(depth: int) -> dict:
@@ -113,14 +114,14 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
-def test_any_bytes(writes, body):
-    reply = writes.send("POST", TEXT, body)
-    text = json.loads(reply.read())
-    assert reply.status == BODIES[body]
-    if reply.status != 200:
-        error_of((reply.status, text))
-        assert len(text["error"]["message"]) < 400
+def test_any_bytes(writes):
+    for body, status in BODIES.items():
+        reply = writes.send("POST", TEXT, body)
+        text = json.loads(reply.read())
+        assert reply.status == status, body[:60]
+        if status != 200:
+            error_of((status, text))
+            assert len(text["error"]["message"]) < 400
 
 
 def test_what_is_no_json_by_its_own_word_is_refused(writes):
@@ -132,10 +133,10 @@ def test_what_is_no_json_by_its_own_word_is_refused(writes):
     assert reply.status == 405 and not [h for h, _ in reply.getheaders() if h.lower().startswith("access-control")]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost@evil"])
-def test_a_name_of_the_web_is_not_ours(writes, host):
-    reply = writes.send("GET", "/v1/models", Host=host)
-    assert error_of((reply.status, json.loads(reply.read())))[0] == 403
+def test_a_name_of_the_web_is_not_ours(writes):
+    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost@evil"):
+        reply = writes.send("GET", "/v1/models", Host=host)
+        assert error_of((reply.status, json.loads(reply.read())))[0] == 403
 
 
 def test_a_declared_length_is_refused_before_it_comes(writes):
@@ -154,12 +155,12 @@ def test_a_body_without_end_is_refused(writes):
         assert connection.recv(1000).startswith(b"HTTP/1.1 413")
 
 
-@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02", b"GET / HTTP/9.9\r\n\r\n", b"A" * 70_000, b"\r\n" * 9])
-def test_what_is_no_http_is_closed(writes, sent):
-    with writes.connect() as connection:
-        connection.sendall(sent)
-        connection.shutdown(1)
-        assert b"200 OK" not in connection.recv(1000)
+def test_what_is_no_http_is_closed(writes):
+    for sent in (b"\x16\x03\x01\x02", b"GET / HTTP/9.9\r\n\r\n", b"A" * 70_000, b"\r\n" * 9):
+        with writes.connect() as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            assert b"200 OK" not in connection.recv(1000)
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/completions HTTP/1.1\r\nHost: loc", b"HEAD"])

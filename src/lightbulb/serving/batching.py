@@ -144,13 +144,13 @@ class Batcher:
             ready: dict[object, list[Place]] = {}
             for job, number in taken:
                 if place := self._prepared(job, number):
-                    ready.setdefault((place.prompt.way, job.listener is None), []).append(place)
+                    ready.setdefault(place.prompt.way, []).append(place)
             for places in ready.values():
                 if wanted := [place for place in places if not place.job.future.done()]:
                     self._answer(wanted)
 
     def _next(self) -> list[tuple[Job, int]]:
-        """The questions to be answered now, one of each job in turn; none when the service has stopped."""
+        """The questions to be answered now; none when the service has stopped."""
         with self._changed:
             while True:
                 self._forget_the_gone()
@@ -163,14 +163,24 @@ class Batcher:
     def _take(self) -> list[tuple[Job, int]]:
         side_by_side = int(BATCH_SECONDS / self._pace) if self._service.answers else 1
         most = min(MOST, max(self._service.slots, side_by_side))
+        way = self._way(self._jobs[0])
+        turn = deque(job for job in self._jobs if self._way(job) == way)
         taken: list[tuple[Job, int]] = []
-        while self._jobs and len(taken) < most:
-            job = self._jobs.popleft()
+        while turn and len(taken) < most:
+            job = turn.popleft()
             taken.append((job, job.taken))
             job.taken += 1
             if job.taken < len(job.questions):
-                self._jobs.append(job)
+                turn.append(job)
+        served = {job for job, _ in taken}
+        left = [job for job in self._jobs if job.taken < len(job.questions)]
+        self._jobs = deque(sorted(left, key=lambda job: job in served))  # stable: who was served goes behind
         return taken
+
+    def _way(self, job: Job) -> object:
+        """What jobs must share to be answered side by side; one that is streamed holds up none that is not."""
+        first = job.questions[0]
+        return None if self._service.answers else (first.max_tokens, first.options, job.listener is None)
 
     def _forget_the_gone(self) -> None:
         self._jobs = deque(job for job in self._jobs if not job.future.done())
@@ -186,7 +196,8 @@ class Batcher:
 
     def _answer(self, places: list[Place]) -> None:
         """Side by side; where that fails each alone, so that no question harms its neighbours."""
-        hearers: list[Hearer] = [] if places[0].job.listener is None else [place.hear for place in places]
+        heard = any(place.job.listener for place in places)
+        hearers: list[Hearer] = [place.hear for place in places] if heard else []
         began = time.perf_counter()
         try:
             made = self._service.answer([place.prompt for place in places], hearers)
