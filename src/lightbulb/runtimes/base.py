@@ -29,8 +29,8 @@ class Capabilities:
     closed_set: `answer` holds the model to the answers, whatever else it would say. generates: `generate`, and a
     template for `render`; False where the model only chooses. schema, stop, stream, sampling: options of `generate`.
     sees_tokens: `tokenize` and `context_length`. scores_next, scores_texts, writes_exactly: these methods. batch:
-    `slots` prompts are worked on at once. bulk: answers are so cheap that prompts are measured many at a time. devices:
-    what it computes on ("cpu", "cuda", ...); empty where it is not seen.
+    `slots` prompts are worked on at once. bulk: answers are so cheap that prompts are measured many at a time.
+    counts_each: `Answers.each`. devices: what it computes on ("cpu", "cuda", ...); empty where it is not seen.
     """
 
     closed_set: bool = False
@@ -45,6 +45,7 @@ class Capabilities:
     writes_exactly: bool = False
     batch: bool = False
     bulk: bool = False
+    counts_each: bool = False
     devices: tuple[str, ...] = ("cpu",)
 
     @property
@@ -64,6 +65,7 @@ EVERYTHING = Capabilities(
     scores_texts=True,
     writes_exactly=True,
     batch=True,
+    counts_each=True,
 )  # on a CPU
 WORDS = {  # what is missing without a capability
     "closed_set": "hold a model to a closed set of answers",
@@ -101,12 +103,12 @@ GREEDY = Sampling()
 class Options:
     """How `generate` writes. stop: strings before which an answer ends. schema: a JSON Schema, as text, that it
     follows. stream: told (number of the prompt, next piece of its answer) while they are written, all pieces of a
-    prompt being its answer."""
+    prompt being its answer; where it returns True nobody listens any more, and the answer may end there."""
 
     stop: tuple[str, ...] = ()
     schema: str | None = None
     sampling: Sampling = GREEDY
-    stream: Callable[[int, str], None] | None = None
+    stream: Callable[[int, str], bool | None] | None = None
 
     @property
     def needs(self) -> list[str]:
@@ -123,15 +125,30 @@ class Options:
 PLAIN = Options()
 
 
+class Tokens(NamedTuple):
+    """Tokens of one prompt, and of its answer."""
+
+    read: int
+    written: int
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """Texts in the order of the prompts; tokens of all prompts (some may be read once for several), and tokens
-    written. probabilities: of each text, by the model, where the runtime tells them."""
+    written. probabilities: of each answer, by the model, where the runtime tells them. each: the tokens of each prompt
+    and of its answer, where it tells them apart (`Capabilities.counts_each`)."""
 
     texts: list[str]
     prompt_tokens: int
     output_tokens: int
     probabilities: tuple[float, ...] | None = None
+    each: tuple[Tokens, ...] | None = None
+
+    @staticmethod
+    def counted(texts: list[str], each: Sequence[Tokens]) -> Answers:
+        """Answers whose tokens are known one by one."""
+        read, written = sum(t.read for t in each), sum(t.written for t in each)
+        return Answers(texts, read, written, each=tuple(each))
 
 
 @dataclass(frozen=True, slots=True)

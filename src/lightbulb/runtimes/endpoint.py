@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urldefrag, urlsplit
 
 from lightbulb.core.errors import ModelError, RunFailure
-from lightbulb.runtimes.base import PLAIN, Answers, Capabilities, ModelForm, ModelInfo, Options, Runtime
+from lightbulb.runtimes.base import PLAIN, Answers, Capabilities, ModelForm, ModelInfo, Options, Runtime, Tokens
 
 Messages = Sequence[dict[str, str]]
 
@@ -78,7 +78,7 @@ class Endpoint(Runtime):
     title: ClassVar[str] = "an endpoint"
     opens: ClassVar[ModelForm] = "url"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        schema=True, stop=True, stream=True, sampling=True, batch=True, devices=()
+        schema=True, stop=True, stream=True, sampling=True, batch=True, counts_each=True, devices=()
     )
 
     def __init__(self, url: str, model: str, *, slots: int = 1):
@@ -152,7 +152,7 @@ class Endpoint(Runtime):
     def _all(self, one: Callable[[int, str], Streamed], prompts: Sequence[str]) -> Answers:
         with ThreadPoolExecutor(self.slots) as pool:
             came = list(pool.map(one, range(len(prompts)), prompts))
-        return Answers([c.text for c in came], sum(c.prompt_tokens for c in came), sum(c.output_tokens for c in came))
+        return Answers.counted([c.text for c in came], [Tokens(c.prompt_tokens, c.output_tokens) for c in came])
 
     def close(self) -> None:
         """Nothing is held."""

@@ -28,6 +28,7 @@ from lightbulb.runtimes.base import (
     Options,
     Runtime,
     TextScore,
+    Tokens,
     windows,
 )
 from lightbulb.runtimes.registry import check_installed
@@ -100,7 +101,7 @@ class Filament(Runtime):
         read = [self._prompt(prompt, 1) for prompt in prompts]
         prefix = self._shared(read)
         texts = [answers[self._model.choose(ids, tokens, prefix=prefix)] for ids in read]
-        return Answers(texts, sum(map(len, read)), len(texts))
+        return Answers.counted(texts, [Tokens(len(ids), 1) for ids in read])
 
     def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
         read = [self._prompt(prompt, max_tokens) for prompt in prompts]
@@ -115,7 +116,8 @@ class Filament(Runtime):
                 grammar = None if options.schema is None else self._grammars.matcher("json-schema", options.schema)
                 tokens = self._model.stream(prompt, max_tokens, prefix=prefix, constraint=grammar, **sampling)
                 said.append(self._written(tokens, Writing(self._tokenizer, n, options)))
-        return Answers([text for text, _ in said], sum(map(len, read)), sum(count for _, count in said))
+        each = [Tokens(len(ids), count) for ids, (_, count) in zip(read, said, strict=True)]
+        return Answers.counted([text for text, _ in said], each)
 
     @staticmethod
     def _written(tokens: Iterator[int], writing: Writing) -> tuple[str, int]:

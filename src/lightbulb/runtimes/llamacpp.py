@@ -27,6 +27,7 @@ from lightbulb.runtimes.base import (
     Options,
     Runtime,
     TextScore,
+    Tokens,
     windows,
 )
 
@@ -109,17 +110,21 @@ class LlamaCpp(Runtime):
             return {**request, "prompt": cut}
         raise RunFailure(f"llama.cpp refused a prompt: {error}", where=str(self.path))
 
-    def _stream(self, request: dict[str, Any], hear: Callable[[str], None]) -> dict[str, Any]:
-        """As `_complete`, while `hear` is told each piece of the text."""
+    def _stream(self, request: dict[str, Any], hear: Callable[[str], bool | None]) -> dict[str, Any]:
+        """As `_complete`, while `hear` is told each piece of the text, and may end it."""
         pieces: list[str] = []
         last: dict[str, Any] = {}
 
-        def arrived(reply: Any) -> None:
+        def arrived(reply: Any) -> bool:
+            """What is True ends llama.cpp's work; then it tells no usage."""
             reply = json.loads(reply) if isinstance(reply, str) else reply
             last.update(reply)
             if (choices := reply.get("choices")) and (text := choices[0]["text"]):
                 pieces.append(text)
-                hear(text)
+                if hear(text) is True:
+                    last["usage"] = self._counted(request["prompt"], "".join(pieces))
+                    return True
+            return False
 
         asked = {"temperature": 0, "cache_prompt": False, **request}
         more = {"stream": True, "stream_options": {"include_usage": True}}
@@ -128,11 +133,15 @@ class LlamaCpp(Runtime):
             return self._stream(self._fitting(request, last.get("error", last)), hear)
         return {"choices": [{"text": "".join(pieces)}], "usage": last["usage"]}
 
+    def _counted(self, prompt: str | list[int], text: str) -> dict[str, int]:
+        read = self.tokenize(prompt) if isinstance(prompt, str) else prompt
+        return {"prompt_tokens": len(read), "completion_tokens": max(1, len(self._tokens(text, special=False)))}
+
     def _all(
         self,
         prompts: Sequence[str] | Sequence[list[int]],
         request: dict[str, Any],
-        stream: Callable[[int, str], None] | None = None,
+        stream: Callable[[int, str], bool | None] | None = None,
     ) -> Answers:
         """One request a prompt, one for each slot at a time: of a list of prompts llama.cpp would count the
         tokens of one only."""
@@ -146,11 +155,9 @@ class LlamaCpp(Runtime):
         else:
             with ThreadPoolExecutor(self.slots) as pool:
                 replies = list(pool.map(one, range(len(prompts))))
-        return Answers(
-            [r["choices"][0]["text"] for r in replies],
-            sum(r["usage"]["prompt_tokens"] for r in replies),
-            sum(r["usage"]["completion_tokens"] for r in replies),
-        )
+        usages = [r["usage"] for r in replies]
+        each = [Tokens(usage["prompt_tokens"], usage["completion_tokens"]) for usage in usages]
+        return Answers.counted([r["choices"][0]["text"] for r in replies], each)
 
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         ids = answer_tokens(self._gguf, answers, self.path)
@@ -222,7 +229,10 @@ class LlamaCpp(Runtime):
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids as llama.cpp sees rendered text, its own BOS included."""
-        return self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
+        return self._tokens(text, special=True)
+
+    def _tokens(self, text: str, special: bool) -> list[int]:
+        return self._post("/tokenize", {"content": text, "add_special": special, "parse_special": special})["tokens"]
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
         """The file's own chat template, applied by llama.cpp, without the BOS that tokenizing adds.

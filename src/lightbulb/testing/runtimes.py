@@ -13,7 +13,7 @@ import pytest
 
 from lightbulb.core.errors import UserError
 from lightbulb.models.spec import ModelSpec
-from lightbulb.runtimes.base import WORDS, Capabilities, Options, Runtime, Sampling
+from lightbulb.runtimes.base import WORDS, Answers, Capabilities, Options, Runtime, Sampling
 
 SCHEMA = {
     "type": "object",
@@ -197,6 +197,22 @@ class RuntimeConformance:
             assert call(prompts[::-1]) == first[::-1]
             assert [call([p])[0] for p in prompts] == first
         assert runtime.answer([], case.answers).texts == []
+
+    def test_tokens_are_told_of_each(self, case: RuntimeCase) -> None:
+        """They are those of the prompt alone, and add up."""
+        if not case.runtime.capabilities.counts_each:
+            pytest.skip(f"{case.runtime.name} does not tell the tokens of each prompt")
+        prompts, runtime = case.prompts(), case.runtime
+        calls: list[Callable[[list[str]], Answers]] = [
+            lambda p: runtime.answer(p, case.answers),
+            lambda p: runtime.generate(p, 8),
+        ]
+        for said in (call(prompts) for call in calls):
+            assert said.each is not None and len(said.each) == len(prompts)
+            assert sum(t.read for t in said.each) == said.prompt_tokens
+            assert sum(t.written for t in said.each) == said.output_tokens
+        alone = [runtime.generate([p], 8) for p in prompts]
+        assert [(t.read, t.written) for t in said.each] == [(a.prompt_tokens, a.output_tokens) for a in alone]
 
     def test_likelihoods_are_complete(self, case: RuntimeCase) -> None:
         case.needs("scores_texts")
