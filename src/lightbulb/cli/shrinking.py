@@ -164,6 +164,7 @@ def ask(
         "joules": asked.joules.model_dump(),
         "file": str(asked.file),
         "references": [other.model_dump() for other in asked.references],
+        "probability": asked.probability,
     }
     show(record, json, lambda console: console.print(asked.text, markup=False))
     if asked.unread:
@@ -172,8 +173,9 @@ def ask(
             file=sys.stderr,
         )
     if not json:
+        sure = "" if asked.probability is None else f"probability {asked.probability:.3g}; "
         print(
-            f"{asked.prompt_tokens} tokens read, {asked.output_tokens} written; CPU {asked.cpu_seconds}; "
+            f"{sure}{asked.prompt_tokens} tokens read, {asked.output_tokens} written; CPU {asked.cpu_seconds}; "
             f"{asked.joules} ({asked.joules.source})",
             file=sys.stderr,
         )

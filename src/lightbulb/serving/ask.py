@@ -34,6 +34,7 @@ class Completion:
         joules: likewise
         file: which one answered
         references: what an answer of other files costs, where a run's folder was asked
+        probability: of the answer, calibrated on validation, where the runtime tells it; None elsewhere
     """
 
     text: str
@@ -44,6 +45,7 @@ class Completion:
     joules: Figure
     file: Path
     references: list[Reference]
+    probability: float | None = None
 
 
 def ask(
@@ -102,6 +104,7 @@ def ask(
         made.joules,
         file,
         references_of(model),
+        made.probability,
     )
 
 

@@ -207,12 +207,13 @@ class RuntimeConformance:
             lambda p: runtime.answer(p, case.answers),
             lambda p: runtime.generate(p, 8),
         ]
-        for said in (call(prompts) for call in calls):
-            assert said.each is not None and len(said.each) == len(prompts)
-            assert sum(t.read for t in said.each) == said.prompt_tokens
-            assert sum(t.written for t in said.each) == said.output_tokens
+        for made in (call(prompts) for call in calls):
+            each = made.each or ()
+            assert len(each) == len(prompts)
+            assert sum(t.read for t in each) == made.prompt_tokens
+            assert sum(t.written for t in each) == made.output_tokens
         alone = [runtime.generate([p], 8) for p in prompts]
-        assert [(t.read, t.written) for t in said.each] == [(a.prompt_tokens, a.output_tokens) for a in alone]
+        assert [(t.read, t.written) for t in each] == [(a.prompt_tokens, a.output_tokens) for a in alone]
 
     def test_likelihoods_are_complete(self, case: RuntimeCase) -> None:
         case.needs("scores_texts")
