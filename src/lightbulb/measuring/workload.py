@@ -67,6 +67,7 @@ class Workload:
 
 
 def batches_of(prompts: Sequence[Any], size: int) -> list[list[Any]]:
+    """`prompts` in batches of `size` that are all full; the first ones come again where the last would not be."""
     count = -(-len(prompts) // size)
     endless = itertools.cycle(prompts)
     return [list(itertools.islice(endless, size)) for _ in range(count)]
@@ -74,7 +75,13 @@ def batches_of(prompts: Sequence[Any], size: int) -> list[list[Any]]:
 
 def bulk_subject(name: str, runtime: Runtime, task: Task) -> Subject:
     """All test items of a task of kind "choose", many in a call: at most MOST_IN_A_CALL, and no more than take about
-    CALL_SECONDS, so that a window holds many calls. Calls are alike in size."""
+    CALL_SECONDS, so that a window holds many calls. Calls are alike in size.
+
+    Args:
+        name: for the samples
+        runtime: with the model opened
+        task: whose test split is answered
+    """
     from lightbulb.models.form import turns_of
 
     prompts = [runtime.render(turns_of(example)) for example in task.test]

@@ -112,10 +112,16 @@ def write_gguf(
 def write_file(
     out: Path, architecture: str, fields: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray, QuantType]]
 ) -> dict[str, Any]:
-    """Writes the GGUF `out` of keys and of tensors (name, float32 values, type); the same give the same bytes.
+    """Writes a GGUF of keys and of tensors; the same give the same bytes. Nothing half-written stays behind.
 
-    Returns bytes, parameters, bits_per_weight, quantization and unchanged, as `write_gguf` says them. Nothing
-    half-written stays behind.
+    Args:
+        out: the file
+        architecture: llama.cpp's name
+        fields: key -> value
+        tensors: (name, float32 values, type)
+
+    Returns:
+        bytes, parameters, bits_per_weight, quantization and unchanged, as `write_gguf` says them.
     """
     beside = out.with_name(f".{out.name}.tmp")
     writer = GGUFWriter(beside, architecture)

@@ -34,9 +34,6 @@ class FitHead(Pass):
         cs: inverse strengths of the penalty, for vectors of length 1, the best of which is chosen by cross-validation
             within the train split
         folds: of the cross-validation
-        quant_type: of the file to come: weights are rounded to it first, so that the head fits what the file holds;
-            None: they stay as they are
-        embedding: the same for the token embedding, as the pass export-encoder has it
     """
 
     name: ClassVar[str] = "fit-head"

@@ -26,11 +26,21 @@ ModelForm = Literal["gguf", "folder", "url"]  # what a runtime opens: a Path, an
 class Capabilities:
     """What a runtime can do.
 
-    closed_set: `answer` holds the model to the answers, whatever else it would say. generates: `generate`, and a
-    template for `render`; False where the model only chooses. schema, stop, stream, sampling: options of `generate`.
-    sees_tokens: `tokenize` and `context_length`. scores_next, scores_texts, writes_exactly: these methods. batch:
-    `slots` prompts are worked on at once. bulk: answers are so cheap that prompts are measured many at a time.
-    counts_each: `Answers.each`. devices: what it computes on ("cpu", "cuda", ...); empty where it is not seen.
+    Attributes:
+        closed_set: `answer` holds the model to the answers, whatever else it would say
+        generates: it has `generate`, and a template for `render`; False where the model only chooses
+        schema: option of `generate`: an answer follows a JSON Schema
+        stop: option of `generate`: an answer ends before a string
+        stream: option of `generate`: an answer is handed out while it is written
+        sampling: option of `generate`: tokens are drawn at random
+        sees_tokens: it has `tokenize` and `context_length`
+        scores_next: it has `score_next`
+        scores_texts: it has `score_texts`
+        writes_exactly: it has `write_exactly`
+        batch: `slots` prompts are worked on at once
+        bulk: answers are so cheap that prompts are measured many at a time
+        counts_each: it gives `Answers.each`
+        devices: what it computes on ("cpu", "cuda", ...); empty where it is not seen
     """
 
     closed_set: bool = False
@@ -101,9 +111,15 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How `generate` writes. stop: strings before which an answer ends. schema: a JSON Schema, as text, that it
-    follows. stream: told (number of the prompt, next piece of its answer) while they are written, all pieces of a
-    prompt being its answer; where it returns True nobody listens any more, and the answer may end there."""
+    """How `generate` writes.
+
+    Attributes:
+        stop: strings before which an answer ends
+        schema: a JSON Schema, as text, that it follows
+        sampling: how tokens are taken
+        stream: called with (number of the prompt, next piece of its answer) while they are written, all pieces of a
+            prompt being its answer; where it returns True nobody listens any more, and the answer may end there
+    """
 
     stop: tuple[str, ...] = ()
     schema: str | None = None
@@ -134,9 +150,16 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Texts in the order of the prompts; tokens of all prompts (some may be read once for several), and tokens
-    written. probabilities: of each answer, by the model, where the runtime tells them. each: the tokens of each prompt
-    and of its answer, where it tells them apart (`Capabilities.counts_each`)."""
+    """What a runtime answers to a batch of prompts.
+
+    Attributes:
+        texts: in the order of the prompts
+        prompt_tokens: tokens of all prompts (some may be read once for several)
+        output_tokens: tokens written, of all answers
+        probabilities: of each text, by the model, where the runtime gives them
+        each: the tokens of each prompt and of its answer, where the runtime tells them apart
+            (`Capabilities.counts_each`)
+    """
 
     texts: list[str]
     prompt_tokens: int

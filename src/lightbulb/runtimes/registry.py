@@ -139,12 +139,26 @@ def is_language_model(path: Path) -> bool:
 
 
 def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
-    """A GGUF file in a runtime that takes it. slots: prompts side by side. context: tokens of the longest prompt with
-    its answer."""
+    """Opens a GGUF file in a runtime that takes it.
+
+    Args:
+        path: the file
+        name: the runtime's
+        threads: of the processor
+        slots: prompts side by side
+        context: tokens of the longest prompt with its answer
+
+    Raises:
+        UserError: the runtime does not take GGUF files, or is not installed
+        ModelError: the file cannot be opened
+    """
     return check_opens(runtime_of(path, name), "gguf").open(path, threads=threads, slots=slots, context=context)
 
 
 def runtime_of(path: Path, name: str = "llamacpp") -> str:
-    """The runtime of a GGUF file: `name`, or the only one that runs such files. Raises ModelError for a file that
-    cannot be read."""
+    """The name of the runtime that opens a GGUF file: the one asked for, but for classifiers, which only filament runs.
+
+    Raises:
+        ModelError: the file is damaged
+    """
     return ONLY_IN.get(read_architecture(path), name)

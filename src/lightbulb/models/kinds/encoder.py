@@ -26,7 +26,12 @@ TOKENS_AT_ONCE = 4096  # more only takes memory
 
 
 class WordPiece:
-    """BERT's tokenizer: special tokens in a text are text like any other. positions: the most tokens of a text."""
+    """BERT's tokenizer: special tokens in a text are text like any other.
+
+    Args:
+        tokenizer: tokenizer.json
+        positions: the most tokens of a text
+    """
 
     def __init__(self, tokenizer: Mapping[str, Any], positions: int):
         self.tokenizer, self.positions = tokenizer, positions
@@ -84,7 +89,9 @@ class Encoder(nn.Module):
     def from_checkpoint(folder: Path) -> Encoder:
         """From a folder as others write it, which `check_encoder` finds good: in float32, without heads of other tasks.
 
-        Raises ModelError or UnsupportedModel as `check_encoder` does.
+        Raises:
+            ModelError: as `check_encoder`
+            UnsupportedModel: likewise
         """
         from safetensors import safe_open
 
@@ -158,7 +165,15 @@ class Encoder(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def pooled(self, ids_BT: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-        """The vector [B, width] of each text. ids: padded on the right. lengths: tokens without padding."""
+        """The vector of each text.
+
+        Args:
+            ids_BT: token ids, padded on the right
+            lengths: tokens without padding
+
+        Returns:
+            [B, width].
+        """
         whole = all(n == ids_BT.shape[1] for n in lengths)
         mask_BT = None if whole else torch.arange(ids_BT.shape[1])[None] < torch.tensor(lengths)[:, None]
         mask_BT = mask_BT if mask_BT is None else mask_BT.to(ids_BT.device)
@@ -178,7 +193,15 @@ class Encoder(nn.Module):
         return self.head(self.pooled(ids_BT, lengths))
 
     def embed(self, texts: Sequence[str], advance: Advance | None = None) -> np.ndarray:
-        """The pooled vectors, float32 [texts, width]. advance: is told how many texts are done."""
+        """The pooled vectors.
+
+        Args:
+            texts: to read
+            advance: is told how many texts are done
+
+        Returns:
+            float32 [texts, width].
+        """
         return self._of_texts(texts, self.pooled, advance)
 
     def scores_of(self, texts: Sequence[str], advance: Advance | None = None) -> np.ndarray:
