@@ -1,5 +1,5 @@
-"""Tiny random BERT encoders, for tests: `tiny_encoder(folder)` writes a folder as others do, `tiny_classifier(path)` the
-GGUF of one with a random head. As a program: `python tests/tiny_encoder.py OUT.gguf [pooling] [quant type]`."""
+"""Tiny random BERT encoders, for tests: `tiny_encoder(folder)` writes a folder as others do, `tiny_classifier(path)`
+the GGUF of one with a random head. As a program: `python tests/tiny_encoder.py OUT.gguf [pooling] [quant type]`."""
 
 from __future__ import annotations
 

