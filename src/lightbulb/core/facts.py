@@ -95,11 +95,11 @@ class LabelFacts(EncoderFacts):
 class NgramFacts(ModelFacts):
     """Of a classifier by n-grams in floating point.
 
-    rows: n-grams that were kept, of those `looked_at`. c, class_weight, epochs, width: of the training, those that it
-    has. score: the task's metric on `held_out`, which is "validation", or "folds" of train where that is small;
-    whole_score: the same before n-grams were left out; score_error: its standard error. temperature: what logits were
-    divided by, from the same items, whose mean negative log-likelihood (nats) is `nats` and whose expected calibration
-    error (Naeini et al. 2015, 15 bins) `calibration_error` after it.
+    rows: n-grams that were kept, of those `looked_at`. c, class_weight: of the training. score: the task's metric on
+    `held_out`, which is "validation", or "folds" of train where that is small; whole_score: the same before n-grams
+    were left out; score_error: its standard error. temperature: what logits were divided by, from the same items, whose
+    mean negative log-likelihood (nats) is `nats` and whose expected calibration error (Naeini et al. 2015, 15 bins)
+    `calibration_error` after it.
     """
 
     rows: int
@@ -111,10 +111,8 @@ class NgramFacts(ModelFacts):
     temperature: float
     nats: float
     calibration_error: float
-    c: float | None = None
+    c: float
     class_weight: str | None = None
-    width: int | None = None
-    epochs: int | None = None
 
 
 class PruningFacts(ModelFacts):
