@@ -21,7 +21,7 @@ TEXTS = ["my card was lost", "where is my money", "a lamp, a lamp and a lamp", "
 NGRAMS = Ngrams((1, 2), (2, 4))
 
 
-def random_model(seed: int, width: int | None = None, answers: int = 4, scale: float = 1.0) -> NgramModel:
+def random_model(seed: int, answers: int = 4, scale: float = 1.0) -> NgramModel:
     rng = np.random.default_rng(seed)
     hashes = features_of(TEXTS[:4], NGRAMS).hashes
 
@@ -33,29 +33,26 @@ def random_model(seed: int, width: int | None = None, answers: int = 4, scale: f
         ngrams=NGRAMS,
         hashes=hashes,
         idf=rng.uniform(1, 9, len(hashes)).astype(np.float32),
-        rows=normal(len(hashes), width or answers) * rng.lognormal(0, 2, (len(hashes), 1)).astype(np.float32),
+        rows=normal(len(hashes), answers) * rng.lognormal(0, 2, (len(hashes), 1)).astype(np.float32),
         bias=normal(answers) + np.float32(3),
-        head=None if width is None else normal(answers, width),
     )
 
 
-@pytest.mark.parametrize("width", [None, 3])
-def test_logits_are_those_of_the_formula(width):
-    model = random_model(0, width)
+def test_logits_are_those_of_the_formula():
+    model = random_model(0)
     rows = {int(h): i for i, h in enumerate(model.hashes)}
     for text, logits in zip(TEXTS, model.logits(TEXTS), strict=True):
         found = plain_ngrams.counted(text, NGRAMS.words, NGRAMS.chars)
         times = {rows[h]: COUNTS[min(n, len(COUNTS)) - 1] / 256 for h, n in found.items() if h in rows}
         root = math.sqrt(sum((t * float(model.idf[i])) ** 2 for i, t in times.items())) or 1.0
         sums = sum((t * model.rows[i].astype(float) for i, t in times.items()), np.zeros(model.rows.shape[1])) / root
-        expected = (sums if model.head is None else model.head.astype(float) @ sums) + model.bias
-        assert logits == pytest.approx(expected, rel=1e-6, abs=1e-6)
+        assert logits == pytest.approx(sums + model.bias, rel=1e-6, abs=1e-6)
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 10_000), st.sampled_from([None, 2, 8]), st.sampled_from([1e-3, 1.0, 1e3]))
-def test_the_file_answers_as_the_weights_but_for_rounding(seed, width, scale):
-    model = random_model(seed, width, scale=scale)
+@given(st.integers(0, 10_000), st.sampled_from([2, 4, 8]), st.sampled_from([1e-3, 1.0, 1e3]))
+def test_the_file_answers_as_the_weights_but_for_rounding(seed, answers, scale):
+    model = random_model(seed, answers, scale)
     expected, probabilities = model.log_probs(TEXTS), model.rounded().probabilities(TEXTS)
     spread = float(np.ptp(model.logits(TEXTS), axis=1).max()) + 1
     with np.errstate(divide="ignore"):
@@ -90,17 +87,15 @@ def test_weights_of_nothing_and_biases_beyond_everything_fit(tmp_path):
         assert file.answers([""]) == [model.labels[int(extreme.bias.argmax())]]
 
 
-@pytest.mark.parametrize("width", [None, 3])
-def test_a_temperature_divides_logits(width):
-    model = random_model(3, width)
+def test_a_temperature_divides_logits():
+    model = random_model(3)
     assert model.divided(2.5).logits(TEXTS) == pytest.approx(model.logits(TEXTS) / 2.5, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind,width", [("ngrams", None), ("bag", 3)])
-def test_a_saved_model_comes_back_by_its_kind(tmp_path, kind, width):
-    model = random_model(4, width)
+def test_a_saved_model_comes_back_by_its_kind(tmp_path):
+    model = random_model(4)
     model.save(tmp_path)
-    artifact = Artifact(path=tmp_path, kind=kind, key="", made_by="")
+    artifact = Artifact(path=tmp_path, kind="ngrams", key="", made_by="")
     assert (open_classifier(artifact).log_probs(TEXTS) == model.log_probs(TEXTS)).all()
     assert artifact.bytes > model.rows.nbytes
 

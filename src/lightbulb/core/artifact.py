@@ -2,8 +2,8 @@
 
 Kinds: "model" (a transformers folder: config.json, safetensors, tokenizer.json), "gguf" (one `model.gguf`), "logits"
 (cached teacher logits), "figures" (numbers about a model, which are its facts), "task" (examples in three splits),
-"encoder" (a BERT and how it is read), "ngrams" and "bag" (weights of n-grams). A pass of a plugin may make others: what
-fits together is what passes say in `reads` and `makes`.
+"encoder" (a BERT and how it is read), "ngrams" (weights of n-grams). A pass of a plugin may make others: what fits
+together is what passes say in `reads` and `makes`.
 """
 
 from __future__ import annotations

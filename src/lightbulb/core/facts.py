@@ -165,8 +165,6 @@ class NgramFacts(ModelFacts):
         calibration_error: their expected calibration error after it (Naeini et al. 2015, 15 bins)
         c: of the training, where it has one: inverse strength of the penalty
         class_weight: likewise: how answers are weighted
-        width: likewise: of the rows
-        epochs: likewise
     """
 
     rows: int
@@ -178,10 +176,8 @@ class NgramFacts(ModelFacts):
     temperature: float
     nats: float
     calibration_error: float
-    c: float | None = None
+    c: float
     class_weight: str | None = None
-    width: int | None = None
-    epochs: int | None = None
 
 
 class PruningFacts(ModelFacts):

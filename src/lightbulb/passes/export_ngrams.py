@@ -22,7 +22,7 @@ class ExportNgrams(Pass):
 
     name: ClassVar[str] = "export-ngrams"
     facts_type: ClassVar = NgramFileFacts
-    reads: ClassVar[tuple[ArtifactKind, ...]] = ("ngrams", "bag")
+    reads: ClassVar[tuple[ArtifactKind, ...]] = ("ngrams",)
     makes: ClassVar[ArtifactKind] = "gguf"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:

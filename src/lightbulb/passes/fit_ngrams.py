@@ -57,7 +57,7 @@ class FitNgrams(Pass):
     words_weight: float = Field(default=1.5, gt=0)
     cs: tuple[float, ...] = Field(default=(1.0, 3.0), min_length=1)
     within: float = Field(default=0.25, ge=0)
-    shares: tuple[float, ...] = (0.5, 0.25, 0.125, 0.0625)
+    shares: tuple[float, ...] = (0.25, 0.0625)
 
     @model_validator(mode="after")
     def _check(self) -> FitNgrams:

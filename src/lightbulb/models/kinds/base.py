@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 READERS = {
     "ngrams": "lightbulb.models.kinds.ngram_model:NgramModel",
-    "bag": "lightbulb.models.kinds.ngram_model:NgramModel",
     "encoder": "lightbulb.models.kinds.encoder:Encoder",
 }  # kind of artifact -> the class whose `read(folder)` gives a Classifier
 
