@@ -55,6 +55,7 @@ def export(model: Path, to: Form, out: Path) -> Export:
     name, title, sha256 = _identifier(out.name), f"{out.name}: {source.name}", sha256_of_file(source)
     sources = c_files(file, name, title, sha256) if to == "c" else js_files(file, out.name, sha256, _cost(model))
     checked = check(to, name, sources, texts, expected)
+    flash, ram, fits = _needs(file) if to == "c" else (None, None, [])
     record = Export(
         to=to,
         name=name,
@@ -64,8 +65,10 @@ def export(model: Path, to: Form, out: Path) -> Export:
         ngrams=len(file.hashes),
         width=file.weights.shape[1],
         checked=checked,
+        flash=flash,
+        ram=ram,
+        boards=fits,
         files={path: _part(text) for path, text in sources.items()},
-        **(_needs(file) if to == "c" else {}),
     )
     with new_folder(out) as beside:
         write(sources, beside)
@@ -109,8 +112,8 @@ def _cost(model: Path) -> str | None:
     return f"In {student.runtime or 'the runtime of its run'}, where it was made, an answer takes {told}."
 
 
-def _needs(file: NgramFile) -> dict[str, Figure | list[Fit]]:
-    """What the C takes, and which boards have that."""
+def _needs(file: NgramFile) -> tuple[Figure, Figure, list[Fit]]:
+    """Flash and RAM that the C takes, and which boards have that."""
     flash = _bytes(table_bytes(file), CODE_BYTES, "tables counted, machine code as gcc makes it for 32 bits")
     ram = _bytes(array_bytes(file), FRAME_BYTES, "arrays counted, the rest of the stack as gcc makes it for 32 bits")
     fits = [
@@ -124,7 +127,7 @@ def _needs(file: NgramFile) -> dict[str, Figure | list[Fit]]:
         )
         for board in boards()
     ]
-    return {"flash": flash, "ram": ram, "boards": fits}
+    return flash, ram, fits
 
 
 def _bytes(counted: int, more: Sequence[int], method: str) -> Figure:
