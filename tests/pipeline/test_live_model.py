@@ -116,7 +116,7 @@ def test_an_import_of_a_gguf_writes_once_what_it_wrote_twice(tmp_path, monkeypat
     importing.import_model(source, tmp_path / "once")
 
     def twice(folder, *args, weights=None, **more):
-        loading._write_weights(weights, folder)
+        loading.write_weights(weights, folder)
         return real(folder, *args, **more)
 
     monkeypatch.setattr(importing, "load_model", twice)

@@ -1,8 +1,9 @@
 """An artifact: an immutable folder with what one pass made, and `lightbulb.json` that says from what.
 
 Kinds: "model" (a transformers folder: config.json, safetensors, tokenizer.json), "gguf" (one `model.gguf`), "logits"
-(cached teacher logits), "figures" (numbers about a model, which are its facts), "task" (examples in three splits). A
-pass of a plugin may make others: what fits together is what passes say in `reads` and `makes`.
+(cached teacher logits), "figures" (numbers about a model, which are its facts), "task" (examples in three splits),
+"encoder" (a BERT and how it is read), "ngrams" and "bag" (weights of n-grams). A pass of a plugin may make others: what fits together is what passes say in
+`reads` and `makes`.
 """
 
 from __future__ import annotations

@@ -63,6 +63,60 @@ class QuantizingFacts(ModelFacts):
     train_loss: float | None = None
 
 
+class EncoderFacts(ModelFacts):
+    """name: for showing, of the weights it came from. pooling: "mean" or "cls"."""
+
+    name: str | None = None
+    layers: int
+    width: int
+    vocabulary: int
+    pooling: str
+
+
+class LabelFacts(EncoderFacts):
+    """Of an encoder that has learnt answers.
+
+    temperature: what its scores are divided by, from the validation split, whose mean negative log-likelihood (nats)
+    is `validation_nats` before and `calibrated_nats` after; None without such a split. c, class_weight: of the head,
+    chosen by `cross_validated`, the mean of the metric over folds of the train split.
+    """
+
+    temperature: float
+    validation_nats: float | None = None
+    calibrated_nats: float | None = None
+    c: float | None = None
+    class_weight: str | None = None
+    cross_validated: float | None = None
+    steps: int | None = None
+    train_loss: float | None = None
+    trained_parameters: int | None = None
+
+
+class NgramFacts(ModelFacts):
+    """Of a classifier by n-grams in floating point.
+
+    rows: n-grams that were kept, of those `looked_at`. c, class_weight, epochs, width: of the training, those that it
+    has. score: the task's metric on `held_out`, which is "validation", or "folds" of train where that is small;
+    whole_score: the same before n-grams were left out; score_error: its standard error. temperature: what logits were
+    divided by, from the same items, whose mean negative log-likelihood (nats) is `nats` and whose expected calibration
+    error (Naeini et al. 2015, 15 bins) `calibration_error` after it.
+    """
+
+    rows: int
+    looked_at: int
+    held_out: str
+    score: float
+    whole_score: float
+    score_error: float
+    temperature: float
+    nats: float
+    calibration_error: float
+    c: float | None = None
+    class_weight: str | None = None
+    width: int | None = None
+    epochs: int | None = None
+
+
 class PruningFacts(ModelFacts):
     """influence: of every layer that there was."""
 
@@ -82,7 +136,7 @@ class TrimmingFacts(ModelFacts):
 
 class GgufFacts(Facts):
     """quantization: type -> number of tensors. fallbacks: tensors that do not fit their type. unchanged: whether all
-    quantized weights lay on their grid already."""
+    quantized weights lay on their grid already. context_length: in tokens; None where any length is read."""
 
     architecture: str
     bytes: int
@@ -91,7 +145,22 @@ class GgufFacts(Facts):
     quantization: dict[str, int]
     fallbacks: list[str]
     unchanged: bool
-    context_length: int
+    context_length: int | None = None
+
+
+class NgramFileFacts(GgufFacts):
+    """rows: n-grams in the file. calibration_error: expected, on the validation split, of its probabilities; None
+    without such a split."""
+
+    rows: int
+    calibration_error: float | None = None
+
+
+class EncoderFileFacts(GgufFacts):
+    """stock: what llama.cpp gives of the file by itself: the answers' "scores", or an "embedding" to which lightbulb
+    applies the head."""
+
+    stock: str
 
 
 class LogitsFacts(Facts):
@@ -117,6 +186,16 @@ class AgreementFacts(Facts):
     same_tokens: float
     same_choice: float
     prompts: int
+    mean_log_prob_difference: float
+    max_log_prob_difference: float
+
+
+class ClassifierAgreementFacts(Facts):
+    """same_answer: share of `prompts` that a file and its model answer alike. The differences are of the
+    log-probability (nats) of the answer that the file gives."""
+
+    prompts: int
+    same_answer: float
     mean_log_prob_difference: float
     max_log_prob_difference: float
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,18 +73,35 @@ def write_gguf(
         "general.quantization_version": GGML_QUANT_VERSION,
         **(metadata or {}),
     }  # no general.name: a folder's name must not change the bytes
-    beside = out.with_name(f".{out.name}.tmp")
     architecture = architecture_of(spec)
+    fallbacks: list[str] = []
+
+    def typed() -> Iterator[tuple[str, np.ndarray, QuantType]]:
+        for name, tensor in _tensors(model_folder, spec):
+            quant_type = types.type_for(name, tensor.shape)
+            if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
+                fallbacks.append(name)
+            yield name, tensor, quant_type
+
+    written = write_file(out, architecture, fields, typed())
+    return {"architecture": architecture, **written, "fallbacks": fallbacks, "context_length": context_length(spec)}
+
+
+def write_file(
+    out: Path, architecture: str, fields: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray, QuantType]]
+) -> dict[str, Any]:
+    """Writes the GGUF `out` of keys and of tensors (name, float32 values, type); the same give the same bytes.
+
+    Returns bytes, parameters, bits_per_weight, quantization and unchanged, as `write_gguf` says them. Nothing
+    half-written stays behind.
+    """
+    beside = out.with_name(f".{out.name}.tmp")
     writer = GGUFWriter(beside, architecture)
     for key, value in fields.items():
         _add(writer, key, value)
     counts: Counter[str] = Counter()
-    fallbacks: list[str] = []
     unchanged, parameters, weight_bytes = True, 0, 0
-    for name, tensor in _tensors(model_folder, spec):
-        quant_type = types.type_for(name, tensor.shape)
-        if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
-            fallbacks.append(name)
+    for name, tensor, quant_type in tensors:
         packed = quant_type.quantize(tensor)
         unchanged &= bool(np.array_equal(quant_type.dequantize(packed), tensor))
         _add_tensor(writer, name, tensor.shape, packed, quant_type)
@@ -93,14 +110,11 @@ def write_gguf(
         weight_bytes += packed.nbytes
     _write(writer, beside, out)
     return {
-        "architecture": architecture,
         "bytes": out.stat().st_size,
         "parameters": parameters,
         "bits_per_weight": 8 * weight_bytes / parameters,
         "quantization": dict(counts),
-        "fallbacks": fallbacks,
         "unchanged": unchanged,
-        "context_length": context_length(spec),
     }
 
 

@@ -152,7 +152,7 @@ def save_model(model: PreTrainedModel, folder: Path) -> dict[str, torch.Tensor]:
     state = dict(model.state_dict())
     if is_tied(model):
         state.pop(f"{architecture_spec(model.config).head}.weight", None)
-    weights = _write_weights(state, folder)
+    weights = write_weights(state, folder)
     write_config(_config_of_model(model), folder)
     if model.generation_config is not None:
         generation = {k: v for k, v in model.generation_config.to_diff_dict().items() if not k.startswith("_")}
@@ -173,8 +173,10 @@ def _config_of_model(model: PreTrainedModel) -> dict[str, Any]:
     return config | ids | {"architectures": [name]}
 
 
-def _write_weights(state: Mapping[str, torch.Tensor], folder: Path) -> dict[str, torch.Tensor]:
-    """Written beside and renamed: a loaded model may still be reading the old file through a memory map."""
+def write_weights(state: Mapping[str, torch.Tensor], folder: Path) -> dict[str, torch.Tensor]:
+    """Writes `model.safetensors` (float32, sorted names) and returns what it holds.
+
+    Written beside and renamed: a loaded model may still be reading the old file through a memory map."""
     from safetensors.torch import save_file
 
     tensors = {name: state[name].detach().to("cpu", torch.float32).contiguous() for name in sorted(state)}

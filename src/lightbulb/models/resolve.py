@@ -116,6 +116,11 @@ def check_folder(folder: Path) -> None:
             where=str(config_file),
             hint="use a model of a family that transformers knows itself",
         )
+    check_weights(folder)
+
+
+def check_weights(folder: Path) -> None:
+    """Raises ModelError unless `folder` holds whole safetensors."""
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         pickles = [f.name for pattern in PICKLES for f in sorted(folder.glob(pattern))]

@@ -19,9 +19,16 @@ PASSES = {
     "distill": "distill:Distill",
     "quantize": "quantize:Quantize",
     "export": "export:Export",
+    "import-encoder": "import_encoder:ImportEncoder",
+    "fit-head": "fit_head:FitHead",
+    "adapt-encoder": "adapt_encoder:AdaptEncoder",
+    "export-encoder": "export_encoder:ExportEncoder",
     "verify": "verify:Verify",
     "evaluate": "evaluate:Evaluate",
     "measure": "measure:Measure",
+    "fit-ngrams": "fit_ngrams:FitNgrams",
+    "export-ngrams": "export_ngrams:ExportNgrams",
+    "verify-classifier": "verify_classifier:VerifyClassifier",
 }
 
 

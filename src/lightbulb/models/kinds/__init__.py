@@ -1,0 +1,1 @@
+"""Kinds of model beside the decoders, for tasks with a closed set of answers."""

@@ -1,0 +1,58 @@
+"""What the passes of encoders share: the texts and answers of a task, calibration, facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.errors import RecipeError
+from lightbulb.models.kinds.encoder import Encoder, text_of
+from lightbulb.models.loading import WEIGHTS
+from lightbulb.ops.calibration import nats, temperature_of
+from lightbulb.passes.base import Context
+from lightbulb.tasks.task import SplitName, Task
+
+
+def texts_and_labels(task: Task, split: SplitName) -> tuple[list[str], np.ndarray]:
+    """The texts of a split, and the numbers of their answers. Raises RecipeError unless the task chooses."""
+    if task.kind != "choose":
+        raise RecipeError(
+            f"an encoder chooses one of a closed set of answers, and this task is of the kind {task.kind}",
+            hint="use the passes of language models",
+        )
+    number = {answer: i for i, answer in enumerate(task.answers)}
+    examples = task.split(split)
+    return [text_of(e) for e in examples], np.array([number[e.completion] for e in examples], np.int64)
+
+
+def calibrated(encoder: Encoder, context: Context) -> dict[str, Any]:
+    """Sets the temperature of `encoder` by the validation split; returns facts about it."""
+    texts, labels_N = texts_and_labels(context.task, "validation")
+    if not texts:
+        return {"temperature": encoder.form.temperature}
+    with context.progress.bar("calibrating", len(texts)) as advance:
+        scores_NC = encoder.scores_of(texts, advance)
+    temperature = temperature_of(scores_NC, labels_N)
+    encoder.form = encoder.form.model_copy(update={"temperature": temperature})
+    return {
+        "temperature": temperature,
+        "validation_nats": nats(scores_NC, labels_N, 1.0),
+        "calibrated_nats": nats(scores_NC, labels_N, temperature),
+    }
+
+
+def facts_of(encoder: Encoder, folder: Path, source: Artifact | None = None) -> dict[str, Any]:
+    """EncoderFacts of what was saved in `folder`. source: whose name is carried on."""
+    return {
+        "name": source.facts.get("name") if source else None,
+        "answer_ids": None,
+        "layers": encoder.spec.layers,
+        "width": encoder.spec.width,
+        "vocabulary": encoder.spec.vocabulary,
+        "pooling": encoder.form.pooling,
+        "parameters": encoder.parameter_count,
+        "bytes": (folder / WEIGHTS).stat().st_size,
+    }

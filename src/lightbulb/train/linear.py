@@ -1,0 +1,166 @@
+"""Linear models over n-grams: what is learnt from, support vector machines, and how well one does on held-out items."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from lightbulb.models.kinds.features import Ngrams, counts_of, features_of
+from lightbulb.models.kinds.ngram_model import lengths_of, times_of
+
+ENOUGH = 400  # validation items; fewer tell less than folds of train
+FOLDS = 4
+UNSEEN = -3.0  # the margin of an answer without an example: below those of the others, which lie around -1
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """The n-grams of a task's texts.
+
+    Attributes:
+        times: float64 [texts, n-grams], what n-grams count
+        labels: numbers of the answers [texts]
+        hashes: uint32 [n-grams], ascending
+        idf: float32 [n-grams]
+        answers: how many there are
+    """
+
+    times: sp.csr_matrix
+    labels: np.ndarray
+    hashes: np.ndarray
+    idf: np.ndarray
+    answers: int
+
+    def vectors(self) -> sp.csr_matrix:
+        """The texts as vectors of length 1: t x idf / root."""
+        scaled = self.times @ sp.diags(self.idf.astype(np.float64))
+        return sp.csr_matrix(sp.diags(1 / lengths_of(self.times, self.idf)) @ scaled)
+
+    def keeping(self, columns: np.ndarray) -> Corpus:
+        """With these n-grams only (places, ascending)."""
+        times = sp.csr_matrix(self.times[:, columns])
+        return Corpus(times, self.labels, self.hashes[columns], self.idf[columns], self.answers)
+
+    def texts(self, places: np.ndarray) -> Corpus:
+        """Only these texts."""
+        return Corpus(self.times[places], self.labels[places], self.hashes, self.idf, self.answers)
+
+
+def corpora(
+    train: tuple[Sequence[str], np.ndarray],
+    validation: tuple[Sequence[str], np.ndarray],
+    answers: int,
+    ngrams: Ngrams,
+    fewest: int,
+    words_weight: float,
+    most: int,
+) -> tuple[Corpus, Corpus]:
+    """Train and validation by the n-grams that at least `fewest` texts of train hold, of these at most `most`, those in
+    most texts. idf is scikit-learn's smooth one; that of words is multiplied by `words_weight`."""
+    texts, labels = train
+    found = features_of(texts, ngrams, fewest)
+    in_texts = np.bincount(found.counts.indices, minlength=len(found.hashes))
+    words = np.isin(found.hashes, features_of(texts, Ngrams(ngrams.words, (0, 0)), fewest).hashes)
+    idf = (np.log((1 + len(texts)) / (1 + in_texts)) + 1) * np.where(words, words_weight, 1.0)
+    kept = np.sort(np.argsort(-in_texts, kind="stable")[:most])
+    hashes, idf = found.hashes[kept], idf[kept].astype(np.float32)
+    learnt = Corpus(times_of(sp.csr_matrix(found.counts[:, kept])), labels, hashes, idf, answers)
+    held_out = Corpus(times_of(counts_of(validation[0], ngrams, hashes)), validation[1], hashes, idf, answers)
+    return learnt, held_out
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A linear model of vectors. weights: float64 [n-grams, C]. bias: float64 [C]."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def logits(self, vectors: sp.csr_matrix) -> np.ndarray:
+        """float64 [texts, C]"""
+        return np.asarray(vectors @ self.weights + self.bias)
+
+
+def fit_svm(vectors: sp.csr_matrix, labels: np.ndarray, answers: int, c: float, balanced: bool, seed: int) -> Fitted:
+    """A linear support vector machine (squared hinge, L2) for each answer against the rest (LIBLINEAR, Fan et al.
+    2008).
+
+    Args:
+        vectors: [texts, n-grams]
+        labels: numbers of the answers [texts]
+        answers: how many there are; one without an example is never the likeliest
+        c: inverse strength of the penalty
+        balanced: whether texts are weighted by the rareness of their answer
+        seed: of the order in which texts are taken
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    weights, bias = np.zeros((vectors.shape[1], answers)), np.full(answers, UNSEEN)
+    seen = np.unique(labels)
+    if len(seen) == 1:
+        bias[seen] = 0.0
+        return Fitted(weights, bias)
+    svm = LinearSVC(C=c, class_weight="balanced" if balanced else None, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # of what is nearly there: the score on held-out items tells
+        svm.fit(vectors, labels)
+    if len(seen) == 2:
+        weights[:, seen] = np.concatenate([-svm.coef_, svm.coef_]).T
+        bias[seen] = [-svm.intercept_[0], svm.intercept_[0]]
+    else:
+        weights[:, seen], bias[seen] = svm.coef_.T, svm.intercept_
+    return Fitted(weights, bias)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Items that a model was not fitted on: the validation split, or, where that is small, each fold of train with the
+    model fitted on the others."""
+
+    train: Corpus
+    validation: Corpus
+
+    @property
+    def by_folds(self) -> bool:
+        return len(self.validation.labels) < min(ENOUGH, len(self.train.labels))
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.train.labels if self.by_folds else self.validation.labels
+
+    def logits(self, fit: Callable[[Corpus], Fitted], columns: np.ndarray | None = None) -> tuple[np.ndarray, Fitted]:
+        """Logits of the items [items, C], and the model of all of train, by `fit` on these n-grams (None: all)."""
+        train, validation = self.train, self.validation
+        if columns is not None:
+            train, validation = train.keeping(columns), validation.keeping(columns)
+        whole = fit(train)
+        if not self.by_folds:
+            return whole.logits(validation.vectors()), whole
+        folds, logits = folds_of(train.labels), np.zeros((len(train.labels), train.answers))
+        vectors = train.vectors()
+        for fold in range(FOLDS):
+            inside = folds == fold
+            if inside.any() and not inside.all():
+                logits[inside] = fit(train.texts(np.flatnonzero(~inside))).logits(vectors[inside])
+        return logits, whole
+
+
+def folds_of(labels: np.ndarray) -> np.ndarray:
+    """Number of the fold of each item: the items of an answer are dealt out in turn, and the next answer goes on."""
+    order = np.argsort(labels, kind="stable")
+    folds = np.empty(len(labels), np.int64)
+    folds[order] = np.arange(len(labels)) % FOLDS
+    return folds
+
+
+def importance(vectors: sp.csr_matrix, weights: np.ndarray) -> np.ndarray:
+    """How much each n-gram moves the answers of these texts apart, float64 [n-grams]: the sum of its squares times the
+    variance of its weights."""
+    return np.asarray(vectors.power(2).sum(axis=0)).ravel() * weights.var(axis=1)
