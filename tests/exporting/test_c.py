@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from naive_ngrams import BROKEN, HOSTILE, Model, random_model
+from samples_of_ngrams import BROKEN, HOSTILE, answer, probabilities, random_file, scores
 
 from lightbulb.exporting.c import c_files, literal
 from lightbulb.exporting.checking import program_source, texts_file, write
@@ -32,20 +32,16 @@ KINDS = {
 
 
 @pytest.fixture(params=KINDS)
-def model(request) -> Model:
-    return random_model(HOSTILE, ANSWERS, **KINDS[request.param])
+def model(request) -> NgramFile:
+    return random_file(HOSTILE, ANSWERS, **KINDS[request.param])
 
 
-def exported(model: Model, folder: Path, name: str = "bank") -> NgramFile:
-    """The files of an export in `folder`, and what they were made from."""
-    file = NgramFile.read(model.write(folder / "model.gguf"))
-    write(c_files(file, name, "a title", "0" * 64) | program_source(name), folder)
-    return file
+def exported(model: NgramFile, folder: Path) -> None:
+    write(c_files(model, "bank", "a title", "0" * 64) | program_source("bank"), folder)
 
 
-def answers(folder: Path, texts: list[bytes], *flags: str, name: str = "bank") -> list[int]:
-    sources = [f"{name}.c", "answer-texts.c"]
-    subprocess.run([CC, *STRICT, *flags, *sources, "-o", "program"], cwd=folder, check=True)
+def answers(folder: Path, texts: list[bytes], *flags: str) -> list[int]:
+    subprocess.run([CC, *STRICT, *flags, "bank.c", "answer-texts.c", "-o", "program"], cwd=folder, check=True)
     (folder / "texts.bin").write_bytes(texts_file(texts))
     done = subprocess.run([folder / "program"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -56,7 +52,7 @@ def answers(folder: Path, texts: list[bytes], *flags: str, name: str = "bank") -
 def test_the_answers_are_those_of_the_format(model, tmp_path):
     exported(model, tmp_path)
     found = answers(tmp_path, TEXTS, "-O2")
-    assert found == [model.answer(text) for text in TEXTS]
+    assert found == [answer(model, text) for text in TEXTS]
     assert len(set(found)) > 1 or len(model.hashes) == 1
 
 
@@ -64,15 +60,15 @@ def test_the_answers_are_those_of_the_format(model, tmp_path):
 def test_no_byte_beside_the_text_is_read_and_nothing_overflows(model, tmp_path):
     exported(model, tmp_path)
     beginnings = [text[:n] for text in BROKEN for n in range(len(text))]
-    assert answers(tmp_path, TEXTS + beginnings, *SAFE) == [model.answer(text) for text in TEXTS + beginnings]
+    assert answers(tmp_path, TEXTS + beginnings, *SAFE) == [answer(model, text) for text in TEXTS + beginnings]
 
 
 @needs_cc
 @pytest.mark.parametrize("slots", [2, 16, 4096])
 def test_what_is_counted_at_a_time_changes_no_answer(slots, tmp_path):
-    model = random_model(HOSTILE, ANSWERS, chars=(1, 5), rows=2000, width=7)
+    model = random_file(HOSTILE, ANSWERS, chars=(1, 5), rows=2000, width=7)
     exported(model, tmp_path)
-    assert answers(tmp_path, TEXTS, f"-DBANK_SLOTS={slots}") == [model.answer(text) for text in TEXTS]
+    assert answers(tmp_path, TEXTS, f"-DBANK_SLOTS={slots}") == [answer(model, text) for text in TEXTS]
 
 
 @needs_cc
@@ -89,17 +85,17 @@ def test_scores_and_probabilities(model, tmp_path):
     names = (ctypes.c_char_p * len(ANSWERS)).in_dll(library, "bank_answers")
     assert [name.decode() for name in names] == ANSWERS
     for text in TEXTS:
-        scores = (ctypes.c_int64 * len(ANSWERS))()
-        root = library.bank_scores(text, len(text), scores)
-        assert (list(scores), root) == model.scores(text)
-        likely = [library.bank_probability(scores, root, answer) for answer in range(len(ANSWERS))]
-        assert np.allclose(likely, model.probabilities(text), atol=1e-5)
+        found = (ctypes.c_int64 * len(ANSWERS))()
+        root = library.bank_scores(text, len(text), found)
+        assert (list(found), root) == scores(model, text)
+        likely = [library.bank_probability(found, root, number) for number in range(len(ANSWERS))]
+        assert np.allclose(likely, probabilities(model, text), atol=1e-5)
 
 
 @needs_cc
 def test_nothing_is_needed_but_the_compiler(tmp_path):
     """No function of a library, no data that is written, and of numbers only whole ones."""
-    exported(random_model(HOSTILE, ANSWERS, width=6), tmp_path)
+    exported(random_file(HOSTILE, ANSWERS, width=6), tmp_path)
     flags = ["-O2", "-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns", "-c", "bank.c"]
     subprocess.run([CC, *STRICT, *flags], cwd=tmp_path, check=True)
     symbols = subprocess.run(["nm", "bank.o"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
@@ -113,7 +109,7 @@ def test_nothing_is_needed_but_the_compiler(tmp_path):
 @needs_cc
 def test_it_can_be_called_from_cpp(tmp_path):
     compiler = shutil.which("c++") or pytest.skip("no C++ compiler (c++) was found")
-    exported(random_model(HOSTILE, ANSWERS), tmp_path)
+    exported(random_file(HOSTILE, ANSWERS), tmp_path)
     code = '#include "bank.h"\nint main() { return bank_classify("card", 4) < BANK_ANSWERS ? 0 : 1; }\n'
     (tmp_path / "call.cpp").write_text(code)
     subprocess.run([CC, *STRICT, "-c", "bank.c"], cwd=tmp_path, check=True)
@@ -125,7 +121,6 @@ def test_literals_are_plain_c():
     assert literal('a"b\\c?é\n') == '"a\\042b\\134c\\077\\303\\251\\012"'
 
 
-def test_a_title_cannot_leave_its_comment(tmp_path):
-    file = NgramFile.read(random_model(HOSTILE, ANSWERS).write(tmp_path / "model.gguf"))
-    for text in c_files(file, "bank", "x */ int evil; /* ü\n", "0").values():
+def test_a_title_cannot_leave_its_comment():
+    for text in c_files(random_file(HOSTILE, ANSWERS), "bank", "x */ int evil; /* ü\n", "0").values():
         assert "*/ int" not in text and text.isascii()

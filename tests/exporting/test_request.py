@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import tiny_task
 from gguf import GGUFWriter
-from naive_ngrams import random_model
+from samples_of_ngrams import random_file
 
 from lightbulb import api
 from lightbulb.cli import main
@@ -34,7 +34,7 @@ def run(tmp_path) -> Path:
     """The folder of a run that handed out n-grams."""
     (stored := tmp_path / "run" / "steps" / "task-0123").mkdir(parents=True)
     write_task(TASK, stored)
-    model = random_model([e.prompt for e in TASK.train], list(TASK.answers), rows=300)
+    model = random_file([e.prompt for e in TASK.train], list(TASK.answers), rows=300)
     model.write(tmp_path / "run" / "model.gguf")
     return tmp_path / "run"
 
@@ -107,10 +107,8 @@ def test_what_could_not_be_checked_is_said(to, missing, run, tmp_path, monkeypat
     assert (record.checked.items, record.checked.why_not) == (None, missing)
 
 
-@pytest.mark.parametrize(
-    "to, change", [("c", ("16777619u", "16777618u")), ("js", ("PRIME = 16777619", "PRIME = 16777618"))]
-)
-def test_an_export_that_answers_otherwise_is_not_handed_over(to, change, run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("to, prime", [("c", "16777619u"), ("js", "PRIME = 16777619")])
+def test_an_export_that_answers_otherwise_is_not_handed_over(to, prime, run, tmp_path, monkeypatch):
     needs(to)
     made = {"c": request.c_files, "js": request.js_files}[to]
 
