@@ -67,7 +67,9 @@ def _page(module: str, title: str, cost: str | None) -> str:
     script = module + templates().get_template("page.js").render()
     hashes = {"script": _hash_source(script), "style": _hash_source(style)}
     page = templates().get_template("index.html.j2")
-    return page.render(title=html.escape(title), cost=cost and html.escape(cost), style=style, script=script, hashes=hashes)
+    return page.render(
+        title=html.escape(title), cost=cost and html.escape(cost), style=style, script=script, hashes=hashes
+    )
 
 
 def _hash_source(text: str) -> str:
