@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -62,13 +63,13 @@ def js_files(file: NgramFile, title: str, sha256: str, cost: str | None) -> dict
 
 
 def _page(module: str, title: str, cost: str | None) -> str:
-    from markupsafe import escape
-
     style = templates().get_template("page.css").render()
     script = module + templates().get_template("page.js").render()
     hashes = {"script": _hash_source(script), "style": _hash_source(style)}
     page = templates().get_template("index.html.j2")
-    return page.render(title=escape(title), cost=cost and escape(cost), style=style, script=script, hashes=hashes)
+    return page.render(
+        title=html.escape(title), cost=cost and html.escape(cost), style=style, script=script, hashes=hashes
+    )
 
 
 def _hash_source(text: str) -> str:
