@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import tiny_task
+from llama_encoder import LlamaEncoder
+from tiny_encoder import tiny_encoder
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import UserError
 from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
 from lightbulb.models.kinds.base import open_classifier
+from lightbulb.models.kinds.encoder import Encoder
 from lightbulb.models.kinds.ngrams import NgramFile
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.pipeline.run import Run
@@ -62,11 +66,23 @@ KINDS = {
     "generate": ("format-task", "check-import", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
     "text": ("check-import", "adapt", "teacher-logits", "verify", "evaluate", "measure"),
 }
-OF_ENCODERS = ("import-encoder", "export-encoder")
-OF_NGRAMS = ("fit-ngrams", "export-ngrams", "verify-classifier")
-CASES = [(name, "choose") for name in PASSES if name not in OF_ENCODERS + OF_NGRAMS] + [
-    (name, kind) for kind, names in KINDS.items() for name in names
-]
+OF_ENCODERS = ("import-encoder", "fit-head", "adapt-encoder", "trim-encoder", "export-encoder")
+ENCODER_PARAMETERS = {
+    "fit-head": {"cs": (1.0, 10.0)},
+    "adapt-encoder": {"schedule": SHORT, "layers": 1},
+    "trim-encoder": {"common": 10},
+    "export-encoder": {"quant_type": "q8_0"},
+}
+MORE_OF_ENCODERS = {
+    "import-encoder": {"fingerprint": "another"},
+    "fit-head": {"normalize": False},
+    "adapt-encoder": {"pooling": "cls"},
+    "trim-encoder": {"positions": 32},
+    "export-encoder": {"embedding": "f16"},
+}
+OF_NGRAMS = ("fit-ngrams", "export-ngrams", "verify-classifier", "cascade")
+CASES = [(name, "choose") for name in PASSES if name not in (*OF_ENCODERS, *OF_NGRAMS)]
+CASES += [(name, kind) for kind, names in KINDS.items() for name in names]
 
 
 @pytest.fixture(scope="session")
@@ -125,12 +141,65 @@ class TestLora(PassConformance):
 
 
 @pytest.fixture(scope="session")
+def encoders(imported, tmp_path_factory) -> dict[str, Any]:
+    """An encoder as it was imported, and with a head."""
+    with _run(tmp_path_factory.mktemp("encoders")) as run:
+        folder = tiny_encoder(tmp_path_factory.mktemp("bert") / "tiny")
+        bare = run.step("bare", pass_class("import-encoder")(encoder=str(folder)), imported)
+        other = run.step("other", pass_class("adapt-encoder")(schedule=SHORT), bare)
+        headed = run.step("headed", pass_class("fit-head")(), bare)
+    return {"imported": imported, "bare": bare, "headed": headed, "adapted": other, "folder": folder}
+
+
+def _run(folder) -> Run:
+    meter = Meter((), threads=1)
+    return Run(folder, tiny_task("choose"), seed=0, progress=Silent(), meter=meter, threads=1)
+
+
+def reload_encoder(made: Artifact) -> None:
+    encoder, answers = Encoder.read(made.path), tiny_task("choose").answers
+    if encoder.form.answers:
+        log_probs = encoder.log_probs(["the card is lost", ""])
+        assert encoder.form.answers == answers and log_probs.shape == (2, len(answers))
+        assert abs(np.exp(log_probs).sum(1) - 1).max() < 1e-9
+    else:
+        assert np.isfinite(encoder.embed(["the card is lost", ""])).all()
+
+
+def reload_encoder_file(made: Artifact) -> None:
+    assert np.isfinite(LlamaEncoder(made.gguf).vector("the card is lost", 64)).all()
+
+
+class TestEncoders(PassConformance):
+    @pytest.fixture(params=[*OF_ENCODERS, "adapt-encoder with a teacher"])
+    def case(self, request, encoders):
+        name, _, teacher = request.param.partition(" with ")
+        own = {"encoder": str(encoders["folder"])} if name == "import-encoder" else ENCODER_PARAMETERS[name]
+        source = {"import-encoder": "imported", "export-encoder": "headed"}.get(name, "bare")
+        more = MORE_OF_ENCODERS[name]
+        return PassCase(
+            pass_class(name)(**own),
+            encoders[source],
+            tiny_task("choose"),
+            {"teacher": encoders["adapted"]} if teacher else {},
+            changed=pass_class(name)(**own | more),
+            trains=request.param == "adapt-encoder",
+            reload=reload_encoder_file if name == "export-encoder" else reload_encoder,
+        )
+
+
+@pytest.fixture(scope="module")
 def ngrams(imported, tmp_path_factory) -> dict[str, Artifact]:
     """A classifier by n-grams, and its file."""
     folder, meter = tmp_path_factory.mktemp("ngrams"), Meter((), threads=1)
     with Run(folder, tiny_task("choose"), seed=0, progress=Silent(), meter=meter, threads=1) as run:
         fitted = run.step("fitted", pass_class("fit-ngrams")(), imported)
-        return {"imported": imported, "fitted": fitted, "file": run.step("file", pass_class("export-ngrams")(), fitted)}
+        other = run.step("other", pass_class("fit-ngrams")(words=(1, 1), chars=(0, 0)), imported)
+        files = {
+            name: run.step(f"{name}-file", pass_class("export-ngrams")(), a)
+            for name, a in (("file", fitted), ("other", other))
+        }
+        return {"imported": imported, "fitted": fitted, **files}
 
 
 def reload_ngrams(made: Artifact) -> None:
@@ -147,19 +216,23 @@ def reload_ngram_file(made: Artifact) -> None:
 class TestNgrams(PassConformance):
     @pytest.fixture(params=OF_NGRAMS)
     def case(self, request, ngrams):
-        if request.param == "verify-classifier":
+        if request.param in ("verify-classifier", "cascade"):
             filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
             if not hasattr(filament, "Classifier"):
                 pytest.skip("this filament runs no classifiers: make filament")
-        source = {"fit-ngrams": "imported", "export-ngrams": "fitted", "verify-classifier": "file"}[request.param]
-        more = {"fit-ngrams": {"within": 0.0}, "verify-classifier": {"prompts": 4}}.get(request.param)
+        source = {"fit-ngrams": "imported", "export-ngrams": "fitted", "verify-classifier": "file", "cascade": "file"}[
+            request.param
+        ]
+        more = {"fit-ngrams": {"within": 0.0}, "verify-classifier": {"prompts": 4}, "cascade": {"give_up": 0.5}}.get(
+            request.param
+        )
         reload = {"fit-ngrams": reload_ngrams, "export-ngrams": reload_ngram_file}.get(request.param)
         cls = pass_class(request.param)
         return PassCase(
             cls(),
             ngrams[source],
             tiny_task("choose"),
-            {"model": ngrams["fitted"]} if cls.uses else {},
+            {"model": ngrams["fitted"]} if cls.uses else {"then": ngrams["other"]} if cls.name == "cascade" else {},
             changed=cls(**more) if more else None,
             reload=reload,
         )

@@ -105,7 +105,7 @@ def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch)
     it does not hang on this one."""
     monkeypatch.setattr(protocol, "WINDOW_SECONDS", 0.05)
     monkeypatch.setattr(steps, "TEACHER_RATE", 3e-3)
-    monkeypatch.setattr(final_evaluation, "measuring_windows", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(final_evaluation, "measuring_windows", lambda *_: (8, 0.02))
     monkeypatch.setattr(timing, "time_work", lambda *_, **__: QUICK)
     asked: Counter[str] = Counter()
     for name in ("answer", "score_next", "write_exactly"):
@@ -113,9 +113,8 @@ def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch)
     model, out = tiny_model(tmp_path / "model", layers=4), tmp_path / "out"
     data = write_rows(tmp_path / "data.jsonl", choose_rows(300))
     how = ("--task", data, "--threads", 1)
-    result = lightbulb(
-        capsys, "shrink", model, *how, "--out", out, "--at-least", 0.01, "--max-time", "15m", "--runtime", "counting"
-    )
+    options = ("--max-time", "15m", "--kinds", "first-layer", "decoder", "--runtime", "counting")
+    result = lightbulb(capsys, "shrink", model, *how, "--out", out, "--at-least", 0.01, *options)
     assert {m["runtime"] for m in (result["student"], *result["baselines"])} == {"counting"}
     assert result["baselines"][0]["name"].endswith("the counting runtime")
     assert asked["answer"] > 0 and asked["score_next"] > 0

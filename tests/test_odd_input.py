@@ -22,7 +22,7 @@ Shrunk = Callable[..., dict[str, Any]]
 @pytest.fixture
 def shrunk(tmp_path, monkeypatch) -> Shrunk:
     """Shrinks a model to rows of a task; returns the result."""
-    monkeypatch.setattr(final_evaluation, "measuring_windows", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(final_evaluation, "measuring_windows", lambda *_: (8, 0.02))
     monkeypatch.setattr(steps, "TEACHER_RATE", 3e-3)
     for module in (measured_files, evaluation):  # a tiny model learns little from so little: here only the way is tried
         monkeypatch.setattr(module, "at_chance", lambda *_: "")
@@ -30,6 +30,7 @@ def shrunk(tmp_path, monkeypatch) -> Shrunk:
     def run(model: Path, rows: list[dict], *more: str) -> dict[str, Any]:
         data, out = write_rows(tmp_path / "task.jsonl", rows), tmp_path / "run"
         command = ["shrink", str(model), "--task", str(data), "--out", str(out), "--max-time", "10m", "--threads", "1"]
+        command += ["--kinds", "decoder"]
         assert main([*command, *more]) == 0
         return json.loads((out / "result.json").read_text())
 
@@ -44,10 +45,10 @@ def test_a_width_that_fits_no_blocks_is_exported_as_f16(shrunk, tmp_path):
 
 def test_a_task_of_ten_examples(tiny_folder, tmp_path, monkeypatch, capsys):
     """One validation example, one test example, which nothing answers rightly: the run ends with the reason."""
-    monkeypatch.setattr(final_evaluation, "measuring_windows", lambda seconds: (8, 0.02))
+    monkeypatch.setattr(final_evaluation, "measuring_windows", lambda *_: (8, 0.02))
     data, out = write_rows(tmp_path / "task.jsonl", choose_rows(10)), tmp_path / "run"
     command = ["shrink", str(tiny_folder), "--task", str(data), "--out", str(out), "--max-time", "10m"]
-    assert main([*command, "--kind", "choose", "--threads", "1"]) == 1
+    assert main([*command, "--kind", "choose", "--kinds", "decoder", "--threads", "1"]) == 1
     assert "learned" in (err := capsys.readouterr().err) and "or guessing gives 0.200" in err
     assert not (out / "model.gguf").exists()
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bert.hpp"
 #include "cascade.hpp"
 #include "ngrams.hpp"
 
@@ -24,6 +25,7 @@ struct Row {
 // A new kind is a row; the cascade, which no stage may be, is the last one.
 constexpr Row kKinds[] = {
     {Ngrams::kArchitecture, opened<Ngrams>},
+    {Bert::kArchitecture, opened<Bert>},
     {Cascade::kArchitecture, opened<Cascade>},
 };
 

@@ -5,8 +5,6 @@
 
 namespace filament {
 
-constexpr size_t kAlone = 1u << 20;  // bytes of weights, tokens times: a step that reads fewer wakes nobody
-
 Engine::Engine(const Model& model) : model_(model), tuner_(model.pool().size()), space_(model, model.pool().size()) {}
 
 float* Engine::step(std::span<const Row> rows) {

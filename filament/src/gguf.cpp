@@ -224,6 +224,13 @@ std::string File::text(std::string_view key, std::optional<std::string> absent) 
     throw Error(std::string(key) + (found ? " is no text" : " is missing"));
 }
 
+bool File::flag(std::string_view key, bool absent) const {
+    const Value* found = value(key);
+    if (!found) return absent;
+    if (const auto* flag = std::get_if<bool>(found)) return *flag;
+    throw Error(std::string(key) + " is neither true nor false");
+}
+
 std::vector<int64_t> File::per_layer(std::string_view key, size_t n, std::optional<int64_t> absent) const {
     if (const Value* found = value(key)) {
         if (const auto* each = std::get_if<std::vector<int64_t>>(found)) {

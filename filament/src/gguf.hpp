@@ -51,12 +51,14 @@ class File {
     std::string text(std::string_view key, std::optional<std::string> absent = {}) const;
     // One integer for each of `n` layers: an array, or one number for all.
     std::vector<int64_t> per_layer(std::string_view key, size_t n, std::optional<int64_t> absent = {}) const;
+    bool flag(std::string_view key, bool absent) const;
     bool is_list(std::string_view key) const;
     std::vector<int64_t> integers(std::string_view key) const;
     std::vector<double> numbers(std::string_view key) const;
     std::vector<std::string> texts(std::string_view key) const;
     const Tensor& tensor(std::string_view name) const;
     const Tensor* find(std::string_view name) const;
+    const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
 
     // Gives pages of a tensor, or all, back to the system. They are read again when they are asked for.
     void forget(const Tensor& tensor) const;

@@ -50,6 +50,11 @@ struct Kernels {
     void (*quantize)(const float* x, size_t n, size_t block, int8_t* codes, float* scales, int32_t* sums);
     // out = x / sqrt(mean of squares + epsilon) * weight; x and weight are zeros from n up to whole tiles.
     void (*rms_norm)(const float* x, const float* weight, size_t n, float epsilon, float* out);
+    // out = (x - mean) / sqrt(variance + epsilon) * weight + bias, zeros from n up to whole tiles, as weight and bias
+    // are. (Ba, Kiros & Hinton 2016.)
+    void (*layer_norm)(const float* x, const float* weight, const float* bias, size_t n, float epsilon, float* out);
+    // out = x * Phi(x), to 4e-7 |x|. n is padded to whole tiles.
+    void (*gelu)(const float* x, size_t n, float* out);
     Gate silu_gate;  // g / (1 + e^-g)
     Gate gelu_gate;  // g * Phi(g), by tanh (Hendrycks & Gimpel 2016)
     // x = exp(scale * x - max) within [begin, end), 0 elsewhere; returns the sum. n is a multiple of 16.

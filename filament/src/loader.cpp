@@ -1,10 +1,7 @@
 #include "loader.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <fstream>
-#include <new>
 
 #include "attention.hpp"
 #include "feed_forward.hpp"
@@ -26,9 +23,7 @@ constexpr Architecture kArchitectures[] = {
     {"deci", false, true, false},   {"openelm", true, false, false}, {"gemma3", true, false, true},
 };
 // clang-format on
-constexpr int64_t kMost = int64_t{1} << 24;  // of any width or count: far more than any model has
 constexpr size_t kMostLayers = 4096;
-constexpr size_t kAhead = 16384, kLittleAhead = 512;  // bytes; see fetched_ahead
 constexpr int64_t kGemmaPeriod = 6;     // the last of so many layers sees everything, where the file names none
 constexpr size_t kGemma27bLayers = 62;  // llama.cpp knows that model, which scales scores otherwise, by its depth
 enum RopeOf : size_t { kGlobalRope, kLocalRope };
@@ -40,21 +35,6 @@ const Architecture& architecture(const std::string& name) {
         known += std::string(known.empty() ? "" : ", ") + each.name;
     }
     throw Error("models of the architecture " + name + " cannot be run; these can: " + known);
-}
-
-size_t in_range(const std::string& what, int64_t value, int64_t least) {
-    if (value < least || value > kMost) throw Error(what + " cannot be " + std::to_string(value));
-    return static_cast<size_t>(value);
-}
-
-// From the third cache weights come a quarter to a third faster when they are asked for early; from memory, where the
-// processor asks early by itself, as much slower, and a twentieth faster when they are asked for just before (Zen 4,
-// docs/lab-notes.md). The size is what the system says; processors that are shared by virtual machines say more.
-size_t fetched_ahead(size_t weight_bytes) {
-    std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
-    size_t kilobytes = 0;
-    file >> kilobytes;
-    return weight_bytes <= kilobytes << 10 ? kAhead : kLittleAhead;
 }
 
 Rope rope(bool halves, double base, double factor, size_t head, const std::vector<float>& slower) {
@@ -73,7 +53,8 @@ void Loader::load() {
     read_ropes();
     for (size_t i = 0; i < heads_.size(); ++i) model_.layers.push_back(read_layer(i));
     model_.output_norm = norm("output_norm.weight", model_.width);
-    model_.logits = linear(file_.find("output.weight") ? "output" : "token_embd", model_.vocabulary, model_.width);
+    model_.logits =
+        linears_.linear(file_.find("output.weight") ? "output" : "token_embd", model_.vocabulary, model_.width);
     pack_all();
 }
 
@@ -137,7 +118,7 @@ void Loader::read_ropes() {
     const bool stretched = file_.find("rope_freqs.weight") != nullptr, halves = architecture_->rope_halves;
     const double base = file_.number(key("rope.freq_base"), 10000);
     model_.ropes.push_back(
-        rope(halves, base, factor, head_, stretched ? vector("rope_freqs.weight", head_ / 2) : even));
+        rope(halves, base, factor, head_, stretched ? linears_.vector("rope_freqs.weight", head_ / 2) : even));
     if (architecture_->gemma) {
         model_.ropes.push_back(rope(halves, file_.number(key("rope.freq_base_swa"), 10000), 1, head_, even));
     }
@@ -165,7 +146,7 @@ std::unique_ptr<Mixer> Loader::read_mixer(size_t index, const std::string& prefi
     if (heads_[index] == 0) return nullptr;
     if (kv_heads_[index] != 0 || !architecture_->linear) return read_attention(index, prefix);
     auto mixer = std::make_unique<LinearMixer>();
-    mixer->output = linear(prefix + "attn_output", model_.width, model_.width);
+    mixer->output = linears_.linear(prefix + "attn_output", model_.width, model_.width);
     return mixer;
 }
 
@@ -184,15 +165,15 @@ std::unique_ptr<Mixer> Loader::read_attention(size_t index, const std::string& p
     a.scale = 1.0f / std::sqrt(static_cast<float>(by_width ? model_.width / a.heads : head_));
     const size_t queries = a.heads * head_, keys = a.kv_heads * head_, width = model_.width;
     if (file_.find(prefix + "attn_qkv.weight")) {
-        a.q = cut(prefix + "attn_qkv", 0, queries, width);
-        a.k = cut(prefix + "attn_qkv", queries, keys, width);
-        a.v = cut(prefix + "attn_qkv", queries + keys, keys, width);
+        a.q = linears_.cut(prefix + "attn_qkv", 0, queries, width);
+        a.k = linears_.cut(prefix + "attn_qkv", queries, keys, width);
+        a.v = linears_.cut(prefix + "attn_qkv", queries + keys, keys, width);
     } else {
-        a.q = linear(prefix + "attn_q", queries, width);
-        a.k = linear(prefix + "attn_k", keys, width);
-        a.v = linear(prefix + "attn_v", keys, width);
+        a.q = linears_.linear(prefix + "attn_q", queries, width);
+        a.k = linears_.linear(prefix + "attn_k", keys, width);
+        a.v = linears_.linear(prefix + "attn_v", keys, width);
     }
-    a.output = linear(prefix + "attn_output", width, queries);
+    a.output = linears_.linear(prefix + "attn_output", width, queries);
     a.q_norm = norm(prefix + "attn_q_norm.weight", head_, false);
     a.k_norm = norm(prefix + "attn_k_norm.weight", head_, false);
     return attention;
@@ -201,82 +182,26 @@ std::unique_ptr<Mixer> Loader::read_attention(size_t index, const std::string& p
 std::unique_ptr<Branch> Loader::read_feed_forward(const std::string& prefix, size_t hidden) {
     auto network = std::make_unique<GatedFeedForward>();
     network->activation = architecture_->gemma ? model_.kernels().gelu_gate : model_.kernels().silu_gate;
-    network->gate = linear(prefix + "ffn_gate", hidden, model_.width);
-    network->up = linear(prefix + "ffn_up", hidden, model_.width);
-    network->down = linear(prefix + "ffn_down", model_.width, hidden);
+    network->gate = linears_.linear(prefix + "ffn_gate", hidden, model_.width);
+    network->up = linears_.linear(prefix + "ffn_up", hidden, model_.width);
+    network->down = linears_.linear(prefix + "ffn_down", model_.width, hidden);
     return network;
 }
 
-Linear Loader::linear(const std::string& name, size_t rows, size_t columns) {
-    if (file_.tensor(name + ".weight").rows() != rows)
-        throw Error(name + ".weight does not have " + std::to_string(rows) + " rows");
-    return cut(name, 0, rows, columns);
+Norm Loader::norm(const std::string& name, size_t n, bool needed) {
+    return {linears_.vector(name, n, needed), epsilon_};
 }
-
-// Rows [first, first + rows) of a matrix, its bias and its scale with it. The matrix is packed later, in one go.
-Linear Loader::cut(const std::string& name, size_t first, size_t rows, size_t columns) {
-    const Tensor& weights = file_.tensor(name + ".weight");
-    if (weights.columns() != columns)
-        throw Error(name + ".weight does not have " + std::to_string(columns) + " columns");
-    const float scale = file_.find(name + ".scale") ? vector(name + ".scale", 1)[0] : 1;
-    packings_.push_back(plan(weights, first, rows, scale));  // it has these rows, and so has the bias
-    Linear linear;
-    if (file_.find(name + ".bias")) {
-        const auto biases = vector(name + ".bias", weights.rows());
-        const auto begin = biases.begin() + static_cast<std::ptrdiff_t>(first);
-        linear.bias.assign(begin, begin + static_cast<std::ptrdiff_t>(rows));
-        linear.bias.resize(round_up(rows));
-    }
-    linear.matrix = packings_.back().matrix;
-    linear.packing = packings_.size() - 1;
-    return linear;
-}
-
-// n floats, followed by zeros up to whole tiles; nothing when it is absent and not needed.
-std::vector<float> Loader::vector(const std::string& name, size_t n, bool needed) const {
-    const Tensor* tensor = needed ? &file_.tensor(name) : file_.find(name);
-    if (!tensor) return {};
-    if (tensor->columns() != n || tensor->rows() != 1)
-        throw Error(name + " does not have " + std::to_string(n) + " entries");
-    std::vector<float> values(round_up(n));
-    read_row(*tensor, 0, values.data());
-    return values;
-}
-
-Norm Loader::norm(const std::string& name, size_t n, bool needed) const { return {vector(name, n, needed), epsilon_}; }
 
 void Loader::pack_all() {
-    std::vector<size_t> places;
-    for (const Packing& packing : packings_)
-        places.push_back(model_.weight_bytes), model_.weight_bytes += packing.bytes();
-    model_.weights = Buffer(model_.weight_bytes);
-    std::atomic<size_t> next{0};
-    std::atomic<bool> full{false};  // a job must not throw
-    model_.pool().run([&](const Worker&) {
-        // A tensor is forgotten when it is packed, and the head, the largest as a rule, comes first: the file and what
-        // is packed are never in memory together.
-        try {
-            for (size_t i; (i = next.fetch_add(1)) < packings_.size();) {
-                Packing& packing = packings_[packings_.size() - 1 - i];
-                pack(packing, model_.weights.data() + places[packings_.size() - 1 - i], model_.kernels().biased);
-                file_.forget(*packing.tensor);
-            }
-        } catch (const std::bad_alloc&) {
-            full = true;
-        }
-    });
-    if (full) throw std::bad_alloc();
-    const size_t ahead = fetched_ahead(model_.weight_bytes);
-    const auto settle = [&](Linear& linear) {
-        linear.matrix = packings_[linear.packing].matrix, linear.matrix.ahead = ahead;
-    };
+    model_.weights = linears_.pack(model_.pool(), model_.kernels().biased);
+    model_.weight_bytes = model_.weights.size();
     for (Layer& layer : model_.layers) {
         for (Branch* branch : {static_cast<Branch*>(layer.mixer.branch.get()), layer.feed_forward.branch.get()}) {
             if (!branch) continue;
-            for (Linear* linear : branch->linears()) settle(*linear);
+            for (Linear* linear : branch->linears()) linears_.settle(*linear);
         }
     }
-    settle(model_.logits);
+    linears_.settle(model_.logits);
     file_.forget();  // the header, and pages that hold the end of one tensor and the beginning of the next
 }
 

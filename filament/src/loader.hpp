@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "linears.hpp"
 #include "model.hpp"
-#include "pack.hpp"
 
 namespace filament {
 
@@ -13,7 +13,7 @@ struct Architecture;
 
 class Loader {
   public:
-    explicit Loader(Model& model) : model_(model), file_(model.file()) {}
+    explicit Loader(Model& model) : model_(model), file_(model.file()), linears_(model.file()) {}
     // Throws Error for a file that is damaged or not understood.
     void load();
 
@@ -28,10 +28,7 @@ class Loader {
     std::unique_ptr<Branch> read_feed_forward(const std::string& prefix, size_t hidden);
 
     std::string key(const char* name) const;
-    Linear linear(const std::string& name, size_t rows, size_t columns);
-    Linear cut(const std::string& name, size_t first, size_t rows, size_t columns);
-    std::vector<float> vector(const std::string& name, size_t n, bool needed = true) const;
-    Norm norm(const std::string& name, size_t n, bool needed = true) const;
+    Norm norm(const std::string& name, size_t n, bool needed = true);
     void pack_all();
 
     Model& model_;
@@ -41,7 +38,7 @@ class Loader {
     float epsilon_ = 0;
     std::vector<int64_t> heads_, kv_heads_, feed_forward_;
     std::vector<size_t> windows_;  // of each layer; 0: it sees everything
-    std::vector<Packing> packings_;
+    Linears linears_;
 };
 
 }  // namespace filament

@@ -101,6 +101,7 @@ void Ngrams::read_keys(const File& file) {
         throw Error("ngrams.version " + std::to_string(version) + " is not known; 1 is");
     words_ = lengths(file, "ngrams.words");
     characters_ = lengths(file, "ngrams.chars");
+    if (words_.shortest == 0 && characters_.shortest == 0) throw Error("ngrams.words and ngrams.chars name no n-grams");
     unit_ = file.number("ngrams.unit");
     if (!std::isfinite(unit_) || unit_ <= 0) throw Error("ngrams.unit is no number above 0");
 }

@@ -58,7 +58,8 @@ const Input& Step::prepare(const Norm& norm, Readers readers) const {
                    [&](size_t t, float* out) { norm.apply(kernels(), residual(t), model.width, out); });
 }
 
-void Step::multiply(const Input& input, size_t tokens, std::initializer_list<Product> products, bool add) const {
+void multiply(const Kernels& kernels, const Worker& worker, const Input& input, size_t tokens,
+              std::initializer_list<Product> products, bool add) {
     size_t tiles = 0;
     for (const auto& [linear, _] : products) tiles += linear->matrix.tiles();
     auto [begin, end] = worker.share(tiles);
@@ -66,7 +67,7 @@ void Step::multiply(const Input& input, size_t tokens, std::initializer_list<Pro
         const size_t own = linear->matrix.tiles(), last = std::min(end, own);
         if (begin < last) {
             const size_t stride = linear->width();
-            kernels().multiply(linear->matrix, input.view(linear->matrix, tokens), begin, last, out, stride, add);
+            kernels.multiply(linear->matrix, input.view(linear->matrix, tokens), begin, last, out, stride, add);
             if (!linear->bias.empty()) {
                 for (size_t t = 0; t < tokens; ++t) {
                     for (size_t r = begin * kTile; r < last * kTile; ++r) out[t * stride + r] += linear->bias[r];

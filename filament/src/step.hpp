@@ -14,7 +14,8 @@ namespace filament {
 class Model;
 class Sequence;
 
-constexpr size_t kMostRows = 64;  // tokens of a step: enough to use what is read from memory many times
+constexpr size_t kMostRows = 64;     // tokens of a step: enough to use what is read from memory many times
+constexpr size_t kAlone = 1u << 20;  // bytes of weights, tokens times: a step that reads fewer wakes nobody
 
 struct Row {
     Sequence* sequence;
@@ -81,6 +82,10 @@ struct Product {
     float* out;
 };
 
+// A worker's share of them.
+void multiply(const Kernels& kernels, const Worker& worker, const Input& input, size_t tokens,
+              std::initializer_list<Product> products, bool add);
+
 class Step {
   public:
     Step(const Model& model, Workspace& space, const Worker& worker) : model(model), space(space), worker(worker) {}
@@ -102,7 +107,9 @@ class Step {
     }
     // The residual behind a norm.
     const Input& prepare(const Norm& norm, Readers readers) const;
-    void multiply(const Input& input, size_t tokens, std::initializer_list<Product> products, bool add) const;
+    void multiply(const Input& input, size_t tokens, std::initializer_list<Product> products, bool add) const {
+        filament::multiply(kernels(), worker, input, tokens, products, add);
+    }
 
     const Model& model;
     Workspace& space;

@@ -273,6 +273,37 @@ void check_read(const Kernels& kernels, size_t n) {
     expect(kernels.read_often(bytes.data(), n, by) == often, "read_often");
 }
 
+// Numbers as large as a classifier may hold: sums pass 32 bits, and are exact.
+void check_add_rows(const Kernels& kernels, size_t n, size_t columns, bool largest) {
+    std::vector<int8_t> weights(n * columns);
+    std::vector<int16_t> by(n);
+    std::vector<const int8_t*> rows;
+    for (int8_t& w : weights) w = static_cast<int8_t>(largest ? -128 : random_bits());
+    for (int16_t& x : by) x = static_cast<int16_t>(largest ? 32767 : random_bits() % 32768);
+    for (size_t i = 0; i < n; ++i) rows.push_back(&weights[random_bits() % n * columns]);
+    std::vector<int64_t> sums(columns, 5);
+    kernels.add_rows(rows.data(), by.data(), n, columns, sums.data());
+    for (size_t j = 0; j < columns; ++j) {
+        int64_t truth = 5;
+        for (size_t i = 0; i < n; ++i) truth += int64_t{by[i]} * rows[i][j];
+        expect(sums[j] == truth, "add_rows of " + std::to_string(n) + " times " + std::to_string(columns));
+    }
+}
+
+void check_multiply_words(const Kernels& kernels, size_t rows, size_t columns, bool largest) {
+    std::vector<int16_t> matrix(rows * columns), x(columns);
+    for (int16_t& w : matrix) w = static_cast<int16_t>(largest ? -2048 : int(random_bits() % 4096) - 2048);
+    for (int16_t& v : x) v = static_cast<int16_t>(largest ? -32768 : random_bits());
+    std::vector<int64_t> sums(rows, 5);
+    kernels.multiply_words(matrix.data(), rows, columns, x.data(), sums.data());
+    for (size_t i = 0; i < rows; ++i) {
+        int64_t truth = 0;
+        for (size_t j = 0; j < columns; ++j)
+            truth += int64_t{matrix[i / 16 * 16 * columns + j / 2 * 32 + i % 16 * 2 + j % 2]} * x[j];
+        expect(sums[i] == truth, "multiply_words of " + std::to_string(rows) + " times " + std::to_string(columns));
+    }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -296,6 +327,14 @@ int main(int count, char** arguments) {
     }
     for (const size_t n : {16, 48}) check_scale(table, n);
     for (const size_t n : {512, 1536}) check_read(table, n);
+    for (const bool largest : {false, true}) {
+        for (const size_t n : {0, 2, 100, 510, 512, 514, 1100}) {
+            for (const size_t columns : {16, 32, 80, 96, 176}) check_add_rows(table, n, columns, largest);
+        }
+        for (const size_t columns : {2, 28, 30, 32, 128}) {
+            for (const size_t rows : {16, 80}) check_multiply_words(table, rows, columns, largest);
+        }
+    }
     std::printf("%s: %d faults\n", table.name, faults);
     return std::min(faults, 100);
 }

@@ -75,6 +75,7 @@ BROKEN = {
     "ngrams.words is no list of integers": lambda f, t: f.update({"ngrams.words": 2}),
     "ngrams.chars is no range": lambda f, t: f.update({"ngrams.chars": [1, 9]}),
     "ngrams.chars is no range of lengths": lambda f, t: f.update({"ngrams.chars": [1]}),
+    "name no n-grams": lambda f, t: f.update({"ngrams.words": [0, 0], "ngrams.chars": [0, 0]}),
     "ngrams.unit is no number above 0": lambda f, t: f.update({"ngrams.unit": float("nan")}),
     "ngrams.unit is no number above": lambda f, t: f.update({"ngrams.unit": 0.0}),
     "ngrams.hashes do not ascend": lambda f, t: t.update({"ngrams.hashes": t["ngrams.hashes"][::-1].copy()}),

@@ -115,7 +115,7 @@ def test_what_is_no_list_of_texts_is_refused(tmp_path):
 
 
 def test_a_cascade_hands_on_what_it_is_not_sure_of(tmp_path):
-    models = [random_model(seed, unit=unit) for seed, unit in ((7, 500.0), (8, 300.0), (9, 200.0))]
+    models = [random_model(seed, unit=unit) for seed, unit in ((7, 50.0), (8, 50.0), (9, 50.0))]
     files = [model.write(tmp_path / f"{n}.gguf") for n, model in enumerate(models)]
     texts = texts_of(5)
     choices = [[model.choice(text.encode()) for model in models] for text in texts]

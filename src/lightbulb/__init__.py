@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 from lightbulb.core.version import __version__
 
 if TYPE_CHECKING:
-    from lightbulb.api import ask, dry_run, examine, forecast, measure, predict, render_report, run_recipe, shrink
+    from lightbulb.api import (
+        ask,
+        dry_run,
+        examine,
+        forecast,
+        measure,
+        predict,
+        render_report,
+        run_recipe,
+        serve,
+        shrink,
+    )
     from lightbulb.core.errors import LightbulbError
     from lightbulb.core.figures import Figure
     from lightbulb.energy.callback import EnergyCallback
@@ -23,7 +34,19 @@ if TYPE_CHECKING:
 # Imported when they are used: `import lightbulb` must not take the seconds that torch takes.
 _PLACES = {
     **dict.fromkeys(
-        ("ask", "dry_run", "examine", "forecast", "measure", "predict", "render_report", "run_recipe", "shrink"), "api"
+        (
+            "ask",
+            "dry_run",
+            "examine",
+            "forecast",
+            "measure",
+            "predict",
+            "render_report",
+            "run_recipe",
+            "serve",
+            "shrink",
+        ),
+        "api",
     ),
     "EnergyCallback": "energy.callback",
     "Example": "tasks.task",
@@ -59,6 +82,7 @@ __all__ = [
     "predict",
     "render_report",
     "run_recipe",
+    "serve",
     "shrink",
 ]
 

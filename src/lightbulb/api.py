@@ -20,6 +20,7 @@ from lightbulb.pipeline.run import Run
 from lightbulb.predicting.request import predict
 from lightbulb.runtimes import check_ships, check_supports, check_threads
 from lightbulb.serving.ask import Completion, ask
+from lightbulb.serving.serve import serve
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.record import DONE, Result
 from lightbulb.tasks.load import load_task
@@ -200,5 +201,6 @@ __all__ = [
     "predict",
     "render_report",
     "run_recipe",
+    "serve",
     "shrink",
 ]

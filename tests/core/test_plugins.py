@@ -88,7 +88,7 @@ def test_what_is_no_pass_or_no_runtime_is_refused(install):
 
 def test_an_unknown_name_lists_those_known(install):
     install("lb_more", plugins.RUNTIMES, "more = lb_more:R", "")
-    assert runtime_names() == ["llamacpp", "filament", "torch", "endpoint", "more"]
+    assert runtime_names() == ["llamacpp", "filament", "classifier", "torch", "endpoint", "more"]
     with pytest.raises(UserError, match="no runtime 'mroe'") as error:
         runtime_class("mroe")
     assert error.value.hint == "use one of llamacpp, filament, torch, endpoint, more"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given as given_cases
 from hypothesis import strategies as st
+from simulated_clock import Clock, meter_on
 
 from lightbulb.energy.estimate import estimate_joules
 from lightbulb.energy.meter import Meter
@@ -26,32 +27,11 @@ from lightbulb.measuring.protocol import (
 )
 
 
-class Clock:
-    """Stands in for the module `time`, and for the meter's clocks."""
-
-    def __init__(self):
-        self.seconds = self.cpu = 0.0
-
-    def perf_counter(self) -> float:
-        return self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-
-    def work(self, seconds: float) -> None:
-        self.seconds += seconds
-        self.cpu += seconds
-
-
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(protocol, "time", clock)
     return clock
-
-
-def meter_on(clock: Clock) -> Meter:
-    return Meter((), clock=clock.perf_counter, cpu_clock=lambda: clock.cpu, threads=2)
 
 
 def steady(clock: Clock, name: str, seconds: float, prompts: int = 64) -> Subject:
@@ -99,6 +79,33 @@ def test_short_windows_go_on_with_other_prompts_the_same_for_all(clock):
     shown = [[sorted(set(w[: 2 if name == "a" else 4])) for w in seen[name][1:]] for name in "ab"]
     assert shown[0] == shown[1]
     assert shown[0] == [sorted({2 * block % 7, (2 * block + 1) % 7}) for block in range(4) for _ in range(2)]
+
+
+def test_calls_of_many_prompts_share_blocks_with_calls_of_one(clock):
+    """A call of 500 answers in 3 ms beside one of a single answer in 100 ms, and a slow one of 20 in half a second:
+    each window lasts as long as asked for, the costs of an answer come out right, and rounds are as long as those of
+    the same batch allow."""
+    models = [("one", 0.1, 1, 64), ("slower", 0.2, 1, 64), ("cheap", 0.003, 500, 7), ("bulky", 0.5, 20, 40)]
+    seen: dict[str, list[int]] = {name: [] for name, *_ in models}
+
+    def subject(name: str, seconds: float, batch: int, prompts: int) -> Subject:
+        def answer(prompt: int) -> tuple[int, int]:
+            seen[name].append(prompt)
+            clock.work(seconds)
+            return 10 * batch, batch
+
+        return Subject(name, range(prompts), answer, batch)
+
+    tables = measure_blocks(lambda: given([subject(*m) for m in models]), meter_on(clock), trials=8, seed=0,
+                            fewest_prompts=2, window_seconds=3.0)  # fmt: skip
+    for name, seconds, batch, prompts in models:
+        calls_of_a_round = {"one": 15, "slower": 15, "cheap": 7, "bulky": 6}[name]
+        for sample in (table[name] for table in tables):
+            assert 3.0 <= sample.reading.wall_seconds < 3.0 + calls_of_a_round * seconds + 1e-6
+            assert sample.answers % (batch * calls_of_a_round) == 0
+            assert sample.reading.cpu_seconds.value / sample.answers == pytest.approx(seconds / batch)
+            assert (sample.prompt_tokens, sample.output_tokens) == (10 * sample.answers, sample.answers)
+        assert len(set(seen[name])) == min(prompts, 4 * calls_of_a_round), "four blocks go on where the last one ended"
 
 
 @given_cases(st.floats(1, 1e4), st.integers(1, 12))

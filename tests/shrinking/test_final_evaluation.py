@@ -62,12 +62,12 @@ def test_test_items_are_cut_where_the_time_does_not_allow_all(tmp_path, spent, t
     """Four files at 1/16 s an item: 0.2 s for a round."""
     execution, said = Measured(1 / 16), []
     time_budget = TimeBudget(Decisions(tmp_path / "clock.json"), lambda: spent, 1000.0)
-    FinalEvaluation(execution, FILES, WORK, time_budget, Goal()).perform(said.append)
+    FinalEvaluation(execution, FILES, WORK, time_budget, Goal(), time_budget.max_seconds).perform(said.append)
     assert execution.limits == {tested} and len(execution.given) == 4
     assert said == ([] if tested is None else [f"time for {tested:,} test items, of 3,000 different ones"])
     again = Measured(1.0)
     time_budget = TimeBudget(Decisions(tmp_path / "clock.json"), lambda: 0.0, 1000.0)
-    FinalEvaluation(again, FILES, WORK, time_budget, Goal()).perform(said.append)
+    FinalEvaluation(again, FILES, WORK, time_budget, Goal(), time_budget.max_seconds).perform(said.append)
     assert again.limits == {tested}, "a resumed run tests the same items"
 
 
@@ -77,7 +77,7 @@ def test_a_file_that_has_no_time_for_all_items_shortens_those_after_it(tmp_path)
     for n, role in enumerate(("teacher-q4_0", "teacher-q8_0", "teacher-f16")):
         execution.facts[role] = cost((n + 1) / 16)
     time_budget = TimeBudget(Decisions(tmp_path / "clock.json"), lambda: 0.0, 2000.0)
-    FinalEvaluation(execution, FILES, WORK, time_budget, Goal()).perform(lambda text: None)
+    FinalEvaluation(execution, FILES, WORK, time_budget, Goal(), time_budget.max_seconds).perform(lambda text: None)
     assert list(execution.given) == ["teacher-f16", "teacher-q8_0", "student-1-plain-gguf", "teacher-q4_0"] or list(
         execution.given
     ) == ["teacher-f16", "teacher-q8_0", "teacher-q4_0", "student-1-plain-gguf"]
@@ -92,15 +92,15 @@ def test_without_a_student_the_stock_files_are_proven(tmp_path):
     execution = Measured(1 / 16)
     execution.facts = {"student": execution.facts["student"]} | execution.facts
     time_budget = TimeBudget(Decisions(tmp_path / "c.json"), lambda: 0.0, 1e4)
-    FinalEvaluation(execution, STOCK, WORK, time_budget, Goal()).perform(lambda text: None)
+    FinalEvaluation(execution, STOCK, WORK, time_budget, Goal(), time_budget.max_seconds).perform(lambda text: None)
     assert set(execution.given) == {"teacher-f16", "teacher-q8_0", "teacher-q4_0"}
     assert "verify" in execution.made and "costs" in execution.made
 
 
 def test_measuring_gets_its_share_of_the_time():
     """A demo of 11 minutes spends no more than 75 s on it, an hour has the longest windows."""
-    assert measuring_seconds(4, *measuring_windows(660)) <= 75
-    assert measuring_windows(3600) == (10, 3.0)
+    assert measuring_seconds(4, *measuring_windows(660, 4)) <= 75
+    assert measuring_windows(3600, 4) == (10, 3.0)
 
 
 @given(

@@ -17,12 +17,13 @@ from lightbulb.core.errors import GoalError, RunFailure
 from lightbulb.core.events import Stream
 from lightbulb.core.figures import Figure
 from lightbulb.pipeline.decisions import Decisions
-from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.candidate import Candidate, Outcome, Trial
 from lightbulb.shrinking.cost_model import TaskStats
 from lightbulb.shrinking.drafts import make_plan
-from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher
+from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher, student_steps
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
+from lightbulb.shrinking.kinds.base import Setting
 from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.steps import TEACHER, teacher_steps
 from lightbulb.shrinking.strategy import BoldFirst, search
@@ -88,15 +89,18 @@ class Patient:
     def enough_seconds(self):
         return 1234.0
 
+    def answer_seconds(self, layers):
+        return 0.002 * layers
 
-def choose(execution, plan=PLAN, keep=0.95, metric="accuracy", time=None, at_least=None):
+
+def choose(execution, plan=PLAN, keep=0.95, metric="accuracy", time=None, at_least=None, before=()):
     said: list[str] = []
     execution.perform(*teacher_steps(plan))
     execution.run.task = replace(execution.run.task, metric=metric)
     goal, time = Goal(keep=keep) if at_least is None else Goal(at_least=at_least), time or Patient(plan)
     floor = Floor.of(goal, metric)
-    strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, said.append)
-    return search(strategy, StepEvaluator(execution, time, goal.runtime), Stream()), said
+    strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, said.append, before)
+    return search(strategy, StepEvaluator(execution, student_steps(time, goal.runtime)), Stream()), said
 
 
 def scores(**by_part):
@@ -248,9 +252,8 @@ def test_never_over_the_time_by_more_than_a_tenth(layers, kind, max_seconds, ste
     with tempfile.TemporaryDirectory() as folder:
         time_budget = TimeBudget(Decisions(Path(folder) / "clock.json"), lambda: execution.spent, max_seconds)
         steps = round(stats.steps(plan.teacher_epochs))
-        time = StudentTime(
-            plan, time_budget, plan.costs.observed(steps, plan.freeze_layers, slow * plan.teacher_seconds)
-        )
+        seen = plan.costs.observed(steps, plan.freeze_layers, slow * plan.teacher_seconds)
+        time = StudentTime(plan, time_budget, seen, Setting(execution.run.task, "llamacpp"))
         choose(execution, plan, time=time)
         late = max(0.0, plan.fixed_seconds - time_budget.left)
     assert late <= 0.1 * max_seconds + unbounded[0]
@@ -325,3 +328,44 @@ def test_every_training_has_a_budget():
     choose(execution, time=time)
     given = {label: seconds for label, seconds in budgets.items() if seconds is not None}
     assert given == {"probe-1-distill": 1, "probe-1-plain": 1, "student-1-distill": 2, "student-1-distill-q4_0": 3}
+
+
+def of_another_kind(kind: str, score: float, cost: float) -> Outcome:
+    value = Figure(value=score, low=score - 0.01, high=score + 0.01, unit="share")
+    candidate = Candidate(kind=kind, method="plain")
+    return Outcome(Trial(candidate, "exported"), value, Figure(value=cost, unit="s"), 1.0, "exported")
+
+
+def test_no_decoder_is_trained_where_a_cheaper_kind_holds():
+    """Of two that hold the cheaper is taken; the teacher is what they are held against."""
+    before = (of_another_kind("linear", 0.88, 1e-5), of_another_kind("encoder", 0.9, 1e-3))
+    choice, said = choose(execution := Pretended(scores(teacher=0.9)), before=before)
+    assert choice.candidate == before[0].trial.candidate and [o.chosen for o in choice.tried] == [True, False]
+    assert not any(label.startswith(("probe", "student")) for label in execution.made)
+    assert choice.files == (before[0].trial.candidate, before[1].trial.candidate)
+    assert "costs more than another that does" in before[1].why
+
+
+def test_a_better_kind_raises_the_floor_for_the_others():
+    before = (of_another_kind("linear", 0.88, 1e-5), of_another_kind("encoder", 0.95, 1e-3))
+    choice, _ = choose(Pretended(scores(teacher=0.9)), before=before)
+    assert choice.candidate == before[1].trial.candidate  # 0.88 is less than 95% of 0.95
+    assert "does not hold" in before[0].why
+
+
+def test_a_decoder_that_may_cost_less_is_tried_beside_a_kind_that_holds():
+    """It is measured, too, whether it holds or not; which of them is handed out their costs decide."""
+    before = (of_another_kind("encoder", 0.9, 0.5),)
+    choice, _ = choose(Pretended(scores(teacher=0.9, student=0.9, probe=0.9)), before=before)
+    assert choice.candidate is not None and choice.candidate.kind == "decoder" and len(choice.files) == 2
+    weak = (of_another_kind("encoder", 0.9, 0.5),)
+    choice, _ = choose(Pretended(scores(teacher=0.9, student=0.5, probe=0.9)), before=weak)
+    assert choice.candidate == weak[0].trial.candidate
+    assert [c.kind for c in choice.files] == ["decoder", "encoder"]
+
+
+def test_decoders_are_trained_where_no_other_kind_holds():
+    before = (of_another_kind("linear", 0.5, 1e-5),)
+    choice, _ = choose(Pretended(scores(teacher=0.9, student=0.9, probe=0.9)), before=before)
+    assert choice.candidate is not None and choice.candidate.kind == "decoder"
+    assert [c.kind for c in choice.files] == ["decoder", "linear"]

@@ -12,15 +12,18 @@ from test_plan import BANKING, SMOLLM2, times_of
 from lightbulb.pipeline.decisions import Decisions
 from lightbulb.shrinking.cost_model import CANDIDATE_COST, CostModel
 from lightbulb.shrinking.drafts import make_plan
+from lightbulb.shrinking.kinds.base import Setting
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.shrinking.time_budget import TimeBudget
+from lightbulb.tasks.task import Task
 
+SETTING = Setting(Task("t", "choose", "accuracy", (), (), (), ("a", "b")), "llamacpp")
 PLAN = make_plan(times_of(2.0), SMOLLM2, BANKING, 3600)
 
 
 def time_of(spent: float, slowdown: float = 1.0, folder: Path | None = None, plan=PLAN) -> StudentTime:
     folder = folder or Path(tempfile.mkdtemp())
-    return StudentTime(plan, TimeBudget(Decisions(folder / "clock.json"), lambda: spent, 3600), slowdown)
+    return StudentTime(plan, TimeBudget(Decisions(folder / "clock.json"), lambda: spent, 3600), slowdown, SETTING)
 
 
 @given(st.sampled_from(PLAN.space.depths), st.floats(0, 4000), st.floats(0.8, 8))
@@ -51,7 +54,7 @@ def test_the_time_that_would_do_does(tmp_path):
     late = time_of(3000, 8)
     assert not late.allows_student(1) and late.enough_seconds() > 3600
     more = TimeBudget(Decisions(tmp_path / "clock.json"), lambda: 3000, late.enough_seconds() + 1)
-    assert StudentTime(PLAN, more, 8).allows_student(1)
+    assert StudentTime(PLAN, more, 8, SETTING).allows_student(1)
     assert time_of(0, 1).enough_seconds() == 3600
 
 

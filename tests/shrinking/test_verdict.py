@@ -203,3 +203,33 @@ def test_nothing_is_paid_back_where_nothing_is_shown_to_be_saved() -> None:
         assert found.value is None and "not shown to cost less" in found.method
     unmeasured = verdict.break_even(Figure(value=9, unit="J"), counted(3), counted(1), Figure(value=None, unit="J"))
     assert unmeasured.value is None and "not measured" in unmeasured.method
+
+
+def test_without_a_language_model_what_is_enough_is_handed_out() -> None:
+    linear, encoder = file("linear", 0.91, 1e-5, beats=True), file("encoder", 0.93, 3e-3, beats=True)
+    found = verdict.select_file([], [encoder, linear], Floor("accuracy", at_least=0.9))
+    assert (found.verdict, found.handed, found.compared, found.best) == ("kept", linear, None, None)
+    assert found.why_not(linear, Floor("accuracy", at_least=0.9)) == ""
+    assert "costs more than" in found.why_not(encoder, Floor("accuracy", at_least=0.9))
+    kept = verdict.select_file([], [encoder, linear], Floor("accuracy", keep=0.99))
+    assert kept.handed == encoder and kept.reference == encoder
+    assert kept.why_not(linear, Floor("accuracy", keep=0.99)) == "0.9207 or more was needed"
+
+
+def test_without_a_language_model_nothing_may_be_enough() -> None:
+    linear = file("linear", 0.8, 1e-5, beats=True)
+    found = verdict.select_file([], [linear], Floor("accuracy", at_least=0.9))
+    assert (found.verdict, found.handed, found.best) == ("not-kept", None, linear)
+    assert "0.9 or more was needed" in found.reason
+
+
+def test_the_cheapest_of_several_kinds_is_handed_out_and_each_other_says_why_not() -> None:
+    linear, encoder, idle = (
+        file("linear", 0.905, 1e-5),
+        file("encoder", 0.925, 3e-3, beats=True),
+        file("idle", 0.5, 1e-4, chance="guessing gives 0.5"),
+    )
+    found = verdict.select_file(STOCK, [encoder, linear, idle], KEEP)
+    assert found.handed == linear and found.reference == encoder and found.compared == Q4_FILE
+    assert found.why_not(idle, KEEP) == "at chance on test: guessing gives 0.5"
+    assert "costs more" in found.why_not(encoder, KEEP)

@@ -22,6 +22,8 @@ template <class V> constexpr Kernels kernel_table(const char* name) {
     table.biased = V::kBiased;
     table.quantize = K::quantize;
     table.rms_norm = K::rms_norm;
+    table.layer_norm = K::layer_norm;
+    table.gelu = K::gelu;
     table.silu_gate = K::silu_gate;
     table.gelu_gate = K::gelu_gate;
     table.softmax_exp = K::softmax_exp;

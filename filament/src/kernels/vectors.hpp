@@ -36,6 +36,38 @@ template <class V> struct VectorKernels {
             V::store(out + i, V::mul(V::mul(V::load(x + i), factor), V::load(weight + i)));
     }
 
+    static void layer_norm(const float* x, const float* weight, const float* bias, size_t n, float epsilon,
+                           float* out) {
+        const size_t whole = n / 16 * 16;
+        F32 sums = V::set(0), squares = V::set(0);
+        for (size_t i = 0; i < whole; i += 16) sums = V::add(sums, V::load(x + i));
+        float total = V::sum(sums);
+        for (size_t i = whole; i < n; ++i) total += x[i];
+        const float mean = total / static_cast<float>(n);
+        float last[16];  // what is no whole tile, followed by the mean: it adds nothing and becomes zero
+        for (size_t i = 0; i < 16; ++i) last[i] = whole + i < n ? x[whole + i] : mean;
+        const F32 less = V::set(-mean);
+        const auto center = [&](size_t i) { return V::add(V::load(i < whole ? x + i : last), less); };
+        for (size_t i = 0; i < n; i += 16) squares = V::fma(center(i), center(i), squares);
+        const F32 factor = V::set(1.0f / __builtin_sqrtf(V::sum(squares) / static_cast<float>(n) + epsilon));
+        for (size_t i = 0; i < n; i += 16)
+            V::store(out + i, V::fma(V::mul(center(i), factor), V::load(weight + i), V::load(bias + i)));
+    }
+
+    // max(x, 0) - |x| (1 - Phi(|x|)), with erf as in Abramowitz & Stegun 1964, 7.1.26.
+    static void gelu(const float* x, size_t n, float* out) {
+        constexpr float coefficients[] = {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f};
+        for (size_t i = 0; i < n; i += 16) {
+            const F32 v = V::load(x + i), size = V::abs(v);
+            const F32 t = V::div(V::set(1), V::fma(size, V::set(0.3275911f * 0.70710678f), V::set(1)));
+            F32 p = V::set(1.061405429f);
+            for (const float c : coefficients) p = V::fma(p, t, V::set(c));
+            const F32 falls = exp(V::mul(V::mul(v, v), V::set(-0.5f)));
+            const F32 beyond = V::mul(V::mul(p, t), V::mul(falls, V::set(-0.5f)));
+            V::store(out + i, V::fma(size, beyond, V::max(v, V::set(0))));
+        }
+    }
+
     static void silu_gate(const float* gate, const float* up, size_t n, float* out) {
         for (size_t i = 0; i < n; i += 16) {
             const F32 g = V::load(gate + i);

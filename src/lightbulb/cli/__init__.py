@@ -13,6 +13,7 @@ from lightbulb.cli.forecasting import forecast
 from lightbulb.cli.measuring import measure
 from lightbulb.cli.output import check_arguments, is_text, print_anything, shown, with_flags
 from lightbulb.cli.predicting import predict
+from lightbulb.cli.serving import serve
 from lightbulb.cli.shrinking import ask, report, run, shrink
 from lightbulb.core.errors import LightbulbError, UserError
 from lightbulb.core.version import __version__
@@ -20,6 +21,7 @@ from lightbulb.core.version import __version__
 VERBS: dict[str, Callable[..., None]] = {
     "shrink": shrink,
     "ask": ask,
+    "serve": serve,
     "run": run,
     "report": report,
     "measure": measure,

@@ -31,6 +31,8 @@ def shrink(
     seed: int = 0,
     threads: int | None = None,
     runtime: str = "llamacpp",
+    kinds: tuple[str, ...] | None = None,
+    encoder: str | None = None,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -55,6 +57,8 @@ def shrink(
         threads: processor threads (default: all that this process may use)
         runtime: what the model will be used in, where every file is scored and measured; llamacpp, filament where it
             is built, or that of a plugin
+        kinds: of model that may be tried, like linear (n-grams) or decoder (default: all that are installed)
+        encoder: a folder with a BERT-shaped encoder to try, or minilm-l6 (default: that, where it is installed)
         dry_run: print the recipe with predicted size, cost and time, and stop
         json: one JSON object on stdout
     """
@@ -67,7 +71,7 @@ def shrink(
     from lightbulb.shrinking.goal import Goal
 
     threads = threads_held() if threads is None else threads
-    goal = Goal.parse(keep, max_time, seed, threads, own_zone(zone), runtime, at_least)
+    goal = Goal.parse(keep, max_time, seed, threads, own_zone(zone), runtime, at_least, kinds, encoder)
     columns = {"prompt": prompt, "completion": completion, "group": group}
     with waiting("reading the task"):
         loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
@@ -160,6 +164,7 @@ def ask(
         "joules": asked.joules.model_dump(),
         "file": str(asked.file),
         "references": [other.model_dump() for other in asked.references],
+        "probability": asked.probability,
     }
     show(record, json, lambda console: console.print(asked.text, markup=False))
     if asked.unread:
@@ -168,8 +173,9 @@ def ask(
             file=sys.stderr,
         )
     if not json:
+        sure = "" if asked.probability is None else f"probability {asked.probability:.3g}; "
         print(
-            f"{asked.prompt_tokens} tokens read, {asked.output_tokens} written; CPU {asked.cpu_seconds}; "
+            f"{sure}{asked.prompt_tokens} tokens read, {asked.output_tokens} written; CPU {asked.cpu_seconds}; "
             f"{asked.joules} ({asked.joules.source})",
             file=sys.stderr,
         )

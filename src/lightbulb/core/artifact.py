@@ -26,8 +26,17 @@ F = TypeVar("F", bound=Facts)
 
 
 class Artifact(BaseModel):
-    """`key` is the hash of (parent key, pass, version, parameters, data fingerprint, seed, threads); `facts` are what
-    the pass has to say about its output (counts, names, checks), JSON-able, as recorded: `facts_as` reads them."""
+    """An immutable folder and its record.
+
+    Attributes:
+        path: the folder
+        kind: what it holds, a word such as "model" or "gguf"
+        key: the hash of (parent key, pass, version, parameters, data fingerprint, seed, threads)
+        parent: key of what it was made of; None where it came from outside
+        made_by: the pass's name
+        facts: what the pass has to say about its output (counts, names, checks), JSON-able, as recorded: `facts_as`
+            reads them
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +49,7 @@ class Artifact(BaseModel):
 
     @property
     def gguf(self) -> Path:
+        """The file, where it is of that kind."""
         return self.path / "model.gguf"
 
     @property
@@ -49,7 +59,11 @@ class Artifact(BaseModel):
         return sum(f.stat().st_size for f in files)
 
     def facts_as(self, wanted: type[F]) -> F:
-        """Its facts as a class of them. Raises RunFailure where the record does not hold what that class needs."""
+        """Its facts as a class of them.
+
+        Raises:
+            RunFailure: the record does not hold what that class needs
+        """
         try:
             return wanted.model_validate(self.facts)
         except ValidationError as e:
@@ -76,6 +90,11 @@ class Artifact(BaseModel):
 
     @staticmethod
     def read(path: Path) -> Artifact:
+        """The artifact in a folder.
+
+        Raises:
+            RunFailure: it has no record that can be read
+        """
         return Artifact(path=path, **read_json(path / RECORD))
 
 

@@ -19,9 +19,15 @@ from __future__ import annotations
 
 
 class LightbulbError(Exception):
-    """Base of all errors raised on purpose. `where` names the file or parameter, `hint` says what to give.
+    """Base of all errors raised on purpose.
 
     Parameters stand in backticks, `max_time` or `max_time=45m`: the command line turns them into its flags.
+
+    Attributes:
+        what: is wrong
+        where: the file or parameter
+        hint: what to give
+        exit_code: of the command line
     """
 
     exit_code = 1
@@ -40,40 +46,42 @@ class LightbulbError(Exception):
 
 
 class RunFailure(LightbulbError):
-    pass
+    """The work itself failed."""
 
 
 class StorageFull(RunFailure):
-    pass
+    """No space was left while writing."""
 
 
 class UserError(LightbulbError):
+    """What was asked for cannot be done as asked."""
+
     exit_code = 2
 
 
 class GoalError(UserError):
-    pass
+    """A goal or option is out of range."""
 
 
 class TaskError(UserError):
-    pass
+    """The task's data cannot be used."""
 
 
 class ModelError(UserError):
-    pass
+    """The model cannot be read."""
 
 
 class UnsupportedModel(ModelError):
-    pass
+    """The model can be read, but lightbulb does not know its family."""
 
 
 class RecipeError(UserError):
-    pass
+    """A recipe does not parse or does not fit together."""
 
 
 class MissingExtra(UserError):
-    pass
+    """An optional library is not installed."""
 
 
 class PluginError(UserError):
-    pass
+    """Something that another distribution adds cannot be used."""

@@ -56,7 +56,12 @@ Text = Annotated[str, BeforeValidator(_unicode)]
 
 
 class Event(BaseModel):
-    """What all events have. An event of a kind that this version does not know is read as this class."""
+    """What all events have. An event of a kind that this version does not know is read as this class.
+
+    Attributes:
+        time: seconds since 1970
+        kind: of event
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -69,7 +74,16 @@ class Event(BaseModel):
 
 
 class RunEvent(Event):
-    """task: its name; fingerprint: of all that can change a result in it. found: finished steps in the folder."""
+    """What a run begins with.
+
+    Attributes:
+        task: its name
+        fingerprint: of all that can change a result in it
+        seed: of every step
+        threads: of the processor
+        version: of lightbulb
+        found: finished steps in the folder
+    """
 
     task: Text
     fingerprint: str
@@ -80,15 +94,24 @@ class RunEvent(Event):
 
 
 class RunStarted(RunEvent):
+    """A run begins."""
+
     kind: Literal["run.started"] = "run.started"
 
 
 class RunResumed(RunEvent):
+    """A run goes on."""
+
     kind: Literal["run.resumed"] = "run.resumed"
 
 
 class RunFinished(Event):
-    """outcome: "failed" where an error ended it, "interrupted" where a person did."""
+    """How a run ended.
+
+    Attributes:
+        outcome: "failed" where an error ended it, "interrupted" where a person did
+        error: in words
+    """
 
     kind: Literal["run.finished"] = "run.finished"
     outcome: Literal["done", "failed", "interrupted"]
@@ -96,7 +119,13 @@ class RunFinished(Event):
 
 
 class StepEvent(Event):
-    """made_by: the name of the pass, or "import"."""
+    """What events of a step have.
+
+    Attributes:
+        label: of the artifact
+        key: of it
+        made_by: the name of the pass, or "import"
+    """
 
     label: str
     key: str
@@ -104,20 +133,32 @@ class StepEvent(Event):
 
 
 class StepStarted(StepEvent):
-    """key: as planned; a step that is shortened while it works ends with another."""
+    """A step begins. Its key is as planned; one that is shortened while it works ends with another."""
 
     kind: Literal["step.started"] = "step.started"
 
 
 class StepFound(StepEvent):
-    """makes: the kind of the artifact."""
+    """A step that was made before.
+
+    Attributes:
+        makes: the kind of the artifact
+    """
 
     kind: Literal["step.found"] = "step.found"
     makes: str
 
 
 class StepFinished(StepEvent):
-    """Its cost is that of all attempts."""
+    """A step is done. Its cost is that of all attempts.
+
+    Attributes:
+        makes: the kind of the artifact
+        seconds: by the clock
+        cpu_seconds: of all attempts
+        joules: likewise
+        attempts: how many
+    """
 
     kind: Literal["step.finished"] = "step.finished"
     makes: str
@@ -128,21 +169,38 @@ class StepFinished(StepEvent):
 
 
 class WorkEvent(Event):
-    """number: of a piece of work in its process. path: its name, after those of the work that it is a part of."""
+    """What events of a piece of work have.
+
+    Attributes:
+        number: of the piece of work in its process
+        path: its name, after those of the work that it is a part of
+    """
 
     number: int
     path: tuple[Text, ...]
 
 
 class WorkStarted(WorkEvent):
-    """total: what "done" counts up to; None for work that tells no share."""
+    """A piece of work begins.
+
+    Attributes:
+        total: what "done" counts up to; None for work that tells no share
+    """
 
     kind: Literal["work.started"] = "work.started"
     total: float | None = None
 
 
 class WorkProgress(WorkEvent):
-    """How far the innermost open piece of work is. seconds: since it began. joules: of the whole run so far."""
+    """How far the innermost open piece of work is.
+
+    Attributes:
+        seconds: since it began
+        share: done, 0 to 1
+        seconds_left: by its speed
+        joules: of the whole run so far
+        note: of the work itself
+    """
 
     kind: Literal["progress"] = "progress"
     seconds: float
@@ -153,7 +211,12 @@ class WorkProgress(WorkEvent):
 
 
 class WorkFinished(WorkEvent):
-    """Also of work that failed."""
+    """A piece of work is done, or has failed.
+
+    Attributes:
+        seconds: that it took
+        note: the last of the work itself
+    """
 
     kind: Literal["work.finished"] = "work.finished"
     seconds: float
@@ -161,7 +224,14 @@ class WorkFinished(WorkEvent):
 
 
 class Decided(Event):
-    """by: what decides: the clock, the plan, the search. value: JSON-able. why: a sentence."""
+    """A decision.
+
+    Attributes:
+        by: what decides: the clock, the plan, the search
+        what: is decided
+        value: JSON-able
+        why: a sentence
+    """
 
     kind: Literal["decision"] = "decision"
     by: str
@@ -171,7 +241,13 @@ class Decided(Event):
 
 
 class Measured(Event):
-    """A figure of the artifact `label`."""
+    """A figure of an artifact.
+
+    Attributes:
+        label: the artifact's
+        name: the figure's
+        figure: as measured
+    """
 
     kind: Literal["figure"] = "figure"
     label: str
@@ -180,6 +256,8 @@ class Measured(Event):
 
 
 class Message(Event):
+    """A sentence for whoever reads along."""
+
     kind: Literal["message"] = "message"
     text: Text
 
@@ -230,6 +308,10 @@ class EventFile:
 
     A last line that a kill has torn is cut off when the file is opened. Where an event cannot be written (a full disk),
     it is left out: what matters of a run is in its steps, which say so themselves.
+
+    Args:
+        path: of the file
+        seconds: a clock
     """
 
     def __init__(self, path: Path, seconds: Callable[[], float] = clock.monotonic):
@@ -271,8 +353,12 @@ def _whole_bytes(fd: int) -> int:
 def read_events(path: Path, follow: Callable[[], bool] = lambda: False) -> Iterator[Event]:
     """The events of a file in order; a last line that is not whole yet is left out.
 
-    follow: asked whenever all that is there has been read; while it says yes, more is waited for. Raises RunFailure for
-    a line that is no event.
+    Args:
+        path: of the file
+        follow: asked whenever all that is there has been read; while it says yes, more is waited for
+
+    Raises:
+        RunFailure: a line that is no event
     """
     number, whole = 0, 0  # lines and bytes that were read
     while True:

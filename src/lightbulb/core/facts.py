@@ -16,8 +16,10 @@ from lightbulb.core.figures import Figure
 class Facts(BaseModel):
     """What any output may have.
 
-    answer_ids: of a "choose" task, the token of each answer in the order of the answers; it stays true of what is made
-    from it unless a pass says otherwise. findings: sentences about what was noticed or changed.
+    Attributes:
+        answer_ids: of a "choose" task, the token of each answer in the order of the answers; it stays true of what is
+            made from it unless a pass says otherwise
+        findings: sentences about what was noticed or changed
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -26,19 +28,33 @@ class Facts(BaseModel):
     findings: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """As lightbulb.json holds them: those that were told, JSON-able."""
+        """As lightbulb.json holds them: those that were given, JSON-able."""
         return self.model_dump(mode="json", include=self.model_fields_set)
 
 
 class ModelFacts(Facts):
-    """bytes: of the weights' file."""
+    """Facts of a model.
+
+    Attributes:
+        parameters: weights; a tied matrix counts once
+        bytes: of the weights' file
+    """
 
     parameters: int | None = None
     bytes: int | None = None
 
 
 class ImportFacts(ModelFacts):
-    """name: for showing. family: transformers' model_type."""
+    """Facts of a model that was imported.
+
+    Attributes:
+        name: for showing
+        family: transformers' model_type
+        layers: how many
+        width: of what goes from layer to layer
+        vocabulary: rows of the embedding
+        tied: the head is the embedding
+    """
 
     name: str
     family: str
@@ -49,7 +65,13 @@ class ImportFacts(ModelFacts):
 
 
 class TrainingFacts(ModelFacts):
-    """steps: of the optimizer. train_loss: mean over their last tenth."""
+    """Facts of a model that was trained.
+
+    Attributes:
+        steps: of the optimizer
+        train_loss: mean over their last tenth
+        trained_parameters: those that learned, where not all did
+    """
 
     steps: int
     train_loss: float
@@ -57,14 +79,27 @@ class TrainingFacts(ModelFacts):
 
 
 class QuantizingFacts(ModelFacts):
-    """steps, train_loss: of the recovery, where there was one."""
+    """Facts of a model whose weights were rounded.
+
+    Attributes:
+        steps: of the recovery, where there was one
+        train_loss: likewise
+    """
 
     steps: int | None = None
     train_loss: float | None = None
 
 
 class EncoderFacts(ModelFacts):
-    """name: for showing, of the weights it came from. pooling: "mean" or "cls"."""
+    """Facts of an encoder.
+
+    Attributes:
+        name: for showing, of the weights it came from
+        layers: how many
+        width: of the vectors between them
+        vocabulary: rows of the token embedding
+        pooling: "mean" or "cls"
+    """
 
     name: str | None = None
     layers: int
@@ -73,12 +108,35 @@ class EncoderFacts(ModelFacts):
     pooling: str
 
 
-class LabelFacts(EncoderFacts):
-    """Of an encoder that has learnt answers.
+class TrimmedEncoderFacts(EncoderFacts):
+    """Facts of an encoder that lost tokens.
 
-    temperature: what its scores are divided by, from the validation split, whose mean negative log-likelihood (nats)
-    is `validation_nats` before and `calibrated_nats` after; None without such a split. c, class_weight: of the head,
-    chosen by `cross_validated`, the mean of the metric over folds of the train split.
+    Attributes:
+        rows_before: of the token embedding
+        rows: of it now
+        bytes_before: of the weights' file
+        unchanged_train_tokens: the share of train's texts that are cut as before
+    """
+
+    rows_before: int
+    rows: int
+    bytes_before: int
+    unchanged_train_tokens: float
+
+
+class LabelFacts(EncoderFacts):
+    """Facts of an encoder that has learnt answers.
+
+    Attributes:
+        temperature: what its scores are divided by, from the validation split
+        validation_nats: mean negative log-likelihood of that split before (nats); None without one
+        calibrated_nats: the same after
+        c: of the head: inverse strength of the penalty
+        class_weight: likewise: how answers are weighted
+        cross_validated: mean of the metric over folds of the train split, by which these two were chosen
+        steps: of the optimizer, where there was one
+        train_loss: mean over their last tenth
+        trained_parameters: those that learned
     """
 
     temperature: float
@@ -93,13 +151,20 @@ class LabelFacts(EncoderFacts):
 
 
 class NgramFacts(ModelFacts):
-    """Of a classifier by n-grams in floating point.
+    """Facts of a classifier by n-grams in floating point.
 
-    rows: n-grams that were kept, of those `looked_at`. c, class_weight: of the training. score: the task's metric on
-    `held_out`, which is "validation", or "folds" of train where that is small; whole_score: the same before n-grams
-    were left out; score_error: its standard error. temperature: what logits were divided by, from the same items, whose
-    mean negative log-likelihood (nats) is `nats` and whose expected calibration error (Naeini et al. 2015, 15 bins)
-    `calibration_error` after it.
+    Attributes:
+        rows: n-grams that were kept
+        looked_at: of so many
+        held_out: "validation", or "folds" of train where that is small
+        score: the task's metric on them
+        whole_score: the same before n-grams were left out
+        score_error: its standard error
+        temperature: what logits were divided by, from the same items
+        nats: their mean negative log-likelihood after it (nats)
+        calibration_error: their expected calibration error after it (Naeini et al. 2015, 15 bins)
+        c: of the training: inverse strength of the penalty
+        class_weight: how answers were weighted; None: all alike
     """
 
     rows: int
@@ -116,14 +181,27 @@ class NgramFacts(ModelFacts):
 
 
 class PruningFacts(ModelFacts):
-    """influence: of every layer that there was."""
+    """Facts of a model that lost layers.
+
+    Attributes:
+        kept_layers: indices of those it kept
+        influence: of every layer that there was
+    """
 
     kept_layers: list[int]
     influence: list[float]
 
 
 class TrimmingFacts(ModelFacts):
-    """tokens: that were kept; rows: of the embedding, padded. unchanged_train_tokens: share, 1 unless it is broken."""
+    """Facts of a model that lost tokens.
+
+    Attributes:
+        rows_before: of the embedding
+        rows: of it now, padded
+        tokens: that were kept
+        bytes_before: of the weights' file
+        unchanged_train_tokens: share, 1 unless it is broken
+    """
 
     rows_before: int
     rows: int
@@ -133,8 +211,18 @@ class TrimmingFacts(ModelFacts):
 
 
 class GgufFacts(Facts):
-    """quantization: type -> number of tensors. fallbacks: tensors that do not fit their type. unchanged: whether all
-    quantized weights lay on their grid already. context_length: in tokens; None where any length is read."""
+    """Facts of a GGUF.
+
+    Attributes:
+        architecture: llama.cpp's name, or ours
+        bytes: of the file
+        parameters: weights of all tensors
+        bits_per_weight: scales included, header left out
+        quantization: type -> number of tensors
+        fallbacks: tensors that do not fit their type
+        unchanged: whether the type of each matrix holds it as it is
+        context_length: tokens; None where any length is read
+    """
 
     architecture: str
     bytes: int
@@ -147,28 +235,62 @@ class GgufFacts(Facts):
 
 
 class NgramFileFacts(GgufFacts):
-    """rows: n-grams in the file. calibration_error: expected, on the validation split, of its probabilities; None
-    without such a split."""
+    """Facts of an n-gram file.
+
+    Attributes:
+        rows: n-grams in the file
+        calibration_error: expected, on the validation split, of its probabilities; None without such a split
+    """
 
     rows: int
     calibration_error: float | None = None
 
 
 class EncoderFileFacts(GgufFacts):
-    """stock: what llama.cpp gives of the file by itself: the answers' "scores", or an "embedding" to which lightbulb
-    applies the head."""
+    """Facts of an encoder's file.
+
+    Attributes:
+        stock: what llama.cpp gives of the file by itself: the answers' "scores", or an "embedding" to which lightbulb
+            applies the head
+    """
 
     stock: str
 
 
+class CascadeFacts(GgufFacts):
+    """Facts of a cascade.
+
+    Attributes:
+        threshold: of the first stage's probability
+        share_first: of the validation items that it answers
+        kept: score of the joint decision / that of the better stage alone, on the same items
+    """
+
+    threshold: float
+    share_first: float
+    kept: Figure
+
+
 class LogitsFacts(Facts):
-    """positions: whose likeliest tokens are held."""
+    """Facts of a teacher's logits.
+
+    Attributes:
+        positions: whose likeliest tokens are held
+    """
 
     positions: int
 
 
 class ScoreFacts(Facts):
-    """items: that were answered. num_prompts: different ones among them; the tokens are theirs."""
+    """Facts of an evaluation.
+
+    Attributes:
+        score: the task's metric
+        items: that were answered
+        num_prompts: different ones among them
+        prompt_tokens: of these
+        output_tokens: likewise
+    """
 
     score: Figure
     items: int
@@ -178,7 +300,16 @@ class ScoreFacts(Facts):
 
 
 class AgreementFacts(Facts):
-    """Shares of `prompts` on which a file and its model agree, and how far a token's log-probability is off (nats)."""
+    """How far a file says what its model says.
+
+    Attributes:
+        same_text: share of prompts with the same rendered text
+        same_tokens: share of prompts with the same token ids
+        same_choice: share of prompts with the same likeliest token
+        prompts: that were compared
+        mean_log_prob_difference: of that token's log-probability (nats)
+        max_log_prob_difference: likewise
+    """
 
     same_text: float
     same_tokens: float
@@ -189,8 +320,14 @@ class AgreementFacts(Facts):
 
 
 class ClassifierAgreementFacts(Facts):
-    """same_answer: share of `prompts` that a file and its model answer alike. The differences are of the
-    log-probability (nats) of the answer that the file gives."""
+    """How far a file answers what its model answers.
+
+    Attributes:
+        prompts: that were compared
+        same_answer: share of them that both answer alike
+        mean_log_prob_difference: of the log-probability (nats) of the answer that the file gives
+        max_log_prob_difference: likewise
+    """
 
     prompts: int
     same_answer: float
@@ -199,7 +336,11 @@ class ClassifierAgreementFacts(Facts):
 
 
 class ImportCheckFacts(AgreementFacts):
-    """read: prompts whose text and tokens were compared; same_tokens is the share of these."""
+    """As `AgreementFacts`, of an imported model.
+
+    Attributes:
+        read: prompts whose text and tokens were compared; same_tokens is the share of these
+    """
 
     read: int
 
@@ -211,11 +352,22 @@ class CostFacts(Facts):
 
     @property
     def roles(self) -> dict[str, dict[str, Figure]]:
+        """The figures by role, then by name."""
         return self.__pydantic_extra__
 
 
 class TaskFacts(Facts):
-    """task_kind, metric: as `Task` has them. train, validation, test, answers: how many there are."""
+    """Facts of a task.
+
+    Attributes:
+        task_kind: as `Task` has it
+        metric: likewise
+        fingerprint: of all that can change a result in it
+        train: examples
+        validation: examples
+        test: examples
+        answers: how many there are
+    """
 
     task_kind: str
     metric: str

@@ -162,8 +162,15 @@ def bootstrap(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval (Efron 1979) over items, by scipy.
 
-    per_item: columns of equal length n, resampled together (paired); statistic receives, for each column, an array
-    [resamples, n] and returns [resamples]. One item shows no spread: then both ends are its own statistic.
+    Args:
+        per_item: columns of equal length n, resampled together (paired)
+        statistic: receives, for each column, an array [resamples, n] and returns [resamples]
+        seed: of the draws
+        resamples: how many
+        confidence: of the interval, 0 to 1
+
+    Returns:
+        Its ends. One item shows no spread: then both are its own statistic.
     """
     from scipy import stats
 

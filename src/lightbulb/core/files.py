@@ -22,13 +22,22 @@ def sha256_of(*parts: Any) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
+    """In hexadecimal digits."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def plain_os_errors(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusals into errors that say what to type."""
+    """Turns the operating system's refusals into errors that say what to type.
+
+    Args:
+        path: named where the system names none
+
+    Raises:
+        UserError: no permission, a file where a folder is needed, or a read-only file system
+        StorageFull: no space left
+    """
     try:
         yield
     except LightbulbError:
@@ -98,6 +107,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """As `write_text`."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -110,6 +120,11 @@ def text_of(path: Path) -> str | None:
 
 
 def read_json(path: Path) -> Any:
+    """What a JSON file of a run holds.
+
+    Raises:
+        RunFailure: it cannot be read
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
@@ -120,10 +135,12 @@ def read_json(path: Path) -> Any:
 
 @contextlib.contextmanager
 def new_folder(path: Path, named: Callable[[], Path] | None = None) -> Iterator[Path]:
-    """Yields a temporary folder that becomes `path` when the block ends without an error, and vanishes otherwise.
+    """Yields a temporary folder that becomes `path` when the block ends without an error, and vanishes otherwise. A
+    kill leaves only a `.tmp` folder, which the next call for the same path removes.
 
-    named: tells at the end what it becomes instead, where that is known only then. A kill leaves only a `.tmp` folder,
-    which the next call for the same path removes.
+    Args:
+        path: of the folder
+        named: tells at the end what it becomes instead, where that is known only then
     """
     beside = path.with_name(f".{path.name}.tmp")
     with plain_os_errors(path):

@@ -33,10 +33,18 @@ def names(group: str) -> list[str]:
 
 
 def load(group: str, name: str, built_in: Collection[str] = ()) -> Any:
-    """What the plugin `name` of `group` offers; None where none has that name.
+    """What a plugin offers.
 
-    Raises PluginError where two distributions give this name, or one gives a name that is `built_in`, and where it
-    cannot be imported.
+    Args:
+        group: of entry points
+        name: of the plugin
+        built_in: names that lightbulb has itself
+
+    Returns:
+        None where none has that name.
+
+    Raises:
+        PluginError: two distributions give this name, one gives a name that is `built_in`, or it cannot be imported
     """
     found = [entry for entry in entries(group) if entry.name == name]
     if found and (name in built_in or len(found) > 1):
@@ -50,7 +58,11 @@ def load(group: str, name: str, built_in: Collection[str] = ()) -> Any:
 
 
 def load_class(group: str, name: str, base: type, built_in: Collection[str] = ()) -> Any:
-    """As `load`, of a subclass of `base`, whose own `name` is `name`."""
+    """As `load`, of a subclass of `base`, whose own `name` is `name`.
+
+    Raises:
+        PluginError: as `load`, or it is no such class
+    """
     found = load(group, name, built_in)
     if found is None:
         return None
@@ -68,7 +80,11 @@ def entries(group: str) -> list[EntryPoint]:
 
 
 def load_entry(entry: EntryPoint) -> Any:
-    """What an entry point names. Raises PluginError, which names the distribution, where it cannot be imported."""
+    """What an entry point names.
+
+    Raises:
+        PluginError: it cannot be imported; names the distribution
+    """
     try:
         return entry.load()
     except (Exception, SystemExit) as e:  # other people's code may fail in any way while it is imported

@@ -30,8 +30,8 @@ Joules = Callable[[], Figure]
 
 
 class Progress(Protocol):
-    """What a pass may say while it works. `bar(label, total)` opens a bar; the yielded function takes (done, note).
-    `working(label)` is for work that has a name and tells no share."""
+    """What a pass may say while it works: `bar` is for work that tells how far it is, by calling the function that the
+    block gets with (done, note); `working` for work that has a name and tells no share."""
 
     def bar(self, label: str, total: float) -> AbstractContextManager[Callable[[float, str], None]]: ...
 
@@ -56,7 +56,12 @@ class Silent:
 
 
 def progress_for(joules: Joules | None, quiet: bool) -> Progress:
-    """Progress of work that is no run. joules: what was spent so far; None for work that is not metered."""
+    """Progress of work that is no run.
+
+    Args:
+        joules: gives what was spent so far; None for work that is not metered
+        quiet: says nothing
+    """
     return Silent() if quiet else Reporter(Stream(*terminal(quiet)), joules)
 
 
@@ -95,7 +100,11 @@ class Reporter:
     """Progress as events: work that begins and ends and, while any is open, how far the innermost is, also where the
     work itself says nothing.
 
-    clock: seconds. threads: whether a thread calls `tick`; without it the caller does.
+    Args:
+        stream: of the events
+        joules: gives what was spent so far; None for work that is not metered
+        clock: seconds
+        threads: whether a thread calls `tick`; without it the caller does
     """
 
     def __init__(
@@ -115,11 +124,11 @@ class Reporter:
 
     def working(self, label: str) -> AbstractContextManager[None]:
         @contextmanager
-        def told() -> Iterator[None]:
+        def opened() -> Iterator[None]:
             with self._piece(label, None):
                 yield
 
-        return told()
+        return opened()
 
     @contextmanager
     def bar(self, label: str, total: float) -> Iterator[Callable[[float, str], None]]:

@@ -93,7 +93,9 @@ class Lines:
     """Shows events in a log: a line at least every 30 seconds while work is open, and one when a piece of it that took
     more than a moment is done. Each is one write, in ASCII, without carriage returns.
 
-    write: takes a whole line. clock: seconds.
+    Args:
+        write: takes a whole line
+        clock: seconds
     """
 
     def __init__(

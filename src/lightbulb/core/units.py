@@ -43,7 +43,14 @@ _STEP_UP = {"min": 120.0, "h": 7200.0, "days": 172800.0}  # 90 s reads better th
 
 
 class Shown(NamedTuple):
-    """The parts of a figure as text; `interval` and `source` are empty where there is none."""
+    """The parts of a figure as text.
+
+    Attributes:
+        value: in a unit that reads well
+        interval: in the unit of the value; empty where there is none
+        source: empty where there is none
+        how: it was obtained
+    """
 
     value: str
     interval: str

@@ -10,6 +10,7 @@ STOLEN_PERCENT = 2.0
 
 
 def advise(machine: Machine, energy: Energy, software: Software, speed: Speed) -> tuple[str, ...]:
+    """What follows for the user, a sentence or two each."""
     return (_joules(energy), _speed(speed), *_disturbed(machine), _next(software))
 
 

@@ -21,7 +21,13 @@ _BARE_METAL = ".metal"  # instance types like m7g.metal
 
 
 def look(root: Path, load: float | None, steal: Figure) -> Machine:
-    """The machine whose file system begins at `root`; `load` and `steal` as they were seen by the caller."""
+    """What the system's files say of the machine.
+
+    Args:
+        root: where its file system begins
+        load: as the caller saw it before its own work
+        steal: likewise, in percent
+    """
     processor, family = read_processor(root / "proc/cpuinfo"), family_here(root)
     virtual, known_by = _virtual(root, processor)
     return Machine(
@@ -113,6 +119,7 @@ def _virtual(root: Path, processor: Processor | None) -> tuple[bool | None, str]
 
 
 def memory_limit(root: Path) -> Figure:
+    """Bytes, the least of this process's cgroups; without a value where none is below the machine's memory."""
     texts = limits(root, "memory", "memory.max", "memory.limit_in_bytes")
     allowed = [float(text) for _, text in texts if text.isdigit()]
     lowest, total = min(allowed, default=None), memory(root, "MemTotal").value

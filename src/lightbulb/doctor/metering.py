@@ -18,6 +18,12 @@ from lightbulb.energy.sensors.command import COMMAND, FILE
 
 
 def look(root: Path, environment: Mapping[str, str] = os.environ) -> Energy:
+    """Which sensors can be read, and what an estimate goes by without them.
+
+    Args:
+        root: where the file system begins
+        environment: variables that name a meter; one that gives nothing is a diagnostic here
+    """
     found = _discover(root, environment)
     summed = {sensor.name for sensor in to_sum(found.sensors)} if found.sensors else set()
     sensors = tuple(

@@ -8,20 +8,34 @@ from lightbulb.core.figures import Figure
 
 
 class DoctorRecord(BaseModel):
+    """What all parts have in common: they do not change, and have no other keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Machine(DoctorRecord):
     """The machine as its system describes it.
 
-    processor: its name; None where the system tells none. watts_row: the row of `cpu_watts_per_thread.csv` that
-    estimates use, None where they use several (watts_rows) or, where nothing is known, all (both None). watts_from:
-    what told the family. threads_held: hardware threads that this process may use (affinity, quotas).
-    threads_present: that are online. quota_threads: CPU seconds a second that cgroups allow, None
-    where they set no limit. memory, memory_available: of the machine; memory_limit: of the cgroups, without a value
-    where they set none (all bytes). virtual: whether this is a virtual machine, and virtual_known_by: what told it.
-    load: runnable threads over the last minute, before the doctor's own work. steal: share of the time in which the
-    hypervisor gave our processors to others, in percent, while speeds were measured.
+    Attributes:
+        processor: its name; None where the system tells none
+        architecture: of its instructions
+        watts_row: the row of `cpu_watts_per_thread.csv` that estimates use; None where they use several (watts_rows)
+            or, where nothing is known, all (both None)
+        watts_rows: the rows that they use, where it is not one
+        watts_from: what told the family
+        threads_held: hardware threads that this process may use (affinity, quotas)
+        threads_present: that are online
+        quota_threads: CPU seconds a second that cgroups allow; None where they set no limit
+        memory: bytes of the machine
+        memory_available: likewise, that are free
+        memory_limit: bytes that cgroups allow, without a value where they set none
+        virtual: whether this is a virtual machine
+        virtual_known_by: what told it
+        load: runnable threads over the last minute, before the doctor's own work
+        steal: share of the time in which the hypervisor gave our processors to others, in percent, while speeds were
+            measured
+        system: name and kernel
+        python: its version
     """
 
     processor: str | None
@@ -44,7 +58,14 @@ class Machine(DoctorRecord):
 
 
 class FoundSensor(DoctorRecord):
-    """A sensor that can be read now; `in_sum`: whether its joules are part of a window's."""
+    """A sensor that can be read now.
+
+    Attributes:
+        name: one word and a number
+        scope: what the reading includes
+        limitations: what is known to be wrong with it
+        in_sum: whether its joules are part of a window's
+    """
 
     name: str
     scope: str
@@ -53,9 +74,15 @@ class FoundSensor(DoctorRecord):
 
 
 class Energy(DoctorRecord):
-    """remarks: what cannot be read, why, and what to type to change that. idle, busy: watts that an estimate charges
-    for the threads held when none and when all of them work; used where no sensor is found. add: sources of power that
-    can be added to this machine."""
+    """What can be measured here.
+
+    Attributes:
+        sensors: that can be read now
+        diagnostics: what cannot be read, why, and what to type to change that
+        idle: watts that an estimate charges for the threads held when none of them works; used where no sensor is found
+        busy: likewise, when all of them work
+        add: sources of power that can be added to this machine
+    """
 
     sensors: tuple[FoundSensor, ...]
     diagnostics: tuple[str, ...]
@@ -65,7 +92,13 @@ class Energy(DoctorRecord):
 
 
 class ElectricityGrid(DoctorRecord):
-    """zone: whose electricity is assumed where none is named. intensity: g CO2e per kWh. hint: how to name one."""
+    """What carbon is reckoned with.
+
+    Attributes:
+        zone: whose electricity is assumed where none is named
+        intensity: g CO2e per kWh
+        hint: how to name one
+    """
 
     zone: str
     intensity: Figure
@@ -73,7 +106,15 @@ class ElectricityGrid(DoctorRecord):
 
 
 class FoundRuntime(DoctorRecord):
-    """version: None where it is not installed; hint: what to type then, None where nothing is needed."""
+    """A runtime, installed or not.
+
+    Attributes:
+        name: for showing
+        package: that it comes in
+        use: what it is for
+        version: None where it is not installed
+        hint: what to type then; None where nothing is needed
+    """
 
     name: str
     package: str
@@ -83,7 +124,14 @@ class FoundRuntime(DoctorRecord):
 
 
 class Gpu(DoctorRecord):
-    """driver: whether a driver answers for it."""
+    """A graphics processor.
+
+    Attributes:
+        vendor: of it
+        name: None where it is not known
+        memory: bytes
+        driver: whether a driver answers for it
+    """
 
     vendor: str
     name: str | None
@@ -92,7 +140,13 @@ class Gpu(DoctorRecord):
 
 
 class Disk(DoctorRecord):
-    """The space that is left where `use` writes."""
+    """The space that is left.
+
+    Attributes:
+        use: what writes there
+        folder: where
+        free: bytes
+    """
 
     use: str
     folder: str
@@ -100,7 +154,14 @@ class Disk(DoctorRecord):
 
 
 class ShortModel(DoctorRecord):
-    """A model with a short name. path: its file, None where it is not installed; hint: what to type then."""
+    """A model with a short name.
+
+    Attributes:
+        name: the short one
+        path: its file; None where it is not installed
+        bytes: of the file
+        hint: what to type where it is not installed
+    """
 
     name: str
     path: str | None
@@ -109,8 +170,16 @@ class ShortModel(DoctorRecord):
 
 
 class Software(DoctorRecord):
-    """What can be run. instruction_sets: those of this architecture that matter to small models, None where the system
-    does not list them."""
+    """What can be run.
+
+    Attributes:
+        runtimes: installed or not
+        instruction_sets: those of this architecture that matter to small models; None where the system does not list
+            them
+        gpus: with a driver or without
+        disks: where something is written
+        models: with a short name
+    """
 
     runtimes: tuple[FoundRuntime, ...]
     instruction_sets: dict[str, bool] | None
@@ -120,7 +189,13 @@ class Software(DoctorRecord):
 
 
 class Cache(DoctorRecord):
-    """A data cache of the first processor: its size in bytes and how many threads share it."""
+    """A data cache of the first processor.
+
+    Attributes:
+        level: 1 is the nearest
+        bytes: its size
+        shared_by: how many threads share it
+    """
 
     level: int
     bytes: int
@@ -128,7 +203,14 @@ class Cache(DoctorRecord):
 
 
 class StreamSpeed(DoctorRecord):
-    """How fast `threads` threads together read from `place` ("memory", "L2", ...); working_set: bytes, all threads."""
+    """How fast threads together read.
+
+    Attributes:
+        place: that they read from ("memory", "L2", ...)
+        threads: how many
+        working_set: bytes, all threads
+        speed: GB/s
+    """
 
     place: str
     threads: int
@@ -137,7 +219,13 @@ class StreamSpeed(DoctorRecord):
 
 
 class Products(DoctorRecord):
-    """Speed of matrix products of `number` ("float32", "int8") on `threads` threads together."""
+    """Speed of matrix products.
+
+    Attributes:
+        number: "float32" or "int8"
+        threads: together
+        speed: GOP/s
+    """
 
     number: str
     threads: int
@@ -145,7 +233,13 @@ class Products(DoctorRecord):
 
 
 class DecodeBound(DoctorRecord):
-    """The most tokens a second at batch 1 of a model whose `bytes` are all read from memory for every token."""
+    """The most tokens a second at batch 1 of a model that is all read from memory for every token.
+
+    Attributes:
+        model: its name
+        bytes: of its weights
+        tokens_per_second: at most
+    """
 
     model: str
     bytes: int
@@ -153,6 +247,15 @@ class DecodeBound(DoctorRecord):
 
 
 class Speed(DoctorRecord):
+    """What was timed here.
+
+    Attributes:
+        caches: as the system reports them
+        streamed: reading
+        products: multiplying
+        decode: what follows for models
+    """
+
     caches: tuple[Cache, ...]
     streamed: tuple[StreamSpeed, ...]
     products: tuple[Products, ...]
@@ -160,7 +263,16 @@ class Speed(DoctorRecord):
 
 
 class Examination(DoctorRecord):
-    """The whole of `lightbulb doctor --json`. verdict: what follows for the user, a sentence or two each."""
+    """The whole of `lightbulb doctor --json`.
+
+    Attributes:
+        machine: as its system describes it
+        energy: what can be measured
+        grid: what carbon is reckoned with
+        software: what can be run
+        speed: what was timed
+        verdict: what follows for the user, a sentence or two each
+    """
 
     machine: Machine
     energy: Energy

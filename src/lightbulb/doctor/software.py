@@ -28,6 +28,7 @@ _PCI_CLASSES = ("0x03", "0x12")  # display controllers and processing accelerato
 
 
 def look(root: Path) -> Software:
+    """What is installed, and where there is room."""
     return Software(
         runtimes=(*(_runtime(*row) for row in _RUNTIMES), *_plugged()),
         instruction_sets=instruction_sets(root),
@@ -50,7 +51,9 @@ def instruction_sets(root: Path) -> dict[str, bool] | None:
 def gpus(root: Path, library: Any = None) -> tuple[Gpu, ...]:
     """NVIDIA's as the driver tells them, the others as PCI lists them; an NVIDIA card without a driver too.
 
-    library: pynvml, or what stands in for it.
+    Args:
+        root: where the file system begins
+        library: pynvml, or what stands in for it
     """
     nvidia = _nvidia(library)
     listed = []

@@ -40,9 +40,13 @@ SMOLLM2_WEIGHTS = 134_515_008  # of SmolLM2-135M; the head is tied to the embedd
 
 
 def measure_speed(root: Path, threads: int, available_bytes: float | None, seconds: float = PROBE_SECONDS) -> Speed:
-    """Speeds of one thread and of `threads` together; `seconds` for each of at most ten probes.
+    """Speeds of one thread and of all of them together.
 
-    available_bytes: memory that may be used, of which a quarter is taken at most.
+    Args:
+        root: where the file system begins
+        threads: how many
+        available_bytes: memory that may be used, of which a quarter is taken at most
+        seconds: for each of at most ten probes
     """
     from threadpoolctl import threadpool_limits
 

@@ -22,9 +22,6 @@ __all__ = ["EnergyCallback"]
 class EnergyCallback(TrainerCallback):
     """Joules and CPU seconds so far in every log of the training, a summary and a row of emissions.csv at its end.
 
-    name, zone, pue, quiet: as for `lightbulb.meter`. csv: the row's file; None is emissions.csv in the output folder.
-    `metered` has the figures, while the training runs and after it; None before.
-
     Logged are `joules` with `joules_low` and `joules_high` where it is an interval, and `cpu_seconds`, also into
     trainer_state.json; what was not measured is left out. Evaluation within the training counts. Reporters of
     `report_to` run before callbacks that are passed in; for one of these to see the joules, put this one first:
@@ -32,7 +29,20 @@ class EnergyCallback(TrainerCallback):
 
     With several processes on a machine, the first measures: its counters see the whole machine, its CPU seconds and
     estimates only its own process. A training that raises leaves neither summary nor row; wrap `trainer.train()` in
-    `with lightbulb.meter():` where that matters. Raises UserError like `meter`, when the training begins.
+    `with lightbulb.meter():` where that matters.
+
+    Args:
+        name: as for `lightbulb.meter`
+        zone: likewise
+        pue: likewise
+        csv: the row's file; None is emissions.csv in the output folder
+        quiet: as for `lightbulb.meter`
+
+    Attributes:
+        metered: has the figures, while the training runs and after it; None before
+
+    Raises:
+        UserError: like `meter`, when the training begins
     """
 
     def __init__(

@@ -30,7 +30,14 @@ _GROUPS = {"G20"}  # the one aggregate whose code looks like a country's
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A country (ISO 3166 alpha-3 code) or an aggregate, with its average lifecycle intensity of one year."""
+    """A country or an aggregate, with its average lifecycle intensity of one year.
+
+    Attributes:
+        code: ISO 3166 alpha-3, of a country
+        name: in English
+        grams_co2e_per_kwh: of its grid
+        year: that the intensity is of
+    """
 
     code: str
     name: str
@@ -39,6 +46,7 @@ class Zone:
 
     @property
     def is_country(self) -> bool:
+        """Whether it is no aggregate."""
         return len(self.code) == 3 and self.code.isupper() and self.code not in _GROUPS
 
 
@@ -51,7 +59,15 @@ def zones() -> tuple[Zone, ...]:
 
 
 def find_zone(text: str, where: str = "`zone`") -> Zone:
-    """The zone of that code or name, blind to case. `where`: who named it. Raises UserError with the nearest ones."""
+    """Finds a zone, blind to case.
+
+    Args:
+        text: its code or name
+        where: who named it
+
+    Raises:
+        UserError: there is none; names the nearest ones
+    """
     by_word = {word.casefold(): zone for zone in zones() for word in (zone.name, zone.code)}
     if zone := by_word.get(text.strip().casefold()):
         return zone
@@ -62,7 +78,11 @@ def find_zone(text: str, where: str = "`zone`") -> Zone:
 
 
 def own_zone(zone: str | None = None) -> str | None:
-    """`zone`, else what the environment variable LIGHTBULB_ZONE says. Raises UserError for an unknown one."""
+    """`zone`, else what the environment variable LIGHTBULB_ZONE says.
+
+    Raises:
+        UserError: an unknown one
+    """
     if zone is not None:
         find_zone(zone)
         return zone
@@ -71,17 +91,28 @@ def own_zone(zone: str | None = None) -> str | None:
 
 
 def grams_co2e(joules: Figure, zone: str | None, pue: float = 1.0) -> Figure:
-    """Location-based grams of CO2e of `joules` (unit J) used in `zone`.
+    """Location-based grams of CO2e.
 
-    zone None: the world's average with the interval from the 5th to the 95th percentile of countries. A named zone gets
-    the 35% by which publishers differ. `pue` is the data centre's power usage effectiveness, 1 or more.
-    Raises UserError for an unknown zone or a PUE below 1, ValueError for joules in another unit.
+    Args:
+        joules: in J
+        zone: in which they are used. None: the world's average with the interval from the 5th to the 95th percentile of
+            countries. A named zone gets the 35% by which publishers differ.
+        pue: the data centre's power usage effectiveness, 1 or more
+
+    Raises:
+        UserError: an unknown zone or a PUE below 1
+        ValueError: joules in another unit
     """
     return _grams(joules, grid_intensity(zone), pue)
 
 
 class Carbon(BaseModel):
-    """Grams of CO2e by both methods of GHG Protocol Scope 2; the value is None where an input is not known."""
+    """Grams of CO2e by both methods of GHG Protocol Scope 2; the value is None where an input is not known.
+
+    Attributes:
+        location_based: by the grid's average
+        market_based: by what the user buys
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -91,8 +122,15 @@ class Carbon(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What the user buys: the supplier's rate or the residual mix, in g CO2e per kWh, for the energy without
-    certificates, and the share of all energy, 0 to 1, that certificates cover, counted as 0 g. Raises UserError."""
+    """What the user buys.
+
+    Attributes:
+        grams_co2e_per_kwh: the supplier's rate or the residual mix, for the energy without certificates
+        certified_share: of all energy, 0 to 1, that certificates cover, counted as 0 g
+
+    Raises:
+        UserError: either is out of range
+    """
 
     grams_co2e_per_kwh: Figure
     certified_share: float = 0.0
@@ -122,9 +160,17 @@ class Contract:
 
 
 def carbon(joules: Figure, zone: str | None, pue: float = 1.0, contract: Contract | None = None) -> Carbon:
-    """Both methods side by side for `joules` (unit J). Without a contract the market-based value is None.
+    """Both methods side by side.
 
-    Raises what `grams_co2e` raises.
+    Args:
+        joules: in J
+        zone: as for `grams_co2e`
+        pue: likewise
+        contract: without one the market-based value is None
+
+    Raises:
+        UserError: as `grams_co2e`
+        ValueError: likewise
     """
     location = grams_co2e(joules, zone, pue)
     if contract is None:
@@ -136,9 +182,13 @@ def carbon(joules: Figure, zone: str | None, pue: float = 1.0, contract: Contrac
 def embodied_grams(total_kilograms: Figure, time_share: float, resource_share: float = 1.0) -> Figure:
     """M = TE x TS x RS of ISO/IEC 21031, in g CO2e.
 
-    total_kilograms: kg CO2e of making and disposing of the hardware. time_share: the time it is reserved over the span
-    of its life; above 1 it is replaced on the way. resource_share: the part of it that is reserved, 0 to 1.
-    Raises UserError for shares out of range.
+    Args:
+        total_kilograms: kg CO2e of making and disposing of the hardware
+        time_share: the time it is reserved over the span of its life; above 1 it is replaced on the way
+        resource_share: the part of it that is reserved, 0 to 1
+
+    Raises:
+        UserError: a share out of range
     """
     if not 0.0 <= time_share < math.inf or not 0.0 < resource_share <= 1.0:
         raise UserError(
@@ -161,11 +211,20 @@ def sci(
     pue: float = 1.0,
     embodied: Figure | None = None,
 ) -> Figure:
-    """Software carbon intensity ((E x I) + M) / R, ISO/IEC 21031: g CO2e per unit of work.
+    """Software carbon intensity ((E x I) + M) / R, ISO/IEC 21031: g CO2e per unit of work. I is the grid's average:
+    market-based instruments (certificates, power purchase agreements, offsets) are excluded by the standard.
 
-    joules: E, spent on `work` units (R). I is the grid's average: market-based instruments (certificates, power
-    purchase agreements, offsets) are excluded by the standard. embodied: M for the same work, of `embodied_grams`.
-    Raises what `grams_co2e` raises, ValueError for work that is not above 0 or M in another unit.
+    Args:
+        joules: E, spent on `work` units
+        zone: as for `grams_co2e`
+        work: R
+        work_unit: what it is counted in
+        pue: as for `grams_co2e`
+        embodied: M for the same work, of `embodied_grams`
+
+    Raises:
+        UserError: as `grams_co2e`
+        ValueError: likewise, and work that is not above 0 or M in another unit
     """
     if not 0.0 < work < math.inf:
         raise ValueError(f"work must be above 0, not {work}")
@@ -180,7 +239,11 @@ def sci(
 
 def grid_intensity(zone: str | None) -> Figure:
     """Average lifecycle intensity of the grid of `zone` (None: the world) in g CO2e per kWh, with the interval that
-    `grams_co2e` explains. Raises UserError for an unknown zone."""
+    `grams_co2e` explains.
+
+    Raises:
+        UserError: an unknown zone
+    """
     low, value, high, words = _intensity(zone)
     source: Source = "estimated" if zone is None else "derived"
     return Figure(value=value, low=low, high=high, unit="g CO2e/kWh", source=source, method=words)

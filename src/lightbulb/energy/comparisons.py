@@ -14,13 +14,26 @@ TOKENS_PER_WORD = 4 / 3  # English; OpenAI's rule of thumb: 100 tokens are about
 
 
 def kwh_of_words(words: float, joules_per_output_token: float, tokens_per_word: float = TOKENS_PER_WORD) -> float:
-    """kWh of writing a text of `words`: words x tokens per word x joules per output token."""
+    """kWh of writing a text: words x tokens per word x joules per output token.
+
+    Args:
+        words: of the text
+        joules_per_output_token: J
+        tokens_per_word: of the tokenizer
+    """
     return words * tokens_per_word * joules_per_output_token / JOULES_PER_KWH
 
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
-    """`amount` in `unit` ("kWh" or "g CO2e") is one of `name`."""
+    """Something whose amount is known: `amount` in `unit` is one of `name`.
+
+    Attributes:
+        name: in the singular
+        amount: of one
+        unit: "kWh" or "g CO2e"
+        source: of the amount
+    """
 
     name: str
     amount: float
@@ -58,7 +71,14 @@ YARDSTICKS = (GPT3, HOUSEHOLD, CAR, BULB, PHONE, TEXT)
 
 
 class Comparison(BaseModel):
-    """How many of `name` an amount is; `arithmetic` is the division, `source` says where its divisor comes from."""
+    """How many of something an amount is.
+
+    Attributes:
+        name: of the yardstick
+        value: how many
+        arithmetic: the division
+        source: where its divisor comes from
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,7 +91,8 @@ class Comparison(BaseModel):
 def compare(amount: Figure, yardstick: Yardstick) -> Comparison:
     """`amount` in units of `yardstick`. Its interval is that of the amount: the yardstick is taken as exact.
 
-    Raises ValueError where the units differ or the amount was not measured.
+    Raises:
+        ValueError: the units differ or the amount was not measured
     """
     if amount.unit != yardstick.unit or amount.value is None:
         raise ValueError(f"{yardstick.unit} wanted, not {amount.value} {amount.unit}")

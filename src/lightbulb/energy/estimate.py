@@ -48,7 +48,14 @@ _TABLE = "cpu_watts_per_thread"
 
 @dataclass(frozen=True, slots=True)
 class Watts:
-    """Wall watts per hardware thread, each (low, value, high): idle of a thread held, and added by a busy one."""
+    """Wall watts per hardware thread.
+
+    Attributes:
+        families: of processors, that they are of
+        servers: how many were measured
+        idle: (low, value, high) of a thread held
+        busy: (low, value, high) added by a busy one
+    """
 
     families: tuple[str, ...]
     servers: int
@@ -59,10 +66,20 @@ class Watts:
 def estimate_joules(
     cpu_seconds: float, wall_seconds: float, threads: int, family: str | Family | None = None
 ) -> Figure:
-    """Joules at the wall of `cpu_seconds` of work within `wall_seconds` on a machine of which we hold `threads`.
+    """Joules at the wall of work whose CPU seconds are known.
 
-    family: a row of the table, "pooled", or what `energy.family` found; None is this machine's.
-    Raises ValueError for negative seconds or no threads, UserError for a family that is not in the table.
+    Args:
+        cpu_seconds: of the work
+        wall_seconds: within which it was done
+        threads: hardware threads that we hold
+        family: a row of the table, "pooled", or what `energy.family` found; None is this machine's
+
+    Returns:
+        An estimate, with its interval.
+
+    Raises:
+        ValueError: negative seconds or no threads
+        UserError: a family that is not in the table
     """
     if cpu_seconds < 0 or wall_seconds < 0 or threads < 1:
         raise ValueError(f"seconds below 0 or no threads: {cpu_seconds=}, {wall_seconds=}, {threads=}")
@@ -88,7 +105,11 @@ def estimate_joules(
 @cache
 def watts_per_thread(families: tuple[str, ...] = ()) -> Watts:
     """The coefficients of one family, or of several together (their median, and the widest bounds); none given are all
-    of the table."""
+    of the table.
+
+    Raises:
+        UserError: a family that is not in the table
+    """
     rows = read_table(_TABLE)
     known = [row["family"] for row in rows]
     if strangers := [family for family in families if family not in known]:
@@ -133,8 +154,14 @@ def _widened(low: float, value: float, high: float) -> tuple[float, float, float
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many of `families`, each left out in turn, lie inside the interval of the others: by the median of their
-    servers, and with their 10th and 90th percentile too."""
+    """How many families, each left out in turn, lie inside the interval of the others.
+
+    Attributes:
+        load: of the server
+        families: how many there are
+        medians: how many lie inside by the median of their servers
+        spreads: how many with their 10th and 90th percentile too
+    """
 
     load: str
     families: int

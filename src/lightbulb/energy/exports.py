@@ -80,13 +80,22 @@ def emissions_row(
     run_id: str | None = None,
     finished: datetime | None = None,
 ) -> dict[str, Cell]:
-    """One row of emissions.csv, a key a column: seconds, kg CO2e and kg/s, watts and kWh (`pue` multiplies both, as
-    there), GB as 2^30 bytes. run_id: new unless given. finished: local time, now unless given.
+    """One row of emissions.csv, a key a column: seconds, kg CO2e and kg/s, watts and kWh, GB as 2^30 bytes.
 
     The parts (cpu, gpu, ram) are filled where sensors tell them apart; an estimate is one figure, in energy_consumed.
     None is written as an empty field. pandas reads it as NaN and leaves it out of sums and means; CodeCarbon appends
     behind such rows; its carbonboard adds up with Python's `sum` and shows "nan" where the total itself is missing.
-    Raises what `grams_co2e` raises.
+
+    Args:
+        reading: what a window took
+        zone: as for `grams_co2e`
+        pue: multiplies watts and kWh, as in CodeCarbon
+        run_id: new unless given
+        finished: local time, now unless given
+
+    Raises:
+        UserError: as `grams_co2e`
+        ValueError: likewise
     """
     grams = grams_co2e(reading.joules, zone, pue).value
     seconds = reading.wall_seconds
@@ -114,9 +123,16 @@ def emissions_row(
 
 
 def append_emissions(path: Path, row: Mapping[str, Cell]) -> None:
-    """Adds a row to `path`, a new file or one that CodeCarbon (any version), lightbulb or a spreadsheet wrote: columns,
-    delimiter, line ends, decimal sign and encoding are that file's own. Raises what `check_emissions` raises,
-    StorageFull."""
+    """Adds a row to a file in the file's own form: columns, delimiter, line ends, decimal sign and encoding.
+
+    Args:
+        path: a new file or one that CodeCarbon (any version), lightbulb or a spreadsheet wrote
+        row: of `emissions_row`
+
+    Raises:
+        UserError: as `check_emissions`
+        StorageFull: the disk is full
+    """
     there = check_emissions(path)
     with plain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,8 +148,14 @@ def append_emissions(path: Path, row: Mapping[str, Cell]) -> None:
 
 
 def check_emissions(path: Path) -> Sheet | None:
-    """How the rows of a file that is there are written, None for a new or empty one. Raises UserError where
-    `append_emissions` could not write: to be asked before the work, not after it."""
+    """How the rows of a file that is there are written: to be asked before the work, not after it.
+
+    Returns:
+        None for a new or empty file.
+
+    Raises:
+        UserError: `append_emissions` could not write
+    """
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
     if path.is_dir() or (nearest != path and not nearest.is_dir()) or not os.access(nearest, os.W_OK):
         raise UserError("no file can be written there", where=str(path), hint=_OTHER_FILE)
@@ -152,9 +174,21 @@ def co2_eq_emissions(
     hardware_used: str | None = None,
 ) -> dict[str, str | float] | None:
     """The block of that name of a Hugging Face model card (https://huggingface.co/docs/hub/model-cards-co2), for
-    `ModelCardData(co2_eq_emissions=...)`; `grams` in g CO2e. None where they were not measured.
+    `ModelCardData(co2_eq_emissions=...)`.
 
     The block has room for one number: the interval, and where it comes from, stand in its `source`.
+
+    Args:
+        grams: g CO2e
+        training_type: of the training that caused them
+        geographical_location: where
+        hardware_used: on what
+
+    Returns:
+        None where they were not measured.
+
+    Raises:
+        ValueError: grams in another unit
     """
     if grams.unit != "g CO2e":
         raise ValueError(f"grams wanted, not {grams.unit!r}")
@@ -172,7 +206,14 @@ def co2_eq_emissions(
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One family of Prometheus: samples are (labels, figure), no two with the same labels. Counters end in "_total"."""
+    """One family of Prometheus. Counters end in "_total".
+
+    Attributes:
+        name: of the family
+        help: what it is, in words
+        kind: "counter" or "gauge"
+        samples: (labels, figure), no two with the same labels
+    """
 
     name: str
     help: str
@@ -216,7 +257,10 @@ def prometheus_text(metrics: Iterable[Metric]) -> str:
     client.
 
     A sample is labelled with its figure's source and scope; intervals are gauges beside it, with _low and _high for
-    _total. A figure without a value has no sample. Raises ValueError for two samples with the same labels.
+    _total. A figure without a value has no sample.
+
+    Raises:
+        ValueError: two samples with the same labels
     """
     from prometheus_client import generate_latest
 
@@ -225,9 +269,19 @@ def prometheus_text(metrics: Iterable[Metric]) -> str:
 
 @contextmanager
 def serve_metrics(read: Callable[[], Iterable[Metric]], port: int) -> Iterator[int]:
-    """Serves what `read` returns at http://127.0.0.1:port/metrics while the block runs, in the format that is asked
-    for; gives the port, which the system chooses for 0. Only this machine can reach it. `read` runs in other threads.
-    Raises UserError when the port cannot be had."""
+    """Serves metrics at http://127.0.0.1:port/metrics while the block runs, in the format that is asked for. Only this
+    machine can reach it.
+
+    Args:
+        read: gives them; runs in other threads
+        port: 0: the system chooses
+
+    Yields:
+        The port.
+
+    Raises:
+        UserError: the port cannot be had
+    """
     from prometheus_client import start_http_server
 
     try:

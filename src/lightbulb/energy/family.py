@@ -123,8 +123,12 @@ _ARM_ROWS = {"Neoverse N1": "amd-neoverse-n1"}  # the table's own name for the r
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """rows: of the table, that this processor can be; none where the table holds nothing like it. known_by: what it is,
-    and from what that is known."""
+    """What a processor is of.
+
+    Attributes:
+        rows: of the table, that this processor can be; none where the table holds nothing like it
+        known_by: what it is, and from what that is known
+    """
 
     rows: tuple[str, ...]
     known_by: str

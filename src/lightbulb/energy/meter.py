@@ -63,8 +63,16 @@ def child_runs() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one window took. `by_sensor` holds every sensor, also those left out of `joules` because another contains
-    them; it is empty when there is none. `machine` is None where the system does not tell (no /proc/stat)."""
+    """What one window took.
+
+    Attributes:
+        name: of the window
+        wall_seconds: by the clock
+        cpu_seconds: of this process, its threads, and its children that have ended
+        joules: of the sensors that were added up, or an estimate
+        by_sensor: every sensor, also those left out of `joules` because another contains them; empty when there is none
+        machine: what everyone did; None where the system does not tell (no /proc/stat)
+    """
 
     name: str
     wall_seconds: float
@@ -240,6 +248,11 @@ class Window:
 
     @property
     def reading(self) -> Reading:
+        """What it took.
+
+        Raises:
+            RuntimeError: it is not closed
+        """
         if self._reading is None:
             raise RuntimeError(f"the window {self.name!r} is not closed yet")
         return self._reading

@@ -17,9 +17,17 @@ _LEAST_TICKS = 20  # busy ticks from which a share is told: within some 5%
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """What /proc/cpuinfo says, of the first processor that has each field. On Arm, `vendor` is "arm", `family` the
-    implementer and `model` the part. vendor: "" and family, model: -1 where it says none. name: as it calls itself, on
-    boards the board's; None where it has none. flags: instruction sets and the like. threads: how many it lists."""
+    """What /proc/cpuinfo says, of the first processor that has each field.
+
+    Attributes:
+        vendor: on Arm "arm"; "" where it says none
+        family: on Arm the implementer; -1 where it says none
+        model: on Arm the part; -1 where it says none
+        stepping: likewise
+        name: as it calls itself, on boards the board's; None where it has none
+        flags: instruction sets and the like
+        threads: how many it lists
+    """
 
     vendor: str
     family: int
@@ -31,7 +39,7 @@ class Processor:
 
 
 def read_processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor | None:
-    """None where the file is absent or empty."""
+    """This machine's processor; None where the file is absent or empty."""
     fields: dict[str, str] = {}
     threads = 0
     try:
@@ -84,8 +92,13 @@ def threads_held(root: Path = Path("/")) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CpuTimes:
-    """CPU seconds of the whole machine since it started: busy for anyone, stolen by other virtual machines, and idle
-    (waiting for disks included)."""
+    """CPU seconds of the whole machine since it started.
+
+    Attributes:
+        busy: for anyone
+        steal: taken by other virtual machines
+        idle: waiting for disks included
+    """
 
     busy: float
     steal: float
@@ -120,9 +133,11 @@ def seconds_asleep() -> float:
 class ProcessorTimes:
     """What the whole machine did during a window.
 
-    busy_cpu_seconds: of everyone. own_share: our part of them, None where the window is too short for the kernel's
-    ticks. steal_seconds: taken by other virtual machines. asleep_seconds: suspended, which the window's wall seconds
-    leave out.
+    Attributes:
+        busy_cpu_seconds: of everyone
+        own_share: our part of them; None where the window is too short for the kernel's ticks
+        steal_seconds: taken by other virtual machines
+        asleep_seconds: suspended, which the window's wall seconds leave out
     """
 
     busy_cpu_seconds: float

@@ -20,7 +20,16 @@ _DECIMAL_COMMA = re.compile(r"-?\d+,\d+([eE][-+]?\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """header: the columns as they are there. ended: whether the last row has a line end. decimal: "." or ","."""
+    """How the rows of a CSV file are written.
+
+    Attributes:
+        header: the columns as they are there
+        delimiter: between fields
+        newline: between rows
+        decimal: "." or ","
+        encoding: of the file
+        ended: whether the last row has a line end
+    """
 
     header: Sequence[str]
     delimiter: str = ","
@@ -41,8 +50,18 @@ class Sheet:
 
 
 def read_sheet(path: Path, needed: Collection[str]) -> Sheet | None:
-    """None for a file without any row. Raises UserError for one whose columns are not `needed`, or that no row can
-    follow."""
+    """Finds out how a file is written.
+
+    Args:
+        path: of the file
+        needed: columns that it must have, in lower case
+
+    Returns:
+        None for a file without any row.
+
+    Raises:
+        UserError: its columns are not `needed`, or no row can follow
+    """
     text, encoding = _text(path)
     if not text.strip():
         if text and not text.isascii():

@@ -26,7 +26,10 @@ __all__ = ["Metered", "meter"]
 
 class Metered:
     """What the block has taken: up to now while it runs, in all once it has ended. The figures say how they were
-    obtained; a value is None where nothing could be read. Arguments and errors are those of `meter`, which makes it."""
+    obtained; a value is None where nothing could be read.
+
+    Arguments and errors are those of `meter`, which makes it.
+    """
 
     def __init__(self, name: str, zone: str | None, pue: float, csv: str | PathLike[str] | None, quiet: bool):
         zone = own_zone(zone)

@@ -28,8 +28,17 @@ WIDEST = "interval ends multiply"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for every model: growth a year, above -1; years; PUE, 1 or more; zone; contract; price per kWh; and
-    embodied grams a year."""
+    """What holds for every model.
+
+    Attributes:
+        growth: a year, above -1
+        years: how many
+        pue: power usage effectiveness, 1 or more
+        zone: whose grid; None: the world's average
+        contract: what the user buys
+        price: money per kWh
+        embodied: g CO2e a year
+    """
 
     growth: Figure
     years: int = 1
@@ -42,7 +51,13 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What an answer costs, and what making the model cost, in joules."""
+    """What a model costs.
+
+    Attributes:
+        name: for showing
+        joules_per_answer: J
+        making: J, of making it
+    """
 
     name: str
     joules_per_answer: Figure
@@ -51,8 +66,14 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A model and what it is compared with. saved: J per answer, against minus model; None: from their intervals, taken
-    as independent. break_even: answers after which the making is paid back; None: making / saved."""
+    """A model and what it is compared with.
+
+    Attributes:
+        model: the one
+        against: the other
+        saved: J per answer, against minus model; None: from their intervals, taken as independent
+        break_even: answers after which the making is paid back; None: making / saved
+    """
 
     model: Model
     against: Model | None = None
@@ -61,7 +82,14 @@ class Pair:
 
 
 class Amounts(BaseModel):
-    """Answers (or requests) served, and what they cost, cooling (PUE) included. Values are None where not known."""
+    """Answers (or requests) served, and what they cost, cooling (PUE) included. Values are None where not known.
+
+    Attributes:
+        answers: how many
+        kwh: kWh
+        grams_co2e: g CO2e, by both methods
+        money: in the currency of the price
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,7 +100,14 @@ class Amounts(BaseModel):
 
 
 class Outlook(Amounts):
-    """The totals of all years, and each year. joules_per_answer is without PUE; sci is g CO2e per answer."""
+    """The totals of all years, and each year.
+
+    Attributes:
+        name: of the model
+        joules_per_answer: J, without PUE
+        sci: g CO2e per answer
+        by_year: each year's amounts
+    """
 
     name: str
     joules_per_answer: Figure
@@ -82,7 +117,12 @@ class Outlook(Amounts):
 
 @dataclass(frozen=True, slots=True)
 class PayBack:
-    """When the joules saved equal those of the making. Values are None where that is never, or not certain."""
+    """When the joules saved equal those of the making. Values are None where that is never, or not certain.
+
+    Attributes:
+        answers: served until then
+        days: until then
+    """
 
     answers: Figure
     days: Figure
@@ -90,7 +130,18 @@ class PayBack:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """work: "answers" or "requests". saved: against minus model. gigawatts and wh_per_request are of fleets."""
+    """What serving costs.
+
+    Attributes:
+        work: "answers" or "requests"
+        terms: what it was reckoned with
+        model: what it costs
+        against: what the other costs
+        saved: against minus model
+        pay_back: of the making
+        gigawatts: of a fleet
+        wh_per_request: likewise
+    """
 
     work: str
     terms: Terms
@@ -109,11 +160,21 @@ class Forecast:
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
+        """What that is as much as."""
         return compare_all(self.compared.kwh, self.compared.grams_co2e.location_based)
 
 
 def forecast_answers(answers_per_day: Figure, pair: Pair, terms: Terms) -> Forecast:
-    """Answers a day, at what `pair` says an answer costs. Raises UserError of what `terms` holds."""
+    """What answers cost.
+
+    Args:
+        answers_per_day: in the first year
+        pair: what one costs
+        terms: of all models
+
+    Raises:
+        UserError: terms out of range
+    """
     a_year = answers_per_day.scaled(DAYS, "answers")
 
     def outlook(name: str, joules: Figure, terms: Terms = terms) -> Outlook:
@@ -139,7 +200,18 @@ def forecast_answers(answers_per_day: Figure, pair: Pair, terms: Terms) -> Forec
 def forecast_fleet(
     servers: Figure, watts: Figure, terms: Terms, *, hours_per_day: Figure, requests_per_day: Figure | None = None
 ) -> Forecast:
-    """A fleet of `servers` that draw `watts` each for `hours_per_day`. Raises UserError of what `terms` holds."""
+    """What a fleet costs.
+
+    Args:
+        servers: how many
+        watts: that each draws
+        terms: of all models
+        hours_per_day: that they draw them
+        requests_per_day: that they answer
+
+    Raises:
+        UserError: terms out of range
+    """
     power = product([servers, watts], "W", WIDEST)
     a_day = product([power, hours_per_day.scaled(3600, "s")], "J", f"servers x watts x time they run; {WIDEST}")
     if requests_per_day is None:

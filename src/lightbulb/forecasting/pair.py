@@ -15,12 +15,19 @@ def pair_of(result: Result) -> Pair:
     """Student and cheapest baseline of a run, what an answer saves, and the run's own pay-back.
 
     Where the joules of both are one watt model on top of CPU time, the watts cancel in their ratio r, and what is saved
-    is joules x (1 - 1/r); the interval of r is the run's. Raises UserError where joules were not measured.
+    is joules x (1 - 1/r); the interval of r is the run's.
+
+    Raises:
+        UserError: joules were not measured
     """
     best_baseline, student = savings.compared(result), result.shrunk
     if student is None:
         raise UserError(
             "that run hands out no student, so nothing is saved", where="result.json", hint="give a number instead"
+        )
+    if best_baseline is None:
+        raise UserError(
+            "that run made no language model to compare with", where="result.json", hint="give a number instead"
         )
     before, after = best_baseline.joules_per_answer, student.joules_per_answer
     if before is None or after is None:
@@ -54,8 +61,11 @@ def _saved(before: Figure, after: Figure, ratio: Figure) -> Figure | None:
 
 
 def validate_pair(pair: Pair) -> Pair:
-    """The same pair. Raises UserError where an answer has no joules above 0, or where what is known of the making is
-    no such number: a result.json may have been written by anything."""
+    """The same pair: a result.json may have been written by anything.
+
+    Raises:
+        UserError: an answer has no joules above 0, or what is known of the making is no such number
+    """
     models = [m for m in (pair.model, pair.against) if m is not None]
     wanted = [(f"joules per answer, {m.name}", m.joules_per_answer) for m in models]
     wanted += [("joules of making", m.making) for m in models if m.making is not None and m.making.value is not None]

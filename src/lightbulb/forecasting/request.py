@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 
 class Option(NamedTuple):
-    """How the number of a parameter is given: its unit, an example, and the range in words and in numbers."""
+    """How the number of a parameter is given.
+
+    Attributes:
+        unit: that it is in
+        example: of it
+        range: in words
+        least: of the range
+        most: likewise
+    """
 
     unit: str
     example: str
@@ -86,7 +94,11 @@ def number(given: Number, parameter: str) -> Figure:
 
 
 def price(given: Number) -> Figure:
-    """Money per kWh: a number, then perhaps a currency, as in 0.25EUR. Raises UserError."""
+    """Money per kWh: a number, then perhaps a currency, as in 0.25EUR.
+
+    Raises:
+        UserError: it is no number in range
+    """
     found = _PRICE.fullmatch(str(given).strip())
     figure = number(found["price"] if found else given, "price_per_kwh")
     return figure.model_copy(update={"unit": (found["currency"] if found else None) or "money"})

@@ -31,6 +31,13 @@ SPEEDS = {"tokens_per_second_prefill": "prompt_token", "tokens_per_second_decode
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTrial:
+    """The windows of one trial.
+
+    Attributes:
+        read: in which every answer has one token
+        write: in which the same prompts get their whole answers; None where one token is a whole answer
+    """
+
     read: Sample
     write: Sample | None = None
 
@@ -39,18 +46,28 @@ class MeasuredTrial:
 class Costs:
     """Costs of one model, trial by trial.
 
-    series: "<cost>_per_<unit>" -> [trials, 3], the three cases of `statistics.cases`. What was not measured is absent,
-    and `missing` says why, by cost or by name. joules: a figure that knows source, scope and method of all joules.
+    Attributes:
+        series: "<cost>_per_<unit>" -> [trials, 3], the three cases of `statistics.cases`; what was not measured is
+            absent
+        missing: why, by cost or by name
+        joules: a figure that knows source, scope and method of all joules
+        modelled: no counter read any part of them
     """
 
     series: dict[str, np.ndarray]
     missing: dict[str, str]
     joules: Figure
-    modelled: bool  # no counter read any part of them
+    modelled: bool
 
     @staticmethod
     def of(trials: Sequence[MeasuredTrial], idle: Figure | None, unseen: Mapping[str, str]) -> Costs:
-        """idle: watts while nothing is asked; None where it was not measured. unseen: why a cost cannot be seen."""
+        """The costs that windows show.
+
+        Args:
+            trials: windows of each
+            idle: watts while nothing is asked; None where it was not measured
+            unseen: why a cost cannot be seen
+        """
         series: dict[str, np.ndarray] = {}
         missing = dict(unseen)
         for cost in (c for c in COSTS if c not in unseen):
@@ -80,6 +97,7 @@ class Costs:
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> Costs:
+        """What `as_dict` gave."""
         series = {name: np.array(column) for name, column in record["series"].items()}
         return Costs(**{**record, "series": series, "joules": Figure(**record["joules"])})
 
@@ -197,8 +215,15 @@ def saved(before: Costs, after: Costs, name: str) -> Figure:
 
 
 def per_right_answer(cost: Figure, right: Figure) -> Figure:
-    """A cost per answer / the share of answers that are right: what one right answer costs. Its interval divides end
-    by end. Without a value where the cost or the share has none, or where nothing was right."""
+    """What one right answer costs. Its interval divides end by end.
+
+    Args:
+        cost: per answer
+        right: the share of answers that are right
+
+    Returns:
+        Without a value where the cost or the share has none, or where nothing was right.
+    """
     method = f"{cost.method}; / share of answers that are right"
     missing = cost if cost.value is None else right
     if missing.value is None or cost.value is None or not right.value:

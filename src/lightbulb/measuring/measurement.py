@@ -103,7 +103,11 @@ def _served(meter: Meter, port: int) -> Iterator[None]:
 
 
 def check_settings(batch: int, context: int, trials: int, threads: int) -> None:
-    """Raises GoalError for numbers that cannot be measured with."""
+    """Refuses numbers that cannot be measured with.
+
+    Raises:
+        GoalError: for the first of them
+    """
     check_threads(threads)
     for name, value, least, usual in (
         ("batch", batch, 1, 1),

@@ -33,10 +33,14 @@ OPENING_SECONDS, WARMING, OVER, ROUND_SECONDS = 0.3, 2, 1.3, 0.8
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that answers prompts: `answer(prompt)` returns the tokens read and written.
+    """Something that answers prompts.
 
-    A prompt is whatever `answer` takes: a text, or `batch` of them to be answered in one call. Where the answers tell
-    it, `answer` appends each one's seconds to its first token to `first_tokens`.
+    Attributes:
+        name: for the samples
+        prompts: whatever `answer` takes: texts, or `batch` of them to be answered in one call
+        answer: returns the tokens read and written
+        batch: prompts of a call
+        first_tokens: where the answers tell it, `answer` appends each one's seconds to its first token
     """
 
     name: str
@@ -48,7 +52,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one window held. first_token_seconds: the median over its answers, where the subject tells it."""
+    """What one window held.
+
+    Attributes:
+        answers: how many
+        prompt_tokens: of all of them
+        output_tokens: likewise
+        reading: what they took
+        first_token_seconds: the median over its answers, where the subject tells it
+    """
 
     answers: int
     prompt_tokens: int

@@ -9,7 +9,12 @@ from lightbulb.measuring.roofline import Roofline
 
 
 class Idle(BaseModel):
-    """Watts while this process sleeps, in a window before and one after the trials."""
+    """Watts while this process sleeps.
+
+    Attributes:
+        before: in a window before the trials
+        after: in one after them
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -18,10 +23,15 @@ class Idle(BaseModel):
 
 
 class MachineState(BaseModel):
-    """family: this processor's row in the table of watts; None where it has none or can be of several. family_from:
-    what told it. threads: those the runtime was given.
-    others_threads: threads that others kept busy meanwhile. stolen_share: of the CPU time that was
-    wanted here, what the host gave to other virtual machines."""
+    """The machine while it was measured on.
+
+    Attributes:
+        family: this processor's row in the table of watts; None where it has none or can be of several
+        family_from: what told it
+        threads: those the runtime was given
+        others_threads: threads that others kept busy meanwhile
+        stolen_share: of the CPU time that was wanted here, what the host gave to other virtual machines
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,13 +48,29 @@ class Measured(BaseModel):
     cpu_seconds_*: of this process, so of the model; null for an endpoint. seconds_*: by the clock, for a batch divided
     by its answers. joules_*: gross, all that the meter sees. net_joules_*: less what idling takes.
 
-    model: as it was typed, with `model_bytes` on disk (null for an endpoint). task: null for prompts of `context`
-    tokens cut from spoken commands, each answered with `output_tokens` tokens; with a task both are null, and answers
-    are as long as the model makes them. batch: prompts side by side. seconds_to_first_token: of an answer with one
-    token; as streamed, for an endpoint. peak_bytes: memory of this process above what it was before loading. date: the
-    day, ISO 8601. notes: what a reader must know. roofline: of decoding, where the runtime counts what it does.
-    against: the other model, measured interleaved with this one. ratios: this one / the other by name of the cost,
-    paired; those whose interval includes 1 are in `within_noise`.
+    Attributes:
+        model: as it was typed
+        runtime: that it ran in
+        task: null for prompts cut from spoken commands
+        batch: prompts side by side
+        context: tokens of a prompt; null with a task
+        output_tokens: of each answer; null with a task, where answers are as long as the model makes them
+        trials: windows of each kind
+        window_seconds: of each
+        model_bytes: on disk; null for an endpoint
+        tokens_per_second_prefill: prompt tokens
+        tokens_per_second_decode: output tokens
+        seconds_to_first_token: of an answer with one token; as streamed, for an endpoint
+        peak_bytes: memory of this process above what it was before loading
+        idle: watts while nothing is asked
+        machine: that it ran on
+        date: the day, ISO 8601
+        lightbulb: its version
+        notes: what a reader must know
+        roofline: of decoding, where the runtime counts what it does
+        against: the other model, measured interleaved with this one
+        ratios: this one / the other by name of the cost, paired
+        within_noise: those whose interval includes 1
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -13,9 +13,17 @@ from lightbulb.doctor.record import Cache
 
 
 class Roofline(BaseModel):
-    """bytes, operations: of writing one token, counted by the runtime. read_speed, int8_speed: what was reached by
-    reading as many bytes, and by multiplying int8 with all operands at hand. place: the smallest cache that holds the
-    bytes ("L2", "L3"), else "memory". share: least seconds a token / measured seconds a token."""
+    """How near a runtime comes to what the machine can do, while it writes one token.
+
+    Attributes:
+        bytes: read for it, counted by the runtime
+        operations: done for it, likewise
+        read_speed: reached by reading as many bytes
+        int8_speed: reached by multiplying int8 with all operands at hand
+        place: the smallest cache that holds the bytes ("L2", "L3"), else "memory"
+        bound_by: what takes the longer
+        share: least seconds a token / measured seconds a token
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +37,15 @@ class Roofline(BaseModel):
 
 
 def measure_roofline(gguf: Path, threads: int, batch: int, context: int, seconds: Figure) -> Roofline:
-    """Of a GGUF that filament decodes, `batch` texts at a time after `context` tokens each, in `seconds` a token."""
+    """Of a GGUF that filament decodes.
+
+    Args:
+        gguf: the file
+        threads: of the processor
+        batch: texts at a time
+        context: tokens of each before it is gone on with
+        seconds: a token took
+    """
     import lightbulb_filament
 
     from lightbulb.doctor.streaming import caches
@@ -45,7 +61,17 @@ def measure_roofline(gguf: Path, threads: int, batch: int, context: int, seconds
 def assembled(
     step_bytes: int, batch: int, operations: int, reading: float, multiplying: float, place: str, seconds: Figure
 ) -> Roofline:
-    """reading: bytes a second; multiplying: operations a second; operations: of one token."""
+    """The roofline that these numbers give.
+
+    Args:
+        step_bytes: read in a step of all texts
+        batch: texts
+        operations: of one token
+        reading: bytes a second
+        multiplying: operations a second
+        place: that holds the bytes
+        seconds: a token took
+    """
     each = step_bytes / batch
     least = max(each / reading, operations / multiplying)
     method = "least time of a token (the longer of its bytes and its operations at their peaks) / measured time"

@@ -17,10 +17,11 @@ Z95 = 1.959964
 
 
 def cases(figure: Figure) -> np.ndarray | None:
-    """[value, low, high] of a figure: what it would be in the middle and at both ends of its model of watts. The value
-    stands in for an end that is not there; None for a figure without a value.
-
+    """A figure in the middle and at both ends of its model of watts. The value stands in for an end that is not there.
     Everything that is done to joules here is linear, so it is done to the three cases alike.
+
+    Returns:
+        [value, low, high]; None for a figure without a value.
     """
     if figure.value is None:
         return None
@@ -38,7 +39,12 @@ def median_figure(
 ) -> Figure:
     """The median over trials with its 95% bootstrap interval.
 
-    trials: [trials], or [trials, 3] with the cases of each; then the interval spans the intervals of all three.
+    Args:
+        trials: [trials], or [trials, 3] with the cases of each; then the interval spans the intervals of all three
+        unit: of the figure
+        method: in words
+        source: of the trials
+        scope: likewise
     """
     table = np.asarray(trials, dtype=float)
     table = table.reshape(len(table), -1)
@@ -60,7 +66,15 @@ def paired_ratio(
         half width = sqrt((t[n-1, 0.975] s(m))^2 / n + (1.96 RATIO_FLOOR)^2)
 
     with Student's t (1908), the spread s(m) of the n blocks, and RATIO_FLOOR for what no invocation can see of itself.
-    Without a value where a cost is not above 0, or where there are fewer than two blocks.
+
+    Args:
+        numerator: [trials]
+        denominator: [trials]
+        method: in words
+        block: neighbouring trials that share an invocation
+
+    Returns:
+        Without a value where a cost is not above 0, or where there are fewer than two blocks.
     """
     ours, theirs = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
     blocks = -(-len(ours) // block)

@@ -38,7 +38,16 @@ SEES_NO_JOULES = "an endpoint: no sensor that is read here covers its machine"
 
 @dataclass(frozen=True)
 class Workload:
-    """What every model is asked to do."""
+    """What every model is asked to do.
+
+    Attributes:
+        task: whose test prompts are answered; None: prompts of `context` tokens
+        batch: prompts side by side
+        context: tokens of a prompt, without a task
+        output_tokens: tokens of an answer, without a task
+        threads: of the processor
+        seed: decides the prompts
+    """
 
     task: Task | None
     batch: int
@@ -58,6 +67,7 @@ class Workload:
 
 
 def batches_of(prompts: Sequence[Any], size: int) -> list[list[Any]]:
+    """`prompts` in batches of `size` that are all full; the first ones come again where the last would not be."""
     count = -(-len(prompts) // size)
     endless = itertools.cycle(prompts)
     return [list(itertools.islice(endless, size)) for _ in range(count)]
@@ -65,7 +75,13 @@ def batches_of(prompts: Sequence[Any], size: int) -> list[list[Any]]:
 
 def bulk_subject(name: str, runtime: Runtime, task: Task) -> Subject:
     """All test items of a task of kind "choose", many in a call: at most MOST_IN_A_CALL, and no more than take about
-    CALL_SECONDS, so that a window holds many calls. Calls are alike in size."""
+    CALL_SECONDS, so that a window holds many calls. Calls are alike in size.
+
+    Args:
+        name: for the samples
+        runtime: with the model opened
+        task: whose test split is answered
+    """
     from lightbulb.models.form import turns_of
 
     prompts = [runtime.render(turns_of(example)) for example in task.test]
@@ -85,8 +101,17 @@ def bulk_subject(name: str, runtime: Runtime, task: Task) -> Subject:
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """Something to measure. `opened` opens it anew and yields its subjects, named "read" and "write". roofline: from
-    the seconds of an output token, where the runtime counts what it does."""
+    """Something to measure.
+
+    Attributes:
+        model: as it was typed
+        runtime: by name
+        bytes: of its file
+        opened: opens it anew and yields its subjects, named "read" and "write"
+        unseen: why a cost cannot be seen, by cost
+        notes: what a reader must know
+        roofline: from the seconds of an output token, where the runtime counts what it does
+    """
 
     model: str
     runtime: str
@@ -105,6 +130,7 @@ def on_cpu(name: str, runtime: str | None) -> bool:
 
 
 def usual_runtime(source: ModelSource) -> str:
+    """By name, for a model that is here."""
     return "torch" if source.gguf is None else runtime_of(source.gguf)
 
 
@@ -118,7 +144,20 @@ def _runtime(source: ModelSource, asked: str | None) -> str:
 def measured_model(
     name: str, runtime: str | None, model_name: str | None, workload: Workload, meter: Meter, folder: Path
 ) -> MeasuredModel:
-    """`name` as something to measure; `folder` is for the files of a model that must be converted first."""
+    """A model as something to measure.
+
+    Args:
+        name: as a user names it
+        runtime: by name; None: the usual one
+        model_name: which of an endpoint's models
+        workload: what it is asked
+        meter: that will read the windows, for what it can see of an endpoint
+        folder: for the files of a model that must be converted first
+
+    Raises:
+        UserError: the runtime does not take it, or lacks what the work takes
+        ModelError: the model cannot be read
+    """
     if is_url(name):
         return _endpoint(name, model_name, workload, meter)
     source = resolve(name)
@@ -138,7 +177,11 @@ def measured_model(
 
 
 def check_capable(opener: type[Runtime], task: Task | None) -> None:
-    """Raises UserError where the runtime lacks what the work takes."""
+    """Refuses a runtime that lacks what the work takes.
+
+    Raises:
+        UserError: it does
+    """
     if task is None or task.kind != "choose":
         opener.require("sees_tokens", "writes_exactly")
 
@@ -188,9 +231,17 @@ def _open(make: Callable[[], Runtime], workload: Workload) -> Iterator[list[Subj
 
 
 def subjects(runtime: Runtime, workload: Workload) -> list[Subject]:
-    """ "read", in which every answer has one token, and "write", in which the same prompts get their whole answers;
-    only "read" where one token is a whole answer, and for documents, which are read. In bulk where the runtime is so
-    cheap, unless the workload says how many prompts are answered side by side."""
+    """Gives "read", in which every answer has one token, and "write", in which the same prompts get their whole
+    answers; only "read" where one token is a whole answer, and for documents, which are read. In bulk where the runtime
+    is so cheap, unless the workload says how many prompts are answered side by side.
+
+    Args:
+        runtime: with the model opened
+        workload: what it is asked
+
+    Raises:
+        GoalError: prompts and answers do not fit the model's context
+    """
     from lightbulb.models.form import turns_of
     from lightbulb.runtimes.answering import longest_answer
 
@@ -237,7 +288,7 @@ def sample_text(workload: Workload, number: int, sentences: int) -> str:
 
 
 def tokens_of_context(tokenize: Callable[[str], list[int]], workload: Workload, number: int) -> list[int]:
-    """Exactly `work.context` tokens of text."""
+    """Exactly `context` tokens of text."""
     sentences = workload.context // 8 + 4
     while len(ids := tokenize(sample_text(workload, number, sentences))) < workload.context:
         sentences *= 2

@@ -50,6 +50,7 @@ class DecoderConfig(PreTrainedConfig):
 
 
 def config_for(spec: ModelSpec) -> DecoderConfig:
+    """The config of a model of `spec`."""
     return DecoderConfig(spec=spec.model_dump(mode="json", exclude_defaults=True))
 
 
@@ -74,7 +75,7 @@ class RMSNorm(nn.Module):
 
 
 class ScaledEmbedding(nn.Embedding):
-    """Rows times `embed_scale`."""
+    """Rows times a scale (Gemma: the root of the width)."""
 
     def __init__(self, rows: int, width: int, scale: float):
         super().__init__(rows, width)
@@ -98,7 +99,17 @@ class Attention(nn.Module):
         self.q_norm, self.k_norm = norms.get("attn_q_norm"), norms.get("attn_k_norm")
 
     def forward(self, x_BTD: torch.Tensor, places: Places, cache: Cache | None, index: int) -> torch.Tensor:
-        """index: of this layer in the cache."""
+        """What the layer's heads read.
+
+        Args:
+            x_BTD: normed input
+            places: where the tokens stand
+            cache: keys and values of earlier calls
+            index: of this layer in the cache
+
+        Returns:
+            [B, T, D], to be added to the layer's input.
+        """
         B, T, _ = x_BTD.shape
         q, k, v = (
             cast(nn.Linear, part)(x_BTD).view(B, T, -1, self.head_dim).transpose(1, 2)
@@ -169,7 +180,11 @@ class Layer(nn.Module):
 class Places:
     """Where the tokens of a call stand, and what each may see.
 
-    positions [1 or B, T]: for rotation. seen: slots in the cache before these T. mask [B, seen + T]: 0 for padding.
+    Args:
+        spec: of the model
+        positions: [1 or B, T], for rotation
+        seen: slots in the cache before these T
+        mask: [B, seen + T], 0 for padding
     """
 
     def __init__(self, spec: ModelSpec, positions: torch.Tensor, seen: int, mask: torch.Tensor | None):
@@ -235,8 +250,19 @@ class Layers(PreTrainedModel):
         use_cache: bool | None = None,
         **unused: Any,
     ) -> BaseModelOutputWithPast:
-        """input_ids, position_ids [B, T]; attention_mask [B, S], 0 for padding. Keys of a layer stand in the cache at
-        its place among the layers that have some."""
+        """Runs all layers. Keys of a layer stand in the cache at its place among the layers that have some.
+
+        Args:
+            input_ids: [B, T]
+            attention_mask: [B, S], 0 for padding
+            position_ids: [B, T]; None: counted from the cache
+            past_key_values: the cache
+            use_cache: whether to make one where none is given
+            unused: what transformers gives beside
+
+        Returns:
+            Hidden states [B, T, D], normed, and the cache.
+        """
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache()
         seen = past_key_values.get_seq_length() if past_key_values is not None else 0
@@ -267,10 +293,20 @@ class Decoder(PreTrainedModel, GenerationMixin):
 
     @property
     def spec(self) -> ModelSpec:
+        """What it computes."""
         return spec_of(cast(DecoderConfig, self.config))
 
     def forward(self, input_ids: torch.Tensor, logits_to_keep: int = 0, **more: Any) -> CausalLMOutputWithPast:
-        """Logits [B, T, V], of the last `logits_to_keep` positions (0: of all). more: as `Layers.forward` takes it."""
+        """Logits of the last positions.
+
+        Args:
+            input_ids: [B, T]
+            logits_to_keep: how many positions; 0: all
+            more: as `Layers.forward` takes it
+
+        Returns:
+            Logits [B, T, V], and the cache.
+        """
         out = self.model(input_ids, **more)
         logits = self.lm_head(out.last_hidden_state[:, -logits_to_keep:])
         if self.logit_cap:
@@ -279,7 +315,16 @@ class Decoder(PreTrainedModel, GenerationMixin):
 
 
 def load_decoder(folder: Path, config: DecoderConfig, weights: Mapping[str, torch.Tensor] | None = None) -> Decoder:
-    """The model of `config` with `weights`, or with those in `folder`. Raises ModelError where they do not fit it."""
+    """The model of `config`.
+
+    Args:
+        folder: with the weights
+        config: with the spec
+        weights: instead of those in `folder`
+
+    Raises:
+        ModelError: the weights do not fit it
+    """
     spec = spec_of(config)
     if weights is None:
         weights = {name: tensor for file in weight_files(folder) for name, tensor in load_file(file).items()}

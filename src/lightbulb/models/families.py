@@ -52,12 +52,22 @@ GEMMA_NORMS = {
 class ArchitectureSpec:
     """One family.
 
-    family: transformers' `model_type`. gguf: llama.cpp's architecture. embed, layers, final_norm, head: dotted paths
-    from the causal model. linears: role (q, k, v, o, gate, up, down) -> dotted path inside a block. norms: dotted path
-    inside a block -> GGUF name. norm_offset: added to every norm weight in the file (Gemma stores w - 1). activation,
-    tied: what a config that says nothing of it means; biases: linears that have one whatever it says.
-    scales_embedding: by the root of the width. depth: the config field that counts blocks. per_layer: config fields
-    with one entry a block.
+    Attributes:
+        family: transformers' `model_type`
+        gguf: llama.cpp's architecture
+        norms: dotted path inside a block -> GGUF name
+        norm_offset: added to every norm weight in the file (Gemma stores w - 1)
+        linears: role (q, k, v, o, gate, up, down) -> dotted path inside a block
+        embed: dotted path from the causal model to the embedding
+        layers: likewise, to the blocks
+        final_norm: likewise, to the last norm
+        head: likewise, to the head
+        depth: the config field that counts blocks
+        per_layer: config fields with one entry a block
+        activation: what a config that says nothing of it means
+        tied: likewise: whether the head is the embedding
+        biases: linears that have one whatever a config says
+        scales_embedding: by the root of the width
     """
 
     family: str
@@ -98,8 +108,16 @@ FAMILIES: dict[str, ArchitectureSpec] = {
 
 
 def architecture_spec(config: Any, where: str | None = None) -> ArchitectureSpec:
-    """The architecture of a transformers config (or its dict), or of ours. where: the file that the config was read
-    from. Raises UnsupportedModel that lists what works."""
+    """The architecture of a model.
+
+    Args:
+        config: of transformers (or its dict), or ours
+        where: the file that the config was read from
+
+    Raises:
+        UnsupportedModel: another family; lists what works
+        PluginError: what a plugin calls so is none
+    """
     values = config if isinstance(config, Mapping) else {k: getattr(config, k, None) for k in ("model_type", "spec")}
     family, spec = values.get("model_type"), values.get("spec")
     if family == OWN and isinstance(spec, Mapping):
@@ -115,13 +133,16 @@ def architecture_spec(config: Any, where: str | None = None) -> ArchitectureSpec
 
 
 def family_names() -> list[str]:
-    """lightbulb's own, then those of plugins."""
+    """Lightbulb's own, then those of plugins."""
     return [*FAMILIES, *(name for name in plugins.names(plugins.FAMILIES) if name not in FAMILIES)]
 
 
 def family_named(name: str) -> ArchitectureSpec | None:
-    """The family that transformers calls `name`; None where there is none. Raises PluginError where what a plugin calls
-    so is none."""
+    """The family that transformers calls `name`; None where there is none.
+
+    Raises:
+        PluginError: what a plugin calls so is none
+    """
     if name in FAMILIES:
         return FAMILIES[name]
     found = plugins.load(plugins.FAMILIES, name, FAMILIES)
@@ -138,14 +159,17 @@ def part(model: nn.Module, path: str) -> nn.Module:
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """The blocks, from the embedding up."""
     return part(model, architecture_spec(model.config).layers)  # type: ignore[return-value]
 
 
 def embedding_of(model: PreTrainedModel) -> nn.Embedding:
+    """The token embedding."""
     return part(model, architecture_spec(model.config).embed)  # type: ignore[return-value]
 
 
 def final_norm_of(model: PreTrainedModel) -> nn.Module:
+    """The norm before the head."""
     return part(model, architecture_spec(model.config).final_norm)
 
 
@@ -156,10 +180,15 @@ def is_tied(model: PreTrainedModel) -> bool:
 
 
 def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
-    """Keeps only the blocks `kept` (rising indices), in place: module list, cache indices and config agree afterwards.
+    """Keeps only some blocks, in place: module list, cache indices and config agree afterwards. A block keeps its own
+    kind of attention (Gemma 3 mixes sliding and full): the GGUF says the kind of every block.
 
-    A block keeps its own kind of attention (Gemma 3 mixes sliding and full): the GGUF says the kind of every block.
-    Raises ValueError when `kept` is empty, out of range or not rising.
+    Args:
+        model: a decoder
+        kept: rising indices
+
+    Raises:
+        ValueError: `kept` is empty, out of range or not rising
     """
     arch = architecture_spec(model.config)
     blocks = layers_of(model)

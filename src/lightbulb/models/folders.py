@@ -36,7 +36,11 @@ MARKS = {
 
 
 def check_kind(folder: Path) -> None:
-    """Raises ModelError where `folder` is an adapter, an export, or another thing than a transformers model."""
+    """Refuses what is no model of transformers.
+
+    Raises:
+        ModelError: `folder` is an adapter, an export, or another thing
+    """
     if (folder / "adapter_config.json").is_file():
         raise _adapter(folder)
     whole = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
@@ -67,8 +71,12 @@ def _adapter(folder: Path) -> ModelError:
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Raises ModelError or UnsupportedModel unless the weights in `folder` are floats, of a model that writes, with a
-    row for every token of its tokenizer."""
+    """Refuses weights that cannot be trained, or are of a model that does not write.
+
+    Raises:
+        UnsupportedModel: the weights are no floats, or the model does not write
+        ModelError: there is no row for some token of the tokenizer
+    """
     file = folder / "config.json"
     config = _object(file)
     if method := quantization_of(config):
@@ -103,9 +111,9 @@ def quantization_of(config: Mapping[str, Any]) -> str | None:
     """The method by which a config says that its weights are quantized; None where it says nothing of it."""
     for part in (config, config.get("text_config")):
         for key in ("quantization_config", "compression_config", "quantization"):
-            said = part.get(key) if isinstance(part, Mapping) else None
-            if said:
-                named = said.get("quant_method") or said.get("quant_algo") if isinstance(said, Mapping) else said
+            entry = part.get(key) if isinstance(part, Mapping) else None
+            if entry:
+                named = entry.get("quant_method") or entry.get("quant_algo") if isinstance(entry, Mapping) else entry
                 return str(named or ("MLX" if key == "quantization" else "of an unnamed method"))
     return None
 

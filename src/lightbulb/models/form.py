@@ -23,13 +23,19 @@ TEXT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One training sequence. ids[first_target:] are predicted from what stands before them."""
+    """One training sequence.
+
+    Attributes:
+        ids: its tokens
+        first_target: ids[first_target:] are predicted from what stands before them
+    """
 
     ids: list[int]
     first_target: int
 
     @property
     def targets(self) -> list[int]:
+        """The tokens that are predicted."""
         return self.ids[self.first_target :]
 
 
@@ -41,16 +47,20 @@ def turns_of(example: Example) -> list[dict[str, str]]:
 
 
 def render(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, str]]) -> str:
-    """The prompt as text, ready for tokenization that adds the model's own BOS (so a BOS from the template goes)."""
+    """The prompt as text, ready for tokenization that adds the model's own BOS (so a BOS from the template goes).
+
+    Raises:
+        ModelError: the chat template cannot render the conversation
+    """
     from jinja2.exceptions import TemplateError
 
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     except (TemplateError, ValueError, TypeError) as e:  # no template, or one that refuses these roles
         roles = ", ".join(turn["role"] for turn in turns)
-        said = (str(e).strip() or type(e).__name__).splitlines()[0]
+        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise ModelError(
-            f"the model's chat template cannot render a conversation of {roles}: {said}",
+            f"the model's chat template cannot render a conversation of {roles}: {reason}",
             hint="use a model with a chat template that takes these roles, or columns prompt and completion",
         ) from e
     if not isinstance(text, str):
@@ -73,9 +83,18 @@ def texts_of(task: Task, tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
 def encode(
     tokenizer: PreTrainedTokenizerFast, task: Task, example: Example, answer_ids: list[int] | None, max_length: int
 ) -> Encoded:
-    """Token ids of one example and its end. `answer_ids`: a token for each of task.answers ("choose" only).
+    """Token ids of one example and its end. A sequence longer than `max_length` loses the beginning of its prompt (not
+    its BOS): the answer must stay.
 
-    A sequence longer than `max_length` loses the beginning of its prompt (not its BOS): the answer must stay.
+    Args:
+        tokenizer: the model's
+        task: of the example
+        example: a prompt and its completion, or a document
+        answer_ids: a token for each of task.answers ("choose" only)
+        max_length: tokens
+
+    Raises:
+        ModelError: a "choose" task without `answer_ids`, or a prompt that the template cannot render
     """
     if task.kind == "text":
         ids = tokenizer(example.completion).input_ids + [tokenizer.eos_token_id]

@@ -28,9 +28,23 @@ from lightbulb.models.spec import ModelSpec, spec_of_config
 
 @dataclass(frozen=True, slots=True)
 class GgufInfo:
-    """What a GGUF holds. quantization: type -> number of tensors. metadata: the `lightbulb.*` keys, prefix included.
-    added_bos: the text of the BOS token when the tokenizer puts one before every prompt by itself, else "". bos: the id
-    of the BOS token, where the file names one."""
+    """What a GGUF holds.
+
+    Attributes:
+        architecture: llama.cpp's name
+        layers: how many
+        width: of the embedding
+        vocabulary: tokens
+        context_length: tokens
+        parameters: weights of all tensors
+        bytes: of the file
+        quantization: type -> number of tensors
+        metadata: the `lightbulb.*` keys, prefix included
+        chat_template: Jinja, where the file has one
+        has_rope_factors: whether it holds Llama 3's divisors
+        added_bos: the text of the BOS token when the tokenizer puts one before every prompt by itself, else ""
+        bos: the id of the BOS token, where the file names one
+    """
 
     architecture: str
     layers: int
@@ -55,14 +69,22 @@ def write_gguf(
 ) -> dict[str, Any]:
     """Writes `out` from a model artifact folder; the same folder and options give the same bytes.
 
-    types: of the matrices by role, or the name of one for all. Vectors stay f32. A matrix whose rows are no whole
-    number of blocks is kept in the type's fallback and named in the result. metadata: extra keys, e.g.
-    "lightbulb.kind".
+    Args:
+        model_folder: config, weights and tokenizer
+        out: the file; nothing is left there when writing fails
+        types: of the matrices by role, or the name of one for all. Vectors stay f32. A matrix whose rows are no whole
+            number of blocks is kept in the type's fallback and named in the result.
+        metadata: extra keys, e.g. "lightbulb.kind"
 
-    Returns architecture, bytes, parameters, bits_per_weight, quantization (type -> tensors), fallbacks (names),
-    unchanged (True when the type of each matrix holds it as it is: what is in the file is what was in the folder),
-    context_length. Raises ModelError, UnsupportedModel, or ValueError for a type that can only be read, before anything
-    is written.
+    Returns:
+        architecture, bytes, parameters, bits_per_weight, quantization (type -> tensors), fallbacks (names), unchanged
+        (True when the type of each matrix holds it as it is: what is in the file is what was in the folder),
+        context_length.
+
+    Raises:
+        ModelError: the weights or the tokenizer have no place in a GGUF
+        UnsupportedModel: no GGUF can hold such a model
+        ValueError: a type can only be read
     """
     types = TypeMap(types) if isinstance(types, str) else types
     types.check_writable()
@@ -90,10 +112,16 @@ def write_gguf(
 def write_file(
     out: Path, architecture: str, fields: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray, QuantType]]
 ) -> dict[str, Any]:
-    """Writes the GGUF `out` of keys and of tensors (name, float32 values, type); the same give the same bytes.
+    """Writes a GGUF of keys and of tensors; the same give the same bytes. Nothing half-written stays behind.
 
-    Returns bytes, parameters, bits_per_weight, quantization and unchanged, as `write_gguf` says them. Nothing
-    half-written stays behind.
+    Args:
+        out: the file
+        architecture: llama.cpp's name
+        fields: key -> value
+        tensors: (name, float32 values, type)
+
+    Returns:
+        bytes, parameters, bits_per_weight, quantization and unchanged, as `write_gguf` says them.
     """
     beside = out.with_name(f".{out.name}.tmp")
     writer = GGUFWriter(beside, architecture)
@@ -178,8 +206,14 @@ def _tensors(folder: Path, spec: ModelSpec) -> Iterator[tuple[str, np.ndarray]]:
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor of a GGUF. parts: transformers' names of the tensors whose rows it holds, one below the other. heads:
-    those whose rows are interleaved for llama.cpp's RoPE NORM (0: none). offset: added to the values in the file."""
+    """A tensor of a GGUF.
+
+    Attributes:
+        name: in the file
+        parts: transformers' names of the tensors whose rows it holds, one below the other
+        heads: those whose rows are interleaved for llama.cpp's RoPE NORM; 0: none
+        offset: added to the values in the file
+    """
 
     name: str
     parts: tuple[str, ...]
@@ -194,7 +228,7 @@ class Entry:
         return np.ascontiguousarray(interleave(values, self.heads) if self.heads else values)
 
     def unpacked(self, values: np.ndarray, rows: Sequence[int]) -> list[np.ndarray]:
-        """The parts, of so many rows each."""
+        """The parts of the file's values, of so many rows each."""
         if self.heads:
             values = np.ascontiguousarray(separate(values, self.heads))
         if self.offset:
@@ -203,7 +237,7 @@ class Entry:
 
 
 def entries_of(spec: ModelSpec) -> list[Entry]:
-    """What a GGUF of `spec` holds, in file order."""
+    """What a GGUF of `spec` holds, in file order. Raises UnsupportedModel where none can hold it."""
     architecture, arch = architecture_of(spec), spec.arch
     norms = {f"{path}.weight": f"{gguf}.weight" for path, gguf in arch.norms.items()}
     linears = {f"{path}.{kind}": (role, kind) for role, path in arch.linears.items() for kind in ("weight", "bias")}
@@ -238,7 +272,12 @@ def weight_bytes(spec: ModelSpec, types: TypeMap) -> int:
 
 def interleave(rows: np.ndarray, n_heads: int) -> np.ndarray:
     """Row order of q and k for llama.cpp's RoPE NORM: rotated partners, half a head apart in transformers, side by
-    side. rows: [heads * head_dim, ...]."""
+    side.
+
+    Args:
+        rows: [heads * head_dim, ...]
+        n_heads: how many heads they are of
+    """
     halves = rows.reshape(n_heads, 2, rows.shape[0] // n_heads // 2, *rows.shape[1:])
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
@@ -255,8 +294,11 @@ def read_weights(path: Path, spec: ModelSpec) -> dict[str, np.ndarray]:
 
 
 def weights_of(header: GgufHeader, spec: ModelSpec) -> dict[str, np.ndarray]:
-    """All weights of a GGUF whose header was read. Raises ModelError for tensors without a name in transformers, of a
-    wrong shape, and for types that cannot be read."""
+    """All weights of a GGUF whose header was read, in float32 under transformers' names.
+
+    Raises:
+        ModelError: a tensor without a name in transformers, of a wrong shape, or of a type that cannot be read
+    """
     path = header.files[0]
     entries, shapes = {entry.name: entry for entry in entries_of(spec)}, spec.tensors
     contents = {file: np.memmap(file, mode="r", dtype=np.uint8) for file in header.files}

@@ -20,7 +20,11 @@ SIZES = ("attention.head_count", "attention.head_count_kv", "feed_forward_length
 
 
 def architecture_of(spec: ModelSpec) -> str:
-    """The GGUF architecture that holds `spec`. Raises UnsupportedModel for what llama.cpp cannot compute."""
+    """The GGUF architecture that holds `spec`.
+
+    Raises:
+        UnsupportedModel: llama.cpp cannot compute it
+    """
     _refuse(spec, spec.arch.gguf, _plain_refusals(spec))
     if spec.alike:
         return spec.arch.gguf
@@ -35,7 +39,11 @@ def architecture_of(spec: ModelSpec) -> str:
 
 
 def shape_fields(spec: ModelSpec) -> dict[str, Any]:
-    """GGUF keys -> values. Raises UnsupportedModel for what llama.cpp cannot compute."""
+    """GGUF keys -> values that say what `spec` says.
+
+    Raises:
+        UnsupportedModel: llama.cpp cannot compute it
+    """
     architecture, rope = architecture_of(spec), spec.rope
     sizes = [(layer.heads, layer.kv_heads, layer.feed_forward or 0) for layer in spec.layers]
     heads, kv_heads, inner = (_once(column) for column in zip(*sizes, strict=True))
@@ -72,7 +80,8 @@ def _once(column: Iterable[int]) -> int | list[int]:
 
 
 def context_length(spec: ModelSpec) -> int:
-    """Longest context; where llama.cpp has no sliding window for the family, the window, inside which both agree."""
+    """Longest context in tokens; where llama.cpp has no sliding window for the family, the window, inside which both
+    agree."""
     bounded = spec.window and any(layer.slides for layer in spec.layers) and spec.arch.gguf != "gemma3"
     return min(spec.context, spec.window) if spec.window and bounded else spec.context
 
@@ -128,8 +137,12 @@ def _refuse(spec: ModelSpec, architecture: str, refusals: dict[str, bool]) -> No
 
 
 def spec_of_gguf(header: GgufHeader) -> ModelSpec:
-    """From the keys of a GGUF and the names of its tensors. Raises UnsupportedModel for what has no place in a spec,
-    ModelError for sizes that no file can have."""
+    """Reads the keys of a GGUF and the names of its tensors.
+
+    Raises:
+        UnsupportedModel: something has no place in a spec
+        ModelError: sizes that no file can have
+    """
     fields, names = header.fields, {tensor.name for tensor in header.tensors}
     architecture = fields["general.architecture"]
     family = FAMILIES[ARCHITECTURES[architecture]]

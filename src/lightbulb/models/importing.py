@@ -42,9 +42,20 @@ if TYPE_CHECKING:
 def import_model(
     source: ModelSource, out: Path, progress: Progress | None = None, live: LiveModel | None = None
 ) -> dict[str, Any]:
-    """Writes the model artifact folder `out` from any source; returns facts about the model. live: keeps its weights.
+    """Writes the model artifact folder `out` from any source.
 
-    Raises ModelError when the weights do not fit their config, UnsupportedModel for other families.
+    Args:
+        source: what `resolve` found
+        out: the folder
+        progress: where it reports
+        live: keeps its weights
+
+    Returns:
+        Facts about the model: an `ImportFacts` as a record.
+
+    Raises:
+        ModelError: the weights do not fit their config
+        UnsupportedModel: another family
     """
     from lightbulb.core.progress import Silent
 
@@ -103,7 +114,12 @@ def user_file(source: ModelSource, work: Path) -> Iterator[None]:
 
 
 def spec_of_source(source: ModelSource) -> ModelSpec:
-    """What a model is, before it is imported. Raises ModelError and UnsupportedModel as importing it would."""
+    """What a model is, before it is imported.
+
+    Raises:
+        ModelError: as importing it would
+        UnsupportedModel: likewise
+    """
     from transformers import AutoConfig
 
     from lightbulb.models.gguf_shape import spec_of_gguf

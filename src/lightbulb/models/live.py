@@ -34,6 +34,7 @@ class LiveModel:
             self._key = key
 
     def clear(self) -> None:
+        """Lets the weights go."""
         self._key, self._weights = None, {}
 
     def take(self, artifact: Artifact) -> PreTrainedModel:

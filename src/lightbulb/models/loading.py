@@ -27,6 +27,7 @@ TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json"
 
 
 def parameter_count(model: PreTrainedModel) -> int:
+    """All weights; a tied matrix counts once."""
     return sum(p.numel() for p in model.parameters())  # parameters() yields a tied matrix once
 
 
@@ -34,11 +35,16 @@ def load_model(
     folder: Path, dtype: torch.dtype = torch.float32, weights: Mapping[str, torch.Tensor] | None = None
 ) -> PreTrainedModel:
     """The causal model of a transformers folder, in eval mode. Runs no code from the folder and never downloads.
+    Whether the head is the embedding is what the weights say, not the config.
 
-    Whether the head is the embedding is what the weights say, not the config. weights: what the folder's safetensors
-    hold, where it is in memory; the model's parameters share that memory.
+    Args:
+        folder: config and safetensors
+        dtype: of the weights
+        weights: what the folder's safetensors hold, where it is in memory; the model's parameters share that memory
 
-    Raises ModelError when weights are missing, left over or of the wrong shape.
+    Raises:
+        ModelError: weights are missing, left over or of the wrong shape
+        UnsupportedModel: another family
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
@@ -105,7 +111,16 @@ def _load_own(
 
 def head_is_tied(folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> bool:
     """Whether the head of the model in `folder` is its embedding: it has no head of its own among its weights, or one
-    that is the same while the config says that they are tied. weights: where they are in memory."""
+    that is the same while the config says that they are tied.
+
+    Args:
+        folder: config and safetensors
+        weights: where they are in memory
+
+    Raises:
+        ModelError: the config is no JSON object
+        UnsupportedModel: another family
+    """
     config = json_object(folder / "config.json")
     arch = architecture_spec(config)
     names = {f"{arch.embed}.weight", f"{arch.head}.weight"}
@@ -128,12 +143,16 @@ def head_is_tied(folder: Path, weights: Mapping[str, torch.Tensor] | None = None
 
 def says_tied(config: Mapping[str, Any]) -> bool:
     """What config.json says, or leaves to its family: Gemma ties, the others do not."""
-    said = config.get("tie_word_embeddings")
-    return architecture_spec(config).tied if said is None else bool(said)
+    tied = config.get("tie_word_embeddings")
+    return architecture_spec(config).tied if tied is None else bool(tied)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer exactly as tokenizer.json says (transformers' own classes rebuild parts of it by family)."""
+    """The tokenizer exactly as tokenizer.json says (transformers' own classes rebuild parts of it by family).
+
+    Raises:
+        ModelError: it cannot be read
+    """
     from transformers import PreTrainedTokenizerFast
 
     if not (folder / "tokenizer.json").is_file():
@@ -143,10 +162,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def save_model(model: PreTrainedModel, folder: Path) -> dict[str, torch.Tensor]:
-    """Writes config, generation config and `model.safetensors` (float32, sorted names, a tied head once); returns the
-    weights as they were written, which share the model's memory where they can.
+    """Writes config, generation config and `model.safetensors` (float32, sorted names, a tied head once). The same
+    model gives the same bytes. One of ours whose layers are alike is written as its family's.
 
-    The same model gives the same bytes. One of ours whose layers are alike is written as its family's.
+    Returns:
+        The weights as they were written, which share the model's memory where they can.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(model.state_dict())
@@ -192,6 +212,7 @@ def write_weights(state: Mapping[str, torch.Tensor], folder: Path) -> dict[str, 
 
 
 def write_config(config: dict[str, Any], folder: Path) -> None:
+    """Writes config.json."""
     dropped = ("torch_dtype", "_name_or_path", "auto_map", "quantization_config")
     kept = {k: v for k, v in config.items() if k not in dropped} | {"dtype": "float32"}
     write_json(folder / "config.json", dict(sorted(kept.items())))
@@ -237,6 +258,11 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def plain_model_errors(where: Path) -> Iterator[None]:
+    """What a library says of a bad model becomes one clear error.
+
+    Raises:
+        ModelError: it names `where`
+    """
     try:
         yield
     except LightbulbError as e:

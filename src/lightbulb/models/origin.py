@@ -26,8 +26,13 @@ REPO_KEYS = (
 
 
 class Origin(BaseModel):
-    """name: for showing. repo: the hub id of the model, or else of the one it was made from. license: as on the hub, in
-    lower case. None is what no file says. Keys of a later version are carried along."""
+    """What is known of where a model comes from. None is what no file says. Keys of a later version are carried along.
+
+    Attributes:
+        name: for showing
+        repo: the hub id of the model, or else of the one it was made from
+        license: as on the hub, in lower case
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 

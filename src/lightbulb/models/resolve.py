@@ -31,9 +31,15 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Exactly one of `path` (a transformers folder), `gguf` (a file) and `hub_id` is set; `name` is for showing.
+    """Where a model lies. Exactly one of `path`, `gguf` and `hub_id` is set.
 
-    header: of the file, as it was read when the name was resolved."""
+    Attributes:
+        path: a transformers folder
+        hub_id: "owner/name"
+        gguf: a file
+        name: for showing
+        header: of the file, as it was read when the name was resolved
+    """
 
     path: Path | None
     hub_id: str | None
@@ -44,11 +50,15 @@ class ModelSource:
 
 
 def resolve(name: str) -> ModelSource:
-    """A folder (with a transformers model, or with one GGUF), a `.gguf` file, a short name or a hub id `owner/name`,
-    in this order.
+    """Finds a model and checks local files before they are trusted. Never touches the network.
 
-    Local files are checked before they are trusted. Raises ModelError (unreadable or unsafe files, unknown name) and
-    MissingExtra (the short name's package is not installed). Never touches the network.
+    Args:
+        name: a folder (with a transformers model, or with one GGUF), a `.gguf` file, a short name or a hub id
+            `owner/name`, in this order
+
+    Raises:
+        ModelError: unreadable or unsafe files, or an unknown name
+        MissingExtra: the short name's package is not installed
     """
     path = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves the name of a stranger as it is
     if path.is_dir():
@@ -77,7 +87,11 @@ def _near(name: str, path: Path) -> str:
 
 
 def packaged_gguf(short_name: str) -> Path:
-    """The one GGUF inside the PyPI package behind a short name; found without importing the package."""
+    """The one GGUF inside the PyPI package behind a short name; found without importing the package.
+
+    Raises:
+        MissingExtra: the package is not installed
+    """
     files = _packaged_files(short_name)
     if not files:
         distribution = SHORT_NAMES[short_name].replace("_", "-")
@@ -100,7 +114,11 @@ def is_packaged(source: ModelSource) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises ModelError unless `folder` holds a config without custom code and whole safetensors."""
+    """Refuses a folder that is not safe to read.
+
+    Raises:
+        ModelError: `folder` does not hold a config without custom code and whole safetensors
+    """
     check_kind(folder)
     config_file = folder / "config.json"
     if not config_file.is_file():
@@ -171,7 +189,11 @@ def _check_shards(weights: list[Path]) -> None:
 
 
 def json_object(file: Path) -> dict[str, Any]:
-    """What a JSON file of a model holds. Raises ModelError unless it is an object."""
+    """What a JSON file of a model holds.
+
+    Raises:
+        ModelError: it is no object
+    """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
@@ -182,7 +204,11 @@ def json_object(file: Path) -> dict[str, Any]:
 
 
 def check_safetensors(file: Path) -> None:
-    """Raises ModelError unless the library can read the header, its tensors fill the file exactly, and there is one."""
+    """Refuses a file of weights that is not whole.
+
+    Raises:
+        ModelError: the library cannot read the header, its tensors do not fill the file exactly, or there is none
+    """
     from safetensors import SafetensorError, safe_open
 
     with _opened(file):
@@ -208,8 +234,13 @@ def _opened(file: Path) -> BufferedReader:
 
 
 def check_contents(source: ModelSource) -> None:
-    """Raises ModelError or UnsupportedModel unless a source's tokenizer can be read and its weights are floats with a
-    row for every token."""
+    """Refuses a source that cannot be trained: its tokenizer must be readable and its weights floats with a row for
+    every token.
+
+    Raises:
+        ModelError: the tokenizer cannot be read, or there is no row for some token
+        UnsupportedModel: the weights are no floats, or the model does not write
+    """
     if source.gguf is not None:
         check_tokenizer_fields(header_of(source).fields, source.gguf)
         return
@@ -231,7 +262,11 @@ def tokenizer_hint(folder: Path) -> str:
 
 
 def check_gguf(file: Path) -> GgufHeader:
-    """The header of a GGUF. Raises ModelError unless `file` is a whole one of version 2 or 3."""
+    """The header of a GGUF.
+
+    Raises:
+        ModelError: `file` is not a whole one of version 2 or 3
+    """
     return read_header(file)
 
 
@@ -243,8 +278,12 @@ def header_of(source: ModelSource) -> GgufHeader:
 
 
 def check_family(source: ModelSource) -> str:
-    """The GGUF architecture of `source`. Raises UnsupportedModel, which lists what works, unless it is of a family that
-    can be imported. A hub id is downloaded."""
+    """The GGUF architecture of `source`. A hub id is downloaded.
+
+    Raises:
+        UnsupportedModel: it is of no family that can be imported; lists what works
+        ModelError: its config cannot be read
+    """
     if source.gguf is None:
         config = local_folder(source) / "config.json"
         architecture: Any = architecture_spec(json_object(config), where=str(config)).gguf
@@ -261,7 +300,12 @@ def check_family(source: ModelSource) -> str:
 
 
 def local_folder(source: ModelSource) -> Path:
-    """The transformers folder of a source that has one; a hub id is downloaded (safetensors, JSON and the card)."""
+    """The transformers folder of a source that has one; a hub id is downloaded (safetensors, JSON and the card).
+
+    Raises:
+        ModelError: it cannot be downloaded, or is not safe to read
+        ValueError: the source is a GGUF
+    """
     if source.path is not None:
         return source.path
     if source.hub_id is None:

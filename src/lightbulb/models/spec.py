@@ -36,8 +36,14 @@ class _Frozen(BaseModel):
 class Rope(_Frozen):
     """Rotary positions (Su et al. 2021).
 
-    kind: transformers' `rope_type`. part: share of each head that is rotated. factor: positions are stretched by it
-    (kinds "linear" and "llama3"); the frequencies and the original context are those of "llama3".
+    Attributes:
+        kind: transformers' `rope_type`
+        base: of the geometric series of frequencies
+        part: share of each head that is rotated
+        factor: positions are stretched by it (kinds "linear" and "llama3")
+        low_freq_factor: of kind "llama3": fewer turns in the original context are stretched whole
+        high_freq_factor: likewise: more turns are left alone
+        original_context: likewise: tokens that it was first trained with
     """
 
     kind: str = "default"
@@ -75,9 +81,11 @@ class Rope(_Frozen):
         return {"rope_type": self.kind, "rope_theta": self.base, **given}
 
     def divisors(self, head_width: int) -> np.ndarray | None:
-        """Llama 3's divisor of each frequency [head_width / 2]; None for other kinds.
+        """Llama 3's divisor of each frequency. Long waves are slowed by `factor`, short ones left alone, those between
+        blended (Llama 3.1 model card).
 
-        Long waves are slowed by `factor`, short ones left alone, those between blended (Llama 3.1 model card).
+        Returns:
+            float32 [head_width / 2]; None for other kinds.
         """
         if self.kind != "llama3":
             return None
@@ -100,9 +108,16 @@ class Rope(_Frozen):
 class LayerSpec(_Frozen):
     """One layer: a mixer, which reads other positions, then a feed-forward, both added to what goes in.
 
-    heads of width head_width read kv_heads keys and values (all 0 without attention). feed_forward: its inner width;
-    None where there is none. norms: by GGUF's names. biases: roles of the linears that have one. slides: sees only the
-    model's window.
+    Attributes:
+        mixer: "attention" or "none"
+        heads: of queries (this and the next two are 0 without attention)
+        kv_heads: of keys and values
+        head_width: of each
+        feed_forward: its inner width; None where there is none
+        activation: of the feed-forward, by transformers' name
+        norms: by GGUF's names
+        biases: roles of the linears that have one
+        slides: sees only the model's window
     """
 
     mixer: Mixer = "attention"
@@ -133,10 +148,11 @@ class LayerSpec(_Frozen):
 
     @property
     def attention_width(self) -> int:
+        """Width of the queries of a position."""
         return self.heads * self.head_width
 
     def matrices(self, width: int) -> dict[Role, tuple[int, int]]:
-        """Role -> (rows, columns), rows being what comes out."""
+        """The layer's matrices in a model of this width: role -> (rows, columns), rows being what comes out."""
         inner, queries, keys = self.feed_forward, self.attention_width, self.kv_width
         mixer: dict[Role, tuple[int, int]] = {
             "q": (queries, width), "k": (keys, width), "v": (keys, width), "o": (width, queries)
@@ -145,14 +161,18 @@ class LayerSpec(_Frozen):
         return own if inner is None else {**own, "gate": (inner, width), "up": (inner, width), "down": (width, inner)}
 
     def parameters(self, width: int) -> int:
-        """Weights, norms and biases."""
+        """How many weights, norms and biases it has in a model of this width."""
         matrices = self.matrices(width)
         heads = sum(norm in ("attn_q_norm", "attn_k_norm") for norm in self.norms)
         norms = heads * self.head_width + (len(self.norms) - heads) * width
         return sum(map(math.prod, matrices.values())) + norms + sum(matrices[role][0] for role in self.biases)
 
     def without(self, part: Literal["mixer", "feed_forward"]) -> LayerSpec:
-        """The same layer without its mixer or its feed-forward. Raises ValueError where nothing would be left."""
+        """The same layer without its mixer or its feed-forward.
+
+        Raises:
+            ValueError: nothing would be left
+        """
         gone = ATTENTION if part == "mixer" else FEED_FORWARD
         lacks: dict[str, Any] = (
             {"mixer": "none", "heads": 0, "kv_heads": 0, "head_width": 0, "slides": False}
@@ -167,10 +187,22 @@ class LayerSpec(_Frozen):
 class ModelSpec(_Frozen):
     """A decoder of one of the families (`families.FAMILIES`), which names its parts and says what they compute.
 
-    vocabulary: rows of the embedding; vocabulary_out: rows of the head; tied: the head is the embedding. context: the
-    longest text in tokens. epsilon: of all norms. window: positions that a layer which slides sees; local_rope: of such
-    layers (None: as the others). query_scalar: scores are divided by its square root (None: by that of the head width).
-    attention_cap, logit_cap: scores and logits are capped to it by tanh. two_way: positions see later ones.
+    Attributes:
+        family: transformers' `model_type`
+        width: of what goes from layer to layer
+        vocabulary: rows of the embedding
+        vocabulary_out: rows of the head
+        tied: the head is the embedding
+        context: the longest text in tokens
+        epsilon: of all norms
+        rope: positions of the layers
+        local_rope: of layers that slide; None: as the others
+        window: positions that a layer which slides sees
+        query_scalar: scores are divided by its square root; None: by that of the head width
+        attention_cap: scores are capped to it by tanh
+        logit_cap: likewise, logits
+        two_way: positions see later ones
+        layers: from the embedding up
     """
 
     family: str
@@ -206,6 +238,7 @@ class ModelSpec(_Frozen):
 
     @property
     def arch(self) -> ArchitectureSpec:
+        """What is common to its family."""
         return architecture_spec({"model_type": self.family})
 
     @property
@@ -226,6 +259,7 @@ class ModelSpec(_Frozen):
         return math.sqrt(self.width) if self.arch.scales_embedding else 1.0
 
     def rope_of(self, layer: LayerSpec) -> Rope:
+        """The positions that a layer turns by."""
         return (self.local_rope or self.rope) if layer.slides else self.rope
 
     def layer_tensors(self, index: int) -> dict[str, tuple[int, ...]]:
@@ -266,8 +300,16 @@ class ModelSpec(_Frozen):
 
 
 def spec_of_config(config: Mapping[str, Any]) -> ModelSpec:
-    """From a transformers config as `save_model` writes it, or our own. Raises UnsupportedModel for other families,
-    KeyError and pydantic's ValidationError where sizes are missing or do not fit."""
+    """Reads what a config says.
+
+    Args:
+        config: of transformers, as `save_model` writes it, or our own
+
+    Raises:
+        UnsupportedModel: another family
+        KeyError: sizes are missing
+        ValidationError: sizes do not fit (pydantic's)
+    """
     if config.get("model_type") == OWN:
         return ModelSpec.model_validate(config["spec"])
     arch = architecture_spec(config)

@@ -27,8 +27,15 @@ Render = Callable[[Turns, bool], str]  # (conversation, whether the answer is to
 
 
 def compiled(template: str, today: datetime | None = None) -> Any:
-    """As transformers compiles chat templates: in a sandbox, blocks trimmed, with the names they use. today: what a
-    template that asks for the date is told, the clock's where None."""
+    """A template as transformers compiles it: in a sandbox, blocks trimmed, with the names they use.
+
+    Args:
+        template: Jinja
+        today: for a template that asks for the date; None: the clock's
+
+    Raises:
+        TemplateError: it is no Jinja (jinja2's; also where the template itself refuses what it renders)
+    """
     from jinja2.exceptions import TemplateError
 
     def refuse(message: str) -> None:
@@ -75,9 +82,15 @@ def _refuses(node: Any) -> bool:
 
 @dataclass(frozen=True)
 class Marks:
-    """What a template puts around what is said. first, before: role -> text before a turn (at the start of the
-    conversation, later); after: role -> text behind it; answer: what goes before the answer. trimmed: blanks at the
-    ends of what is said are taken off."""
+    """What a template puts around the contents of turns.
+
+    Attributes:
+        first: role -> text before a turn at the start of the conversation
+        before: role -> text before a later turn
+        after: role -> text behind a turn
+        answer: what goes before the answer
+        trimmed: blanks at the ends of contents are taken off
+    """
 
     first: dict[str, str]
     before: dict[str, str]
@@ -86,6 +99,7 @@ class Marks:
     trimmed: bool = False
 
     def render(self, turns: Turns, answered: bool = True) -> str:
+        """The conversation as text, with what goes before an answer where `answered`."""
         parts = []
         for n, turn in enumerate(turns):
             role, content = turn["role"], turn["content"]
@@ -98,11 +112,11 @@ class Marks:
 
     def as_jinja(self) -> str:
         """A template that every program renders alike: names of roles, texts, and nothing else."""
-        said = "m['content'] | trim" if self.trimmed else "m['content']"
+        content = "m['content'] | trim" if self.trimmed else "m['content']"
         first, before, after = (_by_role(table) for table in (self.first, self.before, self.after))
         start = first if self.first == self.before else f"{{% if loop.first %}}{first}{{% else %}}{before}{{% endif %}}"
         answer = f"{{% if add_generation_prompt %}}{_printed(self.answer)}{{% endif %}}" if self.answer else ""
-        return f"{{% for m in messages %}}{start}{{{{ {said} }}}}{after}{{% endfor %}}{answer}"
+        return f"{{% for m in messages %}}{start}{{{{ {content} }}}}{after}{{% endfor %}}{answer}"
 
 
 def _by_role(table: Mapping[str, str]) -> str:
@@ -126,8 +140,16 @@ def _quoted(text: str) -> str:
 
 
 def marks_of(render: Render, conversations: Iterable[Turns]) -> Marks | None:
-    """The marks that render all of `conversations` as `render` does; None where no marks do, as the text hangs on more
-    than roles and their order. How other conversations begin and go on is read off, too, where `render` takes them."""
+    """Reads the marks off a template. How other conversations begin and go on is read off, too, where `render` takes
+    them.
+
+    Args:
+        render: the template: (turns, whether an answer follows) -> text
+        conversations: that the marks must render as `render` does
+
+    Returns:
+        None where no marks do, as the text hangs on more than roles and their order.
+    """
     every = list(conversations)
     shapes = list(dict.fromkeys(tuple(turn["role"] for turn in turns) for turns in every))
     others = [s for s in OTHER_SHAPES if s not in shapes and _pieces(_attempt(render, _words(s), True), len(s))]

@@ -20,9 +20,13 @@ SHOWN = 3
 
 def repair_tokenizer(folder: Path) -> list[str]:
     """Rewrites tokenizer.json and tokenizer_config.json in `folder` so that a GGUF holds all that decides how text is
-    cut; returns what changed for text that a user may meet, a sentence each.
+    cut.
 
-    Raises UnsupportedModel for changes of text that matter and that no GGUF makes (lower case, for one).
+    Returns:
+        What changed for text that a user may meet, a sentence each.
+
+    Raises:
+        UnsupportedModel: changes of text that matter and that no GGUF makes (lower case, for one)
     """
     path = folder / "tokenizer.json"
     tokenizer = read_tokenizer_json(path)
@@ -31,10 +35,10 @@ def repair_tokenizer(folder: Path) -> list[str]:
     config = json_object(config_path) if config_path.is_file() else {}
     tokenizer |= {"padding": None, "truncation": None}  # saved where the tokenizer last worked with them
     findings = [
-        *_mend_normalizer(tokenizer, path),
-        *_mend_spaces(tokenizer),
-        *_mend_added_tokens(tokenizer),
-        *_mend_ends(tokenizer, config),
+        *_repair_normalizer(tokenizer, path),
+        *_repair_spaces(tokenizer),
+        *_repair_added_tokens(tokenizer),
+        *_repair_ends(tokenizer, config),
     ]
     if tokenizer["model"].get("dropout"):
         tokenizer["model"]["dropout"] = None
@@ -59,7 +63,7 @@ def _joined(steps: list[Json], inner: str) -> Json | None:
     return {"type": "Sequence", inner: steps}
 
 
-def _mend_normalizer(tokenizer: Json, path: Path) -> list[str]:
+def _repair_normalizer(tokenizer: Json, path: Path) -> list[str]:
     """Unicode forms go: text that has the form already, as most has, gives the same tokens."""
     steps = _steps(tokenizer.get("normalizer"), "normalizers")
     gone = [s["type"] for s in steps if s["type"] in UNICODE_FORMS]
@@ -73,11 +77,11 @@ def _mend_normalizer(tokenizer: Json, path: Path) -> list[str]:
         )
     if gone:
         tokenizer["normalizer"] = _joined(kept, "normalizers")
-    told = [kind for kind in gone if kind != "NFC"]
-    return [f"the tokenizer changed text before it cut it ({', '.join(told)}): it no longer does"] if told else []
+    forms = [kind for kind in gone if kind != "NFC"]
+    return [f"the tokenizer changed text before it cut it ({', '.join(forms)}): it no longer does"] if forms else []
 
 
-def _mend_spaces(tokenizer: Json) -> list[str]:
+def _repair_spaces(tokenizer: Json) -> list[str]:
     """A space before the text is put by llama.cpp before every piece between special tokens, or before none: what a
     normalizer does. Metaspace looks at what is there already, or at the first piece only."""
     findings = []
@@ -105,7 +109,7 @@ def _prepends(metaspace: Json) -> bool:
     return metaspace.get("prepend_scheme", "always" if metaspace.get("add_prefix_space", True) else "never") != "never"
 
 
-def _mend_added_tokens(tokenizer: Json) -> list[str]:
+def _repair_added_tokens(tokenizer: Json) -> list[str]:
     """llama.cpp finds added tokens anywhere, and takes nothing around them. One that stood for a whole word only is
     given up, unless it is special: within words it would break what they are cut into."""
     alone, greedy = [], []
@@ -136,7 +140,7 @@ def _named(tokens: list[Json]) -> str:
     return ", ".join(repr(t["content"]) for t in tokens[:SHOWN]) + more
 
 
-def _mend_ends(tokenizer: Json, config: Json) -> list[str]:
+def _repair_ends(tokenizer: Json, config: Json) -> list[str]:
     """Before a text a GGUF puts one token or none, behind it none here: a prompt is to be written on."""
     from tokenizers import Tokenizer
 

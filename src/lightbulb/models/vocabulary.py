@@ -56,7 +56,7 @@ def byte_alphabet() -> list[str]:
 
 
 def add_answers(folder_in: Path, folder_out: Path, model: PreTrainedModel, answers: Sequence[str]) -> list[int]:
-    """One token id for each answer; writes the tokenizer into `folder_out` and grows `model` in place.
+    """Gives every answer a token of its own; writes the tokenizer into `folder_out` and grows `model` in place.
 
     An answer that is one entry of the vocabulary already keeps it. Else it gets a new entry whose text is the answer,
     so decoding prints it verbatim. In byte-level BPE the entry has no merges, so text is never tokenized into it
@@ -65,7 +65,18 @@ def add_answers(folder_in: Path, folder_out: Path, model: PreTrainedModel, answe
     ones: text that ends up as the two halves becomes the answer's token, in both runtimes alike.
 
     New rows of embedding and head are the mean over the pieces of " " + the answer, with _ and - as spaces.
-    Raises ModelError when an answer is empty or the text of a special token, or two answers are the same.
+
+    Args:
+        folder_in: of the model, with its tokenizer
+        folder_out: for the new one
+        model: grown in place
+        answers: the closed set
+
+    Returns:
+        One token id for each answer.
+
+    Raises:
+        ModelError: an answer is empty or the text of a special token, or two answers are the same
     """
     tokenizer = read_tokenizer_json(folder_in / "tokenizer.json")
     vocab, special = tokenizer["model"]["vocab"], {t["content"]: t for t in tokenizer.get("added_tokens", [])}
@@ -120,14 +131,26 @@ def trim(
     always_keep_ids: Sequence[int],
     size: int | None,
 ) -> list[int]:
-    """Drops the vocabulary that `keep_texts` never uses; writes the tokenizer, shrinks `model` in place.
+    """Drops the vocabulary that a task never uses; writes the tokenizer, shrinks `model` in place.
 
     Kept: added tokens, single bytes (or characters that carry them), every token of the texts, `always_keep_ids`, and
     all that these are merged from; then the lowest-rank merges, the most general ones, up to `size` and to a multiple
     of 8. The merges that made a kept text all stay and keep their order, so its tokens stay the same: this is checked
-    on every text. Returns the old ids in their new order (new ids keep the old order); rows beyond that are unused.
+    on every text.
 
-    Raises ModelError when a text's tokens would change.
+    Args:
+        folder_in: of the model, with its tokenizer
+        folder_out: for the new one
+        model: shrunk in place
+        keep_texts: whose tokens stay the same
+        always_keep_ids: other tokens to keep
+        size: tokens to top up to; None: only what must stay
+
+    Returns:
+        The old ids in their new order (new ids keep the old order); rows beyond that are unused.
+
+    Raises:
+        ModelError: a text's tokens would change
     """
     texts = list(dict.fromkeys(keep_texts))
     tokenizer = read_tokenizer_json(folder_in / "tokenizer.json")

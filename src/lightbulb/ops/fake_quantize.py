@@ -12,7 +12,11 @@ BLOCK = 32
 
 
 def quantize_dequantize_q8_0(w: torch.Tensor) -> torch.Tensor:
-    """The nearest q8_0 values to w [..., in], in w's dtype. Raises ValueError unless `in` is a multiple of 32."""
+    """The nearest q8_0 values to w [..., in], in w's dtype.
+
+    Raises:
+        ValueError: `in` is no multiple of 32
+    """
     blocks = _blocks(w)
     scale = blocks.abs().amax(-1, keepdim=True) / 127
     q = blocks * _inverse(scale)
@@ -22,7 +26,11 @@ def quantize_dequantize_q8_0(w: torch.Tensor) -> torch.Tensor:
 
 def quantize_dequantize_q4_0(w: torch.Tensor) -> torch.Tensor:
     """The nearest q4_0 values to w [..., in], in w's dtype: 16 levels -8..7 of a signed scale, so that the entry of
-    largest magnitude lands on -8. Raises ValueError unless `in` is a multiple of 32."""
+    largest magnitude lands on -8.
+
+    Raises:
+        ValueError: `in` is no multiple of 32
+    """
     blocks = _blocks(w)
     where = blocks.abs().argmax(-1, keepdim=True)
     scale = blocks.gather(-1, where) / -8

@@ -68,6 +68,7 @@ class ClosedHead(Function):
 
 
 def add_rows(matrix: torch.Tensor, rows: torch.Tensor, grad: torch.Tensor) -> None:
+    """Adds grad [N, D] to the gradient of the rows [N] of a matrix [V, D], in place."""
     if matrix.grad is None:
         matrix.grad = torch.zeros_like(matrix)
     matrix.grad.index_add_(0, rows, grad.to(matrix.dtype))

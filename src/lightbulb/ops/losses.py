@@ -9,7 +9,7 @@ from torch.autograd import Function
 
 
 def cross_entropy(logits_PV: torch.Tensor, targets_P: torch.Tensor) -> torch.Tensor:
-    """Mean over positions, in float32."""
+    """Mean over positions (nats), in float32."""
     return _Loss.apply(logits_PV, targets_P[:, None], logits_PV.new_zeros(len(targets_P), 1, dtype=torch.float32), 1.0)
 
 
@@ -26,6 +26,15 @@ def distillation(
 
     The teacher is renormalised over its top-k after the temperature; the student is normalised over the whole
     vocabulary, so that probability it spends elsewhere is punished.
+
+    Args:
+        logits_PV: the student's
+        teacher_log_probs_PK: the teacher's, of its top-k tokens
+        teacher_ids_PK: these tokens
+        temperature: divides the logits of both
+
+    Returns:
+        Mean over positions (nats).
     """
     teacher = (teacher_log_probs_PK.float() / temperature).log_softmax(-1)
     return _Loss.apply(logits_PV, teacher_ids_PK, teacher, temperature)

@@ -22,8 +22,10 @@ PASSES = {
     "import-encoder": "import_encoder:ImportEncoder",
     "fit-head": "fit_head:FitHead",
     "adapt-encoder": "adapt_encoder:AdaptEncoder",
+    "trim-encoder": "trim_encoder:TrimEncoder",
     "export-encoder": "export_encoder:ExportEncoder",
     "verify": "verify:Verify",
+    "cascade": "cascade:Cascade",
     "evaluate": "evaluate:Evaluate",
     "measure": "measure:Measure",
     "fit-ngrams": "fit_ngrams:FitNgrams",
@@ -33,11 +35,17 @@ PASSES = {
 
 
 def pass_names() -> list[str]:
+    """Lightbulb's own first, then those of plugins."""
     return [*PASSES, *(name for name in plugins.names(plugins.PASSES) if name not in PASSES)]
 
 
 def pass_class(name: str) -> type[Pass]:
-    """Raises RecipeError, which lists those known, for another name; PluginError for a plugin that cannot be used."""
+    """The pass of that name.
+
+    Raises:
+        RecipeError: there is none; lists those known
+        PluginError: a plugin that cannot be used
+    """
     plugin = plugins.load_class(plugins.PASSES, name, Pass, PASSES)
     if plugin is not None:
         return plugin

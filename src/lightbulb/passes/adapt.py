@@ -19,9 +19,13 @@ from lightbulb.train.loop import Schedule
 
 
 class Adapt(ModelPass):
-    """Fine-tuning by cross-entropy: `full`, or low-rank adapters (LoRA, Hu et al. 2021) that are merged at the end.
+    """Fine-tuning by cross-entropy, of all weights or of adapters.
 
-    freeze_layers: the first N layers and what they read stay as they are, which saves their backward pass.
+    Attributes:
+        schedule: of the training
+        method: "full", or "lora": low-rank adapters (LoRA, Hu et al. 2021) that are merged at the end
+        freeze_layers: the first N layers and what they read stay as they are, which saves their backward pass
+        lora_rank: of the adapters
     """
 
     name: ClassVar[str] = "adapt"
@@ -55,10 +59,16 @@ class Adapt(ModelPass):
 
 
 def freeze(model: PreTrainedModel, layers: int, *, keep_head: bool) -> None:
-    """Freezes the first `layers` layers and what they read.
+    """Freezes the first layers and what they read.
 
-    keep_head: a tied head still learns its answers' rows; the frozen layers are then cut off from the gradient, so
-    that nothing is computed backwards through them.
+    Args:
+        model: a decoder, changed in place
+        layers: how many
+        keep_head: a tied head still learns its answers' rows; the frozen layers are then cut off from the gradient, so
+            that nothing is computed backwards through them
+
+    Raises:
+        RecipeError: the model has fewer layers
     """
     stack = layers_of(model)
     if layers > len(stack):

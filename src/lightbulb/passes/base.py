@@ -34,9 +34,15 @@ class Budget(Protocol):
 class Context:
     """What a pass works with, beside its source.
 
-    inputs: other artifacts by role, e.g. {"logits": ...}. scratch: a folder for checkpoints that outlives a kill and is
-    removed when the step is finished. seed: the only source of randomness. budget: None where time does not matter.
-    live: gives the model of an artifact, without reading it where the step before has just written it.
+    Attributes:
+        task: whose data it may read
+        seed: the only source of randomness
+        progress: where long work reports
+        scratch: a folder for checkpoints that outlives a kill and is removed when the step is finished
+        inputs: other artifacts by role, e.g. {"logits": ...}
+        threads: of the processor
+        budget: None where time does not matter
+        live: gives the model of an artifact, without reading it where the step before has just written it
     """
 
     task: Task
@@ -53,10 +59,16 @@ class Pass(BaseModel):
     """A step of a recipe. The fields of a subclass are its parameters; they, `name`, `version`, the source's key, the
     inputs' keys, the task's fingerprint, the seed and the number of threads decide the output, byte for byte.
 
-    reads: kinds of artifact that can be the source. uses, may_use: roles of the other artifacts that `apply` needs, or
-    takes, in `Context.inputs`, called as their kinds; an artifact in any other role is of a kind that it reads.
-    facts_type: what the facts that `apply` returns must be.
-    needs: capabilities of the runtime that its parameter `runtime` names.
+    Attributes:
+        name: in recipes
+        version: raised where the same parameters are computed in another way
+        reads: kinds of artifact that can be the source
+        makes: the kind of the output
+        uses: roles of the other artifacts that `apply` needs in `Context.inputs`, called as their kinds; an artifact in
+            any other role is of a kind that it reads
+        may_use: likewise, of those that it takes where they are given
+        facts_type: what the facts that `apply` returns must be
+        needs: capabilities of the runtime that its parameter `runtime` names
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,4 +92,13 @@ class Pass(BaseModel):
 
     @abstractmethod
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        """Writes the output's files into the empty folder `out`; returns its facts. Never writes into `source.path`."""
+        """Makes the output. Never writes into `source.path` or an input.
+
+        Args:
+            source: an artifact of a kind that it reads
+            out: an empty folder, for the output's files
+            context: task, seed, threads, other artifacts
+
+        Returns:
+            Facts of the output, JSON-able, as `facts_type` has them.
+        """

@@ -26,13 +26,13 @@ SHOWN = 8  # tokens of each list that an error shows
 
 
 class CheckImport(Pass):
-    """Compares the framed model with its file (input "gguf"; else it is exported as f16 for the time of the check),
-    before anything is trained.
+    """Compares the formatted model with its file (input "gguf"; else it is exported as f16 for the time of the check),
+    before anything is trained. Facts: those of `verify`, and findings.
 
-    prompts: of the train split, whose rendered text and tokens are compared; answered: of these, how many are also
-    read by the model, to compare its likeliest next token. Facts: those of `verify`, and findings.
-
-    Raises ModelError where the two do not agree: an hour of training would end in the same place.
+    Attributes:
+        prompts: of the train split, whose rendered text and tokens are compared
+        answered: of these, how many are also read by the model, to compare its likeliest next token
+        runtime: that the file must work in
     """
 
     name: ClassVar[str] = "check-import"
@@ -46,6 +46,11 @@ class CheckImport(Pass):
     runtime: str = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        """As `Pass.apply`.
+
+        Raises:
+            ModelError: the two do not agree: an hour of training would end in the same place
+        """
         from lightbulb.models.gguf import write_gguf
 
         task = context.task

@@ -17,7 +17,13 @@ from lightbulb.train.loop import Schedule
 
 
 class Distill(ModelPass):
-    """Logit distillation (Hinton et al. 2015). `weight` of the teacher against the data's own answers."""
+    """Logit distillation (Hinton et al. 2015).
+
+    Attributes:
+        schedule: of the training
+        weight: of the teacher against the data's own answers
+        temperature: divides the logits of both
+    """
 
     name: ClassVar[str] = "distill"
     version: ClassVar[int] = 3

@@ -1,31 +1,16 @@
-"""What the passes of encoders share: the texts and answers of a task, calibration, facts."""
+"""What the passes of encoders share: calibration and facts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lightbulb.core.artifact import Artifact
-from lightbulb.core.errors import RecipeError
-from lightbulb.models.kinds.encoder import Encoder, text_of
+from lightbulb.models.kinds.encoder import Encoder
 from lightbulb.models.loading import WEIGHTS
 from lightbulb.ops.calibration import nats, temperature_of
 from lightbulb.passes.base import Context
-from lightbulb.tasks.task import SplitName, Task
-
-
-def texts_and_labels(task: Task, split: SplitName) -> tuple[list[str], np.ndarray]:
-    """The texts of a split, and the numbers of their answers. Raises RecipeError unless the task chooses."""
-    if task.kind != "choose":
-        raise RecipeError(
-            f"an encoder chooses one of a closed set of answers, and this task is of the kind {task.kind}",
-            hint="use the passes of language models",
-        )
-    number = {answer: i for i, answer in enumerate(task.answers)}
-    examples = task.split(split)
-    return [text_of(e) for e in examples], np.array([number[e.completion] for e in examples], np.int64)
+from lightbulb.passes.classifiers import texts_and_labels
 
 
 def calibrated(encoder: Encoder, context: Context) -> dict[str, Any]:
@@ -45,7 +30,13 @@ def calibrated(encoder: Encoder, context: Context) -> dict[str, Any]:
 
 
 def facts_of(encoder: Encoder, folder: Path, source: Artifact | None = None) -> dict[str, Any]:
-    """EncoderFacts of what was saved in `folder`. source: whose name is carried on."""
+    """EncoderFacts of what was saved.
+
+    Args:
+        encoder: that was saved
+        folder: where
+        source: whose name is carried on
+    """
     return {
         "name": source.facts.get("name") if source else None,
         "answer_ids": None,

@@ -27,10 +27,15 @@ TOGETHER = {"model": 256, "gguf": 32}  # questions between two reports of progre
 
 
 class Evaluate(Pass):
-    """Answers a split (or `limit` of its examples) and scores it. A GGUF runs in `runtime`, a model folder in torch.
-    With a budget, it stops where the time for the next questions is not there: `limit` is then what was answered.
+    """Answers a split and scores it. With a budget, it stops where the time for the next questions is not there:
+    `limit` is then what was answered.
 
     Writes predictions.json: the answers in order (for kind "text": [nats, tokens, bytes] of each document).
+
+    Attributes:
+        split: that is answered
+        limit: how many of its examples; None: all
+        runtime: for a GGUF; a model folder runs in torch
     """
 
     name: ClassVar[str] = "evaluate"
@@ -79,9 +84,22 @@ def answer(
     together: int,
     budget: Budget | None = None,
 ) -> tuple[list[Any], dict[str, int]]:
-    """Predictions in order, how many questions were asked and the tokens they took. A question that comes again is not
-    asked again. budget: the time for it; the first `together` are answered in any case. Raises UserError where the
-    runtime cannot score documents and the task is of them."""
+    """Answers examples of a task. A question that comes again is not asked again.
+
+    Args:
+        runtime: with the model opened
+        task: whose kind decides how it is asked
+        examples: what is asked
+        advance: told how far it is: a share, and a line
+        together: how many are asked at once
+        budget: the time for it; the first `together` are answered in any case
+
+    Returns:
+        Predictions in order, and how many questions were asked and the tokens they took.
+
+    Raises:
+        UserError: the runtime cannot score documents and the task is of them
+    """
     if task.kind == "text":
         runtime.require(*needed_for(task.kind))
     predictions: list[Any] = []
@@ -122,12 +140,19 @@ def scored(task: Task, predictions: Sequence[Any]) -> Sequence[Any]:
 
 
 def predictions_of(artifact: Artifact) -> list[Any]:
+    """What an `Evaluate` wrote: the answers in order."""
     return read_json(artifact.path / "predictions.json")
 
 
 @dataclass(frozen=True)
 class Answered:
-    """What a file answered on some items of the test split, in their order, and how it scores there."""
+    """What a file answered on some items of the test split.
+
+    Attributes:
+        examples: the items, in their order
+        predictions: the answers to them
+        score: the task's metric on them
+    """
 
     examples: tuple[Example, ...]
     predictions: list[Any]
@@ -140,7 +165,15 @@ class Answered:
 
 def on_same_items(task: Task, evaluations: Mapping[str, Artifact]) -> dict[str, Answered]:
     """The answers to the test items that all of the evaluations have: where the time ended before some were done, the
-    items of the shortest, which are among those of all others."""
+    items of the shortest, which are among those of all others.
+
+    Args:
+        task: that they were asked
+        evaluations: what `Evaluate` made of each file, by the file's role
+
+    Returns:
+        The answers by role.
+    """
     items = {label: artifact.facts_as(ScoreFacts).items for label, artifact in evaluations.items()}
     fewest = min(items.values())
     spread = task.spread("test")

@@ -16,9 +16,10 @@ from lightbulb.tasks.task import Task
 class Export(Pass):
     """Writes `model.gguf`: weights, tokenizer, chat template, and what the task needs to be answered.
 
-    quant_type: of all matrices. embedding: of the token embedding and the head; None: as the rest. llama.cpp's stock
-    q4_0 keeps a tied embedding higher (q6_k, or q8_0 where rows are not a multiple of 256), so "q8_0" is what a user
-    would get there.
+    Attributes:
+        quant_type: of all matrices
+        embedding: of the token embedding and the head; None: as the rest. llama.cpp's stock q4_0 keeps a tied embedding
+            higher (q6_k, or q8_0 where rows are not a multiple of 256), so "q8_0" is what a user would get there.
     """
 
     name: ClassVar[str] = "export"

@@ -15,8 +15,9 @@ from lightbulb.passes.base import Context, Pass
 class ExportEncoder(Pass):
     """Writes `model.gguf` (docs/format.md): weights, tokenizer, head, answers, temperature.
 
-    quant_type: of all matrices but the head and the tables of positions and types. embedding: of the token embedding;
-    None: as the rest.
+    Attributes:
+        quant_type: of all matrices but the head and the tables of positions and types
+        embedding: of the token embedding; None: as the rest
     """
 
     name: ClassVar[str] = "export-encoder"

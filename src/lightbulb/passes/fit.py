@@ -32,7 +32,18 @@ def fit(
 ) -> dict[str, Any]:
     """Trains `model` in place on the task's train split, encoded with the tokenizer and answers of `source`.
 
-    types: to train on weights rounded to them. parameter: of the pass, which holds the schedule.
+    Args:
+        model: a decoder
+        source: the artifact it is of
+        schedule: of the training
+        loss: of a batch
+        context: task, seed, threads, and the time there is
+        label: of the progress
+        types: to train on weights rounded to them
+        parameter: of the pass, which holds the schedule
+
+    Returns:
+        Facts: steps made, and the mean loss at the end.
     """
     answer_ids = source.answer_ids
     positions = model.config.max_position_embeddings
@@ -66,6 +77,7 @@ def timekeeper(context: Context, parameter: str) -> Timekeeper | None:
 
 
 def plain_loss(logits_PV: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy (nats) of logits [P, V] with the batch's targets."""
     return cross_entropy(logits_PV, batch.targets.to(logits_PV.device))
 
 

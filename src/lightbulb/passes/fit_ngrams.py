@@ -30,13 +30,19 @@ class FitNgrams(Pass):
     by one temperature. The source is not looked at: all is learnt from the train split.
 
     Choices are made by the task's metric on the validation split, or, where that has few items, on folds of train.
+    Where every answer counts alike (macro-f1), whether answers are weighted by their rareness is chosen, too.
 
-    words, chars: shortest and longest n-gram; (0, 0) for none. fewest_texts: of train, that an n-gram must come in.
-    most: n-grams that are looked at, those in most texts. words_weight: of words against characters. cs: inverse
-    strengths of the penalty to choose from; where every answer counts alike (macro-f1), whether answers are weighted by
-    their rareness is chosen, too. within: of a standard error of the score on the validation split, that leaving
-    out n-grams may cost; 0 keeps all, and so do folds, whose few texts show too little of what others say. shares: of
-    n-grams that are kept, tried in this order until one costs more.
+    Attributes:
+        words: shortest and longest n-gram of words; (0, 0) for none
+        chars: likewise, of characters
+        fewest_texts: of train, that an n-gram must come in
+        most: n-grams that are looked at, those in most texts
+        words_weight: of words against characters
+        cs: inverse strengths of the penalty to choose from; where every answer counts alike (macro-f1), whether answers
+            are weighted by their rareness is chosen, too
+        within: of a standard error of the score on the validation split, that leaving out n-grams may cost; 0 keeps
+            all, and so do folds, whose few texts show too little of what others say
+        shares: of n-grams that are kept, tried in this order until one costs more
     """
 
     name: ClassVar[str] = "fit-ngrams"
@@ -132,7 +138,12 @@ class FitNgrams(Pass):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A model of one setting. logits: of the held-out items. value: their score."""
+    """A model of one setting.
+
+    Attributes:
+        logits: of the held-out items
+        value: their score
+    """
 
     held_out: HeldOut
     c: float

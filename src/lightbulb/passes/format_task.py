@@ -61,8 +61,16 @@ class FormatTask(ModelPass):
 def frozen_template(
     folder: Path, tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Sequence[Mapping[str, str]]]
 ) -> str | None:
-    """A template that every program renders into the text that the model's own gives for `conversations`; None where
-    its own is as plain already, or where no plain one does."""
+    """A template that every program renders into the text that the model's own gives for `conversations`.
+
+    Args:
+        folder: of the model
+        tokenizer: with the model's own template
+        conversations: turns of each, {"role", "content"}
+
+    Returns:
+        None where its own is as plain already, or where no plain one does.
+    """
     template = chat_template_of(folder)
     if template is None or is_plain(template):
         return None

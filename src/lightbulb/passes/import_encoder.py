@@ -17,8 +17,14 @@ from lightbulb.passes.base import Context, Pass
 class ImportEncoder(Pass):
     """Reads nothing of its source: what it makes is the encoder alone, in float32, without heads of other tasks.
 
-    encoder: a folder, or a short name such as minilm-l6. fingerprint: of what it holds; looked up where none is given,
-    so that the step's key knows the weights. Raises ModelError, MissingExtra or UnsupportedModel when it is named.
+    Attributes:
+        encoder: a folder, or a short name such as minilm-l6
+        fingerprint: of what it holds; looked up where none is given, so that the step's key knows the weights
+
+    Raises:
+        ModelError: the encoder is not there or is damaged; when it is named
+        MissingExtra: the package behind a short name is not installed; likewise
+        UnsupportedModel: it is not BERT-shaped; likewise
     """
 
     name: ClassVar[str] = "import-encoder"

@@ -33,12 +33,18 @@ SERIES = "trials.json"
 
 
 class Measure(Pass):
-    """The source and every input are GGUF files; the facts hold a table of figures for each role ("student" is the
-    source). One prompt at a time, `threads` threads each: how a single user meets the model; all test items in bulk in
-    a runtime that is so cheap.
+    """Measures what answers cost. The source and every input are GGUF files; the facts hold a table of figures for each
+    role ("student" is the source). One prompt at a time: how a single user meets the model; all test items in bulk in a
+    runtime that is so cheap.
 
-    Measured as `lightbulb measure --against` does: `trials` windows of at least `window_seconds` each, in blocks of two
-    that open all files anew. Writes trials.json: the series of each role, which ratios are made of.
+    Measured as `lightbulb measure --against` does, in blocks of two trials that open all files anew. Writes
+    trials.json: the series of each role, which ratios are made of.
+
+    Attributes:
+        trials: windows of each file
+        window_seconds: at least so long is each
+        threads: of the runtime
+        runtime: that the files run in
     """
 
     name: ClassVar[str] = "measure"
@@ -98,8 +104,17 @@ def costs_of(measured: Artifact) -> dict[str, Costs]:
 
 
 def figures(costs: Costs, samples: Sequence[Sample], windows: str, together: int = 1) -> dict[str, Any]:
-    """cpu_seconds_per_answer, seconds_per_answer, joules_per_answer and tokens_per_second (tokens read and written), as
-    a record. together: prompts of a call."""
+    """cpu_seconds_per_answer, seconds_per_answer, joules_per_answer and tokens_per_second (tokens read and written).
+
+    Args:
+        costs: of the file
+        samples: of its windows
+        windows: how they were measured, in words
+        together: prompts of a call
+
+    Returns:
+        Figures, as a record.
+    """
     windows += ", one prompt at a time" if together == 1 else f", {together} prompts in a call"
     found = costs.figures(windows)
     speeds = [(s.prompt_tokens + s.output_tokens) / s.reading.wall_seconds for s in samples]

@@ -15,17 +15,28 @@ if TYPE_CHECKING:
 
 
 class ModelPass(Pass):
-    """A subclass says in `change` what is its own.
+    """A pass that makes a model of a model. A subclass says in `change` what is its own.
 
-    computes: whether that is worth the best device; moving rows about stays on the CPU.
+    Attributes:
+        computes: whether that is worth the best device; moving rows about stays on the CPU
     """
 
     computes: ClassVar[bool] = True
 
     @abstractmethod
     def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        """Changes `model`, which is in eval mode, in place; returns facts beside its size. The tokenizer of `source` is
-        copied afterwards, unless another was written into `out`."""
+        """What a subclass does to the model. The tokenizer of `source` is copied afterwards, unless another was written
+        into `out`.
+
+        Args:
+            model: in eval mode; changed in place
+            source: the artifact it is of
+            out: the output's folder
+            context: task, seed, threads, other artifacts
+
+        Returns:
+            Facts beside its size.
+        """
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         from lightbulb.models.loading import TOKENIZER, WEIGHTS, copy_tokenizer, parameter_count, save_model

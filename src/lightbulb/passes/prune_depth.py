@@ -26,8 +26,12 @@ CALIBRATION_EXAMPLES = 256
 
 
 class PruneDepth(ModelPass):
-    """Keeps `layers` layers: those with the highest block influence on the task's own prompts (ShortGPT, Men et al.
-    2024), in their old order."""
+    """Keeps the layers with the highest block influence on the task's own prompts (ShortGPT, Men et al. 2024), in their
+    old order.
+
+    Attributes:
+        layers: how many are kept
+    """
 
     name: ClassVar[str] = "prune-depth"
     version: ClassVar[int] = 2
@@ -54,7 +58,14 @@ class PruneDepth(ModelPass):
 def layer_influence(
     model: PreTrainedModel, data: Sequence[Encoded], advance: Callable[[float, str], None]
 ) -> list[float]:
-    """Block influence of every layer, averaged over the real (unpadded) positions of `data`."""
+    """Block influence of every layer (ShortGPT, Men et al. 2024): 1 - cosine of what goes in and what comes out,
+    averaged over the real (unpadded) positions.
+
+    Args:
+        model: a decoder
+        data: encoded prompts
+        advance: told how far it is: a share, and a line
+    """
     sums, positions, done = [0.0] * len(layers_of(model)), 0, 0
     state: dict[str, torch.Tensor] = {}
     device = device_of(model)

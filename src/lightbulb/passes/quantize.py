@@ -21,9 +21,15 @@ from lightbulb.train.quantized import block_weights, quantize_dequantize_
 
 
 class Quantize(ModelPass):
-    """Rounds linears and embedding to GGUF blocks, after a recovery on rounded weights when `recover` is given.
+    """Rounds linears and embedding to GGUF blocks, after a recovery on rounded weights when `recover` is given. With
+    "logits" among the inputs the recovery listens to the teacher, else to the data.
 
-    With "logits" among the inputs the recovery listens to the teacher, else to the data.
+    Attributes:
+        quant_type: of the linears
+        embedding: the type of the token embedding and the head
+        recover: schedule of the recovery; None: without one
+        weight: of the teacher against the data's own answers
+        temperature: divides the logits of both
     """
 
     name: ClassVar[str] = "quantize"

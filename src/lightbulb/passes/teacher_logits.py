@@ -17,7 +17,12 @@ from lightbulb.train.logits import write_logits
 
 
 class CacheLogits(Pass):
-    """Top-k log-probabilities of the source on the train split, for any number of students."""
+    """Top-k log-probabilities of the source on the train split, for any number of students.
+
+    Attributes:
+        top_k: tokens kept at each position
+        batch_size: sequences read at once
+    """
 
     name: ClassVar[str] = "teacher-logits"
     version: ClassVar[int] = 3

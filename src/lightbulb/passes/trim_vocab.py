@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 class TrimVocab(ModelPass):
     """Keeps the tokens of the rendered train and validation examples, all bytes, all special tokens and the answers,
-    topped up with the most general merges to `size` (None: only what the task needs).
+    topped up with the most general merges.
 
     The task's own text keeps its tokens; other text still tokenizes, into more and smaller pieces. The test split is
     not looked at.
+
+    Attributes:
+        size: tokens to top up to; None: only what the task needs
     """
 
     name: ClassVar[str] = "trim-vocab"
@@ -59,7 +62,16 @@ class TrimVocab(ModelPass):
 
 def unchanged_share(before: Path, after: Path, texts: list[str], kept: list[int]) -> float | None:
     """Share of the texts' tokens that stand, mapped, at the same place after trimming (1.0 unless trim is broken).
-    None when there are no tokens."""
+
+    Args:
+        before: folder of the model
+        after: folder of the trimmed one
+        texts: rendered
+        kept: the old ids of the new tokens, in their order
+
+    Returns:
+        None when there are no tokens.
+    """
     from lightbulb.models.loading import load_tokenizer
 
     old = load_tokenizer(before)(texts).input_ids if texts else []

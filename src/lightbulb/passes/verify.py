@@ -35,6 +35,10 @@ class Verify(Pass):
 
     Facts: the share of prompts with the same rendered text and with the same token ids, the share of positions whose
     likeliest token is the same, and the mean and largest difference of that token's log-probability (nats).
+
+    Attributes:
+        prompts: how many are compared
+        runtime: that the file runs in
     """
 
     name: ClassVar[str] = "verify"
@@ -49,6 +53,11 @@ class Verify(Pass):
     runtime: str = "llamacpp"
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        """As `Pass.apply`.
+
+        Raises:
+            RunFailure: the file does not say what the model says
+        """
         task = context.task
         examples = task.split("validation" if task.validation else "train", self.prompts)
         model = context.inputs["model"]
@@ -89,7 +98,14 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A prompt as text and as tokens, here and in the runtime that ships."""
+    """A prompt as text and as tokens, here and in the runtime that ships.
+
+    Attributes:
+        text: rendered by the model folder's template
+        shipped_text: by the runtime's
+        ids: of the folder's tokenizer
+        shipped_ids: of the runtime's
+    """
 
     text: str
     shipped_text: str
@@ -107,8 +123,20 @@ def read_alike(tokenizer: PreTrainedTokenizerFast, shipped: Runtime, task: Task,
 
 
 def compare_outputs(trained: Trained, shipped: Runtime, task: Task, example: Example, turn: int) -> dict[str, float]:
-    """One prompt in both. In a generated answer the likeliest token is asked for after `turn` of the reference's tokens
-    (modulo their number), so that all places of an answer are seen, not only its start."""
+    """Compares what both say next.
+
+    Args:
+        trained: the model folder
+        shipped: the file, opened
+        task: whose answers they choose from
+        example: the prompt
+        turn: in a generated answer the likeliest token is asked for after so many of the reference's tokens (modulo
+            their number), so that all places of an answer are seen, not only its start
+
+    Returns:
+        What `summary` adds up: whether texts, tokens and likeliest token agree (0 or 1), and the difference of the
+            log-probabilities (nats).
+    """
     read = read_alike(trained.tokenizer, shipped, task, example)
     answer = (
         trained.tokenizer(example.completion, add_special_tokens=False).input_ids if task.kind == "generate" else []
@@ -131,6 +159,7 @@ def moved(facts: Mapping[str, float]) -> bool:
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Means over the prompts, and the largest difference."""
     shares = {name: sum(r[name] for r in rows) / len(rows) for name in ("same_text", "same_tokens", "same_choice")}
     differences = [r["difference"] for r in rows]
     return shares | {

@@ -27,7 +27,8 @@ class VerifyClassifier(Pass):
     """Compares a GGUF with the weights it was made from (input "model", of any kind that `models/kinds/base.py` opens),
     on prompts of the validation split, of train where there is none.
 
-    Raises RunFailure where they differ by more than rounding explains.
+    Attributes:
+        prompts: how many are compared
     """
 
     name: ClassVar[str] = "verify-classifier"
@@ -39,6 +40,11 @@ class VerifyClassifier(Pass):
     prompts: int = Field(default=256, ge=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+        """As `Pass.apply`.
+
+        Raises:
+            RunFailure: they differ by more than rounding explains
+        """
         task = context.task
         examples = task.split("validation" if task.validation else "train", self.prompts)
         with context.progress.bar("verify", 2) as advance:

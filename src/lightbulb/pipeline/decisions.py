@@ -11,7 +11,12 @@ from lightbulb.core.files import read_json, write_json
 
 
 class Decisions:
-    """Decisions by name, JSON-able, in the file `place`. events: hear of new ones, when they are on disk."""
+    """Decisions by name, JSON-able.
+
+    Args:
+        place: the file that keeps them
+        events: hear of new ones, when they are on disk
+    """
 
     def __init__(self, place: Path, events: Stream | None = None):
         self.place, self.events = place, events or Stream()
@@ -27,8 +32,19 @@ class Decisions:
         write_json(self.place, self.known)
         self.events.emit(Decided(by="clock", what=name, value=value, why=why))
 
+    def forget(self) -> None:
+        """Takes back all that was decided."""
+        self.known.clear()
+        self.place.unlink(missing_ok=True)
+
     def decide_once(self, name: str, decide: Callable[[], Any], why: Callable[[], str] = lambda: "") -> Any:
-        """What was decided before, or what `decide()` says now. why: the reason, asked after `decide`."""
+        """What was decided before, or what is decided now.
+
+        Args:
+            name: of the decision
+            decide: gives the value
+            why: gives the reason; asked after `decide`
+        """
         if name not in self.known:
             value = decide()
             self.put(name, value, why())
@@ -36,7 +52,14 @@ class Decisions:
 
 
 class StepBudget:
-    """The `Budget` of one step: `seconds` in all its attempts together, `spent()` so far."""
+    """The `Budget` of one step.
+
+    Args:
+        seconds: in all its attempts together
+        spent: gives those spent so far
+        decisions: where it is written what the step was shortened to
+        name: of that decision
+    """
 
     def __init__(self, seconds: float, spent: Callable[[], float], decisions: Decisions, name: str):
         self.seconds, self.spent, self.decisions, self.name = seconds, spent, decisions, name

@@ -18,7 +18,14 @@ HEARTBEAT_SECONDS = 10.0
 
 
 class Cost(BaseModel):
-    """Wall seconds, CPU seconds and joules of a piece of work, in `attempts` attempts (a kill ends one)."""
+    """What a piece of work took.
+
+    Attributes:
+        seconds: by the clock
+        cpu_seconds: of this process, its threads, and its children that have ended
+        joules: as the meter read or estimated them
+        attempts: a kill ends one
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,14 +36,17 @@ class Cost(BaseModel):
 
     @staticmethod
     def of(reading: Reading) -> Cost:
+        """Of one window."""
         return Cost(seconds=reading.wall_seconds, cpu_seconds=reading.cpu_seconds, joules=reading.joules)
 
     @staticmethod
     def read(path: Path) -> Cost:
+        """What a step's cost.json holds."""
         return Cost(**read_json(path))
 
 
 def total_cost(costs: Sequence[Cost]) -> Cost:
+    """The sum; joules have no value where those of one part were not measured."""
     return Cost(
         seconds=sum(c.seconds for c in costs),
         attempts=sum(c.attempts for c in costs),
@@ -81,6 +91,11 @@ class Heartbeat:
     """Progress that also keeps a running account on disk, so that the cost of a killed attempt is not forgotten.
 
     It beats where work tells how far it is: at most HEARTBEAT_SECONDS and one such piece of work go uncounted.
+
+    Args:
+        inner: hears what it hears
+        window: of this attempt
+        account: the file
     """
 
     def __init__(self, inner: Progress, window: Window, account: Path):

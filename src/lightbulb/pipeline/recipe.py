@@ -22,8 +22,15 @@ START = "model"  # the imported model: what a step reads when nothing came befor
 
 
 class Step(BaseModel):
-    """One pass. `source` is the label of the step it reads (the one before when left out); `inputs` maps the roles of
-    further artifacts to labels; `parameters` are the pass's own."""
+    """One pass of a recipe.
+
+    Attributes:
+        label: of the artifact that it makes
+        pass_: the pass's name
+        source: the label of the step it reads; the one before when left out
+        inputs: the roles of further artifacts to labels
+        parameters: the pass's own
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -34,6 +41,11 @@ class Step(BaseModel):
     parameters: dict[str, Any] = {}
 
     def build(self) -> Pass:
+        """The pass with these parameters.
+
+        Raises:
+            RecipeError: the pass does not take them, or there is no such pass
+        """
         try:
             return pass_class(self.pass_)(**self.parameters)
         except ValidationError as e:
@@ -52,7 +64,16 @@ def step(label: str, pass_: Pass, source: str | None = None, **inputs: str) -> S
 
 
 class TaskOptions(BaseModel):
-    """How a task was read, as far as it was said: the options of `load_task`."""
+    """How a task was read, as far as it was said: the options of `load_task`.
+
+    Attributes:
+        test: a file with the test split
+        kind: "choose", "generate" or "text"
+        metric: its name
+        prompt: name of the column
+        completion: likewise
+        group: a column of what must not be on two sides of a split
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,6 +118,11 @@ class Recipe(BaseModel):
 
     @staticmethod
     def read(path: Path) -> Recipe:
+        """The recipe in a TOML file.
+
+        Raises:
+            RecipeError: it cannot be read, or is none
+        """
         try:
             return Recipe(**tomllib.loads(path.read_text(encoding="utf-8")))
         except OSError as e:
@@ -112,6 +138,7 @@ class Recipe(BaseModel):
             ) from e
 
     def as_toml(self) -> str:
+        """As `read` reads it."""
         import tomli_w
 
         return tomli_w.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True))
@@ -121,7 +148,16 @@ class Recipe(BaseModel):
 
 
 class Execution:
-    """Performs steps one by one (or finds them done). `made`: artifacts by label; `steps`: what was performed."""
+    """Performs steps one by one (or finds them done).
+
+    Args:
+        run: the folder that they are performed in
+        start: what the first step reads
+
+    Attributes:
+        made: artifacts by label
+        steps: what was performed
+    """
 
     def __init__(self, run: Run, start: Artifact):
         self.run = run
@@ -130,10 +166,15 @@ class Execution:
         self._last = START
 
     def perform(self, *steps: Step, seconds: float | None = None) -> Artifact:
-        """The artifact of the last of `steps`; a step already performed under its label is not looked at again.
+        """Performs steps in order; a step already performed under its label is not looked at again.
 
-        seconds: the time that each of `steps` may take; those that were shortened by it stand in `self.steps` as they
-        were performed.
+        Args:
+            steps: to perform
+            seconds: the time that each of them may take; those that were shortened by it stand in `self.steps` as they
+                were performed
+
+        Returns:
+            The artifact of the last.
         """
         for s in steps:
             if s.label not in self.made:
@@ -150,8 +191,12 @@ class Execution:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raises RecipeError or another UserError for what `execute` would meet on its way: a typing error must not cost an
-    hour."""
+    """Refuses what `execute` would meet on its way: a typing error must not cost an hour.
+
+    Raises:
+        RecipeError: steps that do not fit together
+        UserError: a runtime that is not there, or cannot do what a pass needs
+    """
     kinds: dict[str, ArtifactKind] = {START: "model"}
     last = START
     for s in recipe.steps:
@@ -182,8 +227,8 @@ def _check_source(s: Step, built: Pass, source: str, kinds: Mapping[str, Artifac
         return RecipeError(what, where=f"step {s.label!r}", hint=hint + those)
 
     if kinds[source] not in built.reads:
-        told = f"the pass {s.pass_} reads {' or '.join(built.reads)}, and {source!r} is of the kind {kinds[source]}"
-        raise wrong(told, built.reads, 'add from = "LABEL"')
+        problem = f"the pass {s.pass_} reads {' or '.join(built.reads)}, and {source!r} is of the kind {kinds[source]}"
+        raise wrong(problem, built.reads, 'add from = "LABEL"')
     for used in built.uses:
         if used not in s.inputs:
             raise wrong(f"the pass {s.pass_} needs an input {used!r}", [used], f'add inputs = {{ {used} = "LABEL" }}')
@@ -191,8 +236,8 @@ def _check_source(s: Step, built: Pass, source: str, kinds: Mapping[str, Artifac
     for role, label in s.inputs.items():
         wanted = [role] if role in (*built.uses, *built.may_use) else built.reads
         if kinds[label] not in wanted:
-            told = f"the input {role!r} must be of the kind {wanted[0]}, and {label!r} is of the kind {kinds[label]}"
-            raise wrong(told, wanted, f'{role} = "LABEL"')
+            problem = f"the input {role!r} must be of the kind {wanted[0]}, and {label!r} is of the kind {kinds[label]}"
+            raise wrong(problem, wanted, f'{role} = "LABEL"')
 
 
 def execute(recipe: Recipe, run: Run, start: Artifact) -> Execution:

@@ -67,14 +67,21 @@ def _shortened(label: str, planned: str) -> str:
 def _end_of_run(error: BaseException | None) -> RunFinished:
     if error is None:
         return RunFinished(outcome="done")
-    told = str(error) or type(error).__name__
-    return RunFinished(outcome="failed" if isinstance(error, Exception) else "interrupted", error=told)
+    text = str(error) or type(error).__name__
+    return RunFinished(outcome="failed" if isinstance(error, Exception) else "interrupted", error=text)
 
 
 class Run:
     """Runs passes on one task into one folder. Use as a context manager: it holds a lock on the folder.
 
-    events: what happens is told there and, from the first step on, kept in the folder.
+    Args:
+        folder: of the run
+        task: that its passes work on
+        seed: of every step
+        progress: where steps report
+        meter: that opens their energy windows
+        threads: of the processor
+        events: what happens is told there and, from the first step on, kept in the folder
     """
 
     def __init__(
@@ -169,18 +176,25 @@ class Run:
         )
 
     def bind_config(self, goal: Mapping[str, Any]) -> None:
-        """Ties the folder to what was asked: the same again resumes, anything else is refused."""
+        """Ties the folder to what was asked: the same again resumes.
+
+        Args:
+            goal: what was asked, JSON-able
+
+        Raises:
+            UserError: the folder holds anything else
+        """
         path = self.folder / "goal.json"
         if not path.exists():
             write_json(path, dict(goal))
         known = read_json(path)
         if differing := [k for k, v in goal.items() if known.get(k) != v]:
-            told = (
+            differences = (
                 f"{k}: {known.get(k)!r} here, {goal[k]!r} asked" if not isinstance(goal[k], dict) else f"another {k}"
                 for k in differing
             )
             raise UserError(
-                "this folder holds another run (" + "; ".join(told) + ")",
+                "this folder holds another run (" + "; ".join(differences) + ")",
                 where=str(self.folder),
                 hint="choose another `out`, or repeat the earlier command to resume it",
             )
@@ -194,6 +208,7 @@ class Run:
         except UserError:
             if not (self.folder / PLAN).exists():
                 (self.folder / "goal.json").unlink(missing_ok=True)
+                self.decisions.forget()  # what there was no time for may have time under another goal
             raise
 
     def key(self, pass_: Pass, source_key: str, inputs: Mapping[str, Artifact]) -> str:
@@ -221,10 +236,14 @@ class Run:
         inputs: Mapping[str, Artifact] = NO_INPUTS,
         seconds: float | None = None,
     ) -> Artifact:
-        """The artifact of `pass_` on `source`: found if it was made before, else made now.
+        """The artifact of a pass: found if it was made before, else made now.
 
-        inputs: other artifacts by role. seconds: the time that it may take, if it is one that can do less. What `pass_`
-        was shortened to, now or in an earlier attempt, is what `performed` gives back.
+        Args:
+            label: of the artifact
+            pass_: as planned; what it was shortened to, now or in an earlier attempt, is what `performed` gives back
+            source: that it reads
+            inputs: other artifacts by role
+            seconds: the time that it may take, if it is one that can do less
         """
         planned = self.key(pass_, source.key, inputs)
 
@@ -256,7 +275,7 @@ class Run:
         return artifact
 
     def performed(self, label: str, pass_: Pass, planned: str) -> Pass:
-        """`pass_` with the parameters that the clock has shortened it to. planned: its key without that."""
+        """`pass_` with the parameters that the clock has shortened it to. `planned` is its key without that."""
         return pass_.with_parameters(self.decisions.get(_shortened(label, planned)) or {})
 
     def begin(
@@ -295,7 +314,17 @@ class Run:
         work: StepFunction,
         final_key: Callable[[], str] | None = None,
     ) -> Artifact:
-        """final_key: the artifact's key where that is known only when the work is done; `key` names its scratch."""
+        """Makes an artifact: whole or absent, its cost and that of killed attempts beside it.
+
+        Args:
+            label: of the artifact
+            key: of it; names its scratch
+            kind: of it
+            made_by: the pass's name
+            parent: key of what it was made of
+            work: writes its files and returns its facts
+            final_key: gives the artifact's key where that is known only when the work is done
+        """
         scratch, window = self.folder / "scratch" / key[:12], self.meter.window(label)
         final_key = final_key or (lambda: key)
         self._tell_begin()
@@ -342,6 +371,7 @@ class Run:
             self.events.emit(Measured(label=label, name=name, figure=figure))
 
     def cost(self, artifact: Artifact) -> Cost:
+        """What making it took, killed attempts included."""
         return Cost.read(artifact.path / COST)
 
     def overhead(self) -> Cost:

@@ -23,8 +23,19 @@ SAME_SOURCE = 3.0  # rows of one source err together: many of them say about as 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One published measurement. prompt_share: prompt tokens read for each output token, whose cost the published
-    joules include; wall: whether the rest of the machine is inside. joules: per output token, all devices."""
+    """One published measurement.
+
+    Attributes:
+        source: who published it
+        name: of the row
+        shape: of the model
+        device: it ran on
+        setting: how it ran
+        prompt_share: prompt tokens read for each output token, whose cost the published joules include
+        wall: whether the rest of the machine is inside
+        joules: per output token, all devices
+        tokens_per_second: written, all sequences together; None where it was not published
+    """
 
     source: str
     name: str
@@ -46,7 +57,13 @@ def as_published(row: PublishedRow, log_c: np.ndarray) -> tuple[float, float]:
 
 
 def calibrate(rows: Sequence[PublishedRow], joules_scatter: float = 0.3, seconds_scatter: float = 0.25) -> Calibrated:
-    """The coefficients that the rows and what was known before agree on."""
+    """The coefficients that the rows and what was known before agree on.
+
+    Args:
+        rows: published measurements
+        joules_scatter: standard deviation of log joules from source to source
+        seconds_scatter: likewise, of log seconds
+    """
     from scipy.optimize import least_squares
 
     start = priors()
@@ -72,7 +89,17 @@ def calibrate(rows: Sequence[PublishedRow], joules_scatter: float = 0.3, seconds
 @dataclass(frozen=True)
 class Residual:
     """A row beside what was predicted without its source: logarithm of predicted over published, and the half width of
-    the 90% interval, in the same logarithm."""
+    the 90% interval, in the same logarithm.
+
+    Attributes:
+        row: as published
+        joules: predicted
+        joules_error: logarithm of predicted / published
+        joules_width: half width of its interval
+        speed: predicted tokens a second
+        speed_error: as `joules_error`; None where no speed was published
+        speed_width: as `joules_width`
+    """
 
     row: PublishedRow
     joules: float
@@ -84,14 +111,17 @@ class Residual:
 
     @property
     def joules_inside(self) -> bool:
+        """Whether the interval holds what was published."""
         return abs(self.joules_error) <= self.joules_width
 
     @property
     def speed_inside(self) -> bool | None:
+        """Likewise; None where no speed was published."""
         return None if self.speed_error is None else abs(self.speed_error) <= self.speed_width
 
 
 def residual(row: PublishedRow, found: Calibrated) -> Residual:
+    """A row judged by a calibration."""
     joules, speed = as_published(row, found.log_mean)
 
     def width(which: int, scatter: float) -> float:

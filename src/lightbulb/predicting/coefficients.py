@@ -15,7 +15,14 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Coefficient:
-    """value: before calibration; spread: standard deviation of its logarithm; meaning: in words, with unit."""
+    """What is known of a coefficient before calibration.
+
+    Attributes:
+        name: of it
+        value: before calibration
+        spread: standard deviation of its logarithm
+        meaning: in words, with unit
+    """
 
     name: str
     value: float
@@ -49,9 +56,17 @@ NAMES = tuple(c.name for c in PRIORS)
 
 @dataclass(frozen=True)
 class Calibrated:
-    """log_mean [coefficients] and covariance [coefficients, coefficients] of the coefficients' logarithms; the scatter
-    (standard deviation of the logarithm) that a row of another source is expected to show beyond it, for joules and for
-    seconds (docs/decisions.md); rows: how many were used; kinds: of devices among them."""
+    """Coefficients as rows have shown them.
+
+    Attributes:
+        log_mean: of the coefficients' logarithms, [coefficients]
+        covariance: of them, [coefficients, coefficients]
+        joules_scatter: standard deviation of the logarithm that a row of another source is expected to show beyond it,
+            for joules (docs/decisions.md)
+        seconds_scatter: likewise, for seconds
+        rows: how many were used
+        kinds: of devices among them
+    """
 
     log_mean: np.ndarray
     covariance: np.ndarray
@@ -62,10 +77,12 @@ class Calibrated:
 
     @property
     def values(self) -> dict[str, float]:
+        """The coefficients by name."""
         return by_name(self.log_mean)
 
 
 def by_name(log_values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Coefficients by name, from their logarithms."""
     return {name: float(np.exp(x)) for name, x in zip(NAMES, log_values, strict=True)}
 
 

@@ -35,9 +35,15 @@ class _Module:
 
 
 def from_config(config: Mapping[str, Any], where: str, *, bits: bool = True) -> ModelShape:
-    """bits: whether how the weights are stored is read, too; False takes 16 bits, for who gives others.
+    """The shape that a config.json describes.
 
-    Raises ModelError when sizes are missing, and for what is not known: quantizations, layers that are no attention.
+    Args:
+        config: its contents
+        where: the file, for errors
+        bits: whether how the weights are stored is read, too; False takes 16 bits, for who gives others
+
+    Raises:
+        ModelError: sizes are missing, or something is not known: quantizations, layers that are no attention
     """
     inner: dict[str, Any] = next((config[key] for key in _INNER if isinstance(config.get(key), dict)), {})
     text_config = {**config, **inner}

@@ -51,10 +51,26 @@ _WHOLE = {"year", "threads"}
 class Device:
     """One device; what is not known is None.
 
-    memory_gb as its maker counts it; bandwidth_gbs the peak in 1e9 bytes a second; bandwidth_efficiency the share of it
-    that decoding reaches, where that is known; *_tflops and int8_tops dense peaks in 1e12 operations a second;
-    power_watts the limit and idle_watts ready but waiting, both within `scope`; rest_watts what the machine around it
-    adds at the wall for each device; link_gbs to other devices, one direction; threads the hardware cores of a CPU.
+    Attributes:
+        name: to find it by
+        kind: of device
+        memory_gb: as its maker counts it
+        bandwidth_gbs: the peak in 1e9 bytes a second
+        fp32_tflops: dense peak in 1e12 operations a second
+        power_watts: the limit, within `scope`
+        idle_watts: ready but waiting, likewise
+        scope: what the watts include
+        label: for showing
+        aliases: other names to find it by
+        year: that it came out
+        bandwidth_efficiency: the share of the peak that decoding reaches, where that is known
+        fp16_tflops: as `fp32_tflops`
+        int8_tops: likewise
+        rest_watts: what the machine around it adds at the wall for each device
+        link_gbs: to other devices, one direction, 1e9 bytes a second
+        threads: the hardware cores of a CPU
+        sources: of these numbers
+        note: what a reader must know
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -96,8 +112,12 @@ def devices() -> tuple[Device, ...]:
 
 
 def find_device(text: str) -> Device:
-    """The device of that name, label or alias, blind to case, spaces and dashes; a remark in parentheses at the end,
-    "A40 (48 GB)", is left aside where the whole is not known. Raises UserError with the nearest ones."""
+    """The device of a name, label or alias, blind to case, spaces and dashes; a remark in parentheses at the end, "A40
+    (48 GB)", is left aside where the whole is not known.
+
+    Raises:
+        UserError: there is none; names the nearest ones
+    """
     by_word = _by_word()
     for attempt in (text, re.sub(r"\s*\([^()]*\)\s*$", "", text)):
         if device := by_word.get(_plain(attempt)):
@@ -109,8 +129,11 @@ def find_device(text: str) -> Device:
 
 
 def read_device(path: Path) -> Device:
-    """A device that a TOML file describes by the keys of `Device`. Raises UserError for a file that cannot be read, an
-    unknown or missing key, and a value of the wrong type or out of range."""
+    """A device that a TOML file describes by the keys of `Device`.
+
+    Raises:
+        UserError: a file that cannot be read, an unknown or missing key, or a value of the wrong type or out of range
+    """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as e:

@@ -45,10 +45,20 @@ STEP = 0.02  # of the logarithm, for finite differences
 
 @dataclass(frozen=True)
 class Point:
-    """One way through the arithmetic: per decoded and per prompt token, all devices together."""
+    """One way through the arithmetic, all devices together.
+
+    Attributes:
+        output_joules: per decoded token
+        output_seconds: of a step that gives every sequence a token
+        prompt_joules: per prompt token
+        prompt_seconds: likewise
+        wall_output_joules: per decoded token, with the rest of the machine
+        wall_prompt_joules: per prompt token, likewise
+        bound_by: what takes the longest in decoding
+    """
 
     output_joules: float
-    output_seconds: float  # of a step that gives every sequence a token
+    output_seconds: float
     prompt_joules: float
     prompt_seconds: float
     wall_output_joules: float
@@ -58,9 +68,21 @@ class Point:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Figures with 90% intervals. joules_per_*: within `scope`, the boundary in which the device's power is known;
-    wall_joules_per_output_token: with the rest of the machine (None where it is not known). tokens_per_second: of all
-    sequences together."""
+    """What a token would cost. Figures have 90% intervals.
+
+    Attributes:
+        device: that it would run on
+        setting: how
+        joules_per_output_token: J, within `scope`, the boundary in which the device's power is known
+        joules_per_prompt_token: likewise
+        wall_joules_per_output_token: with the rest of the machine; None where it is not known
+        tokens_per_second: written, of all sequences together
+        prompt_tokens_per_second: read, likewise
+        bytes_needed: of memory, on all devices
+        fits: whether they have it
+        bound_by: what takes the longest
+        notes: what a reader must know
+    """
 
     device: Device
     setting: Setting
@@ -76,6 +98,7 @@ class Prediction:
 
 
 def default_runtime(device: Device) -> RuntimeClass:
+    """What is usual on the device."""
     return "vllm" if device.kind == "datacenter-gpu" else "llama.cpp"
 
 
@@ -96,7 +119,17 @@ def point(shape: ModelShape, device: Device, setting: Setting, c: Mapping[str, f
 
 
 def predict_cost(shape: ModelShape, device: Device, setting: Setting, found: Calibrated | None = None) -> Prediction:
-    """What one token costs. Raises UserError for a setting that cannot be."""
+    """What one token costs.
+
+    Args:
+        shape: of the model
+        device: one of the catalogue or of a file
+        setting: how it runs
+        found: coefficients; None: those that ship
+
+    Raises:
+        UserError: a setting that cannot be
+    """
     check_setting(setting, device)
     found = found or calibrated()
     central = point(shape, device, setting, found.values)
@@ -162,6 +195,11 @@ def slopes_of(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.nda
 
 
 def check_setting(setting: Setting, device: Device) -> None:
+    """Refuses what cannot be.
+
+    Raises:
+        UserError: numbers out of range, or a runtime that does not run on the device
+    """
     for name, value in (("batch", setting.batch), ("context", setting.context), ("count", setting.devices)):
         if value < 1:
             raise UserError(f"{name} {value}", where=f"`{name}`", hint="a whole number, 1 or more")

@@ -23,16 +23,27 @@ TERNARY_BITS = 1.58  # weights of -1, 0 and 1 at best (Ma et al. 2024, arXiv:240
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """A decoder.
+    """A decoder, as far as its cost depends on it.
 
-    layers, width; kv_width: width of one layer's keys (kv_heads x head_dim), as large as that of its values;
-    attention_width: heads x head_dim; layer_parameters: weights of one layer (of these three the mean, where layers
-    differ); vocabulary: rows of the embedding; tied: the head is the embedding. bits, head_bits: bits per weight as
-    stored, of the layers and of the head.
-    routed_parameters: those of a layer's weights that lie in experts, of which a token sees the share `routed_share`,
-    in `routed_bits` (None: as `bits`). window: tokens that the share `windowed` of the layers sees at most. kv_bits: of
-    a key or value. stored: how the weights are stored, in words, where a configuration says it. guessed: only the
-    number of parameters was given, the rest follows what is usual.
+    Attributes:
+        layers: how many
+        width: of what goes from layer to layer
+        kv_width: width of one layer's keys (kv_heads x head_dim), as large as that of its values; of this and the next
+            two the mean, where layers differ
+        attention_width: heads x head_dim
+        layer_parameters: weights of one layer
+        vocabulary: rows of the embedding
+        tied: the head is the embedding
+        bits: per weight as stored, of the layers
+        head_bits: likewise, of the head
+        guessed: only the number of parameters was given, the rest follows what is usual
+        routed_parameters: those of a layer's weights that lie in experts
+        routed_share: of which a token sees this share
+        routed_bits: in which they are stored; None: as `bits`
+        window: tokens that the share `windowed` of the layers sees at most
+        windowed: share of the layers
+        kv_bits: of a key or value
+        stored: how the weights are stored, in words, where a configuration says it
     """
 
     layers: int
@@ -129,7 +140,21 @@ class ModelShape:
 def from_sizes(
     layers: int, width: int, heads: int, kv_heads: int, ffn: int, vocabulary: int, *, head_dim: int = 0, tied: bool
 ) -> ModelShape:
-    """A gated decoder (Llama, Qwen, Gemma, Mistral): q, k, v, o, gate, up, down, and norms."""
+    """A gated decoder (Llama, Qwen, Gemma, Mistral): q, k, v, o, gate, up, down, and norms.
+
+    Args:
+        layers: how many
+        width: of what goes from layer to layer
+        heads: of queries
+        kv_heads: of keys and values
+        ffn: inner width of the feed-forward
+        vocabulary: rows of the embedding
+        head_dim: width of a head; 0: width / heads
+        tied: the head is the embedding
+
+    Raises:
+        UserError: sizes that no model has
+    """
     if min(layers, width, heads, kv_heads, ffn, vocabulary) < 1 or heads % kv_heads:
         raise UserError(
             f"not a shape: {layers=} {width=} {heads=} {kv_heads=} {ffn=} {vocabulary=}",
@@ -145,7 +170,11 @@ def from_sizes(
 def from_parameters(parameters: float) -> ModelShape:
     """What a decoder of that many weights usually looks like: 32 layers at 8 billion, depth growing as parameters^0.42
     above (70 billion: 80) and as parameters^0.15 below (small ones are deep: 0.5 billion: 24); grouped keys and values
-    of a quarter of the width, at most 1,024 (Llama 3, Qwen 2.5)."""
+    of a quarter of the width, at most 1,024 (Llama 3, Qwen 2.5).
+
+    Raises:
+        UserError: a number out of range
+    """
     if not (math.isfinite(parameters) and parameters >= 1e3):
         raise UserError(f"{parameters:g} parameters", where="`parameters`", hint="such as `parameters=8.03e9`")
     layers = max(2, round(32 * (parameters / 8e9) ** (0.42 if parameters > 8e9 else 0.15)))
@@ -167,7 +196,11 @@ def from_parameters(parameters: float) -> ModelShape:
 
 
 def from_gguf(file: Path) -> ModelShape:
-    """From the header of a GGUF: the real bytes of its tensors, whatever mixture they are in."""
+    """From the header of a GGUF: the real bytes of its tensors, whatever mixture they are in.
+
+    Raises:
+        ModelError: it does not hold a decoder
+    """
     header = read_header(file)
     architecture = str(header.fields.get("general.architecture", ""))
     weights = {t.name: (math.prod(t.shape), t.bytes) for t in header.tensors}
@@ -205,8 +238,16 @@ def from_gguf(file: Path) -> ModelShape:
 
 
 def from_model(name: str, *, bits: bool = True) -> ModelShape:
-    """From whatever names a model: a folder, a config.json, a GGUF, a short name, or a hub id (its config.json only,
-    from the local cache or else the hub, because the user named it)."""
+    """From whatever names a model.
+
+    Args:
+        name: a folder, a config.json, a GGUF, a short name, or a hub id (its config.json only, from the local cache or
+            else the hub, because the user named it)
+        bits: as for `from_config`
+
+    Raises:
+        ModelError: it cannot be read
+    """
     from lightbulb.models.resolve import json_object, resolve
     from lightbulb.predicting.configs import from_config
 
@@ -237,7 +278,12 @@ def _hub_config(hub_id: str) -> dict[str, Any]:
 
 
 def parse_bits(text: str) -> float:
-    """Bits per weight: a number such as 4.85, or a GGUF type or mixture such as q4_0, Q4_K_M, tq2_0, ternary, bf16."""
+    """Bits per weight of a number such as 4.85, or of a GGUF type or mixture such as q4_0, Q4_K_M, tq2_0, ternary,
+    bf16.
+
+    Raises:
+        UserError: it is none
+    """
     word, named = text.strip().casefold(), bits_by_name() | {"ternary": TERNARY_BITS}
     try:
         bits = float(word)

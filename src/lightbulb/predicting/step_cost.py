@@ -29,7 +29,14 @@ INT8_BITS = QUANT_TYPES["q8_0"].bits_per_weight  # up to here CPUs multiply in 8
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How the model is run: sequences side by side, tokens of each so far, devices that share the weights."""
+    """How the model is run.
+
+    Attributes:
+        batch: sequences side by side
+        context: tokens of each so far
+        devices: that share the weights
+        runtime: class of runtimes
+    """
 
     batch: int = 1
     context: int = 512
@@ -39,8 +46,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class OpCount:
-    """One step of every device together: bytes of weights and of keys and values read, operations, tokens made, bytes
-    that an all-reduce carries."""
+    """What one step of every device together takes.
+
+    Attributes:
+        weight_bytes: of weights read
+        kv_bytes: of keys and values read
+        operations: done
+        tokens: made
+        message_bytes: that an all-reduce carries
+    """
 
     weight_bytes: float
     kv_bytes: float
@@ -50,12 +64,19 @@ class OpCount:
 
     @property
     def bytes(self) -> float:
+        """Read in all."""
         return self.weight_bytes + self.kv_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """Of one step: seconds, joules of the devices (their own boundary), and what took the longest."""
+    """What one step costs.
+
+    Attributes:
+        seconds: by the clock
+        joules: of the devices (their own boundary)
+        bound_by: what took the longest
+    """
 
     seconds: float
     joules: float
@@ -92,7 +113,15 @@ def prefill_work(shape: ModelShape, setting: Setting) -> OpCount:
 
 
 def cost(work: OpCount, shape: ModelShape, device: Device, setting: Setting, c: Mapping[str, float]) -> StepCost:
-    """Seconds and joules of one step. `c`: the coefficients by name."""
+    """Seconds and joules of one step.
+
+    Args:
+        work: what it takes
+        shape: of the model
+        device: that it runs on
+        setting: how it runs
+        c: the coefficients by name
+    """
     side = "gpu" if device.kind in GPU_KINDS else "cpu"
     bandwidth, peak = device.bandwidth_gbs * 1e9, peak_operations(device, shape.bits)
     reach = device.bandwidth_efficiency or c[f"{side}_memory_reach"]
@@ -138,6 +167,7 @@ def launch_seconds(shape: ModelShape, device: Device, setting: Setting, c: Mappi
 
 
 def messages(work: OpCount, shape: ModelShape, device: Device, setting: Setting, c: Mapping[str, float]) -> float:
+    """Seconds of two all-reduces a layer between the devices that share the weights."""
     if setting.devices == 1:
         return 0.0
     link = (device.link_gbs or 16.0) * 1e9 * c["link_reach"]  # PCIe 4 x16 at half, where nothing else is known

@@ -30,9 +30,17 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Stored:
-    """bits: of each weight of a quantized module, scales included. rest: of everything else. skipped: patterns of
-    modules that are not quantized. experts_only: whether only experts are. head: whether the head is, too. kv_bits: of
-    keys and values. words: how it is said."""
+    """How weights are stored.
+
+    Attributes:
+        bits: of each weight of a quantized module, scales included
+        rest: of everything else
+        skipped: patterns of modules that are not quantized
+        experts_only: whether only experts are
+        head: whether the head is, too
+        kv_bits: of keys and values
+        words: how it is said
+    """
 
     bits: float
     rest: float = HALF
@@ -48,6 +56,7 @@ class Stored:
         return self.rest if self.is_skipped(module) else self.bits
 
     def is_skipped(self, module: str) -> bool:
+        """Whether a module is not quantized."""
         if module == HEAD and not self.head:
             return True
         if self.experts_only and ".experts" not in module:
@@ -70,7 +79,15 @@ def _matches(pattern: str, module: str) -> bool:
 
 
 def stored(config: Mapping[str, Any], where: str) -> Stored:
-    """From a whole config.json. Raises ModelError for what is not known."""
+    """From a whole config.json.
+
+    Args:
+        config: its contents
+        where: the file, for errors
+
+    Raises:
+        ModelError: something is not known
+    """
     outer = _quantization(config)
     inner = config.get("text_config")
     text_config = (inner if isinstance(inner, dict) else {}) | {k: v for k, v in config.items() if v is not None}
@@ -94,6 +111,7 @@ def _quantization(config: Mapping[str, Any]) -> Any:
 
 
 def unknown(what: str, where: str) -> ModelError:
+    """The error of what is not known."""
     return ModelError(
         f"how the weights are stored is not known: {what}",
         where=where,

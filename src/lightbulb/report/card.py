@@ -18,6 +18,8 @@ from lightbulb.shrinking.record import Result, Scored
 if TYPE_CHECKING:
     from huggingface_hub.repocard_data import EvalResult, ModelCardData
 
+    from lightbulb.models.origin import Origin
+
 _TASK_TYPES = {"choose": "text-classification", "generate": "text-generation", "text": "text-generation"}
 
 
@@ -41,16 +43,22 @@ def card_header(result: Result, *, region: str | None) -> ModelCardData:
     """The facts of the YAML block, with the score of what is handed out."""
     from huggingface_hub.repocard_data import ModelCardData
 
+    base, classifies = made_from(result), bool(words.of_kind(result))
     facts = {
-        "license": result.base.license if result.base else None,
-        "base_model": result.base.repo if result.base else None,
-        "pipeline_tag": "text-generation",
+        "license": base.license if base else None,
+        "base_model": base.repo if base else None,
+        "pipeline_tag": "text-classification" if classifies else "text-generation",
         "tags": ["lightbulb", "gguf", "energy", "compression"],
         "metrics": [result.metric],
         "co2_eq_emissions": _emissions(result, region),
         "model_name": result.task if (scores := _scores(result)) else None,
     }
     return ModelCardData(**_flat({key: value for key, value in facts.items() if value}), eval_results=scores)
+
+
+def made_from(result: Result) -> Origin | None:
+    """The model that what is handed out was made from: n-grams are made from the examples alone."""
+    return None if result.shrunk and result.shrunk.kind == "linear" else result.base
 
 
 def _emissions(result: Result, region: str | None) -> dict[str, Any] | None:
@@ -89,7 +97,8 @@ def _flat(value: Any) -> Any:
 
 
 def _opening(result: Result) -> str:
-    base = (result.base.repo or result.base.name) if result.base else ""
+    origin = made_from(result)
+    base = (origin.repo or origin.name) if origin else ""
     of = f" It was made from {_inline(base)}." if base else ""
     if not result.shrunk:
         why = words.reason(result)
@@ -97,26 +106,27 @@ def _opening(result: Result) -> str:
             f"**{words.heading(result)}.** {_inline(f'{why} {words.verdict_text(result)}'.strip())}\n\nA model for one "
             f"task, {_inline(result.task)} ({result.kind}), was made and measured by lightbulb; this is its record.{of}"
         )
+    lead = [words.verdict_text(result), words.of_kind(result), words.saving_text(result)]
     return (
-        f"**{words.heading(result)}.** {_inline(f'{words.verdict_text(result)} {words.saving_text(result)}')}\n\n"
+        f"**{words.heading(result)}.** {_inline(' '.join(filter(None, lead)))}\n\n"
         f"A model for one task, {_inline(result.task)} ({result.kind}), made by lightbulb to do that work for the "
         f"fewest joules.{of}"
     )
 
 
 def _energy(result: Result) -> str:
-    columns = words.table_columns(result)
-    rows = [["", *(heading for heading, _ in columns), *(["before / after"] if result.shrunk else [])]]
+    columns, compared = words.table_columns(result), bool(result.shrunk and savings.compared(result))
+    rows = [["", *(heading for heading, _ in columns), *(["before / after"] if compared else [])]]
     for quantity in (*words.COSTS, *words.per_right(result)):
         figures = [units.text(savings.figure_of(m, quantity), source=True) for _, m in columns]
         times = units.text(savings.ratio(result, quantity), source=True) if quantity in words.COSTS else ""
-        rows.append([words.LABELS[quantity], *figures, *([times] if result.shrunk else [])])
+        rows.append([words.LABELS[quantity], *figures, *([times] if compared else [])])
     made = result.making
     lines = [
         f"- Making it took {units.text(made.joules, source=True)}, {units.text(made.cpu_seconds, source=True)} of "
         f"CPU time and {units.quantity(made.seconds, 's')} by the clock.",
         f"- Greenhouse gas of the making: {units.text(made.grams_co2e, source=True)}.",
-        f"- {_inline(words.pay_back(result))}",
+        *([f"- {_inline(words.pay_back(result))}"] if result.stock else []),
     ]
     if words.arithmetic(result):
         lines.append(f"- {_inline(words.arithmetic(result))}.")
@@ -129,12 +139,14 @@ def _how_to_use(result: Result) -> str:
     file = result.student.path or "model.gguf"
     tokens = 1 if result.kind == "choose" else 256
     commands = list(result.use) or [f'lightbulb ask {_shell(file)} "..."']
-    if not any("llama-" in command or " --system " in command for command in commands):
+    classifies = bool(words.of_kind(result))
+    if not classifies and not any("llama-" in command or " --system " in command for command in commands):
         options = f"--jinja --single-turn --special --temp 0 -n {tokens}"
         commands.append(f'llama-completion -m {_shell(file)} {options} -p "..."')
     lines = "\n".join(commands)
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`{3,}", lines)), default=2))
-    note = "\n\nAn answer is one token: `-n 1` is all it takes." if result.kind == "choose" else ""
+    one_token = result.kind == "choose" and not classifies
+    note = "\n\nAn answer is one token: `-n 1` is all it takes." if one_token else ""
     if result.form is not None:
         note += (
             "\n\nFor Ollama there is a `Modelfile` beside it: `ollama create NAME -f Modelfile`. A program that "

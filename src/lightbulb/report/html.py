@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightbulb.core import units
 from lightbulb.core.figures import Figure, total
 from lightbulb.report import plots, words
+from lightbulb.runtimes import title_of
 from lightbulb.shrinking import savings
 from lightbulb.shrinking.record import Result, Scored
 
@@ -55,9 +56,11 @@ def _facts(result: Result) -> dict[str, Any]:
         "floor": words.floor_text(result),
         "verdict": words.verdict_text(result),
         "saving": words.saving_text(result),
+        "of_kind": words.of_kind(result),
         "pay_back": words.pay_back(result),
         "arithmetic": words.arithmetic(result),
         "limits": words.limits_text(result),
+        "compared": bool(result.shrunk and savings.compared(result)),
         "columns": [heading for heading, _ in words.table_columns(result)],
         "side_by_side": side_by_side(result),
         "models": model_rows(result),
@@ -86,7 +89,7 @@ def side_by_side(result: Result) -> list[dict[str, Any]]:
         {"label": words.name_of_metric(result), "figures": [m.score for m in models], "ratio": None}
     ]
     for quantity in (*words.COSTS, *words.per_right(result)):
-        comparable = result.shrunk and quantity in words.COSTS
+        comparable = result.shrunk and savings.compared(result) and quantity in words.COSTS
         rows.append(
             {
                 "label": words.LABELS[quantity],
@@ -99,12 +102,12 @@ def side_by_side(result: Result) -> list[dict[str, Any]]:
 
 def model_rows(result: Result) -> list[tuple[str, Scored, Figure, str]]:
     """(role, model, size, what it is) of every model."""
-    roles = ["teacher", *["stock"] * len(result.baselines), *["student"] * (len(result.models) - len(result.stock))]
     handed = result.student.name if result.student and result.verdict != "not-kept" else None
     rows = []
-    for role, model in zip(roles, result.models, strict=True):
-        what = [model.runtime, "stock quantization" if role == "stock" else ""]
-        what.append("handed out" if model.name == handed else words.not_handed(result) if role == "student" else "")
+    for role, model in zip(words.roles(result), result.models, strict=True):
+        what = [title_of(model.runtime), "stock quantization" if role == "stock" else ""]
+        refused = role in ("student", "refused")
+        what.append("handed out" if model.name == handed else model.why or words.not_handed(result) if refused else "")
         rows.append((role, model, units.counted_bytes(model.bytes), ", ".join(w for w in what if w)))
     return rows
 

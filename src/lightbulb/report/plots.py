@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from lightbulb.core import units
 from lightbulb.core.figures import Figure
 from lightbulb.report import words
 from lightbulb.shrinking import savings
+from lightbulb.shrinking.candidate import DECODER
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.record import Quantity, Result, Scored
 
-COLOURS = {"teacher": "#8a8f98", "baseline": "#3b82c4", "student": "#d97706"}  # readable on light and dark
+# Readable on light and dark
+COLOURS = {"teacher": "#8a8f98", "stock": "#3b82c4", "student": "#d97706", "refused": "#b5b9bf"}
 TITLES: dict[str, str] = {
     "cpu_seconds_per_answer": "CPU time per answer",
     "joules_per_answer": "energy per answer",
@@ -31,16 +34,27 @@ def short_names(names: list[str]) -> list[str]:
 
 def points(result: Result, quantity: Quantity) -> list[tuple[str, str, Scored, Figure]]:
     """(role, label, model, cost) of every model whose score and cost were measured."""
-    students = len(result.models) - len(result.stock)
-    label = "student" if result.shrunk else f"student, {words.not_handed(result)}"
-    labels = ["teacher", *short_names([m.name for m in result.baselines]), *[label] * students]
-    roles = ["teacher", *["baseline"] * len(result.baselines), *["student"] * students]
+    roles = words.roles(result)
     found = []
-    for role, label, model in zip(roles, labels, result.models, strict=True):
+    for role, label, model in zip(roles, labels(result, roles), result.models, strict=True):
         cost = savings.figure_of(model, quantity)
         if cost is not None and cost.value is not None and cost.value > 0 and model.score.value is not None:
             found.append((role, label, model, cost))
     return found
+
+
+def labels(result: Result, roles: Sequence[str]) -> list[str]:
+    """Short names of all models. Decoders are called what they are: the student, or the one that is not handed out."""
+    short = iter(short_names([m.name for m in result.baselines]))
+
+    def label(role: str, model: Scored) -> str:
+        if role in ("teacher", "stock"):
+            return role if role == "teacher" else next(short)
+        if model.kind not in (None, DECODER):
+            return model.name
+        return "student" if role == "student" else f"student, {model.why and 'refused' or words.not_handed(result)}"
+
+    return [label(role, model) for role, model in zip(roles, result.models, strict=True)]
 
 
 def quantities(result: Result) -> list[Quantity]:
@@ -55,7 +69,7 @@ def needed_score(result: Result) -> float | None:
     """The score that was needed; from the teacher's in records that do not tell it."""
     if result.floor is not None:
         return result.floor
-    best = result.teacher.score.value
+    best = result.teacher.score.value if result.teacher else None
     return None if best is None else Floor(result.metric, result.keep, result.at_least).score(best)
 
 

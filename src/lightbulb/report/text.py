@@ -25,7 +25,7 @@ def render_summary(result: Result, *, report: Path | str | None = None) -> Rende
     grid.add_column(overflow="fold")
     rows = _shrunk(result) if result.shrunk else _not_shrunk(result)
     rows.append(("making", _making(result)))
-    if result.shrunk:
+    if result.shrunk and result.stock:
         rows.append(("pay-back", words.pay_back(result)))
     if report is not None:
         rows.append(("report", str(report)))
@@ -42,17 +42,33 @@ def _first_line(result: Result) -> Text:
 def _shrunk(result: Result) -> list[tuple[str, str]]:
     student = result.shrunk
     assert student is not None
+    before = savings.compared(result)
+    if result.teacher is None or before is None:
+        return _alone(result, student)
     kept = f"{units.text(units.percent(result.retention))} of {words.whose(result)}"
     scores = f"{units.text(result.teacher.score)} adapted teacher, {units.text(student.score)} student"
     rows = [
         ("kept", f"{kept} (asked for {words.floor_text(result)})"),
+        *([("kind", words.of_kind(result))] if words.of_kind(result) else []),
         (words.name_of_metric(result), scores),
-        ("before", savings.compared(result).name),
+        ("before", before.name),
     ]
-    rows += [(words.LABELS[quantity], _before_after(result, student, quantity)) for quantity in words.COSTS]
+    rows += [(words.LABELS[quantity], _before_after(before, result, student, quantity)) for quantity in words.COSTS]
     for quantity in words.per_right(result)[-1:]:
-        before, after = (units.text(savings.figure_of(m, quantity)) for m in (savings.compared(result), student))
-        rows.append((words.LABELS[quantity], f"{before} -> {after}"))
+        costs = [units.text(savings.figure_of(m, quantity)) for m in (before, student)]
+        rows.append((words.LABELS[quantity], " -> ".join(costs)))
+    return rows
+
+
+def _alone(result: Result, student: Scored) -> list[tuple[str, str]]:
+    """A student beside which no language model was made."""
+    rows = [
+        ("asked for", words.floor_text(result)),
+        ("kind", words.of_kind(result)),
+        (words.name_of_metric(result), units.text(student.score)),
+    ]
+    for quantity in (*words.COSTS, *words.per_right(result)[-1:]):
+        rows.append((words.LABELS[quantity], units.text(savings.figure_of(student, quantity), source=True)))
     return rows
 
 
@@ -62,8 +78,7 @@ def _not_shrunk(result: Result) -> list[tuple[str, str]]:
     models = []
     if handed := words.handed_stock(result):
         models.append((str(handed.path), handed, savings.in_a_sentence(handed)))
-    else:
-        best = words.best_stock(result)
+    elif best := words.best_stock(result):
         models.append(("best stock file", best, savings.in_a_sentence(best)))
     if result.below:
         models.append((str(result.below.path), result.below, f"{result.below.name}: {words.not_handed(result)}"))
@@ -86,9 +101,8 @@ def print_summary(result: Result, console: Console, *, report: Path | str | None
         console.print(Text(command, style="bold"), soft_wrap=True)
 
 
-def _before_after(result: Result, student: Scored, quantity: Quantity) -> str:
-    best_baseline = savings.compared(result)
-    before, after = (units.text(savings.figure_of(m, quantity)) for m in (best_baseline, student))
+def _before_after(baseline: Scored, result: Result, student: Scored, quantity: Quantity) -> str:
+    before, after = (units.text(savings.figure_of(m, quantity)) for m in (baseline, student))
     figure = savings.figure_of(student, quantity)
     times = savings.ratio(result, quantity)
     gain = ""

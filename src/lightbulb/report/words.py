@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightbulb.core import units
 from lightbulb.core.figures import Figure
 from lightbulb.shrinking import savings
+from lightbulb.shrinking.candidate import DECODER
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.record import Quantity, Reference, Result, Scored
 
@@ -24,6 +25,7 @@ VERIFIED = {
     "same_text": "prompts that read the same",
     "same_tokens": "prompts cut into the same tokens",
     "same_choice": "prompts with the same answer",
+    "same_answer": "prompts with the same answer",
     "prompts": "prompts compared",
     "mean_log_prob_difference": "difference in log-probability, mean",
     "max_log_prob_difference": "difference in log-probability, largest",
@@ -46,16 +48,33 @@ def table_columns(result: Result) -> list[tuple[str, Scored]]:
     what is (or comes nearest), and the student beside it."""
     if result.shrunk:
         baseline = savings.compared(result)
+        if baseline is None:
+            return [(f"handed out: {result.shrunk.name}", result.shrunk)]
         return [(f"before: {baseline.name}", baseline), (f"after: {result.shrunk.name}", result.shrunk)]
     handed = handed_stock(result)
+    found = []
     if handed:
         found = [(f"{handed.path}: {handed.name}", handed)]
-    else:
-        best = best_stock(result)
+    elif best := best_stock(result):
         found = [(f"best stock file: {best.name}", best)]
     if result.below:
         found.append((f"{not_handed(result)}: {result.below.name}", result.below))
     return found
+
+
+def roles(result: Result) -> list[str]:
+    """What each of `result.models` is: "teacher", "stock", "refused" (a student that is not handed out), "student"."""
+    known = {id(result.teacher): "teacher", id(result.shrunk): "student"}
+    stock = {id(m) for m in result.baselines}
+    return [known.get(id(m), "stock" if id(m) in stock else "refused") for m in result.models]
+
+
+def of_kind(result: Result) -> str:
+    """That no language model is needed, where none is handed out."""
+    student = result.shrunk
+    if student is None or student.kind in (None, DECODER):
+        return ""
+    return f"No language model is needed for this. What is handed out: {student.name}."
 
 
 def handed_stock(result: Result) -> Scored | None:
@@ -93,7 +112,7 @@ def whose(result: Result) -> str:
     """ "the adapted teacher’s", or of what the student was held against in its place."""
     name = result.reference or ""
     student = result.student.name if result.student else ""
-    other = name not in ("", student, result.teacher.name)
+    other = name not in ("", student, result.teacher.name if result.teacher else "")
     return f"{name if other else 'the adapted teacher'}’s {name_of_metric(result)}"
 
 
@@ -102,8 +121,11 @@ def verdict_text(result: Result) -> str:
     if handed := handed_stock(result):
         return _instead(result, handed)
     if result.student is None:
-        best = units.text(best_stock(result).score)
-        return f"Nothing that was made does what was asked ({floor_text(result)}): the best stock file scores {best}."
+        best, what = best_stock(result), "the best stock file"
+        if best is None:
+            best, what = result.below, "the best student"
+        scores = f": {what} scores {units.text(best.score)}" if best else ""
+        return f"Nothing that was made does what was asked ({floor_text(result)}){scores}."
     if result.keep is not None and result.retention.value is None:
         why = f"the adapted teacher has no {name_of_metric(result)} on these items"
         return f"What the student keeps cannot be said: {why}."
@@ -130,14 +152,14 @@ def _instead(result: Result, handed: Scored) -> str:
     )
 
 
-def best_stock(result: Result) -> Scored:
-    """The stock file that scores best."""
+def best_stock(result: Result) -> Scored | None:
+    """The stock file that scores best; None where there is none."""
 
     def rank(model: Scored) -> float:
         value = model.score.value
         return float("-inf") if value is None else value if result.higher_is_better else -value
 
-    return max(result.stock, key=rank)
+    return max(result.stock, key=rank, default=None)
 
 
 def saving_text(result: Result) -> str:
@@ -145,6 +167,9 @@ def saving_text(result: Result) -> str:
     baseline, student = savings.compared(result), result.shrunk
     if student is None:
         return ""
+    if baseline is None:
+        takes = units.text(student.cpu_seconds_per_answer)
+        return f"An answer takes {takes} of CPU time. No language model was made to compare it with."
     key: Quantity = "cpu_seconds_per_answer"
     if savings.ratio(result, key).value is None:
         key = "joules_per_answer"
@@ -169,7 +194,7 @@ def saving_text(result: Result) -> str:
 def references(result: Result) -> list[Reference]:
     """The adapted teacher as it was trained, and the stock file that the student is compared with."""
     found = []
-    for model in {m.name: m for m in (result.teacher, savings.compared(result))}.values():
+    for model in {m.name: m for m in (result.teacher, savings.compared(result)) if m}.values():
         times = savings.ratio(result, "cpu_seconds_per_answer", model)
         found.append(
             Reference(
@@ -215,9 +240,9 @@ def arithmetic(result: Result) -> str:
     answers = result.break_even_answers.value
     if made is None or after is None or made.value is None or after.value is None or not answers:
         return ""
-    for baseline in (savings.compared(result), result.teacher, *result.baselines):
-        before = baseline.joules_per_answer
-        if before is None or before.value is None or before.value <= after.value:
+    for baseline in (savings.compared(result), *result.stock):
+        before = baseline.joules_per_answer if baseline else None
+        if baseline is None or before is None or before.value is None or before.value <= after.value:
             continue
         if abs(made.value / (before.value - after.value) / answers - 1) < 0.02:
             return (
@@ -239,7 +264,7 @@ def verification_rows(result: Result) -> list[tuple[str, Figure]]:
 def limits_text(result: Result) -> list[str]:
     """What the figures do not say: sentences that follow from the record alone."""
     lines = [f"Measured on the test split of one task ({result.task}); nothing is claimed about any other work."]
-    models = [m for m in (result.student, result.below) if m is not None] or [result.teacher]
+    models = [m for m in (result.student, result.below) if m is not None] or result.stock[:1]
     joules = [*(m.joules_per_answer for m in models), result.making.joules]
     if result.kind == "choose":
         lines.append("It answers with one of a closed set and never says that none fits.")

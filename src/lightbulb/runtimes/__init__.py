@@ -8,6 +8,7 @@ from lightbulb.runtimes.registry import (
     check_opens,
     check_ships,
     check_supports,
+    is_language_model,
     needed_for,
     open_gguf,
     runtime_class,
@@ -22,6 +23,7 @@ __all__ = [
     "check_ships",
     "check_supports",
     "check_threads",
+    "is_language_model",
     "needed_for",
     "open_gguf",
     "runtime_class",
@@ -32,6 +34,10 @@ __all__ = [
 
 
 def check_threads(threads: int) -> None:
-    """Raises GoalError for a number of threads that cannot work."""
+    """Refuses a number of threads that cannot work.
+
+    Raises:
+        GoalError: it is below 1
+    """
     if threads < 1:
         raise GoalError(f"{threads} threads cannot work", where="`threads`", hint="`threads=2`")

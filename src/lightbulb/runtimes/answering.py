@@ -9,7 +9,14 @@ from lightbulb.tasks.task import Example, Task
 
 
 def answer_prompts(runtime: Runtime, task: Task, prompts: Sequence[str], longest: int) -> Answers:
-    """longest: `longest_answer(task)`, which reads the whole train split: not for every prompt of a measurement."""
+    """Answers a task's prompts: by its closed set, or freely.
+
+    Args:
+        runtime: with the model opened
+        task: whose answers or kind decide how
+        prompts: what the runtime rendered
+        longest: `longest_answer(task)`, which reads the whole train split: not for every prompt of a measurement
+    """
     if task.kind == "choose":
         return runtime.answer(prompts, task.answers)
     return runtime.generate(prompts, longest)

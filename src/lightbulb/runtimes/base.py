@@ -26,11 +26,21 @@ ModelForm = Literal["gguf", "folder", "url"]  # what a runtime opens: a Path, an
 class Capabilities:
     """What a runtime can do.
 
-    closed_set: `answer` holds the model to the answers, whatever else it would say. generates: `generate`, and a
-    template for `render`; False where the model only chooses. schema, stop, stream, sampling: options of `generate`.
-    sees_tokens: `tokenize` and `context_length`. scores_next, scores_texts, writes_exactly: these methods. batch:
-    `slots` prompts are worked on at once. bulk: answers are so cheap that prompts are measured many at a time. devices:
-    what it computes on ("cpu", "cuda", ...); empty where it is not seen.
+    Attributes:
+        closed_set: `answer` holds the model to the answers, whatever else it would say
+        generates: it has `generate`, and a template for `render`; False where the model only chooses
+        schema: option of `generate`: an answer follows a JSON Schema
+        stop: option of `generate`: an answer ends before a string
+        stream: option of `generate`: an answer is handed out while it is written
+        sampling: option of `generate`: tokens are drawn at random
+        sees_tokens: it has `tokenize` and `context_length`
+        scores_next: it has `score_next`
+        scores_texts: it has `score_texts`
+        writes_exactly: it has `write_exactly`
+        batch: `slots` prompts are worked on at once
+        bulk: answers are so cheap that prompts are measured many at a time
+        counts_each: it gives `Answers.each`
+        devices: what it computes on ("cpu", "cuda", ...); empty where it is not seen
     """
 
     closed_set: bool = False
@@ -45,6 +55,7 @@ class Capabilities:
     writes_exactly: bool = False
     batch: bool = False
     bulk: bool = False
+    counts_each: bool = False
     devices: tuple[str, ...] = ("cpu",)
 
     @property
@@ -64,6 +75,7 @@ EVERYTHING = Capabilities(
     scores_texts=True,
     writes_exactly=True,
     batch=True,
+    counts_each=True,
 )  # on a CPU
 WORDS = {  # what is missing without a capability
     "closed_set": "hold a model to a closed set of answers",
@@ -81,8 +93,13 @@ WORDS = {  # what is missing without a capability
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is taken. temperature 0: the likeliest. top_p: drawn among the likeliest that together hold
-    this probability (Holtzman et al. 2020). The same seed draws the same text from the same prompt."""
+    """How the next token is taken. The same seed draws the same text from the same prompt.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the likeliest
+        top_p: drawn among the likeliest that together hold this probability (Holtzman et al. 2020)
+        seed: of the draws
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -94,14 +111,20 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How `generate` writes. stop: strings before which an answer ends. schema: a JSON Schema, as text, that it
-    follows. stream: told (number of the prompt, next piece of its answer) while they are written, all pieces of a
-    prompt being its answer."""
+    """How `generate` writes.
+
+    Attributes:
+        stop: strings before which an answer ends
+        schema: a JSON Schema, as text, that it follows
+        sampling: how tokens are taken
+        stream: called with (number of the prompt, next piece of its answer) while they are written, all pieces of a
+            prompt being its answer; where it returns True nobody listens any more, and the answer may end there
+    """
 
     stop: tuple[str, ...] = ()
     schema: str | None = None
     sampling: Sampling = GREEDY
-    stream: Callable[[int, str], None] | None = None
+    stream: Callable[[int, str], bool | None] | None = None
 
     @property
     def needs(self) -> list[str]:
@@ -118,20 +141,48 @@ class Options:
 PLAIN = Options()
 
 
+class Tokens(NamedTuple):
+    """Tokens of one prompt, and of its answer."""
+
+    read: int
+    written: int
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Texts in the order of the prompts; tokens of all prompts (some may be read once for several), and tokens
-    written. probabilities: of each text, by the model, where the runtime tells them."""
+    """What a runtime answers to a batch of prompts.
+
+    Attributes:
+        texts: in the order of the prompts
+        prompt_tokens: tokens of all prompts (some may be read once for several)
+        output_tokens: tokens written, of all answers
+        probabilities: of each text, by the model, where the runtime gives them
+        each: the tokens of each prompt and of its answer, where the runtime tells them apart
+            (`Capabilities.counts_each`)
+    """
 
     texts: list[str]
     prompt_tokens: int
     output_tokens: int
     probabilities: tuple[float, ...] | None = None
+    each: tuple[Tokens, ...] | None = None
+
+    @staticmethod
+    def counted(texts: list[str], each: Sequence[Tokens]) -> Answers:
+        """Answers whose tokens are known one by one."""
+        read, written = sum(t.read for t in each), sum(t.written for t in each)
+        return Answers(texts, read, written, each=tuple(each))
 
 
 @dataclass(frozen=True, slots=True)
 class TextScore:
-    """Negative log-likelihood of one document in nats, over `tokens` predicted tokens and `bytes` UTF-8 bytes."""
+    """How likely a model finds one document.
+
+    Attributes:
+        nats: negative log-likelihood of the whole document
+        tokens: how many of its tokens were predicted
+        bytes: its length in UTF-8
+    """
 
     nats: float
     tokens: int
@@ -139,7 +190,12 @@ class TextScore:
 
 
 class NextToken(NamedTuple):
-    """The likeliest next token, and the log-probability (nats, over the whole vocabulary) of the one asked for."""
+    """What a model says of the token after a prompt.
+
+    Attributes:
+        likeliest: id of the likeliest next token, among the candidates
+        log_prob: log-probability (nats, over the whole vocabulary) of the token asked for
+    """
 
     likeliest: int
     log_prob: float
@@ -147,8 +203,16 @@ class NextToken(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a runtime sees of the model it has opened; None and () where it does not. name: of its file, its folder, or
-    the endpoint's own. answers: the closed set that it was made for. bytes: of its weights."""
+    """What a runtime sees of the model it has opened; None and () where it does not.
+
+    Attributes:
+        name: of its file, its folder, or the endpoint's own
+        architecture: as the file or the config calls it
+        vocabulary: tokens
+        context_length: tokens, read and written, that it was made for
+        bytes: of its weights
+        answers: the closed set that it was made for
+    """
 
     name: str
     architecture: str | None = None
@@ -159,13 +223,22 @@ class ModelInfo:
 
     @staticmethod
     def of_gguf(name: str, info: GgufInfo) -> ModelInfo:
+        """What the header of a GGUF says."""
         answers = tuple(info.metadata.get("lightbulb.answers", ()))
         return ModelInfo(name, info.architecture, info.vocabulary, info.context_length, info.bytes, answers)
 
 
 def windows(ids: Sequence[int], context: int) -> list[list[int]]:
-    """A document as pieces of at most `context` tokens. Each begins with the last token of the one before, so that
-    every token but the first of all is predicted once."""
+    """Cuts a document into pieces, each of which begins with the last token of the one before, so that every token but
+    the first of all is predicted once.
+
+    Args:
+        ids: tokens of the document
+        context: the most tokens of a piece
+
+    Returns:
+        The pieces in order; at least one.
+    """
     return [list(ids[start : start + context]) for start in range(0, max(1, len(ids) - 1), max(1, context - 1))]
 
 
@@ -173,8 +246,14 @@ class Runtime(ABC):
     """A model, opened. A prompt is what `render` made of a conversation: text in which special tokens stand as text,
     save the BOS that is added; to an endpoint it is the conversation itself.
 
-    name: in recipes and as the parameter `runtime`. title: in sentences. opens: what `open` takes. library: the module
-    that it needs beside lightbulb's own, install: what to type where that is missing.
+    Attributes:
+        name: in recipes and as the parameter `runtime`
+        title: its name in sentences
+        opens: what `open` takes
+        capabilities: what it can do; the rest it refuses
+        library: the module that it needs beside lightbulb's own
+        install: what to type where that is missing
+        info: what it sees of the opened model
     """
 
     name: ClassVar[str]
@@ -189,11 +268,21 @@ class Runtime(ABC):
     @classmethod
     @abstractmethod
     def open(cls, model: Any, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Self:
-        """model: as `opens` says: the Path of a GGUF, the Artifact of a model folder, the address of an endpoint.
-        slots: prompts side by side. context: tokens of the longest prompt with its answer. Raises ModelError."""
+        """Opens a model.
+
+        Args:
+            model: as `opens` says: the Path of a GGUF, the Artifact of a model folder, the address of an endpoint
+            threads: of the processor
+            slots: prompts side by side
+            context: tokens of the longest prompt with its answer
+
+        Raises:
+            ModelError: the model cannot be opened
+        """
 
     @classmethod
     def installed(cls) -> bool:
+        """Whether what it needs is there."""
         return not cls.library or find_spec(cls.library) is not None
 
     @classmethod
@@ -208,7 +297,14 @@ class Runtime(ABC):
 
     @classmethod
     def require(cls, *capabilities: str) -> None:
-        """Raises UserError for the first of these capabilities that it lacks: now, rather than in the work."""
+        """Refuses what it cannot do now, rather than in the work.
+
+        Args:
+            capabilities: names of fields of `Capabilities`
+
+        Raises:
+            UserError: for the first of them that it lacks
+        """
         for capability in capabilities:
             if not getattr(cls.capabilities, capability):
                 raise cls._lacks(capability)
@@ -220,39 +316,74 @@ class Runtime(ABC):
 
     @abstractmethod
     def render(self, messages: Sequence[dict[str, str]]) -> str:
-        """A conversation ({"role", "content"} each) as a prompt, by the model's own chat template."""
+        """A conversation as a prompt, by the model's own chat template.
+
+        Args:
+            messages: its turns, each {"role", "content"}
+        """
 
     @abstractmethod
     def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
-        """What follows each prompt, up to the end of the turn. Raises UserError for options it cannot follow."""
+        """Writes what follows each prompt, up to the end of the turn.
+
+        Args:
+            prompts: what `render` made
+            max_tokens: the most that an answer may have
+            options: how it writes
+
+        Raises:
+            UserError: options it cannot follow
+        """
 
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
-        """One of a closed set of answers to each prompt: with `closed_set` the likeliest, by one token each; else what
-        the model writes, which may be none of them."""
+        """Gives one of a closed set of answers to each prompt: with `closed_set` the likeliest, by one token each; else
+        what the model writes, which may be none of them.
+
+        Args:
+            prompts: what `render` made
+            answers: the closed set
+        """
         longest = max(len(a.encode()) for a in answers)
         written = self.generate(prompts, longest + 1)
         return Answers([text.strip() for text in written.texts], written.prompt_tokens, written.output_tokens)
 
     def score_next(self, prompt: Sequence[int], among: Sequence[int] | None, asked: int) -> NextToken:
-        """prompt: token ids. among: candidates for the likeliest next token, all tokens if None. asked: the token whose
-        log-probability is told."""
+        """Scores the token after a prompt.
+
+        Args:
+            prompt: token ids
+            among: candidates for the likeliest next token; all tokens if None
+            asked: the token whose log-probability is given
+
+        Raises:
+            UserError: the runtime lacks `scores_next`
+        """
         raise self._lacks("scores_next")
 
     def score_texts(self, texts: Sequence[str]) -> list[TextScore]:
-        """Likelihood of whole documents."""
+        """Likelihood of whole documents, in their order. Raises UserError where it lacks `scores_texts`."""
         raise self._lacks("scores_texts")
 
     def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
-        """Greedy continuation of each prompt (token ids) by exactly `tokens` tokens, through any end of the turn."""
+        """Continues each prompt greedily by an exact number of tokens, through any end of the turn.
+
+        Args:
+            prompts: token ids of each
+            tokens: how many are written after each
+
+        Raises:
+            UserError: the runtime lacks `writes_exactly`
+        """
         raise self._lacks("writes_exactly")
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of a prompt, the BOS that is added included."""
+        """Token ids of a prompt, the BOS that is added included. Raises UserError where it lacks `sees_tokens`."""
         raise self._lacks("sees_tokens")
 
     @property
     def context_length(self) -> int:
-        """The most tokens, read and written, that the model was made for."""
+        """The most tokens, read and written, that the model was made for. Raises UserError where it lacks
+        `sees_tokens`."""
         raise self._lacks("sees_tokens")
 
     @abstractmethod

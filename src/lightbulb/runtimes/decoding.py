@@ -14,8 +14,14 @@ from lightbulb.runtimes.writing import Writing
 
 
 class Row:
-    """One answer. tokens: written so far, its end included. end: the token that ends a turn. writing: where its text is
-    looked at meanwhile (stop strings, a listener). grammar: what it must follow."""
+    """One answer while it is written.
+
+    Attributes:
+        tokens: written so far, its end included
+        end: the token that ends a turn
+        writing: where its text is looked at meanwhile (stop strings, a listener)
+        grammar: what it must follow
+    """
 
     def __init__(
         self, end: int, sampling: Sampling = GREEDY, grammar: Matcher | None = None, writing: Writing | None = None
@@ -31,7 +37,7 @@ class Row:
         return self._grammar is None and self._sampling.temperature <= 0
 
     def pick(self, logits_V: torch.Tensor) -> int:
-        """The next token. Of a row that has ended it does not matter which."""
+        """The next token, from logits [V]. Of a row that has ended it does not matter which."""
         if not self.ended and self._grammar is not None:
             logits_V = logits_V.masked_fill(~allowed(self._grammar, len(logits_V)).to(logits_V.device), -torch.inf)
         return drawn(logits_V, self._sampling, self._generator)
@@ -58,7 +64,8 @@ def allowed(grammar: Matcher, vocabulary: int) -> torch.Tensor:
 
 
 def drawn(logits_V: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """A token as `sampling` says: the likeliest, or one drawn among the likeliest that together hold top_p."""
+    """A token from logits [V] as `sampling` says: the likeliest, or one drawn among the likeliest that together hold
+    top_p."""
     if sampling.temperature <= 0:
         return int(logits_V.argmax())
     p_V, order_V = (logits_V.float().cpu() / sampling.temperature).softmax(-1).sort(descending=True, stable=True)
@@ -71,7 +78,15 @@ def write_rows(
     model: PreTrainedModel, ids_BT: torch.Tensor, mask_BT: torch.Tensor, rows: Sequence[Row], max_tokens: int
 ) -> None:
     """Writes on each row up to and with its end. Rows that have ended leave the batch as soon as half have:
-    transformers' generate carries them to the end of the longest."""
+    transformers' generate carries them to the end of the longest.
+
+    Args:
+        model: a decoder
+        ids_BT: token ids of the prompts, padded on the left
+        mask_BT: 0 where they are padded
+        rows: the answers, B of them; written on in place
+        max_tokens: the most that an answer may have
+    """
     device, plain = model.device, all(row.is_plain for row in rows)
     alive = list(range(len(rows)))  # which row each place of the batch holds
     ids, mask, cache = ids_BT.to(device), mask_BT.to(device), DynamicCache(config=model.config)

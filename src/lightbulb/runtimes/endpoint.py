@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urldefrag, urlsplit
 
 from lightbulb.core.errors import ModelError, RunFailure
-from lightbulb.runtimes.base import PLAIN, Answers, Capabilities, ModelForm, ModelInfo, Options, Runtime
+from lightbulb.runtimes.base import PLAIN, Answers, Capabilities, ModelForm, ModelInfo, Options, Runtime, Tokens
 
 Messages = Sequence[dict[str, str]]
 
@@ -31,8 +31,15 @@ NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """One answer as it came in: its text, tokens as the server counts them, seconds from sending until the first piece
-    of text (until the end, where the answer has none) and until the end."""
+    """One answer as it came in.
+
+    Attributes:
+        text: of the answer
+        prompt_tokens: as the server counts them
+        output_tokens: likewise
+        seconds_to_first_token: from sending until the first piece of text (until the end, where the answer has none)
+        seconds: from sending until the end
+    """
 
     text: str
     prompt_tokens: int
@@ -54,16 +61,24 @@ class Endpoint(Runtime):
     """Asks `model` at an address like http://localhost:8000/v1 by POST /chat/completions, streamed, greedily.
 
     A key in the environment variable LIGHTBULB_API_KEY is sent as bearer token. Redirects are not followed, so that it
-    goes nowhere else. The protocol: https://platform.openai.com/docs/api-reference/chat. slots: requests at once.
+    goes nowhere else. The protocol: https://platform.openai.com/docs/api-reference/chat.
 
     The server applies the chat template, so a prompt is the conversation itself, as JSON.
+
+    Args:
+        url: of the API, or of its chat completions
+        model: which of the server's
+        slots: requests at once
+
+    Raises:
+        ModelError: `url` is no address of an endpoint
     """
 
     name: ClassVar[str] = "endpoint"
     title: ClassVar[str] = "an endpoint"
     opens: ClassVar[ModelForm] = "url"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        schema=True, stop=True, stream=True, sampling=True, batch=True, devices=()
+        schema=True, stop=True, stream=True, sampling=True, batch=True, counts_each=True, devices=()
     )
 
     def __init__(self, url: str, model: str, *, slots: int = 1):
@@ -84,7 +99,17 @@ class Endpoint(Runtime):
 
     @classmethod
     def open(cls, model: str, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Self:
-        """model: the address, "#" and which of its models: http://localhost:8000/v1#qwen3."""
+        """Takes an endpoint; nothing is sent.
+
+        Args:
+            model: the address, "#" and which of its models: http://localhost:8000/v1#qwen3
+            threads: not used: the server's own
+            slots: requests at once
+            context: not used: the server's own
+
+        Raises:
+            ModelError: no model is named, or `model` is no address of an endpoint
+        """
         url, name = urldefrag(model)
         if not name:
             raise ModelError("which of the endpoint's models?", where=url, hint=f"{url}#NAME")
@@ -108,11 +133,11 @@ class Endpoint(Runtime):
 
     def _choose(self, answers: Sequence[str], n: int, prompt: str) -> Streamed:
         *before, last = _messages(prompt)
-        told = [*before, {**last, "content": f"{last['content']}\n\nAnswer with exactly one of: {'; '.join(answers)}"}]
+        turns = [*before, {**last, "content": f"{last['content']}\n\nAnswer with exactly one of: {'; '.join(answers)}"}]
         longest = max(len(a.encode()) for a in answers)
         if self._holds_to_schema:
             try:
-                came = self.ask(told, longest + 16, _schema_field(_one_of(answers)))
+                came = self.ask(turns, longest + 16, _schema_field(_one_of(answers)))
             except Refused as e:
                 if e.status not in UNKNOWN_FIELD:
                     raise
@@ -121,13 +146,13 @@ class Endpoint(Runtime):
                 if answer is not None and answer in answers:
                     return came.with_text(answer)
             self._holds_to_schema = False
-        came = self.ask(told, longest + 1)
+        came = self.ask(turns, longest + 1)
         return came.with_text(came.text.strip())
 
     def _all(self, one: Callable[[int, str], Streamed], prompts: Sequence[str]) -> Answers:
         with ThreadPoolExecutor(self.slots) as pool:
             came = list(pool.map(one, range(len(prompts)), prompts))
-        return Answers([c.text for c in came], sum(c.prompt_tokens for c in came), sum(c.output_tokens for c in came))
+        return Answers.counted([c.text for c in came], [Tokens(c.prompt_tokens, c.output_tokens) for c in came])
 
     def close(self) -> None:
         """Nothing is held."""
@@ -140,9 +165,19 @@ class Endpoint(Runtime):
         options: Options = PLAIN,
         number: int = 0,
     ) -> Streamed:
-        """One answer of at most `max_tokens` tokens. more: further fields of the request. options: who hears it
-        meanwhile, as prompt `number`. Raises ModelError where the endpoint cannot be used as asked, RunFailure where it
-        breaks off."""
+        """Asks for one answer.
+
+        Args:
+            messages: the conversation
+            max_tokens: the most that the answer may have
+            more: further fields of the request
+            options: who hears it meanwhile
+            number: as which prompt they hear it
+
+        Raises:
+            ModelError: the endpoint cannot be used as asked
+            RunFailure: it breaks off
+        """
         begin = time.perf_counter()
         first: float | None = None
         usage: dict[str, Any] | None = None

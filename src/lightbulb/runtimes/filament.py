@@ -28,6 +28,7 @@ from lightbulb.runtimes.base import (
     Options,
     Runtime,
     TextScore,
+    Tokens,
     windows,
 )
 from lightbulb.runtimes.registry import check_installed
@@ -44,11 +45,18 @@ SHARED = 8  # tokens that prompts must have in common to be worth remembering
 
 
 class Filament(Runtime):
-    """A GGUF file loaded into filament.
+    """A GGUF file loaded into filament. The prompts of one call share the reading of what they all begin with; nothing
+    is kept from one call to the next.
 
-    slots: texts written side by side; answers do not depend on it. context: tokens of one prompt with its answer, at
-    most what the model knows; a longer prompt loses its beginning. The prompts of one call share the reading of what
-    they all begin with; nothing is kept from one call to the next.
+    Args:
+        path: the file
+        threads: of the processor
+        slots: texts written side by side; answers do not depend on it
+        context: tokens of one prompt with its answer, at most what the model knows; a longer prompt loses its beginning
+
+    Raises:
+        UserError: filament is not installed
+        ModelError: the file is damaged, or filament cannot run it
     """
 
     name: ClassVar[str] = "filament"
@@ -78,7 +86,11 @@ class Filament(Runtime):
 
     @classmethod
     def supports(cls, spec: ModelSpec) -> bool:
-        """Raises UnsupportedModel where no GGUF can hold it."""
+        """Whether filament runs the architecture that a GGUF of `spec` has.
+
+        Raises:
+            UnsupportedModel: no GGUF can hold it
+        """
         return architecture_of(spec) in cls.architectures and (spec.head_width or 0) <= WIDEST_HEAD
 
     def _prompt(self, prompt: str, room: int) -> list[int]:
@@ -89,7 +101,7 @@ class Filament(Runtime):
         read = [self._prompt(prompt, 1) for prompt in prompts]
         prefix = self._shared(read)
         texts = [answers[self._model.choose(ids, tokens, prefix=prefix)] for ids in read]
-        return Answers(texts, sum(map(len, read)), len(texts))
+        return Answers.counted(texts, [Tokens(len(ids), 1) for ids in read])
 
     def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
         read = [self._prompt(prompt, max_tokens) for prompt in prompts]
@@ -104,7 +116,8 @@ class Filament(Runtime):
                 grammar = None if options.schema is None else self._grammars.matcher("json-schema", options.schema)
                 tokens = self._model.stream(prompt, max_tokens, prefix=prefix, constraint=grammar, **sampling)
                 said.append(self._written(tokens, Writing(self._tokenizer, n, options)))
-        return Answers([text for text, _ in said], sum(map(len, read)), sum(count for _, count in said))
+        each = [Tokens(len(ids), count) for ids, (_, count) in zip(read, said, strict=True)]
+        return Answers.counted([text for text, _ in said], each)
 
     @staticmethod
     def _written(tokens: Iterator[int], writing: Writing) -> tuple[str, int]:

@@ -24,7 +24,16 @@ def parses(text: str) -> bool:
 
 
 class Grammars:
-    """Makes matchers for the tokens of one model. vocabulary: rows of its logits. end: the token that ends a text."""
+    """Makes matchers for the tokens of one model.
+
+    Args:
+        tokenizer: the model's
+        vocabulary: rows of its logits
+        end: the token that ends a text
+
+    Raises:
+        MissingExtra: llguidance is not installed
+    """
 
     def __init__(self, tokenizer: Tokenizer, vocabulary: int, end: int):
         try:
@@ -37,7 +46,15 @@ class Grammars:
         self._tokens = llguidance.LLTokenizer(tokenizer.to_str(), n_vocab=vocabulary, eos_token=end)
 
     def matcher(self, notation: Notation, grammar: str) -> Matcher:
-        """A matcher for one text. Raises UserError for a grammar that cannot be used."""
+        """A matcher for one text.
+
+        Args:
+            notation: of the grammar
+            grammar: what the text must follow
+
+        Raises:
+            UserError: a grammar that cannot be used
+        """
         read = self._library.LLMatcher
         try:
             if notation == "json-schema":
@@ -61,6 +78,7 @@ class Matcher:
             raise UserError(f"the grammar cannot be followed: {self._matcher.get_error().splitlines()[0]}")
 
     def allowed(self) -> bytes:
+        """A bit for each token: whether it may come next."""
         mask = self._matcher.compute_bitmask()
         self._check()
         return mask
@@ -71,7 +89,15 @@ class Matcher:
 
 
 def read_schema(text: str, where: str) -> str:
-    """A JSON Schema, checked to be an object of JSON."""
+    """A JSON Schema, checked to be an object of JSON.
+
+    Args:
+        text: of the schema
+        where: named in the error
+
+    Raises:
+        UserError: it is no such object
+    """
     try:
         schema = json.loads(text)
     except ValueError as e:

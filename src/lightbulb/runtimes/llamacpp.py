@@ -27,6 +27,7 @@ from lightbulb.runtimes.base import (
     Options,
     Runtime,
     TextScore,
+    Tokens,
     windows,
 )
 
@@ -34,11 +35,16 @@ FORCE = 10_000.0  # a logit bias that no model outvotes
 
 
 class LlamaCpp(Runtime):
-    """A GGUF file loaded into llama.cpp.
+    """A GGUF file loaded into llama.cpp. Nothing is cached from one prompt to the next.
 
-    slots: prompts worked on side by side; 1 is how a single user meets the model and what costs are measured with.
-    context: tokens of one prompt with its answer, at most what the model knows; a longer prompt loses its beginning.
-    Nothing is cached from one prompt to the next.
+    Args:
+        path: the file
+        threads: of the processor
+        slots: prompts worked on side by side; 1 is how a single user meets the model and what costs are measured with
+        context: tokens of one prompt with its answer, at most what the model knows; a longer prompt loses its beginning
+
+    Raises:
+        ModelError: the file is damaged, or llama.cpp cannot load it
     """
 
     name: ClassVar[str] = "llamacpp"
@@ -82,7 +88,11 @@ class LlamaCpp(Runtime):
 
     @classmethod
     def supports(cls, spec: ModelSpec) -> bool:
-        """Raises UnsupportedModel where no GGUF can hold it."""
+        """Whether llama.cpp runs the architecture that a GGUF of `spec` has.
+
+        Raises:
+            UnsupportedModel: no GGUF can hold it
+        """
         return bool(architecture_of(spec))
 
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -100,17 +110,21 @@ class LlamaCpp(Runtime):
             return {**request, "prompt": cut}
         raise RunFailure(f"llama.cpp refused a prompt: {error}", where=str(self.path))
 
-    def _stream(self, request: dict[str, Any], hear: Callable[[str], None]) -> dict[str, Any]:
-        """As `_complete`, while `hear` is told each piece of the text."""
+    def _stream(self, request: dict[str, Any], hear: Callable[[str], bool | None]) -> dict[str, Any]:
+        """As `_complete`, while `hear` is told each piece of the text, and may end it."""
         pieces: list[str] = []
         last: dict[str, Any] = {}
 
-        def arrived(reply: Any) -> None:
+        def arrived(reply: Any) -> bool:
+            """What is True ends llama.cpp's work; then it tells no usage."""
             reply = json.loads(reply) if isinstance(reply, str) else reply
             last.update(reply)
             if (choices := reply.get("choices")) and (text := choices[0]["text"]):
                 pieces.append(text)
-                hear(text)
+                if hear(text) is True:
+                    last["usage"] = self._counted(request["prompt"], "".join(pieces))
+                    return True
+            return False
 
         asked = {"temperature": 0, "cache_prompt": False, **request}
         more = {"stream": True, "stream_options": {"include_usage": True}}
@@ -119,11 +133,15 @@ class LlamaCpp(Runtime):
             return self._stream(self._fitting(request, last.get("error", last)), hear)
         return {"choices": [{"text": "".join(pieces)}], "usage": last["usage"]}
 
+    def _counted(self, prompt: str | list[int], text: str) -> dict[str, int]:
+        read = self.tokenize(prompt) if isinstance(prompt, str) else prompt
+        return {"prompt_tokens": len(read), "completion_tokens": max(1, len(self._tokens(text, special=False)))}
+
     def _all(
         self,
         prompts: Sequence[str] | Sequence[list[int]],
         request: dict[str, Any],
-        stream: Callable[[int, str], None] | None = None,
+        stream: Callable[[int, str], bool | None] | None = None,
     ) -> Answers:
         """One request a prompt, one for each slot at a time: of a list of prompts llama.cpp would count the
         tokens of one only."""
@@ -137,11 +155,9 @@ class LlamaCpp(Runtime):
         else:
             with ThreadPoolExecutor(self.slots) as pool:
                 replies = list(pool.map(one, range(len(prompts))))
-        return Answers(
-            [r["choices"][0]["text"] for r in replies],
-            sum(r["usage"]["prompt_tokens"] for r in replies),
-            sum(r["usage"]["completion_tokens"] for r in replies),
-        )
+        usages = [r["usage"] for r in replies]
+        each = [Tokens(usage["prompt_tokens"], usage["completion_tokens"]) for usage in usages]
+        return Answers.counted([r["choices"][0]["text"] for r in replies], each)
 
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         ids = answer_tokens(self._gguf, answers, self.path)
@@ -213,15 +229,22 @@ class LlamaCpp(Runtime):
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids as llama.cpp sees rendered text, its own BOS included."""
-        return self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
+        return self._tokens(text, special=True)
+
+    def _tokens(self, text: str, special: bool) -> list[int]:
+        return self._post("/tokenize", {"content": text, "add_special": special, "parse_special": special})["tokens"]
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
-        """The file's own chat template, applied by llama.cpp, without the BOS that tokenizing adds."""
+        """The file's own chat template, applied by llama.cpp, without the BOS that tokenizing adds.
+
+        Raises:
+            ModelError: the template cannot be applied
+        """
         try:
             reply = self._post("/apply-template", {"messages": list(messages)})
         except urllib.error.HTTPError as e:
-            said = e.read().decode(errors="replace")[:200]
-            raise ModelError(f"the chat template cannot render this conversation: {said}", where=str(self.path)) from e
+            text = e.read().decode(errors="replace")[:200]
+            raise ModelError(f"the chat template cannot render this conversation: {text}", where=str(self.path)) from e
         return reply["prompt"].removeprefix(self._gguf.added_bos)
 
     def _post(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:

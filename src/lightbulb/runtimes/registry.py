@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 BUILT_IN = {
     "llamacpp": "lightbulb.runtimes.llamacpp:LlamaCpp",
     "filament": "lightbulb.runtimes.filament:Filament",
-    "classifier": "lightbulb.runtimes.classifier:Classifier",
     "torch": "lightbulb.runtimes.torch:Torch",
     "endpoint": "lightbulb.runtimes.endpoint:Endpoint",
+    "classifier": "lightbulb.runtimes.classifier:Classifier",
 }
 USUAL: dict[ModelForm, str] = {"gguf": "llamacpp", "folder": "torch", "url": "endpoint"}
 ONLY_IN = dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), "classifier")  # architecture -> runtime
@@ -30,12 +30,17 @@ FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", 
 
 
 def runtime_names() -> list[str]:
+    """Lightbulb's own first, then those of plugins."""
     return [*BUILT_IN, *(name for name in plugins.names(plugins.RUNTIMES) if name not in BUILT_IN)]
 
 
 def runtime_class(name: str) -> type[Runtime]:
-    """The runtime of that name. Raises UserError, which lists those known, for another name; PluginError for a plugin
-    that cannot be used."""
+    """The runtime of that name.
+
+    Raises:
+        UserError: there is none; lists those known
+        PluginError: a plugin that cannot be used
+    """
     plugin = plugins.load_class(plugins.RUNTIMES, name, Runtime, BUILT_IN)
     if plugin is not None:
         return plugin
@@ -56,8 +61,11 @@ def title_of(name: str) -> str:
 
 
 def check_installed(name: str) -> type[Runtime]:
-    """The runtime of that name. Raises UserError where what it needs is not installed: now, rather than after an
-    hour."""
+    """The runtime of that name, if it can be used here: known now, rather than after an hour.
+
+    Raises:
+        UserError: what it needs is not installed, or there is no such runtime
+    """
     runtime = runtime_class(name)
     if not runtime.installed():
         raise UserError(
@@ -69,7 +77,15 @@ def check_installed(name: str) -> type[Runtime]:
 
 
 def check_opens(name: str, form: ModelForm) -> type[Runtime]:
-    """As `check_installed`, of a runtime that opens models of this form. Raises UserError where it does not."""
+    """As `check_installed`, of a runtime that opens models of one form.
+
+    Args:
+        name: the runtime's
+        form: of the model that it would get
+
+    Raises:
+        UserError: it does not open that form, or is not installed
+    """
     runtime = check_installed(name)
     if runtime.opens != form:
         raise UserError(
@@ -81,8 +97,15 @@ def check_opens(name: str, form: ModelForm) -> type[Runtime]:
 
 
 def check_ships(name: str, kind: str | None = None) -> type[Runtime]:
-    """As `check_opens` of GGUF files, of a runtime that can do all that the main job asks of it (for tasks of this
-    kind). Raises UserError where it cannot."""
+    """As `check_opens` of GGUF files, of a runtime that can do all that the main job asks of it.
+
+    Args:
+        name: the runtime's
+        kind: of the tasks
+
+    Raises:
+        UserError: it cannot
+    """
     runtime = check_opens(name, "gguf")
     runtime.require("sees_tokens", "scores_next", "writes_exactly", *needed_for(kind))
     return runtime
@@ -94,7 +117,11 @@ def needed_for(kind: str | None) -> list[str]:
 
 
 def check_supports(name: str, spec: ModelSpec) -> None:
-    """Raises UnsupportedModel where the runtime does not run models of `spec`."""
+    """Refuses a runtime that does not run models of `spec`.
+
+    Raises:
+        UnsupportedModel: it does not
+    """
     from lightbulb.models.gguf_shape import architecture_of
 
     runtime = runtime_class(name)
@@ -106,13 +133,32 @@ def check_supports(name: str, spec: ModelSpec) -> None:
         )
 
 
+def is_language_model(path: Path) -> bool:
+    """Whether a GGUF file is one, and no classifier of another kind. Raises ModelError where it is damaged."""
+    return read_architecture(path) not in ONLY_IN
+
+
 def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
-    """A GGUF file in a runtime that takes it. slots: prompts side by side. context: tokens of the longest prompt with
-    its answer."""
+    """Opens a GGUF file in a runtime that takes it.
+
+    Args:
+        path: the file
+        name: the runtime's
+        threads: of the processor
+        slots: prompts side by side
+        context: tokens of the longest prompt with its answer
+
+    Raises:
+        UserError: the runtime does not take GGUF files, or is not installed
+        ModelError: the file cannot be opened
+    """
     return check_opens(runtime_of(path, name), "gguf").open(path, threads=threads, slots=slots, context=context)
 
 
 def runtime_of(path: Path, name: str = "llamacpp") -> str:
-    """The runtime of a GGUF file: `name`, or the only one that runs such files. Raises ModelError for a file that
-    cannot be read."""
+    """The name of the runtime that opens a GGUF file: the one asked for, but for classifiers, which only filament runs.
+
+    Raises:
+        ModelError: the file is damaged
+    """
     return ONLY_IN.get(read_architecture(path), name)

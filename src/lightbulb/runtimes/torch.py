@@ -25,6 +25,7 @@ from lightbulb.runtimes.base import (
     Options,
     Runtime,
     TextScore,
+    Tokens,
     windows,
 )
 from lightbulb.runtimes.decoding import Row, write_rows
@@ -38,7 +39,15 @@ READ_TOKENS = 2048  # padding included, of prompts read side by side: more only 
 
 
 class Torch(Runtime):
-    """A model artifact run by transformers. `answer_ids` are those of the artifact ("choose" only)."""
+    """A model artifact run by transformers.
+
+    Args:
+        artifact: a model folder; its answer tokens ("choose" only) are those that `answer` knows
+        model: of the artifact, where it is at hand
+
+    Raises:
+        ModelError: the folder cannot be loaded
+    """
 
     name: ClassVar[str] = "torch"
     title: ClassVar[str] = "torch"
@@ -65,8 +74,14 @@ class Torch(Runtime):
 
     @classmethod
     def open(cls, model: Artifact, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Self:
-        """threads are torch's own, of the whole process; it takes as many prompts side by side as fit, of any
-        length."""
+        """Loads a model artifact.
+
+        Args:
+            model: the artifact
+            threads: not used: torch's own, of the whole process
+            slots: not used: it takes as many prompts side by side as fit
+            context: not used: prompts may have any length
+        """
         return cls(model)
 
     @classmethod
@@ -87,22 +102,27 @@ class Torch(Runtime):
 
     @torch.no_grad()
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
+        """As `Runtime.answer`.
+
+        Raises:
+            ModelError: the model has no answer tokens, or none for one of `answers`
+        """
         if self.answer_ids is None:
             raise ModelError(
                 "this model has no answer tokens", where=str(self.path), hint="run the pass `format-task` first"
             )
         ids = self._ids_of(answers, self.answer_ids)
-        texts, read = [""] * len(prompts), 0
+        texts, each = [""] * len(prompts), [Tokens(0, 1)] * len(prompts)
         for indices in self._batches(prompts, READ_TOKENS):
             inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True).to(
                 self.model.device
             )
             with fast_math(self.model.device):
                 logits_BV = self.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
-            for i, best in zip(indices, logits_BV[:, ids].argmax(-1).tolist(), strict=True):
-                texts[i] = answers[best]
-            read += int(inputs["attention_mask"].sum())
-        return Answers(texts, read, len(prompts))
+            read = inputs["attention_mask"].sum(-1).tolist()
+            for i, best, tokens in zip(indices, logits_BV[:, ids].argmax(-1).tolist(), read, strict=True):
+                texts[i], each[i] = answers[best], Tokens(tokens, 1)
+        return Answers.counted(texts, each)
 
     def _ids_of(self, answers: Sequence[str], known: Sequence[int]) -> list[int]:
         """The token of each answer: the one that prints it."""
@@ -120,18 +140,18 @@ class Torch(Runtime):
         return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
 
     def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
-        texts, read, written = [""] * len(prompts), 0, 0
+        texts, each = [""] * len(prompts), [Tokens(0, 0)] * len(prompts)
         for indices in self._batches(prompts, WRITE_TOKENS):
             inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True)
             writings = [self._writing(i, options) for i in indices]
             rows = [self._row(options, writing) for writing in writings]
             with fast_math(self.model.device):
                 write_rows(self.model, inputs["input_ids"], inputs["attention_mask"], rows, max_tokens)
-            for i, row, writing in zip(indices, rows, writings, strict=True):
+            read = inputs["attention_mask"].sum(-1).tolist()
+            for i, row, writing, tokens in zip(indices, rows, writings, read, strict=True):
                 texts[i] = writing.end() if writing else str(self.tokenizer.decode(row.text_tokens))
-                written += len(row.tokens)
-            read += int(inputs["attention_mask"].sum())
-        return Answers(texts, read, written)
+                each[i] = Tokens(tokens, len(row.tokens))
+        return Answers.counted(texts, each)
 
     def _row(self, options: Options, writing: Writing | None) -> Row:
         grammar = None if options.schema is None else self._grammars.matcher("json-schema", options.schema)

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
 
 class Writing:
-    """The answer to prompt `number` in the making. skip_special: leave special tokens out of the text."""
+    """One answer in the making.
+
+    Args:
+        tokenizer: the model's
+        number: of the prompt
+        options: what ends the answer, and who hears it
+        skip_special: leave special tokens out of the text
+    """
 
     def __init__(self, tokenizer: Tokenizer, number: int, options: Options, skip_special: bool = True):
         from tokenizers.decoders import DecodeStream
@@ -26,8 +33,7 @@ class Writing:
         if found := [at for stop in self._options.stop if (at := self._text.find(stop)) >= 0]:
             self._text = self._text[: min(found)]
             return False
-        self._tell(len(self._text) - self._held())
-        return True
+        return not self._tell(len(self._text) - self._held())
 
     def end(self) -> str:
         """The whole answer, which nothing follows."""
@@ -42,7 +48,9 @@ class Writing:
     def _begins_stop(self, end: str) -> bool:
         return any(stop.startswith(end) for stop in self._options.stop)
 
-    def _tell(self, upto: int) -> None:
-        if self._options.stream is not None and upto > self._told:
-            self._options.stream(self._number, self._text[self._told : upto])
-            self._told = upto
+    def _tell(self, upto: int) -> bool:
+        """Whether who hears it wants no more."""
+        if self._options.stream is None or upto <= self._told:
+            return False
+        piece, self._told = self._text[self._told : upto], upto
+        return self._options.stream(self._number, piece) is True

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightbulb.core.errors import RunFailure, UserError
 from lightbulb.core.figures import Figure
-from lightbulb.energy.meter import Meter
 from lightbulb.runtimes import check_opens, check_threads
 from lightbulb.runtimes.base import Options
 from lightbulb.runtimes.grammar import parses, read_schema
 from lightbulb.serving.finding import model_file, references_of
+from lightbulb.serving.service import Question, Service
 from lightbulb.shrinking.record import Reference
 
 TEMPLATE_TOKENS = 256  # that a chat template may add to a question
@@ -33,6 +34,7 @@ class Completion:
         joules: likewise
         file: which one answered
         references: what an answer of other files costs, where a run's folder was asked
+        probability: of the answer, calibrated on validation, where the runtime tells it; None elsewhere
     """
 
     text: str
@@ -43,6 +45,7 @@ class Completion:
     joules: Figure
     file: Path
     references: list[Reference]
+    probability: float | None = None
 
 
 def ask(
@@ -78,40 +81,30 @@ def ask(
     threads = (os.cpu_count() or 1) if threads is None else threads
     check_threads(threads)
     options = Options(stop=tuple(stop), schema=_schema(schema))
-    opener = check_opens(runtime, "gguf")
-    opener.require(*options.needs)
+    check_opens(runtime, "gguf").require(*options.needs)
     turns = [{"role": "user", "content": prompt.strip()}]  # as prompts are learned
     if system is not None:
         turns.insert(0, {"role": "system", "content": system})
     context = sum(len(turn["content"].encode()) for turn in turns) + max_tokens + TEMPLATE_TOKENS
-    opened = opener.open(file, threads=threads, context=context)
-    answers = opened.info.answers
-    if answers and options.needs:
-        raise UserError("this model chooses one of its answers", where="`schema`, `stop`", hint="leave them out")
-    rendered, sees_tokens = opened.render(turns), opener.capabilities.sees_tokens
-    prompt_tokens = len(opened.tokenize(rendered)) if sees_tokens else 0
-    if not answers:
-        _check_room(max_tokens, prompt_tokens, opened.context_length - prompt_tokens if sees_tokens else max_tokens)
-    meter = Meter(gpus=not opener.capabilities.cpu_only)
-    with meter.window("answer") as window:
-        made = opened.answer([rendered], answers) if answers else opened.generate([rendered], max_tokens, options)
-    opened.close()
-    meter.close()
-    if options.schema is not None and not stop and not parses(made.texts[0]):
+    with closing(Service(file, runtime=runtime, threads=threads, context=context)) as service:
+        question = Question(tuple(turns), max_tokens=max_tokens, options=options)
+        (made,) = service.answer([service.prepare(question)])
+    if options.schema is not None and not stop and not parses(made.text):
         raise RunFailure(
             f"the answer was cut after {made.output_tokens:,} tokens, so it does not follow the schema",
             where="`max_tokens`",
             hint=f"`max_tokens={2 * max_tokens}`",
         )
     return Completion(
-        without_blanks(made.texts[0]),
-        max(0, prompt_tokens - made.prompt_tokens),
+        without_blanks(made.text),
+        made.unread,
         made.prompt_tokens,
         made.output_tokens,
-        window.reading.cpu_seconds,
-        window.reading.joules,
+        made.cpu_seconds,
+        made.joules,
         file,
         references_of(model),
+        made.probability,
     )
 
 
@@ -120,17 +113,6 @@ def _schema(file: Path | None) -> str | None:
         return None if file is None else read_schema(file.read_text(encoding="utf-8"), str(file))
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"the schema cannot be read: {e}", where=str(file)) from e
-
-
-def _check_room(max_tokens: int, prompt_tokens: int, left: int) -> None:
-    """Raises UserError where an answer of `max_tokens` does not fit into the `left` tokens beside its question."""
-    if not 0 < max_tokens <= left:
-        raise UserError(
-            f"no room for an answer of {max_tokens:,} tokens: beside this question of {prompt_tokens:,} the model has"
-            f" {max(0, left):,}",
-            where="`max_tokens`" if left > 0 else None,
-            hint=f"`max_tokens={min(256, left)}`" if left > 0 else "a shorter question",
-        )
 
 
 def without_blanks(answer: str) -> str:

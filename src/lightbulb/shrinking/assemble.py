@@ -7,37 +7,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lightbulb.core.artifact import Artifact
-from lightbulb.core.facts import AgreementFacts
 from lightbulb.core.figures import Figure
-from lightbulb.energy.carbon import grams_co2e
 from lightbulb.measuring.costs import ratios, saved
 from lightbulb.models.origin import Origin
-from lightbulb.passes.evaluate import Answered, retention_of, right_of
+from lightbulb.passes.evaluate import Answered, retention_of
 from lightbulb.pipeline.ledger import Cost, total_cost
 from lightbulb.pipeline.recipe import Execution, Recipe
-from lightbulb.runtimes import title_of
-from lightbulb.shrinking.candidate import Candidate, Choice
+from lightbulb.shrinking import origins
+from lightbulb.shrinking.candidate import Candidate, Choice, Trial
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.measured_files import answers, check_learned, measured_files
-from lightbulb.shrinking.record import (
-    Counts,
-    Difference,
-    LedgerRow,
-    Making,
-    Quantity,
-    Ratio,
-    Result,
-    Scored,
-    TriedCandidate,
-    Verdict,
+from lightbulb.shrinking.record import Quantity, Ratio, Result, Scored, TriedCandidate, Verdict
+from lightbulb.shrinking.sections import (
+    asking,
+    counts,
+    differences,
+    example_question,
+    ledger_row,
+    making,
+    remainder,
+    unanswered,
+    undecided,
+    verification_figures,
 )
-from lightbulb.shrinking.steps import VERIFY
 from lightbulb.shrinking.verdict import File, Selection, break_even, select_file, sure
-from lightbulb.tasks.metrics import higher_is_better, wilson
-from lightbulb.tasks.task import Example, Task
+from lightbulb.tasks.metrics import higher_is_better
+from lightbulb.tasks.task import Task
 
-SHOWN = 12  # examples in the report
 RATIOS: tuple[tuple[str, Quantity], ...] = (
     ("CPU seconds per answer", "cpu_seconds_per_answer"),
     ("joules per answer", "joules_per_answer"),
@@ -78,16 +75,21 @@ def assemble(
     answered = answers(execution, files)
     measured = measured_files(execution, files, answered, goal.runtime)
     stock, students = ([f for f in measured if f.candidate.is_stock is kind] for kind in (True, False))
+    teacher = stock[0] if stock else None
     check_learned([*stock, *students], floor, task)
     selection = select_file(stock, students, floor, choice.why)
     published = to_publish(selection)
     named = {file.candidate: name for name, file in published.items()}
-    handed, best = (with_path(file, named) for file in (selection.handed, selection.best))
-    teacher, *baselines = (file.scored for file in stock)
-    retention = retention_against(task, answered, selection, stock[0])
+    of_students = measured_students(execution, students, selection, floor, named)
+    handed, best = (
+        None if file is None else of_students.get(file.candidate) or with_path(file, named)
+        for file in (selection.handed, selection.best)
+    )
+    retention = retention_against(task, answered, selection, teacher)
     overhead = run.overhead()
     spent = total_cost([*(run.cost(a) for a in run.finished_steps()), overhead])
-    of_teacher = answered[stock[0].candidate]
+    of_teacher = answered[teacher.candidate] if teacher else None
+    items = len(answered[files[0]].examples)
     shown = selection.handed if selection.verdict == "kept" else selection.best
     result = Result(
         verdict=certain(selection, retention, floor),
@@ -98,30 +100,26 @@ def assemble(
         higher_is_better=higher_is_better(task.metric),
         keep=goal.keep,
         at_least=goal.at_least,
-        reference=selection.reference.scored.name,
+        reference=selection.reference.scored.name if selection.reference else None,
         floor=selection.floor,
-        teacher=teacher,
-        baselines=baselines,
+        teacher=teacher.scored if teacher else None,
+        baselines=[file.scored for file in stock[1:]],
         student=handed,
         best_student=best,
+        students=list(of_students.values()),
         base=base,
-        compare_with=selection.compared.scored.name,
+        compare_with=selection.compared.scored.name if selection.compared else None,
         retention=retention,
         making=making(spent, goal),
         break_even_answers=paid_back(spent, selection),
-        ratios=shown_ratios(selection, stock[0]),
+        ratios=shown_ratios(selection, teacher),
         recipe=performed(recipe, made),
         ledger=[*(ledger_row(execution, a) for a in run.finished_steps()), remainder(overhead)],
-        candidates=candidates(choice, {file.candidate: file.chance for file in students}),
-        verify=verification_figures(made[VERIFY], goal.runtime) if shown else {},
-        counts=counts(task, of_teacher, answered[shown.candidate]) if shown else None,
-        examples=differences(task, of_teacher, answered[shown.candidate]) if shown else [],
-        findings=[
-            *task.findings,
-            *noticed,
-            *unanswered(task, len(of_teacher.examples)),
-            *undecided(task, len(of_teacher.examples), goal.keep),
-        ],
+        candidates=candidates(choice, {file.candidate: file.chance for file in students}, selection),
+        verify=verification_figures(made.get(shown.candidate.verify_label), shown.scored.runtime) if shown else {},
+        counts=counts(task, of_teacher, answered[shown.candidate]) if shown and of_teacher else None,
+        examples=differences(task, of_teacher, answered[shown.candidate]) if shown and of_teacher else [],
+        findings=[*task.findings, *noticed, *unanswered(task, items), *undecided(task, items, goal.keep)],
         use=[asking(shlex.quote(str(run.folder)), example_question(task), goal.runtime)] if handed else [],
         versions=versions,
         machine=machine,
@@ -138,27 +136,42 @@ def to_publish(selection: Selection) -> dict[str, File]:
     return files
 
 
-def with_path(file: File | None, named: Mapping[Candidate, str]) -> Scored | None:
-    return None if file is None else file.scored.model_copy(update={"path": named[file.candidate]})
+def measured_students(
+    execution: Execution, students: Sequence[File], selection: Selection, floor: Floor, named: Mapping[Candidate, str]
+) -> dict[Candidate, Scored]:
+    """Every student that was measured: why it is not handed out, and what it took to make it."""
+    run, made, found = execution.run, execution.made, {}
+    for file in students:
+        steps = origins.needed(execution.steps, [file.candidate.file_label])
+        cost = total_cost([run.cost(made[s.label]) for s in steps])
+        known = {"making": cost.cpu_seconds, "why": selection.why_not(file, floor)}
+        path = {"path": named[file.candidate]} if file.candidate in named else {}
+        found[file.candidate] = file.scored.model_copy(update=known | path)
+    return found
+
+
+def with_path(file: File, named: Mapping[Candidate, str]) -> Scored:
+    return file.scored.model_copy(update={"path": named[file.candidate]})
 
 
 def retention_against(
-    task: Task, answered: Mapping[Candidate, Answered], selection: Selection, teacher: File
+    task: Task, answered: Mapping[Candidate, Answered], selection: Selection, teacher: File | None
 ) -> Figure:
     """Score of what is handed out / that of the reference; / the teacher's where nothing else was better."""
     if selection.handed is None:
         return Figure(value=None, unit="ratio", source="derived", method="nothing is handed out")
-    handed, against = selection.handed.candidate, selection.reference.candidate
-    if against == handed:
-        against = teacher.candidate
-    return retention_of(task, answered[handed], answered[against])
+    handed, reference = selection.handed.candidate, selection.reference
+    against = (teacher or reference) if reference is None or reference.candidate == handed else reference
+    if against is None or against.candidate == handed:
+        return Figure(value=None, unit="ratio", source="derived", method="nothing else was made to hold it against")
+    return retention_of(task, answered[handed], answered[against.candidate])
 
 
 def certain(selection: Selection, retention: Figure, floor: Floor) -> Verdict:
     """ "within-noise" for a student whose interval reaches below what was asked."""
     if selection.verdict != "kept" or selection.handed is None:
         return selection.verdict
-    is_reference = selection.handed.candidate == selection.reference.candidate
+    is_reference = selection.reference is None or selection.handed.candidate == selection.reference.candidate
     kept = sure(retention, selection.handed.scored.score, floor, is_reference)
     return "kept" if kept else "within-noise"
 
@@ -166,13 +179,16 @@ def certain(selection: Selection, retention: Figure, floor: Floor) -> Verdict:
 def paid_back(spent: Cost, selection: Selection) -> Figure:
     if selection.verdict != "kept" or selection.handed is None:
         return Figure(value=None, unit="answers", source="derived", method="no student is handed out")
+    if selection.compared is None:
+        why = "no language model was made to compare it with"
+        return Figure(value=None, unit="answers", source="derived", method=why)
     less = saved(selection.compared.costs, selection.handed.costs, "joules_per_answer")
     return break_even(spent.joules, selection.compared.scored, selection.handed.scored, less)
 
 
-def shown_ratios(selection: Selection, teacher: File) -> list[Ratio]:
+def shown_ratios(selection: Selection, teacher: File | None) -> list[Ratio]:
     """Before / after against the stock file that would do and against the teacher; none where no student does."""
-    if selection.verdict != "kept" or selection.handed is None:
+    if selection.verdict != "kept" or selection.handed is None or selection.compared is None or teacher is None:
         return []
     against = {file.candidate: file for file in (selection.compared, teacher)}
     return [ratio for file in against.values() for ratio in ratios_of(file, selection.handed)]
@@ -184,47 +200,28 @@ def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]
     ]
 
 
-def candidates(choice: Choice, chances: Mapping[Candidate, str]) -> list[TriedCandidate]:
-    """chances: why a file that was tested is at chance. Of such a candidate nothing else is told."""
+def candidates(choice: Choice, chances: Mapping[Candidate, str], selection: Selection) -> list[TriedCandidate]:
+    """All trials; what is handed out is marked as chosen, or, where that is no student, what the search came to.
+    chances: why a file that was tested is at chance. Of such a candidate nothing else is told."""
     found = []
+    handed = selection.handed if selection.verdict == "kept" else None
     for o in choice.tried:
-        at = chances.get(o.trial.candidate, "") if o.chosen else ""
+        chosen = o.chosen if handed is None else o.trial == Trial(handed.candidate, "exported")
+        at = chances.get(o.trial.candidate, "") if chosen else ""
         why = f"at chance on test: {at}" if at else o.why
         layers = o.trial.candidate.layers
         found.append(
             TriedCandidate(
-                name=o.trial.name, layers=layers, score=o.score, seconds=o.seconds, chosen=o.chosen and not at, why=why
+                name=o.trial.name,
+                kind=o.trial.candidate.kind,
+                layers=layers or None,
+                score=o.score,
+                seconds=o.seconds,
+                chosen=chosen and not at,
+                why=why,
             )
         )
     return found
-
-
-def unanswered(task: Task, items: int) -> list[str]:
-    if items == len(task.test):
-        return []
-    return [f"{items:,} of {len(task.test):,} test items were answered: there was no time for all"]
-
-
-def undecided(task: Task, items: int, keep: float | None) -> list[str]:
-    """Where there are too few items for the verdict "kept", however well the student does (Wilson's interval)."""
-    if keep is None or task.kind == "text" or (most := wilson(items, items)[0]) >= keep:
-        return []
-    return [f"{items:,} test items can show at most that {most:.1%} was kept"]
-
-
-def making(spent: Cost, goal: Goal) -> Making:
-    grams = None if spent.joules.value is None else grams_co2e(spent.joules, goal.zone)
-    return Making(joules=spent.joules, cpu_seconds=spent.cpu_seconds, seconds=spent.seconds, grams_co2e=grams)
-
-
-def verification_figures(verify: Artifact, runtime: str) -> dict[str, Figure]:
-    method = f"exported file in {title_of(runtime)} against the trained model in float32"
-    units = {"prompts": "prompts", "mean_log_prob_difference": "nats", "max_log_prob_difference": "nats"}
-    return {
-        name: Figure(value=value, unit=units.get(name, "share"), method=method)
-        for name, value in verify.facts_as(AgreementFacts)
-        if isinstance(value, (int, float))
-    }
 
 
 def ratios_of(before: File, after: File) -> list[Ratio]:
@@ -241,63 +238,3 @@ def ratios_of(before: File, after: File) -> list[Ratio]:
         )
         for what, quantity, value in values
     ]
-
-
-def asking(model: str, question: Example | None, runtime: str) -> str:
-    """The command that asks `model` in the form in which it was taught."""
-    asked = shlex.quote(question.prompt) if question else '"..."'
-    words = f"lightbulb ask {model} {asked}"
-    if question and question.messages and question.messages[0].role == "system":
-        words += f" --system {shlex.quote(question.messages[0].content)}"
-    return words + ("" if runtime == "llamacpp" else f" --runtime {runtime}")
-
-
-def ledger_row(execution: Execution, artifact: Artifact) -> LedgerRow:
-    cost = execution.run.cost(artifact)
-    again = f"{cost.attempts} attempts" if cost.attempts > 1 else ""
-    return LedgerRow(
-        step=execution.run.label_of(artifact),
-        made_by=artifact.made_by,
-        seconds=cost.seconds,
-        cpu_seconds=cost.cpu_seconds,
-        joules=cost.joules,
-        note=again,
-    )
-
-
-def remainder(overhead: Cost) -> LedgerRow:
-    return LedgerRow(
-        step="beside the steps",
-        seconds=overhead.seconds,
-        cpu_seconds=overhead.cpu_seconds,
-        joules=overhead.joules,
-        note="libraries, planning, choosing",
-    )
-
-
-def counts(task: Task, teacher: Answered, student: Answered) -> Counts | None:
-    if task.kind == "text":
-        return None
-    pairs = list(zip(right_of(task, teacher), right_of(task, student), strict=True))
-    return Counts(
-        both=pairs.count((True, True)),
-        only_teacher=pairs.count((True, False)),
-        only_student=pairs.count((False, True)),
-        neither=pairs.count((False, False)),
-    )
-
-
-def differences(task: Task, teacher: Answered, student: Answered) -> list[Difference]:
-    """Test items that teacher and student answer differently, where either is right first."""
-    if task.kind == "text":
-        return []
-    items = zip(teacher.examples, teacher.predictions, student.predictions, strict=True)
-    rows: list[tuple[Any, ...]] = [(e, t, s) for e, t, s in items if t != s]
-    rows.sort(key=lambda row: row[0].completion not in row[1:])  # stable: test order within each group
-    return [Difference(prompt=e.prompt, reference=e.completion, teacher=t, student=s) for e, t, s in rows[:SHOWN]]
-
-
-def example_question(task: Task) -> Example | None:
-    """A short, harmless question of the task to show how the result is asked; of chats one of few turns."""
-    plain = [e for e in task.test if e.prompt and not set(e.prompt) & set('"\\$`!\n')]
-    return min(plain, key=lambda e: (len(e.messages), abs(len(e.prompt) - 40)), default=None)

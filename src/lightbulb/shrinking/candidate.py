@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,23 +14,30 @@ from lightbulb.formats.gguf.quant_types import QuantTypeName
 Method = Literal["teacher", "distill", "plain"]
 Fidelity = Literal["probe", "trained", "exported"]
 METHODS: tuple[Method, ...] = ("distill", "plain")  # of training a student
+DECODER = "decoder"
+TITLES = {"linear": "n-grams", "bag": "bag of n-grams", "encoder": "encoder", "cascade": "cascade"}  # on pages
 
 
 class Candidate(BaseModel):
     """A model that could be handed out.
 
-    kind: of model; "decoder" for one that is cut from the source. layers: how many it keeps. method: "distill" from the
-    teacher's logits, "plain" on the examples, or "teacher", the adapted model itself. quant_type: of the file's layers;
-    None where it is not exported. variant: what tells candidates of another kind apart.
+    Attributes:
+        kind: of model; "decoder" for one that is cut from the source
+        layers: how many it keeps
+        method: "distill" from the teacher's logits, "plain" on the examples, or "teacher", the adapted model itself
+        quant_type: of the file's layers; None where it is not exported, or where its kind has types of its own
+        variant: what tells candidates of another kind apart
+        stages: of a cascade, cheapest first
     """
 
     model_config = ConfigDict(frozen=True)
 
-    kind: str = "decoder"
+    kind: str = DECODER
     layers: int = 0
     method: Method
     quant_type: QuantTypeName | None = None
     variant: str = ""
+    stages: tuple[Candidate, ...] = ()
 
     def in_type(self, quant_type: QuantTypeName) -> Candidate:
         """The same model in a file of this type."""
@@ -45,7 +53,7 @@ class Candidate(BaseModel):
         """Of the step that makes its weights, as the file holds them."""
         if self.is_stock:
             return "teacher"
-        if self.kind != "decoder":
+        if self.kind != DECODER:
             return "-".join(part for part in (self.kind, self.variant) if part)
         trained = f"student-{self.layers}-{self.method}"
         return trained if self.quant_type in (None, "f16") else f"{trained}-{self.quant_type}"
@@ -61,15 +69,27 @@ class Candidate(BaseModel):
         return f"{self.file_label}-test"
 
     @property
+    def verify_label(self) -> str:
+        """Of the step that compares its file with its weights."""
+        return "verify" if self.kind == DECODER else f"{self.file_label}-verify"
+
+    @property
     def name(self) -> str:
         """As pages call it."""
-        return f"adapted teacher, {self.quant_type}" if self.is_stock else f"student, {self.size}, {self.quant_type}"
+        if self.is_stock:
+            return f"adapted teacher, {self.quant_type}"
+        parts = ["student" if self.kind == DECODER else None, self.size, self.quant_type]
+        return ", ".join(part for part in parts if part)
 
     @property
     def size(self) -> str:
         """What it is, in a few words."""
-        if self.kind != "decoder":
-            return " ".join(part for part in (self.kind, self.variant) if part)
+        title = TITLES.get(self.kind, self.kind)
+        if self.stages:
+            kept = 1 - float(self.variant.rsplit("-", 1)[1])
+            return f"{title} of {' and '.join(TITLES.get(s.kind, s.kind) for s in self.stages)}, {kept:.0%}"
+        if self.kind != DECODER:
+            return ", ".join(part for part in (title, self.variant) if part)
         return "1 layer" if self.layers == 1 else f"{self.layers} layers"
 
 
@@ -83,7 +103,8 @@ class Trial:
 
     @property
     def name(self) -> str:
-        parts = [self.candidate.size, self.candidate.method, self.candidate.quant_type]
+        method = self.candidate.method if self.candidate.kind == DECODER else None
+        parts = [self.candidate.size, method, self.candidate.quant_type]
         return ", ".join(part for part in (*parts, "probe" if self.fidelity == "probe" else None) if part)
 
 
@@ -100,10 +121,23 @@ class Outcome:
     chosen: bool = False
 
 
+def other_kinds(tried: Sequence[Outcome]) -> tuple[Candidate, ...]:
+    """Those of the candidates that are no decoders."""
+    return tuple(o.trial.candidate for o in tried if o.trial.candidate.kind != DECODER)
+
+
 @dataclass(frozen=True)
 class Choice:
-    """What a search came to. candidate: None where no student could be trained in the time, and `why`."""
+    """What a search came to.
+
+    Attributes:
+        candidate: what is likely to be handed out; None where nothing held, or there is no student, and `why`
+        tried: all trials, in their order
+        files: those to be measured and tested: of the decoders the best, of other kinds all
+        why: there is no student
+    """
 
     candidate: Candidate | None
     tried: tuple[Outcome, ...] = ()
+    files: tuple[Candidate, ...] = ()
     why: str = ""

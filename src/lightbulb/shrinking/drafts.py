@@ -30,16 +30,19 @@ REPORT_SECONDS = 10.0
 NO_LOGITS, NO_SECOND_TRY, NO_STUDENT = "the teacher's logits", "room for a second try", "a student"
 
 
-def make_plan(times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float = 0.0) -> Plan:
+def make_plan(
+    times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float = 0.0, others: int = 0
+) -> Plan:
     """The best teacher beside which a student has a chance and room to back off; where there is none, first the room to
     back off is given up, then the student.
 
-    spent: of `max_seconds`, before this plan. Raises GoalError when even the shortest teacher and proof take longer.
+    spent: of `max_seconds`, before this plan. others: files of other kinds that are measured, too. Raises GoalError
+    when even the shortest teacher and proof take longer.
     """
-    plan = next(drafts(times, shape, stats, max_seconds, spent), None)
+    plan = next(drafts(times, shape, stats, max_seconds, spent, others), None)
     if plan is not None and plan.space.depths:
         return plan
-    enough = enough_seconds(times, shape, stats, max_seconds, spent, student=plan is not None)
+    enough = enough_seconds(times, shape, stats, max_seconds, spent, others, student=plan is not None)
     if plan is not None:
         return plan.model_copy(update={"enough_seconds": enough})
     raise GoalError(
@@ -50,20 +53,22 @@ def make_plan(times: Times, shape: Shape, stats: TaskStats, max_seconds: float, 
 
 
 def enough_seconds(
-    times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float, student: bool
+    times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float, others: int, student: bool
 ) -> float:
     """The least time (in whole minutes, to a tenth) that has a plan; with `student` one with a student."""
     minutes = math.ceil((max_seconds + 1) / 60)
     while True:
-        plan = next(drafts(times, shape, stats, 60.0 * minutes, spent), None)
+        plan = next(drafts(times, shape, stats, 60.0 * minutes, spent, others), None)
         if plan is not None and (plan.space.depths or not student):
             return 60.0 * minutes
         minutes = math.ceil(1.1 * minutes)
 
 
-def drafts(times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float) -> Iterator[Plan]:
+def drafts(
+    times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float, others: int
+) -> Iterator[Plan]:
     """Plans that fit, best first."""
-    draft = Draft(times, shape, stats, Shares.of(times, stats, max_seconds, spent))
+    draft = Draft(times, shape, stats, Shares.of(times, stats, max_seconds, spent, others))
     left = draft.shares.available - draft.shares.planned
     teachers = [(epochs, round(shape.layers * share)) for epochs, share in TEACHER_MENU]
     takes = {teacher: draft.costs.teacher_training(*teacher) for teacher in teachers}
@@ -76,9 +81,9 @@ def drafts(times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spe
     yield from (draft.plan(t, nothing, 0.0, (NO_STUDENT,)) for t in teachers if takes[t] <= left)
 
 
-def measuring_windows(max_seconds: float) -> tuple[int, float]:
-    """Trials, and seconds of a window, when the costs of a student and of the stock files are measured."""
-    return windows_within(MEASURE_SHARE * max_seconds, MEASURED_FILES)
+def measuring_windows(max_seconds: float, files: int) -> tuple[int, float]:
+    """Trials, and seconds of a window, when the costs of so many files are measured."""
+    return windows_within(MEASURE_SHARE * max_seconds, files)
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,12 @@ class Shares:
     planned: float
 
     @staticmethod
-    def of(times: Times, stats: TaskStats, max_seconds: float, spent: float) -> Shares:
+    def of(times: Times, stats: TaskStats, max_seconds: float, spent: float, others: int) -> Shares:
+        """others: files of other kinds, which answer in next to no time, but whose windows last as long."""
         available = SAFETY * max_seconds - spent
         answer = ALONE * times.answer_file * STOCK_FILES / MEASURED_FILES  # one thread, one at a time, the mean file
-        windows = measuring_seconds(MEASURED_FILES, *measuring_windows(max_seconds), FEWEST_PROMPTS * answer)
+        files = MEASURED_FILES + others
+        windows = measuring_seconds(files, *measuring_windows(max_seconds, files), FEWEST_PROMPTS * answer)
         fixed = 5 * times.pass_seconds + windows + REPORT_SECONDS
         check = _items(times.answer_folder, stats.validation_examples, CHECK_SHARE * available, FEWEST_CHECKED)
         room = PROOF_SHARE * available - fixed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from lightbulb.energy.estimate import estimate_joules
 from lightbulb.energy.processor import threads_held
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.models.resolve import ModelSource
+from lightbulb.pipeline.recipe import Execution
+from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import CANDIDATE_COST
 from lightbulb.shrinking.drafts import measuring_windows
 from lightbulb.shrinking.floor import Floor
@@ -55,34 +57,44 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
     from lightbulb.core.progress import Silent
     from lightbulb.energy.meter import Meter
     from lightbulb.pipeline.run import Run
-    from lightbulb.shrinking.prepare import prepare
+    from lightbulb.shrinking.kinds import candidates_after
+    from lightbulb.shrinking.prepare import prepare, setting_of, start
 
     meter = Meter(())
     with (
         tempfile.TemporaryDirectory() as folder,
         Run(Path(folder), task, seed=goal.seed, progress=Silent(), meter=meter, threads=goal.threads) as run,
     ):
-        _, plan = prepare(run, source, goal, say)
+        plan = prepare(Execution(run, start(run, source, say)), source, goal, say)
+        first = candidates_after("model", setting_of(run.task, goal), goal.kinds)
     steps, files = [*format_steps(goal.runtime), *teacher_steps(plan)], stock_candidates(plan.times.layers)
     if plan.space.depths:
         student = plan.space.candidate(plan.space.depths[0], plan.space.methods[0])
         bold_plan = plan.model_copy(update={"distill_epochs": plan.epochs_for(student.layers)})
         files.insert(0, student.in_type(plan.space.quant_types[0]))
         steps += [*training_steps(student, bold_plan), *file_steps(files[0], bold_plan, goal.runtime)]
-    steps += cost_steps(files, measuring_windows(goal.max_seconds), goal.runtime)
+    steps += cost_steps(files, measuring_windows(goal.max_seconds, len(files)), goal.runtime)
     steps += [test_step(c, None, goal.runtime) for c in files]
     recipe = recipe_of(source, task, goal.seed, steps)
     seconds = predicted_seconds(plan, goal)
     return DryRun(
         recipe=recipe.as_toml(),
         findings=run.task.findings,
-        plan=tuple(plan.lines),
+        plan=(*first_tried(first), *plan.lines),
         depths=plan.space.depths,
         seconds=seconds,
         joules=predicted_joules(seconds, goal),
         bytes=predicted_bytes(plan),
         cpu_seconds_ratio=predicted_ratio(plan),
         goal=Floor.of(goal, task.metric).text,
+    )
+
+
+def first_tried(candidates: Sequence[Candidate]) -> list[str]:
+    """What is tried before the teacher, in a line."""
+    names = ", ".join(c.name for c in candidates)
+    return (
+        [f"before anything else: {names}; enough by themselves where `at_least` is all that is asked"] if names else []
     )
 
 

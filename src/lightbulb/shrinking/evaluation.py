@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RunFailure
 from lightbulb.core.facts import ScoreFacts
 from lightbulb.core.figures import Figure
 from lightbulb.pipeline.recipe import Execution, Step
-from lightbulb.shrinking.candidate import Outcome, Trial
+from lightbulb.shrinking.candidate import DECODER, Outcome, Trial
 from lightbulb.shrinking.floor import Floor
-from lightbulb.shrinking.kinds import DECODER, kind_named
+from lightbulb.shrinking.kinds import kind_named
+from lightbulb.shrinking.kinds.base import Setting
 from lightbulb.shrinking.steps import TEACHER_VALIDATION, file_steps, training_steps
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.tasks.chance import at_chance, chance, enough
@@ -19,34 +22,26 @@ LEAST_TEACHER = 0.05  # a teacher that got nothing right on validation, and sure
 BEGINNINGS = {"probe": "probe", "trained": "trained in full", "exported": "exported"}  # of why an outcome is what it is
 
 
-class StepEvaluator:
-    """Trials of students as steps of a run, the teacher's being done."""
+StepsOf = Callable[[Trial], tuple[list[Step], float]]
 
-    def __init__(self, execution: Execution, time: StudentTime, runtime: str):
-        self.execution, self.time, self.runtime = execution, time, runtime
+
+class StepEvaluator:
+    """Trials as steps of a run. steps_of: the steps of a trial, the last of which scores, and the seconds that the
+    training among them may take."""
+
+    def __init__(self, execution: Execution, steps_of: StepsOf):
+        self.execution, self.steps_of = execution, steps_of
 
     def evaluate(self, trial: Trial) -> Outcome:
-        steps, seconds = self._steps(trial)
+        steps, seconds = self.steps_of(trial)
+        decoder = trial.candidate.kind == DECODER
         training = trial.candidate.label if trial.fidelity == "exported" else steps[1].label
         for s in steps:
             evaluation = self.execution.perform(s, seconds=seconds if s.label == training else None)
-        counted = [self.execution.made[s.label] for s in steps if s.label in (training, steps[-1].label)]
-        taken = sum(self.execution.run.cost(a).seconds for a in counted)
+        counted = [s.label for s in steps if not decoder or s.label in (training, steps[-1].label)]
+        taken = sum(self.execution.run.cost(self.execution.made[label]).seconds for label in counted)
         cost = self._answer_cost(evaluation)
         return Outcome(trial, recorded_score(evaluation), cost, taken, BEGINNINGS[trial.fidelity])
-
-    def _steps(self, trial: Trial) -> tuple[list[Step], float]:
-        """The steps, the last of which scores, and the seconds that the training among them may take."""
-        candidate, layers = trial.candidate, trial.candidate.layers
-        if candidate.kind != DECODER:
-            steps = kind_named(candidate.kind).steps(candidate, self.time.plan, self.runtime)
-            return steps, self.time.other_seconds(candidate)
-        plan = self.time.plan_for(layers)
-        if trial.fidelity == "exported":
-            return file_steps(candidate, plan, self.runtime), self.time.recovery_seconds(layers)
-        if trial.fidelity == "probe":
-            return training_steps(candidate, plan, probe=True), self.time.probe_seconds(layers)
-        return training_steps(candidate, plan), self.time.training_seconds(layers)
 
     def _answer_cost(self, evaluation: Artifact) -> Figure:
         spent, answers = self.execution.run.cost(evaluation).cpu_seconds, evaluation.facts_as(ScoreFacts).num_prompts
@@ -54,6 +49,33 @@ class StepEvaluator:
         if spent.value is None or not answers:
             return Figure(value=None, unit="s", source="derived", method=method)
         return spent.scaled(1 / answers, "s", method)
+
+
+def early_steps(setting: Setting) -> StepsOf:
+    """The steps of kinds that need no teacher, and twice the seconds that they should take."""
+
+    def steps_of(trial: Trial) -> tuple[list[Step], float]:
+        kind = kind_named(trial.candidate.kind)
+        return kind.steps(trial.candidate, setting), 2 * kind.seconds(trial.candidate, setting)
+
+    return steps_of
+
+
+def student_steps(time: StudentTime, runtime: str) -> StepsOf:
+    """The steps of students, the teacher's being done."""
+
+    def steps_of(trial: Trial) -> tuple[list[Step], float]:
+        candidate, layers = trial.candidate, trial.candidate.layers
+        if candidate.kind != DECODER:
+            return kind_named(candidate.kind).steps(candidate, time.setting), time.other_seconds(candidate)
+        plan = time.plan_for(layers)
+        if trial.fidelity == "exported":
+            return file_steps(candidate, plan, runtime), time.recovery_seconds(layers)
+        if trial.fidelity == "probe":
+            return training_steps(candidate, plan, probe=True), time.probe_seconds(layers)
+        return training_steps(candidate, plan), time.training_seconds(layers)
+
+    return steps_of
 
 
 def recorded_score(evaluation: Artifact) -> Figure:

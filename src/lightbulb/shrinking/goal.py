@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from lightbulb.core.errors import GoalError
+from lightbulb.models.kinds.encoder_source import resolve_encoder
 from lightbulb.runtimes import check_ships, check_threads
+from lightbulb.shrinking.kinds import check_kinds
 from lightbulb.tasks.chance import BITS_OF_A_BYTE
 from lightbulb.tasks.metrics import BITS_PER_BYTE
 
@@ -28,7 +30,10 @@ class Goal(BaseModel):
         seed: the only source of randomness
         threads: of the processor
         zone: where it runs, for carbon
-        runtime: the one that the model will be used in, where all files are scored and measured
+        runtime: the one that the model will be used in, where all files are scored and measured; files of our own
+            architectures run in filament
+        kinds: of student that may be tried; None: all that are installed
+        encoder: folder or short name of an encoder to try; None: a packaged one, where it is installed
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +45,8 @@ class Goal(BaseModel):
     threads: int = 2
     zone: str | None = None
     runtime: str = "llamacpp"
+    kinds: tuple[str, ...] | None = None
+    encoder: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -57,6 +64,8 @@ class Goal(BaseModel):
         zone: str | None,
         runtime: str = "llamacpp",
         at_least: float | None = None,
+        kinds: tuple[str, ...] | None = None,
+        encoder: str | None = None,
     ) -> Goal:
         """Raises GoalError for what no task can be asked; what the metric says to `at_least`, `check_for` knows."""
         if keep is not None and not 0 < keep <= 1:
@@ -67,6 +76,9 @@ class Goal(BaseModel):
             )
         check_threads(threads)
         check_ships(runtime)
+        check_kinds(kinds)
+        if encoder is not None:
+            resolve_encoder(encoder)
         return Goal(
             keep=keep,
             at_least=at_least,
@@ -75,6 +87,8 @@ class Goal(BaseModel):
             threads=threads,
             zone=zone,
             runtime=runtime,
+            kinds=kinds,
+            encoder=encoder,
         )
 
     def check_for(self, metric: str) -> None:

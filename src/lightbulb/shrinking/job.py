@@ -2,52 +2,116 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+from lightbulb.core.errors import UserError
 from lightbulb.core.facts import TrainingFacts
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint
-from lightbulb.pipeline.recipe import Execution
+from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import Run
 from lightbulb.shrinking import origins
 from lightbulb.shrinking.assemble import Assembled, assemble
-from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher
+from lightbulb.shrinking.candidate import DECODER, Candidate, Choice, Outcome
+from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher, early_steps, student_steps
 from lightbulb.shrinking.final_evaluation import FinalEvaluation
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
+from lightbulb.shrinking.kinds import candidates_after, kind_named
+from lightbulb.shrinking.kinds.cascade import combined
+from lightbulb.shrinking.ladder import CheapestFirst
 from lightbulb.shrinking.plan import Plan
-from lightbulb.shrinking.prepare import Say, of_the_model, prepare
-from lightbulb.shrinking.steps import COSTS, TEACHER, VERIFY, stock_candidates, teacher_steps
+from lightbulb.shrinking.prepare import Say, of_the_model, prepare, setting_of, start, task_stats
+from lightbulb.shrinking.steps import COSTS, TEACHER, stock_candidates, teacher_steps
 from lightbulb.shrinking.strategy import BoldFirst, search
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.shrinking.time_budget import TimeBudget
+
+EARLY_SHARE = 0.2  # of the time, for kinds that are tried before the teacher
+QUICK_SECONDS = 300.0  # of a run without a teacher: it is measured as one of five minutes is, however long it may take
 
 
 def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say) -> Assembled:
     """Performs (or resumes) the main job in `run`'s folder, up to what is to be published there when all is proven."""
     with run.release_on_user_error():
-        execution, plan = prepare(run, source, goal, say)
-    for line in plan.lines:
-        say(f"plan: {line}")
+        execution = Execution(run, start(run, source, say))
     time_budget = TimeBudget(run.decisions, lambda: run.spent().seconds, goal.max_seconds)
-    slowdown = teach(execution, plan, time_budget, say)
-    floor, time = Floor.of(goal, run.task.metric), StudentTime(plan, time_budget, slowdown)
-    strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, say)
-    choice = search(strategy, StepEvaluator(execution, time, goal.runtime), run.events)
-    files = [*([choice.candidate] if choice.candidate else []), *stock_candidates(plan.times.layers)]
-    FinalEvaluation(execution, files, plan.stats, time_budget, goal).perform(say)
-    steps = origins.needed(execution.steps, [COSTS, VERIFY, *(c.test_label for c in files)])
-    recipe = origins.recipe_of(source, run.task, goal.seed, steps)
+    floor = Floor.of(goal, run.task.metric)
+    choice, missed = try_early_kinds(execution, goal, floor, time_budget, say), []
+    stock: list[Candidate] = []
+    windows_for = min(QUICK_SECONDS, goal.max_seconds)
+    if choice.candidate is None and needs_teacher(goal):
+        with run.release_on_user_error():
+            plan = prepare(execution, source, goal, say)
+        for line in plan.lines:
+            say(f"plan: {line}")
+        choice = search_students(execution, plan, goal, floor, time_budget, choice, say)
+        stock, missed, windows_for = stock_candidates(plan.times.layers), plan.missed, goal.max_seconds
+    files = [*choice.files, *stock]
+    if not files:
+        raise nothing_to_try(goal)
+    stats = task_stats(run.task, execution.made[START])
+    FinalEvaluation(execution, files, stats, time_budget, goal, windows_for).perform(say)
+    proven = [COSTS, *(c.verify_label for c in files), *(c.test_label for c in files)]
+    recipe = origins.recipe_of(source, run.task, goal.seed, origins.needed(execution.steps, proven))
     return assemble(
         execution,
         choice,
         files,
         goal,
         recipe,
-        noticed=[*of_the_model(execution), *plan.missed, *origins.shortened_trainings(recipe)],
+        noticed=[*of_the_model(execution), *missed, *origins.shortened_trainings(recipe)],
         base=origin_of(source),
         command=command,
         versions=origins.versions(),
         machine=origins.machine_facts(goal),
     )
+
+
+def try_early_kinds(execution: Execution, goal: Goal, floor: Floor, time_budget: TimeBudget, say: Say) -> Choice:
+    """Kinds of student that need no teacher; a candidate where one of them is all that was asked for."""
+    setting = setting_of(execution.run.task, goal)
+
+    def allows(candidate: Candidate) -> bool:
+        def left() -> float:
+            return EARLY_SHARE * goal.max_seconds - (goal.max_seconds - time_budget.left)
+
+        return time_budget.fits(candidate.label, lambda: kind_named(candidate.kind).seconds(candidate, setting), left)
+
+    candidates, follow = candidates_after("model", setting, goal.kinds), follow_of(goal)
+    ladder = CheapestFirst(candidates, floor, allows, follow, say, last=not needs_teacher(goal))
+    return search(ladder, StepEvaluator(execution, early_steps(setting)), execution.run.events)
+
+
+def needs_teacher(goal: Goal) -> bool:
+    """Whether a language model is trained: not where only kinds are asked for that need none."""
+    return goal.kinds is None or any(name == DECODER or kind_named(name).after == "teacher" for name in goal.kinds)
+
+
+def nothing_to_try(goal: Goal) -> UserError:
+    """Of kinds that are all nothing for this task, or not there."""
+    return UserError(
+        f"none of the kinds asked for can be tried here ({', '.join(goal.kinds or ())}): they choose one of a closed "
+        "set of answers, and need filament",
+        where="`kinds`",
+        hint="`make filament`, a task with a closed set of answers, or leave `kinds` out",
+    )
+
+
+def follow_of(goal: Goal) -> Callable[[Sequence[Outcome], Floor], Sequence[Candidate]]:
+    """The cascades of what was tried, where they are asked for."""
+    wanted = goal.kinds is None or "cascade" in goal.kinds
+    return combined if wanted else lambda tried, floor: []
+
+
+def search_students(
+    execution: Execution, plan: Plan, goal: Goal, floor: Floor, time_budget: TimeBudget, early: Choice, say: Say
+) -> Choice:
+    """Trains the teacher, and the decoders that are needed where none of the kinds before does what was asked."""
+    slowdown = teach(execution, plan, time_budget, say)
+    time = StudentTime(plan, time_budget, slowdown, setting_of(execution.run.task, goal))
+    strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, say, early.tried)
+    return search(strategy, StepEvaluator(execution, student_steps(time, goal.runtime)), execution.run.events)
 
 
 def teach(execution: Execution, plan: Plan, time_budget: TimeBudget, say: Say) -> float:
@@ -79,5 +143,7 @@ def bind_config(run: Run, source: ModelSource, goal: Goal) -> None:
             "seed": goal.seed,
             "threads": goal.threads,
             "runtime": goal.runtime,
+            **({} if goal.kinds is None else {"kinds": list(goal.kinds)}),
+            **({} if goal.encoder is None else {"encoder": goal.encoder}),
         }
     )

@@ -12,7 +12,7 @@ from lightbulb.measuring.costs import per_right_answer
 from lightbulb.passes.evaluate import Answered, on_same_items, right_of
 from lightbulb.passes.measure import costs_of
 from lightbulb.pipeline.recipe import Execution
-from lightbulb.runtimes import title_of
+from lightbulb.runtimes import runtime_of, title_of
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.evaluation import recorded_score
 from lightbulb.shrinking.floor import Floor
@@ -38,19 +38,17 @@ def measured_files(
     """Every file with its costs and its score."""
     made, task, found = execution.made, execution.run.task, []
     costs = costs_of(made[COSTS])
-    on_validation = recorded_score(made[TEACHER_VALIDATION])
+    on_validation = recorded_score(made[TEACHER_VALIDATION]) if TEACHER_VALIDATION in made else None
     for candidate, role in roles(files).items():
-        stock = candidate.is_stock
-        name = f"{candidate.name}, {title_of(runtime)}" if stock else candidate.name
+        stock, score = candidate.is_stock, answered[candidate].score
+        runs_in = runtime_of(made[candidate.file_label].gguf, runtime)
+        name = f"{candidate.name}, {title_of(runs_in)}" if stock else candidate.name
         kind: FileKind = "stock" if stock else candidate.kind
-        score = answered[candidate].score
-        file = with_costs(
-            execution, candidate, role, answered[candidate], Scored(name=name, kind=kind, runtime=runtime, score=score)
-        )
+        known = Scored(name=name, kind=kind, runtime=runs_in, score=score)
         found.append(
             File(
                 candidate,
-                file,
+                with_costs(execution, candidate, role, answered[candidate], known),
                 costs[role],
                 at_chance(task, score, answered[candidate].examples),
                 not stock and beats(made[f"{candidate.file_label}-validation"], on_validation, task.metric),
@@ -59,25 +57,29 @@ def measured_files(
     return found
 
 
-def beats(validation: Artifact, teacher: Figure, metric: str) -> bool:
-    """Whether the score of an evaluation is better than the teacher's on the same items."""
+def beats(validation: Artifact, teacher: Figure | None, metric: str) -> bool:
+    """Whether the score of an evaluation is better than the teacher's on the same items; where there is no teacher,
+    whether there is a score."""
     score = recorded_score(validation)
-    if score.value is None or teacher.value is None:
+    if score.value is None or teacher is None:
+        return score.value is not None
+    if teacher.value is None:
         return False
     return score.value > teacher.value if higher_is_better(metric) else score.value < teacher.value
 
 
 def check_learned(files: Sequence[File], floor: Floor, task: Task) -> None:
     """Raises RunFailure where no file can be told from one that has learned nothing; and where what `keep` is a share
-    of cannot, unless an absolute score was asked for."""
-    teacher, idle = files[0], [f for f in files if f.chance]
-    references = [f for f in files if not f.chance and (f is teacher or f.beats_teacher)]
+    of cannot, unless an absolute score was asked for. files: the adapted teacher's first, where there is one."""
+    first, idle = files[0], [f for f in files if f.chance]
+    references = [f for f in files if not f.chance and (f is first or f.beats_teacher)]
     if references or (floor.at_least is not None and len(idle) < len(files)):
         return
     what = "nothing that was made has" if len(idle) == len(files) else "the adapted teacher has not"
+    whom = "the adapted teacher" if first.candidate.is_stock else first.scored.name
     raise RunFailure(
-        f"{what} learned the task: {task.metric} on test is {teacher.scored.score} with the adapted teacher, "
-        f"and {teacher.chance}; there is no quality to judge",
+        f"{what} learned the task: {task.metric} on test is {first.scored.score} with {whom}, "
+        f"and {first.chance}; there is no quality to judge",
         hint="give more examples or time, or a milder `metric` such as chrf, and another `out`",
     )
 

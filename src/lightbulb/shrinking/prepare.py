@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.events import Decided
@@ -12,10 +13,12 @@ from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.models.resolve import ModelSource, fingerprint
 from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import PLAN, Run
+from lightbulb.shrinking.candidate import DECODER
 from lightbulb.shrinking.cost_model import TaskStats
 from lightbulb.shrinking.drafts import make_plan
 from lightbulb.shrinking.goal import Goal
-from lightbulb.shrinking.kinds import with_kinds
+from lightbulb.shrinking.kinds import candidates_after
+from lightbulb.shrinking.kinds.base import ENCODER, Setting
 from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.space import BLOCK_TYPES
 from lightbulb.shrinking.steps import CHECK, EMBEDDING, FORMATTED, FORMATTED_FILE, format_steps
@@ -48,22 +51,38 @@ def prepared_for(model: Artifact, task: Task, say: Say) -> Task:
     return fitting
 
 
-def prepare(run: Run, source: ModelSource, goal: Goal, say: Say) -> tuple[Execution, Plan]:
-    """Imports the model, gives it the task's form, checks its file in the runtime that ships, times this machine with
-    it and makes the plan; or reads the plan back, so that a resumed run decides alike. say: hears what was changed."""
-    execution = Execution(run, start(run, source, say))
+def setting_of(task: Task, goal: Goal) -> Setting:
+    """What kinds of student are told before there is a plan."""
+    return Setting(task, goal.runtime, goal.encoder or ENCODER)
+
+
+def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> Plan:
+    """Gives the imported model the task's form, checks its file in the runtime that ships, times this machine with it
+    and makes the plan; or reads the plan back, so that a resumed run decides alike. say: hears what was changed."""
+    run = execution.run
     import_and_check(execution, source, goal, say)
     if (place := run.folder / PLAN).exists():
-        return execution, Plan(**read_json(place))
+        return Plan(**read_json(place))
     model = execution.made[START]
     shape, stats = shape_of(model), task_stats(run.task, model)
     run.live.clear()  # timing reads and changes models of its own
     with run.progress.working("timing this machine"):
         times = timed(execution, stats, goal)
-    plan = with_kinds(make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds))
+    early = len(candidates_after("model", setting_of(run.task, goal), goal.kinds))
+    plan = with_kinds(make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds, early), run.task, goal)
     write_json(place, made := plan.model_dump(mode="json"))
     run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))
-    return execution, plan
+    return plan
+
+
+def with_kinds(plan: Plan, task: Task, goal: Goal) -> Plan:
+    """The plan with the candidates of other kinds in its space that need the teacher's steps; without decoders where
+    none are asked for."""
+    setting = replace(setting_of(task, goal), plan=plan, costs=plan.costs)
+    space = plan.space.model_copy(update={"others": candidates_after("teacher", setting, goal.kinds)})
+    if goal.kinds is not None and DECODER not in goal.kinds:
+        space = space.without_students()
+    return plan.model_copy(update={"space": space})
 
 
 def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:

@@ -36,8 +36,10 @@ class Scored(Record):
     """One model file: how well it does the task and what an answer costs in `runtime`. Figures are per answer, and per
     answer that is right where the metric says which are.
 
-    kind: "decoder" for a student, "stock" for a quantization of the adapted teacher. bytes: size of the model file,
-    counted. path: relative to the run folder, None where that is not known.
+    kind: "decoder", "linear" (n-grams) or another kind of student, or "stock" for a quantization of the adapted
+    teacher. bytes: size of the model file, counted. path: relative to the run folder, None where that is not known.
+    why: it is not handed out, of a student. making: CPU seconds of all
+    the steps that lead to it, the teacher's among them where it needs them.
     """
 
     name: str = ""
@@ -54,6 +56,8 @@ class Scored(Record):
     tokens_per_second: Figure | None = None
     prompt_tokens_per_answer: Figure | None = None
     output_tokens_per_answer: Figure | None = None
+    making: Figure | None = None
+    why: str = ""
 
 
 class Making(Record):
@@ -80,6 +84,7 @@ class TriedCandidate(Record):
     """A student that was tried. `score` is on the validation split; `why` says why it was or was not taken."""
 
     name: str
+    kind: FileKind = "decoder"
     layers: int | None = None
     score: Figure | None = None
     seconds: float | None = None
@@ -131,7 +136,9 @@ class Result(Record):
     verdict: "kept" and "within-noise": a student is handed out that does what was asked and costs less, surely so or as
     far as this test set can say. "not-shrunk": the cheapest stock file that does is handed out instead. "not-kept":
     nothing that was made does. reason: why it came to that, "" where a student is handed out.
-    student: what is handed out as model.gguf, None where nothing is. best_student: a student that is not handed out.
+    student: what is handed out as model.gguf, None where nothing is. best_student: where no student is handed out, the
+    one that comes nearest. students: every student's file that was measured, of whatever kind, handed out or not.
+    teacher: None where a kind that needs none was all that was asked for.
     base: the model that they were made from. keep, at_least: what was asked for. reference: name of the model that
     `keep` is a share of. floor: the score on test that does what was asked.
     retention: score of what is handed out / score of the reference on the same test items (inverted where lower is
@@ -151,10 +158,11 @@ class Result(Record):
     at_least: float | None = None
     reference: str | None = None
     floor: float | None = None
-    teacher: Scored
+    teacher: Scored | None = None
     baselines: list[Scored] = []
     student: Scored | None = None
     best_student: Scored | None = None
+    students: list[Scored] = []
     base: Origin | None = None
     compare_with: str | None = None
     retention: Figure
@@ -202,13 +210,15 @@ class Result(Record):
 
     @property
     def stock(self) -> list[Scored]:
-        """The adapted teacher's files as a user would quantize it, f16 first."""
-        return [self.teacher, *self.baselines]
+        """The adapted teacher's files as a user would quantize it, f16 first; none where no teacher was needed."""
+        return [*([self.teacher] if self.teacher else []), *self.baselines]
 
     @property
     def models(self) -> list[Scored]:
-        """Teacher, baselines, the student, in that order."""
-        return [*self.stock, *(m for m in (self.shrunk, self.below) if m is not None)]
+        """Teacher, baselines, students, in that order; the student that is handed out, or comes nearest, last."""
+        first = [m for m in (self.shrunk, self.below) if m is not None]
+        others = [m for m in self.students if m.name not in {f.name for f in first}]
+        return [*self.stock, *others, *first]
 
     @staticmethod
     def read(path: Path) -> Result:

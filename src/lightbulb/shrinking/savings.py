@@ -15,8 +15,9 @@ def in_a_sentence(model: Scored) -> str:
     return f"the {what} ({form})" if form else model.name
 
 
-def compared(result: Result) -> Scored:
-    """The model that before / after speaks of: `compare_with`, else the teacher."""
+def compared(result: Result) -> Scored | None:
+    """The model that before / after speaks of: `compare_with`, else the teacher; None where no language model was
+    made."""
     return next((m for m in result.stock if m.name == result.compare_with), result.teacher)
 
 
@@ -29,8 +30,9 @@ def ratio(result: Result, quantity: Quantity, against: Scored | None = None) -> 
     quotient. Its interval divides end by end, the widest that the two allow; where joules of both sides are CPU seconds
     times the watts of one model, the watts cancel and the interval is that of the CPU time."""
     against, student = against or compared(result), result.shrunk
-    if student is None:
-        return Figure(value=None, unit="×", source="derived", method="no student is handed out")
+    if student is None or against is None:
+        why = "no student is handed out" if student is None else "no language model was made to compare it with"
+        return Figure(value=None, unit="×", source="derived", method=why)
     for known in result.ratios:
         if known.quantity == quantity and known.against == against.name:
             return known.value.model_copy(update={"unit": "×"})

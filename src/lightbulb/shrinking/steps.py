@@ -18,7 +18,7 @@ from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
 from lightbulb.pipeline.recipe import Step, step
-from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.candidate import DECODER, Candidate
 from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.space import BLOCK_TYPES
 from lightbulb.train.loop import Schedule
@@ -26,7 +26,7 @@ from lightbulb.train.loop import Schedule
 FORMATTED, FORMATTED_FILE, CHECK, TEACHER = "formatted", "formatted-gguf", "import-check", "teacher"
 TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
-COSTS, VERIFY, TEACHER_VALIDATION = "costs", "verify", "teacher-validation"
+COSTS, TEACHER_VALIDATION = "costs", "teacher-validation"
 EMBEDDING: QuantTypeName = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
 
 
@@ -107,14 +107,15 @@ def stock_candidates(layers: int) -> list[Candidate]:
 
 
 def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: str) -> list[Step]:
-    """Stock exports, verification and costs. files: what is measured; the first is verified. windows: trials of each
-    file, and seconds of one."""
+    """Stock exports, verification of a decoder (the student where there is one; other kinds were verified when they
+    were made) and costs. files: what is measured. windows: trials of each file, and seconds of one."""
     (first, *others), (trials, seconds) = files, windows
     exports = [step(c.file_label, export(c), TEACHER) for c in files if c.is_stock]
     measure = Measure(trials=trials, window_seconds=seconds, runtime=runtime)
+    decoders = [c for c in files if c.kind == DECODER][:1]
     return [
         *exports,
-        step(VERIFY, Verify(runtime=runtime), first.file_label, model=first.label),
+        *(step(c.verify_label, Verify(runtime=runtime), c.file_label, model=c.label) for c in decoders),
         step(COSTS, measure, first.file_label, **{c.file_label: c.file_label for c in others}),
     ]
 

@@ -8,13 +8,14 @@ only asked whether there is time for another try.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 from lightbulb.core.events import Decided, Stream
 from lightbulb.core.figures import Figure
-from lightbulb.shrinking.candidate import METHODS, Candidate, Choice, Method, Outcome, Trial
-from lightbulb.shrinking.floor import Floor
+from lightbulb.shrinking.candidate import DECODER, METHODS, Candidate, Choice, Method, Outcome, Trial, other_kinds
+from lightbulb.shrinking.floor import Floor, holds_with_margin, standard_error
+from lightbulb.shrinking.ladder import answer_cost, cheapest_that_holds
 from lightbulb.shrinking.space import SearchSpace
 from lightbulb.shrinking.student_time import StudentTime
 
@@ -57,13 +58,23 @@ def search(strategy: Strategy, evaluator: Evaluator, events: Stream) -> Choice:
 
 
 class BoldFirst:
-    """Walks through the depths of a space. teacher: its score on validation. say: hears what is decided, and why."""
+    """Walks through the depths of a space, unless a kind that costs less does what is needed.
+
+    teacher: its score on validation. before: what came of other kinds before the teacher. say: hears what is decided,
+    and why.
+    """
 
     def __init__(
-        self, space: SearchSpace, floor: Floor, teacher: Figure, time: StudentTime, say: Callable[[str], None]
+        self,
+        space: SearchSpace,
+        floor: Floor,
+        teacher: Figure,
+        time: StudentTime,
+        say: Callable[[str], None],
+        before: Sequence[Outcome] = (),
     ):
         self.space, self.floor, self.teacher, self.time, self.say = space, floor, teacher, time, say
-        self.tried: list[Outcome] = []
+        self.tried: list[Outcome] = list(before)
         self._held: Outcome | None = None
         self._walk = self._trials()
         self._next: Trial | None = None
@@ -86,50 +97,60 @@ class BoldFirst:
 
     def choice(self) -> Choice:
         """The student that held the floor; else the exported one that scored best."""
-        exported = [o for o in self.tried if o.trial.fidelity == "exported"]
+        tried, exported = tuple(self.tried), [o for o in self.tried if o.trial.fidelity == "exported"]
         if not exported:
             minutes = math.ceil(self.time.enough_seconds() / 60)
             why = f"the time did not allow a student that has a chance; about {minutes} minutes would do"
             self.say(why)
-            return Choice(None, tuple(self.tried), why)
-        taken = self._held or max(exported, key=lambda o: self.floor.sign * (o.score.value or 0))
+            return Choice(None, tried, why=why)
+        taken = self._held or self._best(exported)
         taken.chosen = True
-        return Choice(taken.trial.candidate, tuple(self.tried))
+        decoders = [o for o in exported if _is_decoder(o)]
+        decoder = taken if _is_decoder(taken) else self._best(decoders) if decoders else None
+        files = ((decoder.trial.candidate,) if decoder else ()) + other_kinds(tried)
+        return Choice(taken.trial.candidate, tried, files)
+
+    def _best(self, outcomes: Sequence[Outcome]) -> Outcome:
+        return max(outcomes, key=lambda o: self.floor.sign * (o.score.value or 0))
 
     def _trials(self) -> Generator[Trial, Outcome, None]:
         for other in self.space.others:
-            yield from self._other(other)
-            if self._held:
-                return
+            if self.time.allows_other(other):
+                yield Trial(other, "exported")
+        self._take_another_kind()
+        if self._held and not self._decoder_may_cost_less(self._held):
+            return
         method = self.space.methods[0] if len(self.space.methods) == 1 else None
         for place, layers in enumerate(self.space.depths):
             needed = self._needed()
             if not self.time.allows_student(layers):
                 return
-            exported = any(o.trial.fidelity == "exported" for o in self.tried)
+            exported = any(o.trial.fidelity == "exported" and _is_decoder(o) for o in self.tried)
             last = not exported and not self._time_for_a_wider_one(place, method)
             if method is None or not last:
                 method, probe = yield from self._probe(layers, method)
                 if not last and not self._promises(probe, needed):
                     self._note(f"back off: too far below {needed:.4g} for a probe")
                     continue
-            yield from self._finish(self.space.candidate(layers, method))
-            if self._held:
+            if (yield from self._finish(self.space.candidate(layers, method))):
                 return
 
-    def _other(self, candidate: Candidate) -> Generator[Trial, Outcome, None]:
-        """A candidate of another kind, where there is time for it."""
-        if self.time.allows_other(candidate):
-            self._judge((yield Trial(candidate, "exported")))
-            if not self._held:
-                self._note(f"back off: the file does not hold {self._needed():.4g} with a margin")
+    def _take_another_kind(self) -> None:
+        """The cheapest of the other kinds that holds the floor, now that all that may be its reference were tried."""
+        others = [o for o in self.tried if not _is_decoder(o)]
+        self._held = cheapest_that_holds(others, self.floor, self._needed(), self._note)
 
-    def _judge(self, outcome: Outcome) -> None:
-        """Takes a file that holds the floor by half a standard error: validation is a sample, and the best of several
-        tries flatters itself."""
-        if self._holds(outcome.score, self._needed(), -0.5 * standard_error(outcome.score)):
+    def _decoder_may_cost_less(self, held: Outcome) -> bool:
+        """Whether the smallest decoder might answer for less than `held` does."""
+        return bool(self.space.depths) and self.time.answer_seconds(self.space.depths[0]) < answer_cost(held)
+
+    def _judge(self, outcome: Outcome) -> bool:
+        """Takes a file that holds the floor with a margin."""
+        if holds_with_margin(self.floor, outcome.score, self._needed()):
             self._note("holds the floor with a margin: taken")
             self._held = outcome
+            return True
+        return False
 
     def _time_for_a_wider_one(self, place: int, method: Method | None) -> bool:
         """Whether a student of the next depth could still be finished after a probe of this one."""
@@ -156,16 +177,16 @@ class BoldFirst:
             self._note(f"the teacher's logits {help_} ({gain:+.3g}): go on with {method}")
         return method, scores[method]
 
-    def _finish(self, student: Candidate) -> Generator[Trial, Outcome, None]:
-        """Trains in full and exports, boldest type first, until a file holds the floor."""
+    def _finish(self, student: Candidate) -> Generator[Trial, Outcome, bool]:
+        """Trains in full and exports, boldest type first, until a file holds the floor; whether one does."""
         full = yield Trial(student, "trained")
         for quant_type in self.space.quant_types:
-            self._judge((yield Trial(student.in_type(quant_type), "exported")))
-            if self._held:
-                return
+            if self._judge((yield Trial(student.in_type(quant_type), "exported"))):
+                return True
             if not self._holds(full.score, self._needed(), 0) or not self.time.allows_another_type(student.layers):
                 break  # it did not hold before rounding either: a finer type cannot help
         self._note(f"back off: the exported file does not hold {self._needed():.4g} with a margin")
+        return False
 
     def _needed(self) -> float:
         """The worst score that still does, after the best that was trained so far: the teacher, or what beat it."""
@@ -185,12 +206,11 @@ class BoldFirst:
     def _holds(self, score: Figure, needed: float, slack: float) -> bool:
         return self.floor.sign * ((score.value if score.value is not None else -math.inf) - needed) + slack >= 0
 
-    def _note(self, why: str) -> None:
-        self.say(f"  {why}")
-        self.tried[-1].why += "; " + why
+    def _note(self, why: str, outcome: Outcome | None = None) -> None:
+        """Says why something was done, of the last trial or of another."""
+        self.say(f"  {outcome.trial.name}: {why}" if outcome else f"  {why}")
+        (outcome or self.tried[-1]).why += "; " + why
 
 
-def standard_error(score: Figure) -> float:
-    if score.low is None or score.high is None:
-        return 0.0
-    return (score.high - score.low) / (2 * 1.96)
+def _is_decoder(outcome: Outcome) -> bool:
+    return outcome.trial.candidate.kind == DECODER

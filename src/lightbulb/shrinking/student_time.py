@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import CANDIDATE_COST, PROBE_SHARE, CostModel
 from lightbulb.shrinking.kinds import kind_named
+from lightbulb.shrinking.kinds.base import Setting
 from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.time_budget import TimeBudget
 
@@ -15,14 +17,16 @@ FASTEST = 0.75  # a slowdown below is not believed: what comes is planned for at
 
 
 class StudentTime:
-    """The students' time. slowdown: how many times slower than planned the teacher was.
+    """The students' time. slowdown: how many times slower than planned the teacher was. setting: of the job, for kinds
+    that are no decoders.
 
     Every answer that depends on the clock is decided once and remembered.
     """
 
-    def __init__(self, plan: Plan, time_budget: TimeBudget, slowdown: float):
+    def __init__(self, plan: Plan, time_budget: TimeBudget, slowdown: float, setting: Setting):
         self.plan, self.time_budget = plan, time_budget
         self.costs: CostModel = plan.costs.slowed(max(FASTEST, slowdown))
+        self.setting = replace(setting, plan=plan, costs=self.costs)
 
     @property
     def left(self) -> float:
@@ -56,7 +60,12 @@ class StudentTime:
         return self.time_budget.fits(candidate.label, lambda: self.other_seconds(candidate), lambda: self.left)
 
     def other_seconds(self, candidate: Candidate) -> float:
-        return kind_named(candidate.kind).seconds(candidate, self.costs)
+        """What a candidate of another kind takes."""
+        return kind_named(candidate.kind).seconds(candidate, self.setting)
+
+    def answer_seconds(self, layers: int) -> float:
+        """About what an answer of a decoder of so many layers takes from its file."""
+        return self.costs.times.answer_file * self.costs.times.share(layers)
 
     def allows_another_type(self, layers: int) -> bool:
         """Whether there is time to put a trained student into another type."""

@@ -35,35 +35,55 @@ class File:
 
 @dataclass(frozen=True)
 class Selection:
-    """handed: the file to hand out; None where none does what was asked. best: a student that is not handed out; None
-    where there is none, or where it has learned nothing. best_does: whether it does what was asked, and is not shown
-    to cost less. compared: the stock file that before / after speaks of. floor: the score on test that does what was
-    asked.
+    """What is handed out, and why.
+
+    Attributes:
+        verdict: of the whole run
+        reason: why no student is handed out, "" where one is
+        handed: the file to hand out; None where none does what was asked
+        best: where no student is handed out, the one that comes nearest; None where there is none, or where it has
+            learned nothing
+        compared: the stock file that before / after speaks of; None where no language model was made
+        reference: what `keep` is a share of; None where nothing can be
+        floor: the score on test that does what was asked
+        best_does: whether `best` does what was asked, and is not shown to cost less
     """
 
     verdict: Verdict
     reason: str
     handed: File | None
     best: File | None
-    compared: File
-    reference: File
+    compared: File | None
+    reference: File | None
     floor: float
     best_does: bool = False
+
+    def why_not(self, file: File, floor: Floor) -> str:
+        """Why a student is not handed out; "" for the one that is."""
+        if self.handed is not None and file.candidate == self.handed.candidate:
+            return ""
+        if file.chance:
+            return f"at chance on test: {file.chance}"
+        if file.score is None or floor.sign * (file.score - self.floor) < 0:
+            return f"{_needs(self.floor, floor)} was needed"
+        if self.handed is None or file is self.best:
+            return self.reason
+        return f"does what was asked, and costs more than {self.handed.scored.name}"
 
 
 def select_file(stock: Sequence[File], students: Sequence[File], floor: Floor, no_student: str = "") -> Selection:
     """The cheapest file that does what was asked. A student must be shown to cost less than every stock file that does;
-    what has learned nothing does nothing. stock: the adapted teacher's files, its own f16 first. no_student: why there
-    is none, where there is none.
+    what has learned nothing does nothing. stock: the adapted teacher's files, its own f16 first; none where no teacher
+    was needed. no_student: why there is none, where there is none.
 
     The verdict of a student is "kept" here; `sure` says whether its interval allows that.
     """
-    teacher = stock[0]
-    reference = max(
-        [teacher, *(s for s in students if s.beats_teacher and not s.chance)], key=lambda f: _rank(f, floor)
-    )
-    needed = floor.score(reference.score)
-    does = {f.candidate for f in (*stock, *students) if not f.chance and floor.holds(f.score, reference.score)}
+    teacher = stock[0] if stock else None
+    references = [*stock[:1], *(s for s in students if s.beats_teacher and not s.chance)]
+    reference = max(references, key=lambda f: _rank(f, floor), default=None)
+    best_score = reference.score if reference else None
+    needed = floor.score(best_score)
+    does = {f.candidate for f in (*stock, *students) if not f.chance and floor.holds(f.score, best_score)}
     learned = [s for s in students if not s.chance]
     able = [s for s in students if s.candidate in does]
     baselines_that_do = [f for f in stock if f.candidate in does]

@@ -11,7 +11,17 @@ from lightbulb.core.errors import TaskError
 
 def cell(value: Any, place: str, name: str, nested: bool = False) -> str:
     """A cell as text without blanks around it: null and NaN are missing (empty); numbers as written; objects as compact
-    JSON where `nested`. Raises TaskError for what is no text."""
+    JSON where `nested`.
+
+    Args:
+        value: of the cell
+        place: file:line, for the error
+        name: of the column, likewise
+        nested: whether it may hold an object or array
+
+    Raises:
+        TaskError: it is no text
+    """
     return whole_cell(value, place, name, nested).strip()
 
 

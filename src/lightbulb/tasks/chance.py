@@ -27,10 +27,15 @@ def chance(task: Task, examples: Sequence[Example]) -> float:
 
 
 def at_chance(task: Task, score: Figure, examples: Sequence[Example]) -> str:
-    """Why `score` on `examples` shows no learning, in words; "" where it does.
+    """Why a score shows no learning, in words; "" where it does.
 
     Of text the whole interval must be better than chance; in a closed set, too, where the items can tell (`enough`),
     else the score itself. Elsewhere something must be right.
+
+    Args:
+        task: that was scored
+        score: in its metric
+        examples: that it is the score of
     """
     if score.value is None:
         return "it has no score"

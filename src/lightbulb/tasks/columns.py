@@ -29,9 +29,18 @@ from lightbulb.tasks.task import Example, TaskKind, counted
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Column names. Exactly one of these holds: `chat`, `text`, or both `prompt` and `completion`. Several prompt
-    columns (instruction and input) are joined by a blank line. group: names what a row belongs to, where asked.
-    system: beside a chat, its system message. images: their rows are no text. good: whether an answer is a good one."""
+    """Column names. Exactly one of these holds: `chat`, `text`, or both `prompt` and `completion`.
+
+    Attributes:
+        prompt: several (instruction and input) are joined by a blank line
+        completion: of the answer
+        chat: of conversations
+        text: of documents
+        group: names what a row belongs to, where asked
+        system: beside a chat, its system message
+        images: their rows are no text
+        good: whether an answer is a good one
+    """
 
     prompt: tuple[str, ...] = ()
     completion: str | None = None
@@ -51,8 +60,15 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An example, its key (computed once) and the place it came from (file:line). group: what must stay on one side of
-    a split, as the pieces of one document must, or what the user says by a column."""
+    """An example of a table.
+
+    Attributes:
+        example: the piece of work
+        key: the example's, computed once
+        place: it came from (file:line)
+        group: what must stay on one side of a split, as the pieces of one document must, or what the user says by a
+            column
+    """
 
     example: Example
     key: str
@@ -67,7 +83,18 @@ def find_columns(
     completion: str | None = None,
     group: str | None = None,
 ) -> Columns:
-    """Finds the columns by name, or checks the named ones. Raises TaskError that lists what is there."""
+    """Finds the columns by name, or checks the named ones.
+
+    Args:
+        table: with the columns
+        kind: of the task; None: not known yet
+        prompt: name of the column; found when None
+        completion: likewise; for kind "text" the column of text
+        group: a column of what must not be on two sides of a split
+
+    Raises:
+        TaskError: there is no such column; lists what is there
+    """
     for parameter, name in (("prompt", prompt), ("completion", completion), ("group", group)):
         if name is not None and name not in table.columns:
             raise TaskError(
@@ -158,7 +185,11 @@ def unread(table: Table, columns: Columns) -> list[str]:
 
 
 def rows_of(table: Table, columns: Columns) -> tuple[list[Row], list[LeftOut]]:
-    """Examples of a table, and the rows that give none."""
+    """Examples of a table, and the rows that give none.
+
+    Raises:
+        TaskError: a cell or a conversation that cannot be read; names file and line
+    """
     rows, left = list[Row](), list[LeftOut]()
     for line, cells in table.rows:
         place = table.place(line)

@@ -45,7 +45,13 @@ BAD_ANSWER = "an answer that is marked as bad"
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A row that gives no example: where it is, why, and the answer it had, as far as that is text."""
+    """A row that gives no example.
+
+    Attributes:
+        place: where it is
+        why: in words
+        answer: that it had, as far as that is text
+    """
 
     place: str
     why: str
@@ -53,8 +59,15 @@ class LeftOut:
 
 
 def turns_in(value: Any, certain: bool = False) -> list[Any] | None:
-    """The turns that a cell holds, also as JSON, as Python or as "Human: ... Assistant: ..."; None for other values.
-    certain: only where each item is a turn beyond doubt, because the cell may be plain text."""
+    """The turns that a cell holds, also as JSON, as Python or as "Human: ... Assistant: ...".
+
+    Args:
+        value: of the cell
+        certain: only where each item is a turn beyond doubt, because the cell may be plain text
+
+    Returns:
+        None for other values.
+    """
     if isinstance(value, str):
         value = _parsed(value) if not certain or value.lstrip().startswith("[") else None
     if isinstance(value, dict):
@@ -67,7 +80,11 @@ def turns_in(value: Any, certain: bool = False) -> list[Any] | None:
 
 
 def as_example(turns: Sequence[Any], place: str) -> Example | LeftOut:
-    """The last answer, and all turns before it. Raises TaskError for what is no conversation."""
+    """The last answer, and all turns before it.
+
+    Raises:
+        TaskError: it is no conversation
+    """
     messages, why, calls = list[Message](), "", list[str]()
     for turn in turns:
         role = role_of(turn)

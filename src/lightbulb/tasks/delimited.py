@@ -24,7 +24,11 @@ CsvRecord = tuple[int, int, list[str]]  # first line, last line (both from 0), c
 
 
 def read_delimited(path: Path) -> Table:
-    """Reads a CSV or TSV file. Raises TaskError (with file:line) for what does not come out as rows of the header."""
+    """Reads a CSV or TSV file.
+
+    Raises:
+        TaskError: it does not come out as rows of the header; names file:line
+    """
     csv.field_size_limit(MAX_LINE_BYTES)
     findings: list[str] = []
     lines = _lines(path, findings)

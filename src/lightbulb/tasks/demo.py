@@ -47,9 +47,16 @@ FEWEST_TRAIN = 100  # with fewer, train may lack the parts that test needs
 
 
 def home_task(seed: int = 0, *, train: int = 2000, validation: int = 120, test: int = 200) -> Task:
-    """The demo task; the same `seed` gives the same task everywhere. Sizes are numbers of examples.
+    """The demo task; the same `seed` gives the same task everywhere.
 
-    Raises ValueError for fewer than FEWEST_TRAIN training examples.
+    Args:
+        seed: of all draws
+        train: examples
+        validation: examples
+        test: examples
+
+    Raises:
+        ValueError: fewer than FEWEST_TRAIN training examples
     """
     if train < FEWEST_TRAIN:
         raise ValueError(f"{train} training examples; at least {FEWEST_TRAIN} are needed to hold every part")
@@ -98,12 +105,13 @@ def parts_of(call: Call) -> set[object]:
 
 
 def split_of(call: Call, seed: int) -> SplitName:
+    """Which split a call is in, by its composition."""
     bucket = hashlib.sha256(f"{seed}:{composition(call)}".encode()).digest()[0] / 256
     return "test" if bucket < 0.2 else "validation" if bucket < 0.3 else "train"
 
 
 def spoken_calls(seed: int) -> Iterator[tuple[str, Call]]:
-    """Endless draws of (what was said, the call that is meant)."""
+    """Endless draws of (what is spoken, the call that is meant)."""
     rng = random.Random(f"home {seed}")
     weights = [c.weight for c in grammar.COMMANDS]
     while True:
@@ -206,7 +214,7 @@ class _Speaker:
             ways.append(f"{number_words(minute)} past {near}")
         elif minute > 30:
             ways.append(f"{number_words(60 - minute)} to {following}")
-        part = next(said for hours, said in grammar.DAY_PARTS.items() if hour in hours)
+        part = next(phrases for hours, phrases in grammar.DAY_PARTS.items() if hour in hours)
         return f"{self.rng.choice(ways)} {self.rng.choice(part)}"
 
     def mannered(self, spoken: str) -> str:
@@ -215,14 +223,14 @@ class _Speaker:
             spoken = f"{self.rng.choice(grammar.OPENERS)} {spoken}"
         if self.one_in_ten(POLITE_OF_TEN - 1):
             spoken = f"{spoken} {self.rng.choice(grammar.CLOSERS)}"
-        said = spoken.split()
+        words = spoken.split()
         if self.one_in_ten(HESITANT_OF_TEN):
-            said.insert(self.rng.randrange(len(said)), self.rng.choice(grammar.HESITATIONS))
+            words.insert(self.rng.randrange(len(words)), self.rng.choice(grammar.HESITATIONS))
         if self.rng.random() < 0.05:  # a word said twice, as recognisers write it down; never a number
-            at = self.rng.randrange(len(said))
-            if said[at] in ("the", "in", "to", "turn", "set", "on", "please"):
-                said.insert(at, said[at])
-        return " ".join(said)
+            at = self.rng.randrange(len(words))
+            if words[at] in ("the", "in", "to", "turn", "set", "on", "please"):
+                words.insert(at, words[at])
+        return " ".join(words)
 
 
 def number_words(n: int) -> str:

@@ -20,8 +20,15 @@ UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of one source: `columns` in order of first sight, `rows` as (line or row number from 1, cells by column).
-    whole: they are pieces of one document, which stay on one side of a split. findings: what reading had to decide."""
+    """Rows of one source.
+
+    Attributes:
+        where: the file, or what names it
+        columns: in order of first sight
+        rows: (line or row number from 1, cells by column)
+        whole: they are pieces of one document, which stay on one side of a split
+        findings: what reading had to decide
+    """
 
     where: str
     columns: tuple[str, ...]
@@ -30,10 +37,16 @@ class Table:
     findings: tuple[str, ...] = ()
 
     def place(self, line: int) -> str:
+        """file:line, for errors."""
         return f"{self.where}:{line}"
 
 
 def open_binary(path: Path) -> BinaryIO:
+    """Opens a file to read.
+
+    Raises:
+        TaskError: it cannot be read
+    """
     try:
         if os.path.exists(path) and not path.is_file():
             raise TaskError("not a regular file", where=str(path), hint="give a file or a folder of files")
@@ -45,7 +58,11 @@ def open_binary(path: Path) -> BinaryIO:
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines as text, line ends kept. A UTF-8 byte order mark is dropped."""
+    """Numbered lines as text, line ends kept. A UTF-8 byte order mark is dropped.
+
+    Raises:
+        TaskError: the file cannot be read, or is not UTF-8
+    """
     with open_binary(path) as f:
         number = offset = 0
         while raw := f.readline(MAX_LINE_BYTES + 1):
@@ -56,7 +73,11 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def utf_16_lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a file that begins with a UTF-16 byte order mark, line ends kept."""
+    """Numbered lines of a file that begins with a UTF-16 byte order mark, line ends kept.
+
+    Raises:
+        TaskError: the file cannot be read
+    """
     with open_binary(path) as f, io.TextIOWrapper(f, encoding="utf-16", newline="\n") as text:
         number = 0
         try:
@@ -75,6 +96,7 @@ def utf_16_lines_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def is_utf_16(path: Path) -> bool:
+    """By its byte order mark."""
     with open_binary(path) as f:
         return f.read(2) in UTF_16
 

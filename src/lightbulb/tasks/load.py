@@ -56,52 +56,66 @@ def load_task(
         TaskError: the data cannot be used as asked; names file and line
         UserError: an unknown metric
     """
-    if kind is not None and kind not in get_args(TaskKind):
-        raise TaskError(f"unknown kind {kind!r}", where="`kind`", hint=f"one of {', '.join(get_args(TaskKind))}")
-    if metric is not None:
-        check_metric(metric)
+    _check_options(kind, metric)
     columns = {"prompt": prompt, "completion": completion, "group": group}
     options = {"test": test, "kind": kind, "metric": metric, **columns}
     reading = {option: value for option, value in options.items() if value is not None}
     if source == "home":
         return _built_in(test, kind, metric, columns, seed)
-    found = open_source(source)
-    if test is not None:
-        held = open_source(test).tables
-        found.tables["test"] = held.get("test") or [table for tables in held.values() for table in tables]
+    found = _opened(source, test)
     findings = list(found.findings)
     rows, left = _examples(found, kind, columns, findings)
     rows = without_marks(rows, findings)
     check_enough(len(rows["train"]), len(rows["train"]), rows["train"])
-    closed = (usual := infer_kind([row.example for row in rows["train"]])) == "choose" or kind == "choose"
+    usual = infer_kind([row.example for row in rows["train"]])
+    closed = "choose" in (kind, usual)
     kind = kind or usual
     rows = with_blanks_that_matter(rows, kind, findings)
     if kind == "choose":
         _check_choices(rows)
         _name_lost_answers(rows, left, findings)
+    task = _as_task(found.name, rows, kind, metric, closed, seed, findings)
+    return dataclasses.replace(task, source=source, reading=reading)
+
+
+def _check_options(kind: str | None, metric: str | None) -> None:
+    if kind is not None and kind not in get_args(TaskKind):
+        raise TaskError(f"unknown kind {kind!r}", where="`kind`", hint=f"one of {', '.join(get_args(TaskKind))}")
+    if metric is not None:
+        check_metric(metric)
+
+
+def _opened(source: str, test: str | None) -> TaskSource:
+    """The tables of `source`, its test split replaced by what `test` names."""
+    found = open_source(source)
+    if test is not None:
+        held = open_source(test).tables
+        found.tables["test"] = held.get("test") or [table for tables in held.values() for table in tables]
+    return found
+
+
+def _as_task(
+    name: str,
+    rows: Mapping[SplitName, list[Row]],
+    kind: TaskKind,
+    metric: str | None,
+    closed: bool,
+    seed: int,
+    findings: list[str],
+) -> Task:
+    """Clean rows of a known kind, split and scored by a metric. closed: their answers are a closed set."""
     splits = make_splits(
         rows["train"], rows.get("validation"), rows.get("test"), seed, several_answers=kind == "generate", closed=closed
     )
     answers = _answers(splits, findings) if kind == "choose" else ()
-    train, validation, test_items = (
+    train, validation, test = (
         tuple(row.example for row in split) for split in (splits.train, splits.validation, splits.test)
     )
     metric = _metric(metric, kind, train)
     findings.extend(splits.findings)
     if closed:
         _tell_rare_answers(splits, metric, findings)
-    return Task(
-        name=found.name,
-        kind=kind,
-        metric=metric,
-        train=train,
-        validation=validation,
-        test=test_items,
-        answers=answers,
-        findings=tuple(findings),
-        source=source,
-        reading=reading,
-    )
+    return Task(name, kind, metric, train, validation, test, answers, tuple(findings))
 
 
 def infer_kind(train: Sequence[Example]) -> TaskKind:

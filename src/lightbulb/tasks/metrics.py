@@ -38,8 +38,15 @@ class ScoredText(Protocol):
 
 
 def check_metric(name: str) -> None:
-    """Raises UserError now, rather than after the training, when `name` is no metric or cannot be imported. The
-    metrics of plugins come after lightbulb's own."""
+    """Refuses now, rather than after the training, what is no metric. The metrics of plugins come after lightbulb's
+    own.
+
+    Args:
+        name: of a metric, or module:function
+
+    Raises:
+        UserError: there is none of that name, or it cannot be imported
+    """
     if ":" in name:
         _own(name)
     elif plugins.load(plugins.METRICS, name, METRICS) is None and name not in METRICS:
@@ -50,6 +57,7 @@ def check_metric(name: str) -> None:
 
 
 def higher_is_better(metric: str) -> bool:
+    """False for bits-per-byte."""
     return metric != BITS_PER_BYTE
 
 
@@ -57,7 +65,15 @@ def item_scores(metric: str, predictions: Sequence[str], references: Sequence[st
     """Score of each item, 0..1, for metrics whose score is the mean of these (all but macro-f1 and bits-per-byte).
 
     chrf is sentence chrF2 (Popović 2015) / 100 and rouge-l the F-measure of ROUGE-L (Lin 2004), both averaged over
-    items. Raises ValueError for a metric that is no mean of items, and for lists of different or no length.
+    items.
+
+    Args:
+        metric: its name
+        predictions: texts, in order
+        references: likewise
+
+    Raises:
+        ValueError: a metric that is no mean of items, or lists of different or no length
     """
     _check_lengths(predictions, references)
     score_item = _item_score(metric)
@@ -67,7 +83,15 @@ def item_scores(metric: str, predictions: Sequence[str], references: Sequence[st
 def score(metric: str, predictions: Sequence[Any], references: Sequence[str], seed: int = 0) -> Figure:
     """Score over all items: Wilson interval (Wilson 1927) for proportions, percentile bootstrap over items otherwise.
 
-    For bits-per-byte, predictions are ScoredText and references are not read.
+    Args:
+        metric: its name
+        predictions: texts, in order; for bits-per-byte ScoredText
+        references: texts, in order; not read for bits-per-byte
+        seed: of the bootstrap
+
+    Raises:
+        ValueError: lists of different or no length
+        UserError: the metric of a user or a plugin gives no scores
     """
     if metric == BITS_PER_BYTE:
         return bits_per_byte(predictions, seed)
@@ -104,7 +128,21 @@ def retention(
 ) -> Figure:
     """Student's score / teacher's score on the same items (for bits-per-byte teacher's / student's, so that 1 is
     "nothing lost" in every metric), with a paired bootstrap interval, at least as wide as Wilson's of as many items
-    that all agree. None where the teacher's score is 0."""
+    that all agree.
+
+    Args:
+        metric: its name
+        student_predictions: as `score` takes them
+        teacher_predictions: likewise, of the same items
+        references: likewise
+        seed: of the bootstrap
+
+    Returns:
+        Without a value where the teacher's score is 0.
+
+    Raises:
+        ValueError: lists of different or no length
+    """
     student, teacher, statistic = _paired(metric, student_predictions, teacher_predictions, references)
     columns = [*student, *teacher]
     if len({len(c) for c in columns}) != 1:
@@ -323,7 +361,7 @@ def _checked(name: str, function: Callable[[str, str], float]) -> ItemScore:
             raise UserError(
                 f"the metric {name!r} failed with {type(e).__name__}: {e}",
                 where=f"prediction {prediction[:80]!r}, reference {reference[:80]!r}",
-                hint="hint the function: it gets two strings and returns a number from 0 to 1",
+                hint="check the function: it gets two strings and returns a number from 0 to 1",
             ) from e
         if not 0.0 <= value <= 1.0:
             raise UserError(

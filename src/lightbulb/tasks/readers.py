@@ -20,7 +20,11 @@ SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
 def read_rows(path: Path) -> Table:
-    """Reads one file by its suffix. Raises TaskError (with file:line) for whatever cannot be read whole."""
+    """Reads one file by its suffix.
+
+    Raises:
+        TaskError: it cannot be read whole; names file:line
+    """
     suffix = path.suffix.lower()
     readers = {LINES: _read_json_lines, DELIMITED: read_delimited, PARQUET: _read_parquet, TEXT: _read_text}
     for suffixes, read in readers.items():
@@ -106,9 +110,11 @@ def _read_text(path: Path) -> Table:
 
 
 def documents(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Packs paragraphs (what stands between blank lines) into documents of at most DOCUMENT_CHARACTERS characters.
+    """Packs paragraphs (what stands between blank lines) into documents of at most DOCUMENT_CHARACTERS characters. A
+    longer paragraph is cut after a sentence, or else after a word.
 
-    Yields (number of the first line, text). A longer paragraph is cut after a sentence, or else after a word.
+    Yields:
+        (number of the first line, text).
     """
     start, packed = 0, ""
     for number, paragraph in _paragraphs(lines):

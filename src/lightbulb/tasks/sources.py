@@ -35,7 +35,13 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 
 @dataclass(frozen=True, slots=True)
 class TaskSource:
-    """Tables by split; what carries no split name is "train"."""
+    """What a source holds.
+
+    Attributes:
+        name: for showing
+        tables: by split; what carries no split name is "train"
+        findings: what reading had to decide
+    """
 
     name: str
     tables: dict[SplitName, list[Table]]
@@ -43,7 +49,11 @@ class TaskSource:
 
 
 def open_source(source: str) -> TaskSource:
-    """Reads all tables of a source. Only `hf:owner/name`, or an `owner/name` that is no path, uses the network."""
+    """Reads all tables of a source. Only `hf:owner/name`, or an `owner/name` that is no path, uses the network.
+
+    Raises:
+        TaskError: there is no such source, or it cannot be read
+    """
     path = Path(os.path.expanduser(source))  # unlike Path.expanduser, leaves the name of a stranger as it is
     if source.startswith("hf:"):
         return _from_hub(source[3:])

@@ -21,6 +21,15 @@ MOST_VALIDATION = 1000
 
 @dataclass(frozen=True, slots=True)
 class Splits:
+    """Rows that are clean and apart.
+
+    Attributes:
+        train: what is learned from
+        validation: what decisions hang on
+        test: what the proof is made with
+        findings: what was removed or set apart, in sentences
+    """
+
     train: list[Row]
     validation: list[Row]
     test: list[Row]
@@ -45,10 +54,19 @@ def make_splits(
     validation, and at least one each.
 
     A given test split is kept whole, duplicates included, so that its figures compare with published ones; questions
-    and groups that it shares with validation and train are removed from these. several_answers: a question may have
-    more than one right answer ("generate"), and all of them stay in train. closed: the answers are a closed set
-    ("choose"): each cut gets an example of every answer that has enough of them. Raises TaskError when fewer than
-    FEWEST distinct examples are left in train.
+    and groups that it shares with validation and train are removed from these.
+
+    Args:
+        train: rows
+        validation: rows; None: cut out of train
+        test: likewise
+        seed: decides the cuts
+        several_answers: a question may have more than one right answer ("generate"), and all of them stay in train
+        closed: the answers are a closed set ("choose"): each cut gets an example of every answer that has enough of
+            them
+
+    Raises:
+        TaskError: fewer than FEWEST distinct examples are left in train
     """
     findings: list[str] = []
     kept = without_duplicates(train, "train", findings, several_answers)
@@ -81,8 +99,14 @@ def make_splits(
 def without_duplicates(
     rows: Sequence[Row], split: SplitName, findings: list[str], several_answers: bool = False
 ) -> list[Row]:
-    """One row a key, in order of first sight. Of conflicting answers the most frequent stays, ties by first sight;
-    with `several_answers` each different one does."""
+    """One row a key, in order of first sight. Of conflicting answers the most frequent stays, ties by first sight.
+
+    Args:
+        rows: of the split
+        split: its name
+        findings: gets a sentence for what was removed
+        several_answers: each different answer stays
+    """
     if several_answers:
         different = list({(row.key, row.example.completion): row for row in reversed(rows)}.values())[::-1]
         if len(different) < len(rows):
@@ -114,9 +138,16 @@ def without_duplicates(
 def cut_split(
     rows: Sequence[Row], start: float, seed: int, most: int | None = None, spare: int | None = None
 ) -> list[Row]:
-    """The rows whose groups fall in [start, start + 0.1), or the group nearest after `start` where none does; of more
-    than `most` rows those nearest to `start`. One row a question, the first; groups stay whole. spare: every answer of
-    more than so many groups gets one or more in the cut, and keeps `spare` of them outside."""
+    """The rows whose groups fall in [start, start + 0.1), or the group nearest after `start` where none does. One row a
+    question, the first; groups stay whole.
+
+    Args:
+        rows: to cut from
+        start: 0 to 1
+        seed: decides where a group falls
+        most: of more rows than these, those nearest to `start`
+        spare: every answer of more than so many groups gets one or more in the cut, and keeps `spare` of them outside
+    """
     offsets = {row.group: (share(row.group, seed) - start) % 1.0 for row in rows}
     first = list({row.key: row for row in reversed(rows)}.values())[::-1]
     sizes = Counter(row.group for row in first)
@@ -158,6 +189,16 @@ def _with_every_answer(rows: Sequence[Row], inside: set[str], offsets: dict[str,
 
 
 def check_enough(distinct: int, given: int, rows: Sequence[Row]) -> None:
+    """Refuses too few examples.
+
+    Args:
+        distinct: how many different ones there are
+        given: how many there are
+        rows: where they came from
+
+    Raises:
+        TaskError: fewer than FEWEST are distinct
+    """
     if distinct >= FEWEST:
         return
     what = (

@@ -49,7 +49,11 @@ def _lines(examples: Sequence[Example]) -> Iterator[str]:
 
 
 def read_task(folder: Path) -> Task:
-    """The task that `write_task` wrote. Raises RunFailure where task.json cannot be read."""
+    """The task that `write_task` wrote.
+
+    Raises:
+        RunFailure: task.json cannot be read
+    """
     about = read_json(folder / TASK)
     about |= {name: tuple(about[name]) for name in ("answers", "findings")}
     return Task(**about | {split: _examples(folder, split) for split in SPLITS})

@@ -14,7 +14,14 @@ GOLDEN = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    role: str  # "system", "user" or "assistant"
+    """One turn of a conversation.
+
+    Attributes:
+        role: "system", "user" or "assistant"
+        content: text
+    """
+
+    role: str
     content: str
 
 

@@ -54,7 +54,12 @@ SplitRows = dict[SplitName, list[Row]]
 
 def without_marks(rows: SplitRows, findings: list[str]) -> SplitRows:
     """Takes off the marks with which chat templates begin and end an answer: a model would learn to write them as text,
-    and every answer would be wrong by them. Marks in prompts are only told."""
+    and every answer would be wrong by them. Marks in prompts stay, and are reported.
+
+    Args:
+        rows: by split
+        findings: gets a sentence for each kind of mark
+    """
     train = [row.example.completion for row in rows.get("train", [])]
     documents = not any(row.example.prompt for row in rows.get("train", []))
     ends: tuple[str, ...] = ENDS
@@ -102,7 +107,13 @@ def without_end(text: str, ends: tuple[str, ...]) -> str:
 
 def with_blanks_that_matter(rows: SplitRows, kind: TaskKind, findings: list[str]) -> SplitRows:
     """Choices and documents without blanks around them. Answers that are written keep the indentation of their first
-    line, which code needs; what is taken off is told."""
+    line, which code needs.
+
+    Args:
+        rows: by split
+        kind: of the task
+        findings: gets a sentence for what is taken off
+    """
     if kind != "generate":
         return _changed(rows, str.strip)
     seen: Counter[str] = Counter()

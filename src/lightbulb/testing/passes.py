@@ -23,9 +23,16 @@ LABEL = "step"
 class PassCase:
     """A pass on something it can work on.
 
-    inputs: artifacts by role. changed: the same pass with another parameter (None for a pass without parameters).
-    trains: it works in many steps and keeps checkpoints. timed: its figures are of time, which no seed repeats.
-    reload: reads what it makes, where that is of a kind that lightbulb does not know.
+    Attributes:
+        pass_: the pass
+        source: that it reads
+        task: that it works on
+        inputs: artifacts by role
+        changed: the same pass with another parameter; None for a pass without parameters
+        trains: it works in many steps and keeps checkpoints
+        timed: its figures are of time, which no seed repeats
+        threads: of the processor
+        reload: reads what it makes, where that is of a kind that lightbulb does not know
     """
 
     pass_: Pass
@@ -124,6 +131,7 @@ def _renamed(artifact: Artifact) -> Artifact:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
+    """Name -> bytes of the files in a folder."""
     return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 

@@ -16,9 +16,13 @@ WIDTH, BLOCKS = 2, 64
 class QuantTypeCase:
     """A registered type that can be written.
 
-    error: the most that the root mean square of the error may be of normal weights with deviation 1. worst: the largest
-    error in a block / its largest weight. smallest: the largest weight of a block that may be taken for zeros. moving:
-    the share of blocks that may change when what was held is written once more (types that search for their scale).
+    Attributes:
+        quant_type: the type
+        error: the most that the root mean square of the error may be of normal weights with deviation 1
+        worst: the largest error in a block / its largest weight
+        smallest: the largest weight of a block that may be taken for zeros
+        moving: the share of blocks that may change when what was held is written once more (types that search for their
+            scale)
     """
 
     quant_type: QuantType

@@ -13,7 +13,7 @@ import pytest
 
 from lightbulb.core.errors import UserError
 from lightbulb.models.spec import ModelSpec
-from lightbulb.runtimes.base import WORDS, Capabilities, Options, Runtime, Sampling
+from lightbulb.runtimes.base import WORDS, Answers, Capabilities, Options, Runtime, Sampling
 
 SCHEMA = {
     "type": "object",
@@ -27,9 +27,15 @@ SCHEMA = {
 class RuntimeCase:
     """A runtime with a model that has learnt a few things by heart.
 
-    memorised: (conversation, answer) pairs that greedy decoding must give back, and stop; answers of ten characters or
-    more. answers: a closed set for which the model has tokens. texts: documents to score. reference: another runtime
-    with the same weights. opened: opens the runtime anew on the same model. spec: what the model is.
+    Attributes:
+        runtime: with the model opened
+        memorised: (conversation, answer) pairs that greedy decoding must give back, and stop; answers of ten characters
+            or more
+        answers: a closed set for which the model has tokens
+        texts: documents to score
+        reference: another runtime with the same weights
+        opened: opens the runtime anew on the same model
+        spec: what the model is
     """
 
     runtime: Runtime
@@ -41,6 +47,7 @@ class RuntimeCase:
     spec: ModelSpec | None = None
 
     def prompts(self, runtime: Runtime | None = None) -> list[str]:
+        """The memorised conversations, rendered."""
         return [(runtime or self.runtime).render(turns) for turns, _ in self.memorised]
 
     def needs(self, *capabilities: str) -> None:
@@ -86,31 +93,44 @@ class RuntimeConformance:
 
     def test_choose_stays_in_the_closed_set(self, case: RuntimeCase) -> None:
         prompts = case.prompts()
-        said = case.runtime.answer(prompts, case.answers)
-        assert len(said.texts) == len(prompts) and said.prompt_tokens >= len(prompts)
+        chosen = case.runtime.answer(prompts, case.answers)
+        assert len(chosen.texts) == len(prompts) and chosen.prompt_tokens >= len(prompts)
         case.needs("closed_set")
-        assert set(said.texts) <= set(case.answers) and said.output_tokens == len(prompts)
+        assert set(chosen.texts) <= set(case.answers) and chosen.output_tokens == len(prompts)
+        case.needs("generates")  # or it was made for all its answers together
         few = list(case.answers)[:2]
         assert set(case.runtime.answer(prompts, few).texts) <= set(few)
         assert case.runtime.answer(prompts, few[:1]).texts == few[:1] * len(prompts)
 
+    def test_probabilities_are_those_of_the_answers(self, case: RuntimeCase) -> None:
+        prompts = case.prompts()
+        said = case.runtime.answer(prompts, case.answers)
+        if said.probabilities is None:
+            pytest.skip(f"{case.runtime.name} tells no probabilities")
+        assert len(said.probabilities) == len(prompts)
+        assert all(1 / len(case.answers) - 1e-6 <= p <= 1 for p in said.probabilities), "the likeliest has the most"
+
     def test_generate_is_greedy_and_stops(self, case: RuntimeCase) -> None:
+        case.needs("generates")
         room = 4 * max(len(answer.encode()) for _, answer in case.memorised)
-        said = case.runtime.generate(case.prompts(), room)
-        assert [text.strip() for text in said.texts] == [answer for _, answer in case.memorised]
-        assert said.output_tokens < room * len(case.memorised), "it went on after the end of the turn"
+        completions = case.runtime.generate(case.prompts(), room)
+        assert [text.strip() for text in completions.texts] == [answer for _, answer in case.memorised]
+        assert completions.output_tokens < room * len(case.memorised), "it went on after the end of the turn"
 
     def test_generate_keeps_to_max_tokens(self, case: RuntimeCase) -> None:
+        case.needs("generates")
         prompts = case.prompts()
-        said = case.runtime.generate(prompts, 1)
-        assert said.output_tokens <= len(prompts)
+        completions = case.runtime.generate(prompts, 1)
+        assert completions.output_tokens <= len(prompts)
         whole = case.runtime.generate(prompts, 64).texts
-        assert all(text.startswith(first.rstrip("\ufffd")) for first, text in zip(said.texts, whole, strict=True))
+        assert all(
+            text.startswith(first.rstrip("\ufffd")) for first, text in zip(completions.texts, whole, strict=True)
+        )
 
     def test_an_answer_follows_a_schema(self, case: RuntimeCase) -> None:
         case.needs("schema")
-        said = case.runtime.generate(case.prompts(), 200, Options(schema=json.dumps(SCHEMA)))
-        for text in said.texts:
+        completions = case.runtime.generate(case.prompts(), 200, Options(schema=json.dumps(SCHEMA)))
+        for text in completions.texts:
             found = json.loads(text)
             assert set(found) == {"device", "count"}
             assert found["device"] in ("door", "lamp") and found["count"] in range(1, 10)
@@ -134,10 +154,10 @@ class RuntimeConformance:
         for stop in stops:
             heard: list[list[str]] = [[] for _ in prompts]
             options = Options(stop=stop, stream=lambda n, piece, heard=heard: heard[n].append(piece))  # type: ignore[misc]
-            said = case.runtime.generate(prompts, 64, options)
-            assert ["".join(pieces) for pieces in heard] == said.texts
+            completions = case.runtime.generate(prompts, 64, options)
+            assert ["".join(pieces) for pieces in heard] == completions.texts
             assert max(map(len, heard)) > 1, "all in one piece is not streamed"
-            assert said.texts == case.runtime.generate(prompts, 64, Options(stop=stop)).texts
+            assert completions.texts == case.runtime.generate(prompts, 64, Options(stop=stop)).texts
 
     def test_the_same_seed_draws_the_same(self, case: RuntimeCase) -> None:
         """Other seeds draw others, of what was not learnt by heart."""
@@ -168,16 +188,32 @@ class RuntimeConformance:
 
     def test_neither_order_nor_history_matters(self, case: RuntimeCase) -> None:
         prompts, runtime = case.prompts(), case.runtime
-        calls: list[Callable[[list[str]], list[Any]]] = [
-            lambda p: runtime.answer(p, case.answers).texts,
-            lambda p: runtime.generate(p, 8).texts,
-        ]
+        calls: list[Callable[[list[str]], list[Any]]] = [lambda p: runtime.answer(p, case.answers).texts]
+        if runtime.capabilities.generates:
+            calls.append(lambda p: runtime.generate(p, 8).texts)
         for call in calls:
             first = call(prompts)
             assert call(prompts) == first
             assert call(prompts[::-1]) == first[::-1]
             assert [call([p])[0] for p in prompts] == first
         assert runtime.answer([], case.answers).texts == []
+
+    def test_tokens_are_told_of_each(self, case: RuntimeCase) -> None:
+        """They are those of the prompt alone, and add up."""
+        if not case.runtime.capabilities.counts_each:
+            pytest.skip(f"{case.runtime.name} does not tell the tokens of each prompt")
+        prompts, runtime = case.prompts(), case.runtime
+        calls: list[Callable[[list[str]], Answers]] = [
+            lambda p: runtime.answer(p, case.answers),
+            lambda p: runtime.generate(p, 8),
+        ]
+        for made in (call(prompts) for call in calls):
+            each = made.each or ()
+            assert len(each) == len(prompts)
+            assert sum(t.read for t in each) == made.prompt_tokens
+            assert sum(t.written for t in each) == made.output_tokens
+        alone = [runtime.generate([p], 8) for p in prompts]
+        assert [(t.read, t.written) for t in each] == [(a.prompt_tokens, a.output_tokens) for a in alone]
 
     def test_likelihoods_are_complete(self, case: RuntimeCase) -> None:
         case.needs("scores_texts")
@@ -192,6 +228,7 @@ class RuntimeConformance:
         for turns, _ in case.memorised:
             text = case.runtime.render(turns)
             assert all(t["content"] in text for t in turns)
+            case.needs("generates")
             assert text != "".join(t["content"] for t in turns), "nothing marks the end of the turn"
 
     def test_tokens_begin_the_answer_that_is_likeliest(self, case: RuntimeCase) -> None:
@@ -228,9 +265,10 @@ class RuntimeConformance:
             return getattr(ours.capabilities, capability) and getattr(theirs.capabilities, capability)
 
         prompts, others = case.prompts(), case.prompts(theirs)
-        said, also = ours.generate(prompts, 32), theirs.generate(others, 32)
-        assert [t.strip() for t in said.texts] == [t.strip() for t in also.texts]
-        assert (said.prompt_tokens, said.output_tokens) == (also.prompt_tokens, also.output_tokens)
+        if both("generates"):
+            completions, also = ours.generate(prompts, 32), theirs.generate(others, 32)
+            assert [t.strip() for t in completions.texts] == [t.strip() for t in also.texts]
+            assert (completions.prompt_tokens, completions.output_tokens) == (also.prompt_tokens, also.output_tokens)
         if both("closed_set"):
             assert ours.answer(prompts, case.answers).texts == theirs.answer(others, case.answers).texts
         if both("scores_texts"):
@@ -255,6 +293,7 @@ def _calls(case: RuntimeCase, capability: str) -> list[Callable[[], object]]:
         return [lambda: runtime.generate(prompts, 4, options)]
 
     calls: dict[str, list[Callable[[], object]]] = {
+        "generates": generate(Options()),
         "schema": generate(Options(schema=json.dumps(SCHEMA))),
         "stop": generate(Options(stop=("x",))),
         "stream": generate(Options(stream=lambda n, piece: None)),

@@ -18,8 +18,13 @@ from lightbulb.energy.sensors.summing import to_sum
 class SensorCase:
     """A sensor whose source the test holds in its hands.
 
-    spend: lets the source use so many watts for so many seconds of `clock`, which the sensor goes by too. vanish: takes
-    the device away. reset: its counter starts anew (None where it has none). slack_joules: rounding of the source.
+    Attributes:
+        sensor: the sensor
+        clock: seconds, which the sensor goes by
+        spend: lets the source use so many watts for so many seconds of `clock`
+        vanish: takes the device away
+        reset: its counter starts anew; None where it has none
+        slack_joules: rounding of the source
     """
 
     sensor: Sensor
@@ -30,6 +35,7 @@ class SensorCase:
     slack_joules: float = 0.02
 
     def joules(self) -> float:
+        """Read now."""
         self.sensor.poll()
         return self.sensor.joules()
 
@@ -81,9 +87,9 @@ class SensorConformance:
             case.spend(1.0, self.WATTS)
             case.vanish()
             case.sensor.poll()
-        told = window.reading.by_sensor[case.sensor.name]
-        assert told.value is None and window.reading.joules.value is None
-        assert "did not answer (" in told.method and "()" not in told.method
+        figure = window.reading.by_sensor[case.sensor.name]
+        assert figure.value is None and window.reading.joules.value is None
+        assert "did not answer (" in figure.method and "()" not in figure.method
 
     def test_a_reset_is_said(self, case: SensorCase) -> None:
         if case.reset is None:
@@ -93,8 +99,8 @@ class SensorConformance:
             case.spend(1.0, self.WATTS)
             window.so_far()
             case.reset()
-        told = window.reading.by_sensor[case.sensor.name]
-        assert told.value is not None and told.value >= 0 and "fell 1 time" in told.method
+        figure = window.reading.by_sensor[case.sensor.name]
+        assert figure.value is not None and figure.value >= 0 and "fell 1 time" in figure.method
 
     def test_nothing_inside_it_is_counted_again(self, case: SensorCase) -> None:
         sensor = case.sensor

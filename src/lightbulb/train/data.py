@@ -19,8 +19,16 @@ BUCKET = 32  # batches are cut from windows of this many batches, sorted by leng
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """ids [B, T] right-padded; target positions and tokens, flat over the batch: logits at (rows, columns) predict
-    targets. `examples` are indices into the encoded data, `lengths` their tokens without padding, `tokens` the sum."""
+    """Sequences side by side, and what is predicted in them: logits at (rows, columns) predict targets.
+
+    Attributes:
+        ids: tokens [B, T], right-padded
+        rows: [P], of the target positions, flat over the batch
+        columns: [P], likewise
+        targets: tokens [P]
+        examples: indices into the encoded data, B of them
+        lengths: tokens of each without padding
+    """
 
     ids: torch.Tensor
     rows: torch.Tensor
@@ -31,6 +39,7 @@ class Batch:
 
     @property
     def tokens(self) -> int:
+        """The sum of the lengths."""
         return sum(self.lengths)
 
 
@@ -42,13 +51,25 @@ def encode_split(
     context_length: int,
     limit: int | None = None,
 ) -> list[Encoded]:
-    """`limit` of the examples (None: all). context_length: positions that the model knows; longer sequences are cut
-    to it, and to MAX_LENGTH."""
+    """Encodes the examples of a split.
+
+    Args:
+        task: with the split
+        split: which
+        tokenizer: the model's
+        answer_ids: a token for each of task.answers ("choose" only)
+        context_length: positions that the model knows; longer sequences are cut to it, and to MAX_LENGTH
+        limit: how many examples; None: all
+
+    Raises:
+        ModelError: the template cannot render a prompt
+    """
     max_length = min(MAX_LENGTH, context_length)
     return [encode(tokenizer, task, example, answer_ids, max_length) for example in task.split(split, limit)]
 
 
 def collate(data: Sequence[Encoded], examples: list[int]) -> Batch:
+    """The batch of some of the data."""
     items = [data[i] for i in examples]
     width = max(len(item.ids) for item in items) - 1  # the last token of a sequence is only ever a target
     ids = torch.zeros(len(items), width, dtype=torch.long)
@@ -81,11 +102,19 @@ def pieces(data: Sequence[Encoded], examples: list[int]) -> list[list[int]]:
 
 
 def micro_batches(data: Sequence[Encoded], examples: list[int]) -> list[Batch]:
+    """The batches of `pieces`."""
     return [collate(data, piece) for piece in pieces(data, examples)]
 
 
 def epoch_order(data: Sequence[Encoded], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Batches of example indices for one epoch: shuffled, then sorted by length inside windows, then shuffled again."""
+    """Batches of example indices for one epoch: shuffled, then sorted by length inside windows, then shuffled again.
+
+    Args:
+        data: encoded examples
+        batch_size: examples of a batch
+        seed: of the training
+        epoch: counted from 0
+    """
     rng = random.Random(f"{seed}/{epoch}")
     order = list(range(len(data)))
     rng.shuffle(order)

@@ -56,6 +56,7 @@ def fits(model: PreTrainedModel) -> bool:
 
 
 def activation_of(config: Any) -> str:
+    """Of a config's feed-forward, by transformers' name."""
     return str(getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", ""))
 
 
@@ -67,8 +68,11 @@ def forward_of(
 ) -> Callable[[PreTrainedModel, Batch], torch.Tensor]:
     """What gives the logits [P, V] at the targets of a batch, by the fastest way that computes what `model` does.
 
-    answer_ids: see train.forward.target_logits. types: that the weights are rounded to. epochs: what frozen layers give
-    is kept for them.
+    Args:
+        model: a decoder
+        answer_ids: see train.forward.target_logits
+        types: that the weights are rounded to
+        epochs: what frozen layers give is kept for them
     """
     if fits(model):
         engine = Engine(model, answer_ids, {id(w): to for w, to in block_weights(model, types)} if types else None)
@@ -90,6 +94,7 @@ class Copy:
 
     @torch.no_grad()
     def values(self) -> torch.Tensor:
+        """The weights as they act: rounded where they have a type, in `dtype`."""
         versions = [m._version for m in self.masters]
         if not self.plain and versions != self.versions:
             if not self.versions:
@@ -111,8 +116,16 @@ class Copy:
 
 @dataclass(frozen=True)
 class Packed:
-    """The tokens of a batch in a row. position [N] in their sequence, slot [N] in the padded [B * T]; at [P] the rows
-    where something is predicted."""
+    """The tokens of a batch in a row.
+
+    Attributes:
+        ids: [N]
+        position: [N], in their sequence
+        slot: [N], in the padded [B * T]
+        at: [P], the rows where something is predicted
+        batch: B
+        width: T
+    """
 
     ids: torch.Tensor
     position: torch.Tensor
@@ -170,6 +183,8 @@ class Queries:
 
 
 class Norm:
+    """An RMSNorm as it acts, its offset in the weight."""
+
     def __init__(self, module: Any, offset: float, dtype: torch.dtype):
         self.weight, self.offset, self.dtype = module.weight, offset, dtype
         self.eps = getattr(module, "variance_epsilon", None) or module.eps
@@ -276,6 +291,7 @@ class Block:
 
 
 def linear(x: torch.Tensor, weights: tuple[Copy, Copy | None]) -> torch.Tensor:
+    """x [N, in] times weights [out, in], and the bias where there is one."""
     weight, bias = weights
     return F.linear(x, weight(), bias() if bias else None)
 
@@ -283,8 +299,11 @@ def linear(x: torch.Tensor, weights: tuple[Copy, Copy | None]) -> torch.Tensor:
 class Engine:
     """`model` (one that `fits`) with working copies of its weights.
 
-    answer_ids: see train.forward.target_logits. quant_types: of parameters, by id, that act as rounded. dtype: of
-    products; None for what the hardware multiplies fastest.
+    Args:
+        model: a decoder
+        answer_ids: see train.forward.target_logits
+        quant_types: of parameters, by id, that act as rounded
+        dtype: of products; None for what the hardware multiplies fastest
     """
 
     def __init__(

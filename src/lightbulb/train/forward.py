@@ -18,10 +18,12 @@ USUAL_MMAP, USUAL_TRIM = 32 * 2**20, 64 * 2**20  # where glibc's own thresholds 
 
 
 def device_of(model: PreTrainedModel) -> torch.device:
+    """Where its weights are."""
     return next(model.parameters()).device
 
 
 def best_device() -> torch.device:
+    """The GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -84,10 +86,16 @@ def kept_memory() -> Iterator[None]:
 
 
 def target_logits(model: PreTrainedModel, batch: Batch, answer_ids: list[int] | None = None) -> torch.Tensor:
-    """Logits [P, V] at the P target positions of a batch. Right padding needs no mask: attention is causal.
+    """Logits at the target positions of a batch. Right padding needs no mask: attention is causal.
 
-    answer_ids: in a "choose" task only the rows of the answers learn from the head. Adam would otherwise push every
-    other row away at full speed, and the rows of a tied head are also the words the model reads.
+    Args:
+        model: a decoder
+        batch: with P targets
+        answer_ids: in a "choose" task only the rows of the answers learn from the head. Adam would otherwise push every
+            other row away at full speed, and the rows of a tied head are also the words the model reads.
+
+    Returns:
+        [P, V].
     """
     device = device_of(model)
     h_BTD = model.base_model(input_ids=batch.ids.to(device), use_cache=False).last_hidden_state

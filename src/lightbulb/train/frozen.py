@@ -17,6 +17,13 @@ class Kept:
 
     A product's last bits may depend on what else is in the batch, so an example is always computed in the company that
     the first epoch gives it: a training that was killed and resumed sees the same states as a straight one.
+
+    Args:
+        data: encoded examples
+        batch_size: of the training
+        seed: likewise
+        width: D
+        dtype: of products
     """
 
     def __init__(self, data: Sequence[Encoded], batch_size: int, seed: int, width: int, dtype: torch.dtype):

@@ -76,7 +76,12 @@ def corpora(
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A linear model of vectors. weights: float64 [n-grams, C]. bias: float64 [C]."""
+    """A linear model of vectors.
+
+    Attributes:
+        weights: float64 [n-grams, C]
+        bias: float64 [C]
+    """
 
     weights: np.ndarray
     bias: np.ndarray

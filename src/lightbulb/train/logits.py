@@ -24,6 +24,12 @@ FILE = "logits.safetensors"
 
 
 class TeacherLogits:
+    """What `write_logits` wrote.
+
+    Args:
+        folder: with the file
+    """
+
     def __init__(self, folder: Path):
         tensors = load_file(folder / FILE)
         self.log_probs, self.ids, self.offsets = tensors["log_probs"], tensors["ids"], tensors["offsets"].tolist()
@@ -44,7 +50,20 @@ def write_logits(
     progress: Progress,
     label: str,
 ) -> int:
-    """Reads every example once; returns the number of positions written."""
+    """Reads every example once and writes the teacher's top-k log-probabilities.
+
+    Args:
+        model: the teacher
+        data: encoded examples
+        top_k: K, tokens kept at each position
+        out: folder for the file
+        batch_size: sequences read at once
+        progress: where it reports
+        label: of the progress
+
+    Returns:
+        The number of positions written.
+    """
     offsets = torch.zeros(len(data) + 1, dtype=torch.long)
     offsets[1:] = torch.tensor([len(item.targets) for item in data]).cumsum(0)
     positions = int(offsets[-1])

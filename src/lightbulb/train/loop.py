@@ -40,9 +40,14 @@ TOLERATED = 0.05  # of the steps that are left: by so much a training may be lat
 class Schedule(BaseModel):
     """How long and how fast to train. Learning rate: linear warm-up over 5% of the steps, then cosine to zero.
 
-    cuts: (step, steps) each: what the clock decided after so many steps, that the training ends after `steps` of them.
-    The rest of the schedule is then run through in fewer steps (or, after a cut, in more again), so that the learning
-    rate still comes down to zero.
+    Attributes:
+        epochs: times that the data are read, without any cut
+        learning_rate: AdamW's, at its highest
+        batch_size: examples of a step
+        weight_decay: AdamW's
+        cuts: (step, steps) each: what the clock decided after so many steps, that the training ends after `steps` of
+            them. The rest of the schedule is then run through in fewer steps (or, after a cut, in more again), so that
+            the learning rate still comes down to zero.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +73,7 @@ class Schedule(BaseModel):
         return max(1, math.ceil(math.ceil(examples / self.batch_size) * self.epochs))
 
     def steps(self, examples: int) -> int:
+        """Steps, the last cut included."""
         return self.cuts[-1][1] if self.cuts else self.planned(examples)
 
     def cut(self, step: int, steps: int) -> Schedule:
@@ -92,9 +98,17 @@ class Schedule(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
+    """What a training did.
+
+    Attributes:
+        steps: of the optimizer
+        tokens: read, padding left out
+        loss: mean over the last tenth of the steps
+    """
+
     steps: int
     tokens: int
-    loss: float  # mean over the last tenth of the steps
+    loss: float
 
 
 def train(
@@ -110,8 +124,24 @@ def train(
     label: str,
     timekeeper: Timekeeper | None = None,
 ) -> TrainingResult:
-    """Trains the parameters of `model` that require gradients, in place. timekeeper: shortens the schedule where the
-    time does not allow all of it."""
+    """Trains the parameters of `model` that require gradients, in place. Goes on from a checkpoint in `scratch`, with
+    the same bytes.
+
+    Args:
+        model: a decoder
+        data: encoded examples
+        schedule: how long and how fast
+        forward: gives the logits [P, V] of a batch
+        loss_function: of logits and batch
+        seed: of the order of the data
+        scratch: folder for the checkpoint
+        progress: where it reports
+        label: of the progress
+        timekeeper: shortens the schedule where the time does not allow all of it
+
+    Raises:
+        RunFailure: the loss is no longer a number
+    """
     parameters, optimizer = optimizer_of(model, schedule)
     steps, planned = schedule.steps(len(data)), schedule.planned(len(data))
     checkpoint = Checkpoint(scratch / "checkpoint.safetensors", parameters, optimizer)
@@ -194,7 +224,9 @@ class Timekeeper:
     """Compares the pace of a training with the time left for it, every LOOK_SECONDS, and shortens what cannot be done.
     Where the machine gets faster again, so does what was cut come back, up to what was planned.
 
-    left: seconds left for the training. decided: called with a shortened schedule before it is acted on.
+    Args:
+        left: gives the seconds left for the training
+        decided: called with a shortened schedule before it is acted on
     """
 
     def __init__(self, left: Callable[[], float], decided: Callable[[Schedule], None]):
@@ -203,7 +235,17 @@ class Timekeeper:
         self.recent: deque[tuple[float, int]] = deque()
 
     def look(self, schedule: Schedule, step: int, steps: int, planned: int) -> Schedule:
-        """The schedule to go on with after `step` of `steps` steps; `planned`: how many there were without cuts."""
+        """Decides how to go on.
+
+        Args:
+            schedule: as it stands
+            step: how many are done
+            steps: how many there are by the schedule
+            planned: how many there were without cuts
+
+        Returns:
+            The schedule to go on with.
+        """
         now = time.monotonic()
         if self.begin is None:  # the first step of a process also sets up what all of them use
             self.begin = (now, step)
@@ -256,10 +298,12 @@ class Checkpoint:
             return 0, []
 
     def maybe_save(self, step: int, losses: list[float]) -> None:
+        """As `save`, where the last one is long ago."""
         if time.monotonic() - self.last_save > max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * self.cost):
             self.save(step, losses)
 
     def save(self, step: int, losses: list[float]) -> None:
+        """Replaces what was saved before."""
         begin = time.monotonic()
         tensors = {LOSSES: torch.tensor(losses, dtype=torch.float64)}
         for name, p in self.parameters.items():

@@ -23,7 +23,11 @@ TEMPLATE_BYTES = 1024  # more than a chat template adds to the turns of a conver
 
 def prepared(task: Task, folder: Path) -> Task:
     """The task for the model in `folder`: completions without the model's own marks of begin and end, and findings of
-    what is too long for it. Raises TaskError where nothing else is left of a completion."""
+    what is too long for it.
+
+    Raises:
+        TaskError: nothing else is left of a completion
+    """
     tokenizer = load_tokenizer(folder)
     task, findings = _without_own_marks(task, tokenizer)
     findings += own_marks(task, tokenizer)
@@ -32,7 +36,13 @@ def prepared(task: Task, folder: Path) -> Task:
 
 
 def too_long(task: Task, tokenizer: PreTrainedTokenizerFast, context_length: int) -> list[str]:
-    """What loses its beginning or its end, in sentences with counts. context_length: positions that the model knows."""
+    """What loses its beginning or its end, in sentences with counts.
+
+    Args:
+        task: whose examples are looked at
+        tokenizer: the model's
+        context_length: positions that the model knows
+    """
     longest = min(MAX_LENGTH, context_length)
     if task.kind == "text":
         texts = [e.completion for e in task.train]

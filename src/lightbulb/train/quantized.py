@@ -21,8 +21,11 @@ ON_TENSORS = {"q8_0": quantize_dequantize_q8_0, "q4_0": quantize_dequantize_q4_0
 
 
 def quantize_dequantize(w: torch.Tensor, quant_type: str) -> torch.Tensor:
-    """What a file of that type holds of w [..., in], in w's dtype. Raises ValueError where `in` is no whole number of
-    blocks."""
+    """What a file of that type holds of w [..., in], in w's dtype.
+
+    Raises:
+        ValueError: `in` is no whole number of blocks
+    """
     if quant_type in ON_TENSORS:
         return ON_TENSORS[quant_type](w)
     held = QUANT_TYPES[quant_type].quantize_dequantize(w.detach().float().cpu().numpy())
@@ -59,6 +62,7 @@ class FakeQuantized(nn.Module):
         self.quant_types = {id(weight): quant_type for weight, quant_type in block_weights(model, types)}
 
     def forward(self, batch: Batch, answer_ids: list[int] | None) -> torch.Tensor:
+        """As `target_logits`."""
         return target_logits(self.model, batch, answer_ids)
 
     def target_logits(self, batch: Batch, answer_ids: list[int] | None = None) -> torch.Tensor:

@@ -11,9 +11,7 @@ from lightbulb.passes.export import Export
 from lightbulb.passes.prune_depth import PruneDepth
 from lightbulb.pipeline.recipe import Step, step
 from lightbulb.shrinking.candidate import Candidate
-from lightbulb.shrinking.cost_model import CostModel
-from lightbulb.shrinking.kinds import StudentKind
-from lightbulb.shrinking.plan import Plan
+from lightbulb.shrinking.kinds.base import Setting, StudentKind
 from lightbulb.train.loop import Schedule
 
 EPOCHS = 2.0
@@ -22,15 +20,17 @@ EPOCHS = 2.0
 class FirstLayer(StudentKind):
     name: ClassVar[str] = "first-layer"
 
-    def candidates(self, plan: Plan) -> Sequence[Candidate]:
-        if plan.stats.kind != "choose":
+    def candidates(self, setting: Setting) -> Sequence[Candidate]:
+        if setting.task.kind != "choose":
             return []
         return [Candidate(kind=self.name, layers=1, method="plain", quant_type="q8_0")]
 
-    def steps(self, candidate: Candidate, plan: Plan, runtime: str) -> list[Step]:
+    def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
+        plan = setting.plan
+        assert plan is not None  # it comes after the teacher
         schedule = Schedule(epochs=EPOCHS, learning_rate=1e-3, batch_size=plan.batch_size)
         cut, file = f"{candidate.label}-cut", candidate.file_label
-        on_validation = Evaluate(split="validation", limit=plan.validation_limit, runtime=runtime)
+        on_validation = Evaluate(split="validation", limit=plan.validation_limit, runtime=setting.runtime)
         return [
             step(cut, PruneDepth(layers=candidate.layers), "trimmed"),
             step(candidate.label, Adapt(schedule=schedule), cut),
@@ -38,5 +38,6 @@ class FirstLayer(StudentKind):
             step(f"{file}-validation", on_validation, file),
         ]
 
-    def seconds(self, candidate: Candidate, costs: CostModel) -> float:
-        return costs.student(EPOCHS, candidate.layers)
+    def seconds(self, candidate: Candidate, setting: Setting) -> float:
+        assert setting.costs is not None
+        return setting.costs.student(EPOCHS, candidate.layers)

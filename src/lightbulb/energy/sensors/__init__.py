@@ -15,9 +15,15 @@ __all__ = ["Discovery", "Sensor", "SensorScope", "discover"]
 
 
 def discover(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> Discovery:
-    """Every sensor that this process can read, those of plugins last. `root` stands for the file system's root; it does
-    not move the drivers of NVIDIA and Apple, nor plugins. Raises UserError where the environment names a meter that
-    cannot be used."""
+    """Every sensor that this process can read, those of plugins last.
+
+    Args:
+        root: stands for the file system's root; it does not move the drivers of NVIDIA and Apple, nor plugins
+        environment: its variables
+
+    Raises:
+        UserError: the environment names a meter that cannot be used
+    """
     powercap = rapl.find(root)
     parts = [command.find(environment), nvml.find(environment=environment), powercap]
     if not powercap.sensors:
@@ -32,7 +38,7 @@ def discover(root: Path = Path("/"), environment: Mapping[str, str] = os.environ
 
 def plugged(taken: Collection[str]) -> Discovery:
     """The sensors of plugins. One that cannot be used, or that has a name of `taken` or of another plugin's, is a
-    remark: without it the others still measure."""
+    diagnostic: without it the others still measure."""
     sensors: dict[str, Sensor] = {}
     diagnostics: list[str] = []
     for entry in plugins.entries(plugins.SENSORS):

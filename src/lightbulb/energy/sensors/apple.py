@@ -12,15 +12,19 @@ from lightbulb.energy.sensors.base import Discovery
 from lightbulb.energy.sensors.readers import CounterSensor
 
 _PARTS = ("cpu_total_mj", "gpu_mj", "gpu_sram_mj", "dram_mj", "ane_mj")
-_FLAWS = (
+_LIMITATIONS = (
     "Apple's model of the chip, not a measurement; Apple says that it is not for comparing devices.",
     "Counts every process on the chip; parts that a chip does not tell are left out.",
 )
 
 
 def find(library: Any = None, machine: tuple[str, str] | None = None) -> Discovery:
-    """CPU, GPU, memory and neural engine as one sensor. `library`: zeus_apple_silicon, or what stands in for it;
-    `machine`: (system, processor), of this machine unless given."""
+    """CPU, GPU, memory and neural engine as one sensor.
+
+    Args:
+        library: zeus_apple_silicon, or what stands in for it
+        machine: (system, processor), of this machine unless given
+    """
     if (machine or (platform.system(), platform.machine())) != ("Darwin", "arm64"):
         return Discovery()
     if library is None:
@@ -41,4 +45,4 @@ def find(library: Any = None, machine: tuple[str, str] | None = None) -> Discove
         joules()
     except Exception as e:  # the library is native code: any error means that it cannot be used
         return Discovery(diagnostics=(f"Apple silicon: its counters do not answer ({e}).",))
-    return Discovery((CounterSensor("apple-soc", "chip", _FLAWS, joules),))
+    return Discovery((CounterSensor("apple-soc", "chip", _LIMITATIONS, joules),))

@@ -12,11 +12,14 @@ SensorScope = Literal["chip", "board", "machine", "wall"]
 class Sensor(Protocol):
     """A cumulative energy counter.
 
-    name: one word and a number, e.g. "gpu-0". scope: what the reading includes. flaws: what is known to be wrong with
-    it, in sentences. contains: names of sensors whose joules are inside this one's, "*" for every other; they are never
-    added together. Two sensors that contain each other read the same thing twice. poll_seconds: how often it must be
-    read to stay right, None when any two readings do. resolution_joules: the steps in which it counts, where these are
-    large enough to matter.
+    Attributes:
+        name: one word and a number, e.g. "gpu-0"
+        scope: what the reading includes
+        limitations: what is known to be wrong with it, in sentences
+        contains: names of sensors whose joules are inside this one's, "*" for every other; they are never added
+            together. Two sensors that contain each other read the same thing twice.
+        poll_seconds: how often it must be read to stay right; None when any two readings do
+        resolution_joules: the steps in which it counts, where these are large enough to matter
     """
 
     name: str
@@ -43,7 +46,12 @@ class Sensor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Sensors that can be read now; remarks say what cannot, why, and what to type to change that."""
+    """What was looked for, and found.
+
+    Attributes:
+        sensors: that can be read now
+        diagnostics: what cannot, why, and what to type to change that
+    """
 
     sensors: tuple[Sensor, ...] = ()
     diagnostics: tuple[str, ...] = ()
@@ -60,11 +68,20 @@ def same_thing(one: Sensor, other: Sensor) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """Contents of a small file of sysfs, stripped. Raises OSError."""
+    """Contents of a small file of sysfs, stripped.
+
+    Raises:
+        OSError: it cannot be read
+    """
     with open(path, "rb", buffering=0) as file:  # half the time of Path.read_text, and the sampler lives on it
         return file.read(4096).decode(errors="replace").strip()
 
 
 def read_number(path: Path) -> float:
-    """The number that a file of sysfs holds. Raises OSError, ValueError."""
+    """The number that a file of sysfs holds.
+
+    Raises:
+        OSError: it cannot be read
+        ValueError: it holds none
+    """
     return float(read_text(path))

@@ -41,9 +41,14 @@ class _Level(NamedTuple):
 
 
 class BatterySensor(Sensor):
-    """All batteries of the machine. `asleep()`: seconds that the machine has slept.
+    """All batteries of the machine.
 
     An interrupted discharge starts the counter anew, at 0: the meter sees it fall and says that its sum is too low.
+
+    Args:
+        folders: one a battery, in sysfs
+        asleep: gives the seconds that the machine has slept
+        clock: seconds
     """
 
     name: str = "battery"

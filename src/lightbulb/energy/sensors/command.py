@@ -35,20 +35,27 @@ _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 2.0
 _FILE_POLL_SECONDS = 0.2
-_FLAWS = ("Everything behind the meter that the user named, whoever uses it; how good that meter is, only they know.",)
+_LIMITATIONS = (
+    "Everything behind the meter that the user named, whoever uses it; how good that meter is, only they know.",
+)
 
 
 class CommandSensor(Sensor):
-    """What `source()` prints, in `unit` (a word of UNITS).
+    """A meter that the user names. It may be slow, so only `poll` asks it; `joules` goes by the last answer. Raises
+    what the source raises.
 
-    The source may be slow, so only `poll` asks it; `joules` goes by the last answer. Raises what the source raises.
+    Args:
+        name: of the sensor
+        unit: of what is printed: a word of UNITS
+        source: gives what is printed
+        clock: seconds
     """
 
     scope: SensorScope = "wall"
     contains: tuple[str, ...] = ("*",)
     poll_seconds: float | None = POLL_SECONDS
     limitations = (
-        *_FLAWS,
+        *_LIMITATIONS,
         f"Asked every {POLL_SECONDS:g} s: windows of less than a minute are coarse.",
         "The command's own CPU seconds are counted with those of the process that asks.",
     )
@@ -85,14 +92,22 @@ class CommandSensor(Sensor):
 
 
 def first_number(text: str) -> float:
-    """The first number of a text. Raises ValueError where there is none."""
+    """The first number of a text.
+
+    Raises:
+        ValueError: there is none
+    """
     if match := _NUMBER.search(text):
         return float(match[0])
     raise ValueError(f"no number in {text.strip()[:60]!r}")
 
 
 def find(environment: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.monotonic) -> Discovery:
-    """The meters that the environment names. Raises UserError for one that cannot be used."""
+    """The meters that the environment names.
+
+    Raises:
+        UserError: one that cannot be used
+    """
     sensors: list[Sensor] = []
     for variable in (COMMAND, FILE):
         if variable not in environment:
@@ -126,10 +141,10 @@ def _sensor(variable: str, unit: str, source: str, clock: Callable[[], float]) -
 
     if _is_power(unit):
         return PolledSensor(
-            "power-file", "wall", _FLAWS, read, contains=("*",), poll_seconds=_FILE_POLL_SECONDS, clock=clock
+            "power-file", "wall", _LIMITATIONS, read, contains=("*",), poll_seconds=_FILE_POLL_SECONDS, clock=clock
         )
     read()
-    return CounterSensor("power-file", "wall", _FLAWS, read, contains=("*",))
+    return CounterSensor("power-file", "wall", _LIMITATIONS, read, contains=("*",))
 
 
 def _is_power(unit: str) -> bool:

@@ -16,11 +16,11 @@ from lightbulb.energy.sensors.base import Discovery, Sensor, SensorScope, read_n
 from lightbulb.energy.sensors.rapl import APU
 from lightbulb.energy.sensors.readers import CounterSensor, PolledSensor
 
-_GPU_FLAWS = ("Counts every process on the device, and its idle power.",)
-_APU_FLAW = "CPU and GPU on one chip: the CPU is in it."
-_AVERAGE_FLAW = "The driver tells a running mean: short bursts are smeared."
-_SOCKET_FLAWS = ("Counts every process on the package, and its idle power.",)
-_RAIL_FLAWS = ("A rail of the board, whoever draws from it; the monitor's shunt is accurate to a few percent.",)
+_GPU_LIMITATIONS = ("Counts every process on the device, and its idle power.",)
+_APU_LIMITATION = "CPU and GPU on one chip: the CPU is in it."
+_AVERAGE_LIMITATION = "The driver tells a running mean: short bursts are smeared."
+_SOCKET_LIMITATIONS = ("Counts every process on the package, and its idle power.",)
+_RAIL_LIMITATIONS = ("A rail of the board, whoever draws from it; the monitor's shunt is accurate to a few percent.",)
 _RAIL_POLL_SECONDS = 0.2
 # The rail through which a board is fed (NVIDIA Jetson Linux Developer Guide, "Power Monitoring"): Xavier and Orin NX
 # and Nano, TX2; Nano; Thor. AGX modules have none: their rails add up.
@@ -37,7 +37,7 @@ def find_gpus(root: Path = Path("/"), clock: Callable[[], float] = time.monotoni
     for folder in _chips(root, "amdgpu"):
         # Northbridge voltage is told on APUs only, and their power includes the CPU (kernel: gpu/amdgpu/thermal.rst)
         kind = "apu" if (folder / "in1_input").exists() else "amdgpu"
-        limitations = (*_GPU_FLAWS, _APU_FLAW) if kind == "apu" else _GPU_FLAWS
+        limitations = (*_GPU_LIMITATIONS, _APU_LIMITATION) if kind == "apu" else _GPU_LIMITATIONS
         name = f"{kind}-{counts[kind]}"
         counts[kind] += 1
         try:
@@ -52,7 +52,7 @@ def _amdgpu(folder: Path, name: str, limitations: tuple[str, ...], clock: Callab
     if energy.exists():
         read_number(energy)
         return CounterSensor(name, "chip", limitations, lambda: read_number(energy) / 1e6)
-    file, known_limitations = (now, limitations) if now.exists() else (average, (*limitations, _AVERAGE_FLAW))
+    file, known_limitations = (now, limitations) if now.exists() else (average, (*limitations, _AVERAGE_LIMITATION))
     return PolledSensor(name, "chip", known_limitations, lambda: read_number(file) / 1e6, clock=clock)
 
 
@@ -76,7 +76,9 @@ def find_amd_sockets(root: Path = Path("/")) -> Discovery:
             except (OSError, ValueError):
                 continue
             read = _counter(counter)
-            sensors.append(CounterSensor(f"package-{int(socket[1])}", "chip", _SOCKET_FLAWS, read, contains=(APU,)))
+            sensors.append(
+                CounterSensor(f"package-{int(socket[1])}", "chip", _SOCKET_LIMITATIONS, read, contains=(APU,))
+            )
     return Discovery(tuple(sensors), (denied,) if denied else ())
 
 
@@ -95,7 +97,13 @@ def find_rails(root: Path = Path("/"), clock: Callable[[], float] = time.monoton
         try:
             sensors.append(
                 PolledSensor(
-                    name, scope, _RAIL_FLAWS, rail.watts, contains=fed, poll_seconds=_RAIL_POLL_SECONDS, clock=clock
+                    name,
+                    scope,
+                    _RAIL_LIMITATIONS,
+                    rail.watts,
+                    contains=fed,
+                    poll_seconds=_RAIL_POLL_SECONDS,
+                    clock=clock,
                 )
             )
         except (OSError, ValueError) as e:

@@ -16,15 +16,15 @@ from lightbulb.energy.sensors.readers import POLL_SECONDS, CounterSensor, Polled
 
 __all__ = ["POLL_SECONDS", "find"]
 
-_FLAWS: tuple[str, ...] = ("Counts every process on the device, and its idle power.",)
-_COUNTER_FLAW = "The driver adds up power that it samples itself; it steps every 20 to 100 ms."
+_LIMITATIONS: tuple[str, ...] = ("Counts every process on the device, and its idle power.",)
+_COUNTER_LIMITATION = "The driver adds up power that it samples itself; it steps every 20 to 100 ms."
 # Z. Yang, K. Adamek, W. Armour, "Part-time Power Measurements: nvidia-smi's Lack of Attention" (2023); NVML reference
-_POWER_FLAW = (
+_POWER_LIMITATION = (
     "A100 and H100 measure 25 ms of every 100 ms only. "
     "From Ampere on (but A100) NVML tells the mean of the last second."
 )
-_MIG_FLAW = "The device is cut by MIG: this is the whole device, not only the slice that is ours."
-_MODULE_FLAW = "NVML tells the power of the whole module: the Grace CPU and its memory are in it."
+_MIG_LIMITATION = "The device is cut by MIG: this is the whole device, not only the slice that is ours."
+_MODULE_LIMITATION = "NVML tells the power of the whole module: the Grace CPU and its memory are in it."
 CHECK_SECONDS = 0.5  # beside a counter polled power only checks it, and a node may have many GPUs
 _MODULES = ("GH200", "GB200", "GB300")
 
@@ -32,7 +32,13 @@ _MODULES = ("GH200", "GB200", "GB300")
 def find(
     library: Any = None, clock: Callable[[], float] = time.monotonic, environment: Mapping[str, str] = os.environ
 ) -> Discovery:
-    """The sensors of each GPU that CUDA_VISIBLE_DEVICES leaves us. `library`: pynvml, or what stands in for it."""
+    """The sensors of each GPU that CUDA_VISIBLE_DEVICES leaves us.
+
+    Args:
+        library: pynvml, or what stands in for it
+        clock: seconds
+        environment: its variables
+    """
     if library is None:
         try:
             import pynvml as library  # type: ignore[no-redef]
@@ -69,15 +75,15 @@ def _sensors(library: Any, device: Any, index: int, clock: Callable[[], float]) 
     def watts() -> float:
         return float(library.nvmlDeviceGetPowerUsage(device)) / 1e3  # milliwatts
 
-    scope, limitations = _scope_and_flaws(library, device)
+    scope, limitations = _scope_and_limitations(library, device)
     name, power = f"gpu-{index}", f"gpu-{index}-power"
     found: list[Sensor] = []
     release = library.nvmlShutdown  # NVML counts: one for each nvmlInit
     if counts := _answers(library, joules):
-        known_limitations = (*limitations, _COUNTER_FLAW)
+        known_limitations = (*limitations, _COUNTER_LIMITATION)
         found.append(CounterSensor(name, scope, known_limitations, joules, contains=(power,), release=release))
     if not counts or _answers(library, watts):
-        word, known_limitations = (power if counts else name), (*limitations, _POWER_FLAW)
+        word, known_limitations = (power if counts else name), (*limitations, _POWER_LIMITATION)
         same: tuple[str, ...] = (name,) if counts else ()
         pause = CHECK_SECONDS if counts else POLL_SECONDS
         found.append(
@@ -98,15 +104,15 @@ def _answers(library: Any, read: Callable[[], float]) -> bool:
     return True
 
 
-def _scope_and_flaws(library: Any, device: Any) -> tuple[SensorScope, tuple[str, ...]]:
-    limitations = _FLAWS
+def _scope_and_limitations(library: Any, device: Any) -> tuple[SensorScope, tuple[str, ...]]:
+    limitations = _LIMITATIONS
     try:
         if library.nvmlDeviceGetMigMode(device)[0]:
-            limitations = (*limitations, _MIG_FLAW)
+            limitations = (*limitations, _MIG_LIMITATION)
     except library.NVMLError:
         pass  # a device that cannot be cut
     if any(word in _text(library.nvmlDeviceGetName(device)) for word in _MODULES):
-        return "board", (*limitations, _MODULE_FLAW)
+        return "board", (*limitations, _MODULE_LIMITATION)
     return "chip", limitations
 
 

@@ -27,18 +27,27 @@ _MEMORY_ON_PACKAGE = ("GenuineIntel", 6, 189)  # Lunar Lake: inside the package,
 _SAME_JOULES = 0.5  # two readings of one counter differ by what is used between its updates, about 1 ms
 _ENOUGH_JOULES = 50.0  # counters that have just started may be alike by chance
 
-_CHIP_FLAWS = (
+_CHIP_LIMITATIONS = (
     "Counts every process on the package, and its idle power.",
     "On Intel before Haswell it is a model of events, not a measurement.",
 )
-_MIRROR_FLAW = "Another domain shows this very counter: the dies of one socket, mirrored."
-_CORE_FLAWS = (*_CHIP_FLAWS, "On AMD it is one core, not all of them.")
-_DRAM_FLAWS = ("On some servers the unit of the dram counter is not the one that the kernel assumes.",)
-_PSYS_FLAWS = ("Boards that do not wire it read too little; whether a graphics card is inside differs by board.",)
+_MIRROR_LIMITATION = "Another domain shows this very counter: the dies of one socket, mirrored."
+_CORE_LIMITATIONS = (*_CHIP_LIMITATIONS, "On AMD it is one core, not all of them.")
+_DRAM_LIMITATIONS = ("On some servers the unit of the dram counter is not the one that the kernel assumes.",)
+_PSYS_LIMITATIONS = ("Boards that do not wire it read too little; whether a graphics card is inside differs by board.",)
 
 
 class RaplSensor(Sensor):
-    """One domain. Unwraps its counter, which is right while it is read more often than it wraps."""
+    """One domain. Unwraps its counter, which is right while it is read more often than it wraps.
+
+    Args:
+        folder: of the domain, in sysfs
+        name: of the sensor
+        scope: what it includes
+        limitations: what is known to be wrong with it
+        contains: names of sensors inside it
+        clock: seconds
+    """
 
     poll_seconds = POLL_SECONDS
 
@@ -95,7 +104,7 @@ def find(root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) ->
         scope: SensorScope = "board" if domain.kind == "psys" else "chip"
         inside = _inside(domain, domains, processor)
         try:
-            sensors.append(RaplSensor(domain.folder, domain.name, scope, _flaws(domain, domains), inside, clock))
+            sensors.append(RaplSensor(domain.folder, domain.name, scope, _limitations(domain, domains), inside, clock))
         except PermissionError:
             denied = True
         except (OSError, ValueError):
@@ -128,7 +137,7 @@ def _domains(tree: Path) -> list[_Domain]:
 
 
 def _join_mirrors(domains: list[_Domain]) -> tuple[list[_Domain], list[str]]:
-    """The domains with those of a mirrored package brought under its socket, and a remark for each mirror."""
+    """The domains with those of a mirrored package brought under its socket, and a diagnostic for each mirror."""
     packages = [d for d in domains if d.kind == "package"]
     twins: dict[str, _Domain] = {}
     for at, package in enumerate(packages):
@@ -164,16 +173,16 @@ def _inside(outer: _Domain, domains: list[_Domain], processor: Processor | None)
     return (*(d.name for d in others if d.socket == outer.socket and d.kind in held), APU)
 
 
-def _flaws(domain: _Domain, domains: list[_Domain]) -> tuple[str, ...]:
+def _limitations(domain: _Domain, domains: list[_Domain]) -> tuple[str, ...]:
     match domain.kind:
         case "psys":
-            return _PSYS_FLAWS
+            return _PSYS_LIMITATIONS
         case "dram":
-            return _DRAM_FLAWS
+            return _DRAM_LIMITATIONS
         case "core":
-            return _CORE_FLAWS
+            return _CORE_LIMITATIONS
     shared = sum(d.kind == "package" and d.socket == domain.socket for d in domains) > 1
-    return (*_CHIP_FLAWS, _MIRROR_FLAW) if shared else _CHIP_FLAWS
+    return (*_CHIP_LIMITATIONS, _MIRROR_LIMITATION) if shared else _CHIP_LIMITATIONS
 
 
 def _one_counter(one: Path, other: Path, *, alike: bool) -> bool:

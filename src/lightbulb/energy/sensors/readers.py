@@ -12,7 +12,16 @@ POLL_SECONDS = 0.1
 
 
 class CounterSensor(Sensor):
-    """A counter that the device keeps: `read()` gives joules. `release` lets the device go."""
+    """A counter that the device keeps.
+
+    Args:
+        name: of the sensor
+        scope: what it includes
+        limitations: what is known to be wrong with it
+        read: gives joules
+        contains: names of sensors inside it
+        release: lets the device go
+    """
 
     def __init__(
         self,
@@ -37,7 +46,18 @@ class CounterSensor(Sensor):
 
 
 class PolledSensor(CounterSensor):
-    """Integrates `watts()`, which every call of `joules` reads. Raises what it raises, also when made."""
+    """Integrates power, which every call of `joules` reads. Raises what `watts` raises, also when made.
+
+    Args:
+        name: as for `CounterSensor`
+        scope: likewise
+        limitations: likewise
+        watts: gives power in W
+        contains: as for `CounterSensor`
+        poll_seconds: how often it must be read to stay right
+        clock: seconds
+        release: as for `CounterSensor`
+    """
 
     def __init__(
         self,
@@ -75,7 +95,11 @@ class Trapezoids:
         self._last: tuple[float, float] | None = None
 
     def add(self, seconds: float, watts: float) -> float:
-        """Joules up to `seconds`, when `watts` were read. Raises ValueError for watts that cannot be."""
+        """Joules up to `seconds`, when `watts` were read.
+
+        Raises:
+            ValueError: watts that cannot be
+        """
         if not math.isfinite(watts) or watts < 0:
             raise ValueError(f"reads {watts:g} W")
         if self._last is not None:

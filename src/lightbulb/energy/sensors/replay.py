@@ -14,9 +14,15 @@ _COLUMNS = ["seconds", "joules"]
 
 
 class ReplaySensor(Sensor):
-    """Plays (seconds, joules) pairs, sorted by time, against `clock`; linear in between.
+    """Plays a series of readings; linear in between. Before the first and after the last nothing is known: `joules`
+    raises RunFailure, like a device that is gone.
 
-    Before the first and after the last pair nothing is known: `joules` raises RunFailure, like a device that is gone.
+    Args:
+        series: (seconds, joules) pairs, sorted by time
+        clock: seconds
+        name: of the sensor
+        scope: what it includes
+        contains: names of sensors inside it
     """
 
     limitations = ("A recording: it says what was, not what is.",)
@@ -61,7 +67,11 @@ class NullSensor(Sensor):
 
 
 def read_series(path: Path) -> list[tuple[float, float]]:
-    """(seconds, joules) pairs of a CSV file with these columns. Raises UserError with file and line."""
+    """(seconds, joules) pairs of a CSV file with these columns.
+
+    Raises:
+        UserError: it cannot be read as such; names file and line
+    """
     try:
         with path.open(newline="", encoding="utf-8") as lines:
             rows = csv.reader(lines)

@@ -23,6 +23,7 @@ def to_sum(sensors: Sequence[Sensor]) -> list[Sensor]:
 
 
 def is_gpu(sensor: Sensor) -> bool:
+    """Whether it is of a GPU, by its name."""
     return _KINDS.get(sensor.name.split("-")[0]) == "any GPU"
 
 

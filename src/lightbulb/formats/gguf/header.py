@@ -29,7 +29,16 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """type: number of the GGML type. shape: slowest dimension first, as numpy has it. start: byte in `file`."""
+    """Where a tensor lies.
+
+    Attributes:
+        name: in the file
+        type: number of the GGML type
+        shape: slowest dimension first, as numpy has it
+        start: byte in `file`
+        bytes: its length
+        file: that it is in
+    """
 
     name: str
     type: int
@@ -41,7 +50,13 @@ class TensorEntry:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """files: one, or all parts of a model that lies in several, the first first."""
+    """What stands before the weights.
+
+    Attributes:
+        fields: key -> value
+        tensors: in file order
+        files: one, or all parts of a model that lies in several, the first first
+    """
 
     fields: dict[str, Any]
     tensors: list[TensorEntry]
@@ -63,7 +78,8 @@ PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 def read_header(file: Path) -> GgufHeader:
     """All keys and tensor entries of a GGUF, those of its other parts included where `file` is the first of several.
 
-    Raises ModelError unless every tensor lies within its file, and for a part that is not the first, or lacks others.
+    Raises:
+        ModelError: a tensor does not lie within its file, or `file` is a part that is not the first, or lacks others
     """
     first = _read_one(file)
     number, count = (_split(first, key, file) for key in ("no", "count"))
@@ -104,7 +120,16 @@ def read_architecture(file: Path) -> str:
 
 
 def part_names(file: Path, number: int, count: int) -> list[Path]:
-    """The files of all parts, from the name of one. Raises ModelError for a name that llama.cpp would not find."""
+    """The files of all parts, from the name of one.
+
+    Args:
+        file: the one
+        number: which it is, counted from 0
+        count: how many there are
+
+    Raises:
+        ModelError: a name that llama.cpp would not find
+    """
     match = PART.fullmatch(file.name)
     if match is None or (int(match["number"]), int(match["count"])) != (number + 1, count):
         wanted = f"NAME-{number + 1:05}-of-{count:05}.gguf"

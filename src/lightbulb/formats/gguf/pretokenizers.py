@@ -60,7 +60,11 @@ ALIASES = {
 
 
 def pre_tokenizer_json(name: str) -> Json:
-    """transformers' description for a GGUF `tokenizer.ggml.pre`. Raises UnsupportedModel for unknown names."""
+    """transformers' description for a GGUF `tokenizer.ggml.pre`.
+
+    Raises:
+        UnsupportedModel: an unknown name
+    """
     known = ALIASES.get(name, name)
     if known not in PRE_TOKENIZERS:
         raise UnsupportedModel(
@@ -72,7 +76,11 @@ def pre_tokenizer_json(name: str) -> Json:
 
 
 def pre_tokenizer_name(tokenizer: Json) -> str:
-    """llama.cpp's name for the pre-tokenizer of a tokenizer.json. Raises UnsupportedModel when it has none."""
+    """llama.cpp's name for the pre-tokenizer of a tokenizer.json.
+
+    Raises:
+        UnsupportedModel: it has none
+    """
     shape = _shape(tokenizer.get("pre_tokenizer"))
     whole = bool(tokenizer["model"].get("ignore_merges"))
     for name, known in PRE_TOKENIZERS.items():

@@ -26,10 +26,16 @@ WEIGHTS_AT_ONCE = 1 << 18  # of our own quantizers: what they work on stays in t
 class QuantType:
     """A type of weights, in blocks along a row.
 
-    name: llama.cpp's, in lower case. id: its number in a file. block: weights of a block; block_bytes: its bytes. pack:
-    rows [R, n] float32 as bytes [R, n / block * block_bytes], None where the type can only be read; unpack: the
-    inverse, None where it cannot be. runtimes: what computes with it. file_type: llama.cpp's number for a file mostly
-    of this type. fallback: the type of rows that are no whole number of blocks, as llama.cpp's quantize chooses it.
+    Attributes:
+        name: llama.cpp's, in lower case
+        id: its number in a file
+        block: weights of a block
+        block_bytes: its bytes
+        pack: rows [R, n] float32 as bytes [R, n / block * block_bytes]; None where the type can only be read
+        unpack: the inverse; None where it cannot be read
+        runtimes: what computes with it
+        file_type: llama.cpp's number for a file mostly of this type
+        fallback: the type of rows that are no whole number of blocks, as llama.cpp's quantize chooses it
     """
 
     name: str
@@ -49,6 +55,7 @@ class QuantType:
 
     @property
     def writable(self) -> bool:
+        """Whether weights can be written in it."""
         return self.pack is not None and self.unpack is not None
 
     def fits(self, width: int) -> bool:
@@ -56,8 +63,11 @@ class QuantType:
         return width % self.block == 0
 
     def quantize(self, values: np.ndarray) -> np.ndarray:
-        """Values [..., n] as the file's bytes [..., n / block * block_bytes]. Raises ValueError for a type that can
-        only be read and for rows that do not fit."""
+        """Values [..., n] as the file's bytes [..., n / block * block_bytes].
+
+        Raises:
+            ValueError: a type that can only be read, or rows that do not fit
+        """
         if self.pack is None:
             raise ValueError(f"no weights can be written as {self.name}")
         if not self.fits(values.shape[-1]):
@@ -67,8 +77,11 @@ class QuantType:
             return self.pack(rows).reshape(*values.shape[:-1], -1)
 
     def dequantize(self, packed: np.ndarray) -> np.ndarray:
-        """The float32 values [..., n] of bytes [..., n / block * block_bytes]. Raises ValueError for a type that cannot
-        be read."""
+        """The float32 values [..., n] of bytes [..., n / block * block_bytes].
+
+        Raises:
+            ValueError: a type that cannot be read
+        """
         if self.unpack is None:
             raise ValueError(f"no weights can be read from {self.name}")
         rows = np.ascontiguousarray(packed).reshape(-1, packed.shape[-1])
@@ -84,8 +97,11 @@ QUANT_TYPES: dict[str, QuantType] = {}  # by name
 
 
 def register(quant_type: QuantType) -> QuantType:
-    """Makes a type known to all that reads and writes files. Raises ValueError where its name or number is taken, or
-    its fallback is not known."""
+    """Makes a type known to all that reads and writes files.
+
+    Raises:
+        ValueError: its name or number is taken, or its fallback is not known
+    """
     for known in QUANT_TYPES.values():
         if quant_type.name == known.name or quant_type.id == known.id:
             raise ValueError(f"there is a quant type {known.name} with the number {known.id} already")

@@ -27,9 +27,15 @@ GGUF_ROLE = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 
 
 def tokenizer_fields(folder: Path, rows: int) -> dict[str, Any]:
-    """GGUF keys -> values for the tokenizer of a model folder whose embedding has `rows` rows.
+    """GGUF keys -> values for the tokenizer of a model folder.
 
-    Raises ModelError when the tokenizer has more entries than rows, UnsupportedModel when llama.cpp cannot express it.
+    Args:
+        folder: of the model
+        rows: of its embedding
+
+    Raises:
+        ModelError: the tokenizer has more entries than rows
+        UnsupportedModel: llama.cpp cannot express it
     """
     path = folder / "tokenizer.json"
     tokenizer = read_tokenizer_json(path)
@@ -64,7 +70,12 @@ def _check_normalizer(tokenizer: Json, path: Path) -> None:
 
 
 def read_tokenizer_json(path: Path) -> Json:
-    """tokenizer.json with a BPE model. Raises ModelError (unreadable) or UnsupportedModel (not BPE)."""
+    """tokenizer.json with a BPE model.
+
+    Raises:
+        ModelError: it cannot be read
+        UnsupportedModel: it is no BPE
+    """
     try:
         tokenizer = json.loads(path.read_text(encoding="utf-8"))
         kind = tokenizer["model"]["type"]
@@ -84,6 +95,7 @@ def read_tokenizer_json(path: Path) -> Json:
 
 
 def is_sentencepiece(tokenizer: Json) -> bool:
+    """Whether it falls back to bytes, as SentencePiece's BPE does (else it is byte-level)."""
     return bool(tokenizer["model"].get("byte_fallback"))
 
 
@@ -191,10 +203,19 @@ def added_ends(tokenizer: Json) -> tuple[bool, bool]:
 
 
 def tokenizer_from_gguf(fields: Mapping[str, Any], file: Path) -> tuple[Json, Json]:
-    """(tokenizer.json, tokenizer_config.json) from GGUF keys -> values.
+    """What transformers reads, from GGUF keys -> values. Special tokens become added tokens; the pre-tokenizer comes
+    from `tokenizer.ggml.pre`; the chat template is kept as it is.
 
-    Special tokens become added tokens; the pre-tokenizer comes from `tokenizer.ggml.pre`; the chat template is kept
-    as it is. Raises UnsupportedModel for tokenizer kinds other than gpt2 and llama, ModelError for a damaged one.
+    Args:
+        fields: of the header
+        file: named in errors
+
+    Returns:
+        (tokenizer.json, tokenizer_config.json).
+
+    Raises:
+        UnsupportedModel: a kind of tokenizer other than gpt2 and llama
+        ModelError: a damaged one
     """
     check_tokenizer_fields(fields, file)
     texts: list[str] = fields["tokenizer.ggml.tokens"]

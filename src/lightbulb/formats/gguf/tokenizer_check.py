@@ -17,8 +17,16 @@ BYTES = [f"<0x{b:02X}>" for b in range(256)]
 
 
 def check_tokenizer_fields(fields: Mapping[str, Any], file: Path) -> None:
-    """Raises ModelError unless the entries of the tokenizer are of the right kinds and fit each other. A file without
-    a tokenizer, and kinds of tokenizers that are not read, pass: that is said elsewhere."""
+    """Refuses a tokenizer that would mislead what reads it. A file without a tokenizer, and kinds of tokenizers that
+    are not read, pass: that is said elsewhere.
+
+    Args:
+        fields: of the header
+        file: named in errors
+
+    Raises:
+        ModelError: its entries are not of the right kinds, or do not fit each other
+    """
 
     def bad(key: str, what: str) -> ModelError:
         return ModelError(

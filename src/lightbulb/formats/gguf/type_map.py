@@ -34,10 +34,14 @@ def role_of(tensor: str) -> str:
 
 @dataclass(frozen=True)
 class TypeMap:
-    """Names of types by role.
+    """Names of types by role. Vectors (norms, biases) are always f32.
 
-    default: of all matrices but those in `roles`, which names a role ("attention.v") or all that begin like it
-    ("attention"). Vectors (norms, biases) are always f32. Raises ValueError for a role or type that is not known.
+    Attributes:
+        default: of all matrices but those in `roles`
+        roles: by the name of a role ("attention.v") or of all that begin like it ("attention")
+
+    Raises:
+        ValueError: a role or type that is not known
     """
 
     default: str
@@ -53,7 +57,12 @@ class TypeMap:
 
     @staticmethod
     def of(layers: str, ends: str | None = None) -> TypeMap:
-        """ends: the type of the embedding and the head; None: as the layers."""
+        """The usual map.
+
+        Args:
+            layers: the type of all matrices in the layers
+            ends: the type of the embedding and the head; None: as the layers
+        """
         return TypeMap(layers, {"embedding": ends, "head": ends} if ends else {})
 
     @property
@@ -62,7 +71,11 @@ class TypeMap:
         return QUANT_TYPES[self.default].file_type
 
     def check_writable(self) -> None:
-        """Raises ValueError where a type can only be read."""
+        """Refuses types that can only be read.
+
+        Raises:
+            ValueError: for the first of them
+        """
         for name in (self.default, *self.roles.values()):
             if not QUANT_TYPES[name].writable:
                 raise ValueError(f"weights cannot be written as {name}; use one of {', '.join(writable_types())}")
@@ -91,8 +104,11 @@ class TypeMap:
 
 @dataclass(frozen=True)
 class Mixture:
-    """What llama.cpp's quantize makes under one name: layers of several kinds. parts: the share of the layers that each
-    map holds for."""
+    """What llama.cpp's quantize makes under one name: layers of several kinds.
+
+    Attributes:
+        parts: the share of the layers that each map holds for
+    """
 
     parts: tuple[tuple[float, TypeMap], ...]
 

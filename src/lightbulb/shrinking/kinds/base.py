@@ -1,0 +1,63 @@
+"""What every kind of student says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from lightbulb.pipeline.recipe import Step
+from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.cost_model import CostModel
+from lightbulb.shrinking.plan import Plan
+from lightbulb.tasks.task import Task
+
+After = Literal["model", "teacher"]
+ENCODER = "minilm-l6"  # short name of the one that is tried where its package is installed
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a kind is told of a job.
+
+    Attributes:
+        task: as the model can learn it
+        runtime: the one that was asked for; files of our own architectures run in filament whatever it is
+        encoder: folder or short name of the encoder to try
+        plan: of the teacher and its decoders; None before there is one
+        costs: what trainings take as the machine has shown itself since; None before there is a plan
+    """
+
+    task: Task
+    runtime: str
+    encoder: str = ENCODER
+    plan: Plan | None = None
+    costs: CostModel | None = None
+
+
+class StudentKind(ABC):
+    """A kind of student.
+
+    Attributes:
+        name: what candidates and the entry point call it
+        after: "model" where it needs nothing but the imported model and the task, so that it is tried before anything
+            is trained; "teacher" where it reads what the steps of the teacher made
+    """
+
+    name: ClassVar[str]
+    after: ClassVar[After] = "teacher"
+
+    @abstractmethod
+    def candidates(self, setting: Setting) -> Sequence[Candidate]:
+        """What to try, cheapest first, each of this kind; none where the task is nothing for it."""
+
+    @abstractmethod
+    def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
+        """The steps that make it. They may read the imported model ("model") and, after the teacher, what its steps
+        made ("teacher", "trimmed", "logits" where the plan has them). One labelled `candidate.label` makes the weights,
+        one labelled `candidate.file_label` the file, and the last scores that on validation."""
+
+    @abstractmethod
+    def seconds(self, candidate: Candidate, setting: Setting) -> float:
+        """What they take; where that is not there, the candidate is not tried."""
