@@ -78,6 +78,8 @@ class Toy(Runtime):
         said: list[list[str]] = [[] for _ in prompts]
         heard = [True] * len(prompts)
         for i in range(max_tokens):
+            if not any(heard):
+                break
             time.sleep(self.seconds_per_word)
             for n, prompt in enumerate(prompts):
                 if heard[n]:

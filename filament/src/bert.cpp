@@ -18,18 +18,18 @@ Bert::Bert(const std::shared_ptr<const File>& file, const Means& means)
     file->forget();
 }
 
-// As many texts go through the model together as there is room for.
+// Texts go through the model together as long as they are kMostRows tokens; a longer one goes alone.
 void Bert::choose(std::span<const std::string_view> texts, std::span<Choice> choices) {
-    size_t room = encoder_.room(), done = 0;
+    size_t room = kMostRows, done = 0;
     tokens_.clear();
     for (size_t i = 0; i < texts.size(); ++i) {
         Encoder::Tokens tokens = words_.tokens(texts[i]);
-        if (tokens.size() > room) {
+        if (tokens.size() > room && !tokens_.empty()) {
             choose_some(choices.subspan(done, tokens_.size()));
-            room = encoder_.room(), done = i;
+            room = kMostRows, done = i;
             tokens_.clear();
         }
-        room -= tokens.size();
+        room -= std::min(room, tokens.size());
         tokens_.push_back(std::move(tokens));
     }
     choose_some(choices.subspan(done));

@@ -34,10 +34,12 @@ Encoder::Encoder(const File& file, const Means& means, size_t answers)
 }
 
 void Encoder::make_room() {
-    const auto floats = [&](size_t columns) { return Array<float>(room() * round_up(columns)); };
-    for (Array<float>* each : {&residual_, &q_, &k_, &v_, &attended_}) *each = floats(model_.width);
+    const size_t most = std::max(model_.positions, kMostRows);
+    const auto floats = [&](size_t columns) { return Array<float>(most * round_up(columns)); };
+    for (Array<float>* each : {&residual_, &q_, &v_, &attended_}) *each = floats(model_.width);
+    k_ = Array<float>((most + kTile) * round_up(model_.width));  // keys are read in whole tiles
     raised_ = floats(model_.hidden);
-    input_ = Input(room(), std::max(model_.width, model_.hidden)), pooled_ = Input(room(), model_.width);
+    input_ = Input(most, std::max(model_.width, model_.hidden)), pooled_ = Input(kMostRows, model_.width);
     scratch_.resize(pool_->size());
 }
 
@@ -90,7 +92,7 @@ void Encoder::embed(size_t t, const Rows& rows, size_t position) {
 void Encoder::norm(size_t t, const LayerNorm& norm, Readers readers) {
     float* x = row(t);
     norm.apply(kernels_, x, model_.width, x);
-    input_.fill(kernels_, t, model_.width, readers, [&](float* out) { std::copy_n(x, round_up(model_.width), out); });
+    input_.read(kernels_, t, model_.width, readers, x);
 }
 
 void Encoder::mix(const Worker& worker, const EncoderLayer& layer) {
@@ -101,10 +103,8 @@ void Encoder::mix(const Worker& worker, const EncoderLayer& layer) {
     for (size_t i = begin; i < end; ++i) attend(rows_[i / model_.heads], i % model_.heads, scratch_[worker.index]);
     worker.barrier();
     const size_t stride = round_up(model_.width);
-    each_row(worker, [&](size_t t) {
-        input_.fill(kernels_, t, model_.width, {&layer.output},
-                    [&](float* out) { std::copy_n(&attended_[t * stride], stride, out); });
-    });
+    each_row(worker,
+             [&](size_t t) { input_.read(kernels_, t, model_.width, {&layer.output}, &attended_[t * stride]); });
     multiply(kernels_, worker, input_, tokens_, {{&layer.output, residual_.data()}}, true);
     worker.barrier();
 }
@@ -114,13 +114,16 @@ void Encoder::attend(const Rows& rows, size_t head, Scratch& s) {
     const size_t stride = round_up(model_.width), n = rows.count, padded = round_up(n),
                  wide = round_up(model_.head_width);
     const size_t at = rows.first * stride + head * model_.head_width;
-    for (size_t p = 0; p < padded; ++p) {
-        float* key = &s.keys[p / kTile * model_.head_width * kTile + p % kTile];
-        for (size_t c = 0; c < model_.head_width; ++c) key[c * kTile] = p < n ? k_[at + p * stride + c] : 0;
+    for (size_t p = 0; p < padded; p += kTile) {
+        const float* from = &k_[at + p * stride];
+        float* key = &s.keys[p * model_.head_width];
+        for (size_t c = 0; c < model_.head_width; ++c) {
+            for (size_t r = 0; r < kTile; ++r) *key++ = from[r * stride + c];  // their scores are cut off beyond n
+        }
     }
     for (size_t c = 0; c < wide; c += kTile) {
+        const size_t real = std::min(kTile, model_.head_width - c);
         for (size_t p = 0; p < n; ++p) {
-            const size_t real = std::min(kTile, model_.head_width - c);
             float* value = &s.values[c * n + p * kTile];
             std::copy_n(&v_[at + p * stride + c], real, value);
             std::fill(value + real, value + kTile, 0.0f);
@@ -131,14 +134,15 @@ void Encoder::attend(const Rows& rows, size_t head, Scratch& s) {
     const float scale = 1 / std::sqrt(static_cast<float>(model_.head_width));
     for (size_t first = 0; first < n; first += kQueries) {
         const size_t count = std::min(kQueries, n - first), from = at + first * stride;
-        float totals[kQueries];
+        float factors[kQueries];
         kernels_.multiply(keys, float_rows(&q_[from], count, stride), 0, keys.tiles(), s.scores.data(), padded, false);
-        for (size_t i = 0; i < count; ++i) totals[i] = kernels_.softmax_exp(&s.scores[i * padded], 0, n, padded, scale);
+        for (size_t i = 0; i < count; ++i)
+            factors[i] = 1 / kernels_.softmax_exp(&s.scores[i * padded], 0, n, padded, scale);
         kernels_.multiply(values, float_rows(s.scores.data(), count, padded), 0, values.tiles(), s.attended.data(),
                           wide, false);
         for (size_t i = 0; i < count; ++i) {
             for (size_t c = 0; c < model_.head_width; ++c)
-                attended_[from + i * stride + c] = s.attended[i * wide + c] / totals[i];
+                attended_[from + i * stride + c] = s.attended[i * wide + c] * factors[i];
         }
     }
 }

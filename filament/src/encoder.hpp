@@ -24,10 +24,8 @@ class Encoder {
     Encoder(const File& file, const Means& means, size_t answers);
 
     const EncoderModel& model() const { return model_; }
-    // Tokens that all texts of a step may have together.
-    size_t room() const { return std::max(model_.positions, kMostRows); }
-
-    // The scores of the answers, [text][answer], rows `stride()` apart: the caller's until the next step.
+    // The scores of the answers, [text][answer], rows `stride()` apart: the caller's until the next step. Several texts
+    // have at most kMostRows tokens together.
     const float* scores(std::span<const Tokens> texts);
     size_t stride() const { return model_.head.width(); }
 

@@ -17,6 +17,7 @@ struct Matrix {
     size_t stride = 0;                // bytes from one tile's codes to the next one's
     const uint8_t* scales = nullptr;  // [tile][group], structs of layouts.hpp
     float multiplier = 1;             // of every product
+    const float* bias = nullptr;      // added to the products of each row; whole tiles, or none
     size_t ahead = 0;                 // codes so many bytes further on are fetched meanwhile
 
     size_t tiles() const { return (rows + kTile - 1) / kTile; }

@@ -101,6 +101,7 @@ Buffer Linears::pack(ThreadPool& pool, bool biased) {
 void Linears::settle(Linear& linear) const {
     linear.matrix = packings_[linear.packing].matrix;
     linear.matrix.ahead = ahead_;
+    linear.matrix.bias = linear.bias.empty() ? nullptr : linear.bias.data();
 }
 
 }  // namespace filament

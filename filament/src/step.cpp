@@ -11,7 +11,14 @@ Input::Input(size_t tokens, size_t columns) : values_(tokens * round_up(columns)
     for (Quantized& q : quantized_) q = {Array<int8_t>(n), Array<float>(n / kTile), Array<int32_t>(n / kTile)};
 }
 
-void Input::quantize(const Kernels& kernels, size_t t, size_t columns, Readers readers) {
+void Input::read(const Kernels& kernels, size_t t, size_t columns, Readers readers, const float* x) {
+    const size_t stride = round_up(columns);
+    const auto is_float = [](const Linear* reader) { return reader->matrix.block() == 1; };
+    if (std::any_of(readers.begin(), readers.end(), is_float)) std::copy_n(x, stride, &values_[t * stride]);
+    quantize(kernels, t, columns, readers, x);
+}
+
+void Input::quantize(const Kernels& kernels, size_t t, size_t columns, Readers readers, const float* x) {
     const size_t stride = round_up(columns);
     bool done[3] = {};
     for (const Linear* reader : readers) {
@@ -19,8 +26,7 @@ void Input::quantize(const Kernels& kernels, size_t t, size_t columns, Readers r
         if (block == 1 || done[i]) continue;
         Quantized& q = quantized_[i];
         const size_t blocks = columns / block;
-        kernels.quantize(&values_[t * stride], columns, block, &q.codes[t * stride], &q.scales[t * blocks],
-                         &q.sums[t * blocks]);
+        kernels.quantize(x, columns, block, &q.codes[t * stride], &q.scales[t * blocks], &q.sums[t * blocks]);
         done[i] = true;
     }
 }
@@ -66,13 +72,8 @@ void multiply(const Kernels& kernels, const Worker& worker, const Input& input, 
     for (const auto& [linear, out] : products) {
         const size_t own = linear->matrix.tiles(), last = std::min(end, own);
         if (begin < last) {
-            const size_t stride = linear->width();
-            kernels.multiply(linear->matrix, input.view(linear->matrix, tokens), begin, last, out, stride, add);
-            if (!linear->bias.empty()) {
-                for (size_t t = 0; t < tokens; ++t) {
-                    for (size_t r = begin * kTile; r < last * kTile; ++r) out[t * stride + r] += linear->bias[r];
-                }
-            }
+            const Activations x = input.view(linear->matrix, tokens);
+            kernels.multiply(linear->matrix, x, begin, last, out, linear->width(), add);
         }
         begin -= std::min(begin, own), end -= std::min(end, own);
     }

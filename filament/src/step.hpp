@@ -32,9 +32,12 @@ class Input {
     Input(size_t tokens, size_t columns);
     // Gives row `t` its values: make(out) writes them. Then they are quantized for the matrices of `readers`.
     template <class Make> void fill(const Kernels& kernels, size_t t, size_t columns, Readers readers, Make make) {
-        make(values_.data() + t * round_up(columns));
-        quantize(kernels, t, columns, readers);
+        float* x = values_.data() + t * round_up(columns);
+        make(x);
+        quantize(kernels, t, columns, readers, x);
     }
+    // The same with values that lie elsewhere, in whole tiles.
+    void read(const Kernels& kernels, size_t t, size_t columns, Readers readers, const float* x);
     Activations view(const Matrix& reader, size_t tokens) const;
 
   private:
@@ -44,7 +47,7 @@ class Input {
         Array<int32_t> sums;
     };
     static size_t index(size_t block) { return block == 16 ? 0 : block == 32 ? 1 : 2; }
-    void quantize(const Kernels& kernels, size_t t, size_t columns, Readers readers);
+    void quantize(const Kernels& kernels, size_t t, size_t columns, Readers readers, const float* x);
 
     Array<float> values_;  // [token][column], rows of whole tiles
     Quantized quantized_[3];

@@ -113,6 +113,10 @@ void check_product(const Kernels& kernels, const BlockType& type, size_t rows, s
     std::vector<float> all(tokens * stride, kUntouched), part(tokens * stride, kUntouched);
     kernels.multiply(packing.matrix, input.view(tokens), 0, tiles, all.data(), stride, false);
     kernels.multiply(packing.matrix, input.view(tokens), begin, tiles, part.data(), stride, true);
+    const std::vector<float> bias = numbers(rows, stride, 3);
+    std::vector<float> biased(tokens * stride, 7);
+    packing.matrix.bias = bias.data();
+    kernels.multiply(packing.matrix, input.view(tokens), 0, tiles, biased.data(), stride, true);
     std::vector<float> weights(columns);
     for (size_t r = 0; r < rows; ++r) {
         read_row(random.tensor, r + 1, weights.data());
@@ -124,6 +128,7 @@ void check_product(const Kernels& kernels, const BlockType& type, size_t rows, s
             }
             const float ours = all[t * stride + r], added = part[t * stride + r];
             expect_near(ours, truth, kRounding * magnitude, what);
+            expect(biased[t * stride + r] == 7 + ours + bias[r], what + ", with a bias");
             expect(added == (r < begin * kTile ? kUntouched : kUntouched + ours), what + ", added to a part");
         }
     }
@@ -224,6 +229,37 @@ void check_rms_norm(const Kernels& kernels, size_t n) {
     expect(out[padded] == kUntouched, "rms_norm writes beyond its end");
 }
 
+void check_layer_norm(const Kernels& kernels, size_t n) {
+    const size_t padded = round_up(n);
+    std::vector<float> x = numbers(n, padded, 5);
+    const std::vector<float> weight = numbers(n, padded, 2), bias = numbers(n, padded, 2);
+    double mean = 0, squares = 0;
+    for (size_t i = 0; i < n; ++i) mean += double(x[i]) / double(n);
+    for (size_t i = 0; i < n; ++i) squares += (double(x[i]) - mean) * (double(x[i]) - mean);
+    std::fill(x.begin() + std::ptrdiff_t(n), x.end(), kUntouched);  // what lies beyond is not looked at
+    std::vector<float> out(padded + kTile, kUntouched), in_place = x;
+    kernels.layer_norm(x.data(), weight.data(), bias.data(), n, 1e-3f, out.data());
+    kernels.layer_norm(in_place.data(), weight.data(), bias.data(), n, 1e-3f, in_place.data());
+    for (size_t i = 0; i < padded; ++i) {
+        const double scale = std::sqrt(squares / double(n) + 1e-3);
+        const double truth = i < n ? (double(x[i]) - mean) / scale * double(weight[i]) + double(bias[i]) : 0;
+        expect_near(out[i], truth, i < n ? 1e-5 : 0, "layer_norm of " + std::to_string(n));
+        expect(in_place[i] == out[i], "layer_norm in its place");
+    }
+    expect(out[padded] == kUntouched, "layer_norm writes beyond its end");
+}
+
+void check_gelu(const Kernels& kernels, size_t n) {
+    const size_t padded = round_up(n);
+    std::vector<float> x = numbers(n, padded, 6), out(padded);
+    x[0] = 200, x[n / 2] = -200, x[n - 1] = 0;
+    kernels.gelu(x.data(), n, out.data());
+    for (size_t i = 0; i < n; ++i) {
+        const double v = x[i], truth = 0.5 * v * std::erfc(-v / std::sqrt(2.0));
+        expect_near(out[i], truth, 4e-7 * std::fabs(v), "gelu");
+    }
+}
+
 void check_gates(const Kernels& kernels, size_t n) {
     const size_t padded = round_up(n);
     std::vector<float> gate = numbers(n, padded, 12), up = numbers(n, padded, 2), silu(padded), gelu(padded);
@@ -320,7 +356,8 @@ int main(int count, char** arguments) {
     for (const size_t block : {16, 32, 48, 256}) {
         for (const size_t blocks : {1, 2, 3}) check_quantize(table, blocks * block, block);
     }
-    for (const size_t n : {1, 2, 15, 16, 17, 100, 257}) check_rms_norm(table, n), check_gates(table, n);
+    for (const size_t n : {1, 2, 15, 16, 17, 100, 257})
+        check_rms_norm(table, n), check_layer_norm(table, n), check_gelu(table, n), check_gates(table, n);
     for (const auto& [begin, end, n] :
          {std::array<size_t, 3>{0, 1, 32}, {0, 32, 32}, {31, 32, 32}, {5, 50, 64}, {0, 95, 96}}) {
         check_softmax_exp(table, begin, end, n);

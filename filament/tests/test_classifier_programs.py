@@ -44,7 +44,8 @@ def files(models, tmp_path_factory) -> list[Path]:
 def texts(tmp_path_factory) -> tuple[Path, list[bytes]]:
     rng = random.Random(0)
     lines = [sentence(rng).encode() for _ in range(30)] + [b"\xe2\x82" + sentence(rng).encode() + b"\xf0\x9f"]
-    lines += [data.replace(b"\n", b" ") for data in HOSTILE] + [bytes(rng.randrange(11, 256) for _ in range(2000))]
+    lines += [*HOSTILE, bytes(rng.randrange(256) for _ in range(2000))]
+    lines = [line.replace(b"\n", b" ") for line in lines]
     path = tmp_path_factory.mktemp("texts") / "texts"
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     return path, lines

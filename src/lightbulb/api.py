@@ -13,6 +13,7 @@ from lightbulb.core.progress import Reporter, waiting
 from lightbulb.core.terminal import terminal
 from lightbulb.doctor import examine
 from lightbulb.energy.meter import Meter
+from lightbulb.exporting.request import export
 from lightbulb.forecasting.request import forecast
 from lightbulb.measuring.measurement import measure
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
@@ -195,6 +196,7 @@ __all__ = [
     "ask",
     "dry_run",
     "examine",
+    "export",
     "forecast",
     "load_task",
     "measure",

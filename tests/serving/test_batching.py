@@ -1,4 +1,4 @@
-"""What waits is answered side by side, in turn; nobody harms a neighbour; the queue has an end."""
+"""What waits is answered side by side; nobody harms a neighbour; the queue has an end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def texts(call: list[str]) -> list[str]:
     return [prompt.removeprefix("user: ") for prompt in call]
 
 
-def test_what_waits_is_answered_side_by_side_and_one_of_each_in_turn(batcher, toy):
+def test_what_waits_is_answered_side_by_side_and_who_asks_much_goes_behind(batcher, toy):
     held(batcher, toy)
     many = batcher.submit([user(f"many{n}", max_tokens=2) for n in range(6)])
     one, other = batcher.submit([user("one", max_tokens=2)]), batcher.submit([user("other", max_tokens=2)])
@@ -52,9 +52,9 @@ def test_what_waits_is_answered_side_by_side_and_one_of_each_in_turn(batcher, to
     wait([many, one, other, alone], 30)
     assert [texts(call) for call in toy.calls] == [
         ["first"],
-        ["many0", "one", "other", "many1"],
+        ["many0", "many1", "many2", "many3"],
+        ["one", "other", "many4", "many5"],
         ["alone"],  # another length: not in one call
-        ["many2", "many3", "many4", "many5"],
     ]
     assert [a.text for a in many.result()] == [f"user: many{n} " for n in range(6)]
 

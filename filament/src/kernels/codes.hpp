@@ -30,7 +30,7 @@ template <class V, Layout layout> struct Codes;
 // Fields of `bits` bits: each byte of a chunk holds codes of `parts` columns, which lie `step` apart.
 template <class V, Layout layout> struct FieldCodes {
     static constexpr int bits = traits(layout).bits, parts = 8 / bits, mask = (1 << bits) - 1;
-    static constexpr int chunks = traits(layout).block / 4 / parts;
+    static constexpr int chunks = traits(layout).block / 4 / parts, products = parts, most = mask;
     static constexpr size_t step = 4 * chunks;
     static constexpr bool wide = false, splits = V::kUnshifted;
     static constexpr int32_t zero = traits(layout).zero;
@@ -93,7 +93,7 @@ template <class V> struct Codes<V, Layout::NibblesTable> {
 
 // Three chunks of four columns each, in the lower six bits; the upper two of the three are the codes of another four.
 template <class V> struct Codes<V, Layout::SixBits> {
-    static constexpr int parts = 1, chunks = 3;
+    static constexpr int parts = 1, chunks = 3, products = 2, most = 63;  // of a chunk: four products of three
     static constexpr bool wide = false, splits = false;
     static constexpr int32_t zero = traits(Layout::SixBits).zero;
     static constexpr int shift(int) { return 0; }

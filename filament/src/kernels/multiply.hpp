@@ -13,6 +13,33 @@ template <class V, class C, int part> typename V::I32 joined(const typename V::I
     else return V::add(V::template shift_right<C::shift(part)>(sums[part]), joined<V, C, part - 1>(sums));
 }
 
+// How many times two products of codes up to `most` fit into a sum of 16 bits: a power of two.
+constexpr size_t held_in_16_bits(int most) {
+    size_t held = 1;
+    while (2 * held * 2 * 127 * static_cast<size_t>(most) <= 32767) held *= 2;
+    return held;
+}
+
+// The same as multiply_block, where small products are gathered in sums of 16 bits first.
+template <class V, class C, size_t N>
+inline FILAMENT_INLINE void multiply_small_block(const uint8_t* codes, size_t ahead, const int8_t* (&x)[N],
+                                                 size_t column, typename V::I32 (&sums)[N][1]) {
+    constexpr size_t held = held_in_16_bits(C::most), all = size_t{C::chunks} * C::products;
+    const auto load = [&](const uint8_t* chunk) FILAMENT_INLINE {
+        if (N <= 2) __builtin_prefetch(chunk + ahead, 0, 2);  // into the second cache
+        return V::load_bytes(chunk);
+    };
+    typename V::I16 words[N];
+    for (size_t t = 0; t < N; ++t) words[t] = V::zero_i16();
+    size_t n = 0;
+    C::template unpack<false, (N > 2)>(codes, load, [&](auto, auto w, size_t at) FILAMENT_INLINE {
+        for (size_t t = 0; t < N; ++t) words[t] = V::dot_small_i16(words[t], w, x[t] + column + at);
+        if (held >= all || ++n % held != 0) return;
+        for (size_t t = 0; t < N; ++t) sums[t][0] = V::add_i16(sums[t][0], words[t]), words[t] = V::zero_i16();
+    });
+    for (size_t t = 0; t < N; ++t) sums[t][0] = V::add_i16(sums[t][0], words[t]);
+}
+
 // The codes of one block of a tile times `column` and the next columns of N tokens.
 template <class V, class C, bool split, size_t N, int ways>
 inline FILAMENT_INLINE void multiply_block(const uint8_t* codes, size_t ahead, const int8_t* (&x)[N], size_t column,
@@ -56,7 +83,8 @@ void multiply_whole_numbers(const Matrix& m, const Activations& a, size_t tile, 
                 sums[t][0] = V::set_i32(C::zero ? -C::zero * a.sums[(first + t) * blocks + b] : 0);
                 for (int w = 1; w < ways; ++w) sums[t][w] = V::set_i32(0);
             }
-            multiply_block<V, C, split>(codes, m.ahead, x, b * block, sums);
+            if constexpr (V::kGathers && !C::wide) multiply_small_block<V, C>(codes, m.ahead, x, b * block, sums);
+            else multiply_block<V, C, split>(codes, m.ahead, x, b * block, sums);
             scaling.next(i);
             for (size_t t = 0; t < N; ++t) {
                 const float x_scale = a.scales[(first + t) * blocks + b];
@@ -111,8 +139,10 @@ void multiply_tokens(const Matrix& m, const Activations& a, size_t tile, size_t 
     else multiply_whole_numbers<V, layout, N>(m, a, tile, first, products);
     for (size_t t = 0; t < N; ++t) {
         float* place = out + (first + t) * stride + tile * kTile;
-        const auto product = V::mul(products[t], V::set(m.multiplier));
-        V::store(place, adds ? V::add(V::load(place), product) : product);
+        auto product = V::mul(products[t], V::set(m.multiplier));
+        if (adds) product = V::add(V::load(place), product);
+        if (m.bias) product = V::add(product, V::load(m.bias + tile * kTile));
+        V::store(place, product);
     }
 }
 

@@ -10,11 +10,14 @@ namespace {
 
 struct Avx2 {
     static constexpr size_t kTokens = 4;
-    static constexpr bool kBiased = false, kUnshifted = false;
+    static constexpr bool kBiased = false, kUnshifted = false, kGathers = true;
     struct F32 {
         __m256 a, b;
     };
     struct I32 {
+        __m256i a, b;
+    };
+    struct I16 {
         __m256i a, b;
     };
     struct B64 {
@@ -103,6 +106,17 @@ struct Avx2 {
         const __m256i xs = four(x);
         return {dot_u8s8(s.a, w.a, xs), dot_u8s8(s.b, w.b, xs)};
     }
+    static I16 zero_i16() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+    static I16 dot_small_i16(I16 s, B64 w, const int8_t* x) {
+        const __m256i xs = four(x);
+        return {pinned(_mm256_add_epi16(s.a, _mm256_maddubs_epi16(w.a, xs))),
+                pinned(_mm256_add_epi16(s.b, _mm256_maddubs_epi16(w.b, xs)))};
+    }
+    static I32 add_i16(I32 s, I16 x) {
+        const __m256i ones = _mm256_set1_epi16(1);
+        return {_mm256_add_epi32(s.a, _mm256_madd_epi16(x.a, ones)),
+                _mm256_add_epi32(s.b, _mm256_madd_epi16(x.b, ones))};
+    }
     static I32 dot_wide(I32 s, B64 w, const int8_t* x) {
         const __m256i xs = four(x);
         return {dot_u8s8(s.a, _mm256_abs_epi8(w.a), _mm256_sign_epi8(xs, w.a)),
@@ -113,6 +127,11 @@ struct Avx2 {
     static __m256i four(const int8_t* x) { return _mm256_set1_epi32(four_bytes(x)); }
 
   private:
+    // In a register, added up in the order that was written: or the compiler regroups sums until they do not fit.
+    static __m256i pinned(__m256i sum) {
+        asm("" : "+x"(sum));
+        return sum;
+    }
     static __m128i load_128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
     static __m256i load_256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
     static __m256 widen_bf16(__m128i x) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)); }
@@ -130,7 +149,7 @@ struct Avx2 {
     }
     static __m256i dot_u8s8(__m256i s, __m256i w, __m256i x) {
         const __m256i pairs = _mm256_maddubs_epi16(w, x);  // no overflow: 2 * 128 * 127 < 2^15
-        return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        return pinned(_mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
     }
 };
 

@@ -6,7 +6,7 @@ namespace filament {
 namespace {
 
 struct Avx2Vnni : Avx2 {
-    static constexpr bool kBiased = true, kUnshifted = true;
+    static constexpr bool kBiased = true, kUnshifted = true, kGathers = false;
     static I32 dot_small(I32 s, B64 w, const int8_t* x) {
         const __m256i xs = four(x);
         return {_mm256_dpbusd_avx_epi32(s.a, w.a, xs), _mm256_dpbusd_avx_epi32(s.b, w.b, xs)};

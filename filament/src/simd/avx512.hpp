@@ -10,7 +10,7 @@ namespace {
 
 struct Avx512 {
     static constexpr size_t kTokens = 8;
-    static constexpr bool kBiased = false, kUnshifted = false;
+    static constexpr bool kBiased = false, kUnshifted = false, kGathers = false;
     struct F32 {
         __m512 v;
     };

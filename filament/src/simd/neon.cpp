@@ -14,7 +14,7 @@ namespace {
 
 struct Neon {
     static constexpr size_t kTokens = 4;
-    static constexpr bool kBiased = false, kUnshifted = false;
+    static constexpr bool kBiased = false, kUnshifted = false, kGathers = false;
     struct F32 {
         float32x4_t v[4];
     };

@@ -12,7 +12,7 @@ namespace {
 
 struct Portable {
     static constexpr size_t kTokens = 2;
-    static constexpr bool kBiased = false, kUnshifted = false;
+    static constexpr bool kBiased = false, kUnshifted = false, kGathers = false;
     struct F32 {
         float v[16];
     };

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from lightbulb.cli.examining import doctor
+from lightbulb.cli.exporting import export
 from lightbulb.cli.forecasting import forecast
 from lightbulb.cli.measuring import measure
 from lightbulb.cli.output import check_arguments, is_text, print_anything, shown, with_flags
@@ -22,6 +23,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "shrink": shrink,
     "ask": ask,
     "serve": serve,
+    "export": export,
     "run": run,
     "report": report,
     "measure": measure,

@@ -67,6 +67,7 @@ class Pass(BaseModel):
         uses: roles of the other artifacts that `apply` needs in `Context.inputs`, called as their kinds; an artifact in
             any other role is of a kind that it reads
         may_use: likewise, of those that it takes where they are given
+        input_kinds: kinds that may come in a role, where they are not called as it is
         facts_type: what the facts that `apply` returns must be
         needs: capabilities of the runtime that its parameter `runtime` names
     """
@@ -79,6 +80,7 @@ class Pass(BaseModel):
     makes: ClassVar[ArtifactKind] = "model"
     uses: ClassVar[tuple[ArtifactKind, ...]] = ()
     may_use: ClassVar[tuple[ArtifactKind, ...]] = ()
+    input_kinds: ClassVar[Mapping[str, tuple[ArtifactKind, ...]]] = {}
     facts_type: ClassVar[type[Facts]] = Facts
     needs: ClassVar[tuple[str, ...]] = ()
 

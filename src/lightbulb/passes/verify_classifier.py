@@ -36,6 +36,7 @@ class VerifyClassifier(Pass):
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("gguf",)
     makes: ClassVar[ArtifactKind] = "figures"
     uses: ClassVar[tuple[ArtifactKind, ...]] = ("model",)
+    input_kinds: ClassVar = {"model": ("ngrams", "encoder")}
 
     prompts: int = Field(default=256, ge=1)
 

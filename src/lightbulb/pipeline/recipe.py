@@ -234,7 +234,7 @@ def _check_source(s: Step, built: Pass, source: str, kinds: Mapping[str, Artifac
             raise wrong(f"the pass {s.pass_} needs an input {used!r}", [used], f'add inputs = {{ {used} = "LABEL" }}')
     wanted: Sequence[str]
     for role, label in s.inputs.items():
-        wanted = [role] if role in (*built.uses, *built.may_use) else built.reads
+        wanted = built.input_kinds.get(role) or ([role] if role in (*built.uses, *built.may_use) else built.reads)
         if kinds[label] not in wanted:
             problem = f"the input {role!r} must be of the kind {wanted[0]}, and {label!r} is of the kind {kinds[label]}"
             raise wrong(problem, wanted, f'{role} = "LABEL"')

@@ -69,7 +69,8 @@ class Place:
 
 
 class Batcher:
-    """Answers jobs in the order in which they came, one question of each in turn, from a thread that owns the service.
+    """Answers jobs in the order in which they came, from a thread that owns the service. A long one goes behind the
+    others when it has filled a window.
 
     Args:
         service: opened; only the thread uses it until `close` has returned
@@ -168,10 +169,9 @@ class Batcher:
         taken: list[tuple[Job, int]] = []
         while turn and len(taken) < most:
             job = turn.popleft()
-            taken.append((job, job.taken))
-            job.taken += 1
-            if job.taken < len(job.questions):
-                turn.append(job)
+            upto = min(len(job.questions), job.taken + most - len(taken))
+            taken += [(job, number) for number in range(job.taken, upto)]
+            job.taken = upto
         served = {job for job, _ in taken}
         left = [job for job in self._jobs if job.taken < len(job.questions)]
         self._jobs = deque(sorted(left, key=lambda job: job in served))  # stable: who was served goes behind

@@ -115,7 +115,10 @@ class Routes:
         if asked.stream:
             return await self._streamed(request, asked, reply)
         answers = await _unless_gone(request, asyncio.wrap_future(self._batcher.submit(asked.questions())))
-        return GONE if answers is None else JSONResponse(reply.whole(answers))
+        if answers is None:
+            return GONE
+        asked.check_followed(answers)
+        return JSONResponse(reply.whole(answers))
 
     async def _streamed(self, request: Request, asked: wire.Chat | wire.Completion, reply: wire.Reply) -> Response:
         pieces = Pieces()
@@ -124,7 +127,7 @@ class Routes:
         first = await _unless_gone(request, asyncio.ensure_future(pieces.next()))
         if first is None:
             return GONE
-        events = _events(first, pieces, reply, asked.tells_usage, bool(self._service.answers))
+        events = _events(first, pieces, reply, asked, bool(self._service.answers))
         return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
@@ -163,7 +166,7 @@ class Pieces:
 
 
 async def _events(
-    event: tuple[int, str] | list[Answer], pieces: Pieces, reply: wire.Reply, tells_usage: bool, chooses: bool
+    event: tuple[int, str] | list[Answer], pieces: Pieces, reply: wire.Reply, asked: wire.Written, chooses: bool
 ) -> AsyncIterator[bytes]:
     """Server-sent events, up to [DONE]; where the model fails on the way, its error is the last of them."""
     try:
@@ -175,7 +178,8 @@ async def _events(
         if chooses:  # it writes no pieces
             for n, answer in enumerate(event):
                 yield _event(reply.piece(n, answer.text))
-        for record in reply.end(event, tells_usage):
+        asked.check_followed(event)
+        for record in reply.end(event, asked.tells_usage):
             yield _event(record)
         yield b"data: [DONE]\n\n"
     except Exception as e:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from lightbulb.core.figures import total
 from lightbulb.runtimes.base import Options, Sampling
+from lightbulb.runtimes.grammar import parses
 from lightbulb.serving.limits import TEXTS, Refused
 from lightbulb.serving.service import Answer, Question
 
@@ -19,6 +20,8 @@ Record = dict[str, Any]
 
 TURNS = 1024  # of a conversation
 SCHEMA_BYTES, SCHEMA_DEPTH = 16_384, 24  # a grammar is made of it, by code that goes as deep as it does
+SCHEMA_COUNT = 1000  # llama.cpp writes out as many rules as an array has items
+COUNTS = {f"{end}{what}" for end in ("min", "max") for what in ("Items", "Length", "Properties", "Contains")}
 NEUTRAL: Record = {  # what changes no answer at this value, and is refused at others
     "n": 1, "best_of": 1, "echo": False, "suffix": None, "logprobs": False, "top_logprobs": 0, "logit_bias": {},
     "presence_penalty": 0, "frequency_penalty": 0, "tools": [], "tool_choice": "none", "functions": [],
@@ -85,6 +88,11 @@ class Written(Body):
         if self.temperature:
             sampling = Sampling(self.temperature, 1.0 if self.top_p is None else self.top_p, self.seed or 0)
         return Options(stop=stop, schema=self.schema_text, sampling=sampling)
+
+    def check_followed(self, answers: Sequence[Answer]) -> None:
+        """Raises Refused where a runtime could make nothing of the schema, and wrote on without it."""
+        if self.schema_text is not None and not self.stop and not all(parses(a.text) for a in answers if a.whole):
+            raise Refused(400, "the model could not be held to this schema", "response_format", "invalid_value")
 
     def check_choosing(self) -> None:
         """Raises Refused for what only a model that writes can follow."""
@@ -215,19 +223,25 @@ def _checked(schema: Any) -> str:
     if not isinstance(schema, dict):
         raise Refused(400, "a JSON Schema is an object", param, "invalid_value")
     text = json.dumps(schema)
-    if len(text) > SCHEMA_BYTES or _depth(schema) > SCHEMA_DEPTH:
-        most = f"at most {SCHEMA_BYTES:,} bytes and {SCHEMA_DEPTH} levels"
+    if len(text) > SCHEMA_BYTES or not _is_small(schema):
+        most = f"at most {SCHEMA_BYTES:,} bytes, {SCHEMA_DEPTH} levels and {SCHEMA_COUNT:,} items"
         raise Refused(400, f"this schema is too large: {most}", param, "invalid_value")
     return text
 
 
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level := [
-        x for v in level for x in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else ())
-    ]:
-        depth += 1
-    return depth
+def _is_small(schema: Record) -> bool:
+    """Neither deep nor with large numbers of anything."""
+    level: list[Any] = [schema]
+    for _ in range(SCHEMA_DEPTH + 1):
+        counts = (outer[name] for outer in level if isinstance(outer, dict) for name in COUNTS & outer.keys())
+        if any(isinstance(count, int | float) and count > SCHEMA_COUNT for count in counts):
+            return False
+        level = [inner for outer in level for inner in _within(outer)]
+    return not level
+
+
+def _within(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def usage(answers: Sequence[Answer]) -> Record:

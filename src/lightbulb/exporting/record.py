@@ -1,0 +1,85 @@
+"""What an export says about itself: `export.json`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lightbulb.core.figures import Figure
+
+RECORD = "export.json"
+Form = Literal["c", "js"]
+
+
+class Part(BaseModel):
+    """One of its files."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+    sha256: str
+
+
+class Checked(BaseModel):
+    """How it was checked before it was handed over.
+
+    Attributes:
+        items: test items, all of the task's, that it answered as the file does that it was made from; None where it
+            could not be checked
+        runtime: the compiler or interpreter that it ran with; None likewise
+        why_not: what was missing; "" where it was checked
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    items: int | None
+    runtime: str | None = None
+    why_not: str = ""
+
+
+class Fit(BaseModel):
+    """Whether it fits a board, by the upper ends of what it needs: all of its flash and RAM is there for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    board: str
+    label: str
+    core: str
+    flash_bytes: int
+    ram_bytes: int
+    fits: bool
+
+
+class Export(BaseModel):
+    """`export.json`.
+
+    Attributes:
+        to: "c" or "js"
+        name: with which every name in C begins
+        source: name of the file that it was made from
+        source_sha256: of that file
+        answers: how many it chooses among
+        ngrams: how many have a row
+        width: numbers of a row
+        checked: how it was checked
+        flash: bytes of tables and machine code; None for JavaScript
+        ram: bytes of stack that `classify` takes at most, the same for every text; None likewise
+        boards: which of the catalogue it fits; none for JavaScript
+        files: all but the record itself
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    to: Form
+    name: str
+    source: str
+    source_sha256: str
+    answers: int
+    ngrams: int
+    width: int
+    checked: Checked
+    flash: Figure | None = None
+    ram: Figure | None = None
+    boards: list[Fit] = []
+    files: dict[str, Part]

@@ -1,0 +1,147 @@
+"""The verb export: from a run, or a file of n-grams, to source code that was checked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from lightbulb.core import units
+from lightbulb.core.errors import ModelError, UserError
+from lightbulb.core.figures import Figure
+from lightbulb.core.files import new_folder, sha256_of_file, write_json
+from lightbulb.exporting.boards import boards
+from lightbulb.exporting.c import CODE_BYTES, FRAME_BYTES, array_bytes, c_files, table_bytes
+from lightbulb.exporting.checking import check, write
+from lightbulb.exporting.js import js_files
+from lightbulb.exporting.record import RECORD, Export, Fit, Form, Part
+from lightbulb.formats.gguf.header import read_header
+from lightbulb.models.kinds.base import text_of
+from lightbulb.serving.finding import model_file
+from lightbulb.shrinking.record import DONE, Result
+from lightbulb.tasks.stored import read_task
+
+if TYPE_CHECKING:
+    from lightbulb.models.kinds.ngrams import NgramFile
+
+HEADERS = {"math", "stddef", "stdint", "stdio", "stdlib", "string"}  # of C, which files must not be named like
+
+
+def export(model: Path, to: Form, out: Path) -> Export:
+    """Writes a small classifier as source code that answers as its file does, checked on the run's own test items.
+
+    Args:
+        model: a run folder, or a .gguf file of n-grams, which has no test items
+        to: "c" (C99 for anything with 32 bits, microcontrollers included) or "js" (a module and a page)
+        out: a new folder; its name is that of the files and, in C, of what they define
+
+    Returns:
+        What `out`/export.json holds.
+
+    Raises:
+        UserError: what is asked for cannot be done as asked; nothing was written
+        RunFailure: the export gives a test item another answer; nothing was written either
+    """
+    if to not in get_args(Form):
+        raise UserError(f"nothing is exported to {to!r}", where="`to`", hint="`to=c` or `to=js`")
+    if out.exists():
+        raise UserError("there is something already", where=str(out), hint="name a new folder with `out`")
+    source = model_file(model)
+    file, texts = _ngrams(source), _test_texts(model)
+    expected = file.scores(texts)[0].argmax(axis=1).tolist() if texts else []
+    name, title, sha256 = _identifier(out.name), f"{out.name}: {source.name}", sha256_of_file(source)
+    sources = c_files(file, name, title, sha256) if to == "c" else js_files(file, out.name, sha256, _cost(model))
+    checked = check(to, name, sources, texts, expected)
+    flash, ram, fits = _needs(file) if to == "c" else (None, None, [])
+    record = Export(
+        to=to,
+        name=name,
+        source=source.name,
+        source_sha256=sha256,
+        answers=len(file.labels),
+        ngrams=len(file.hashes),
+        width=file.weights.shape[1],
+        checked=checked,
+        flash=flash,
+        ram=ram,
+        boards=fits,
+        files={path: _part(text) for path, text in sources.items()},
+    )
+    with new_folder(out) as beside:
+        write(sources, beside)
+        write_json(beside / RECORD, record.model_dump(mode="json"))
+    return record
+
+
+def _ngrams(source: Path) -> NgramFile:
+    """Raises ModelError for a file of another kind."""
+    from lightbulb.models.kinds.ngrams import ARCHITECTURE, NgramFile
+
+    architecture = read_header(source).fields.get("general.architecture")
+    if architecture != ARCHITECTURE:
+        raise ModelError(
+            f"a model of the architecture {architecture!r} is not exported: only classifiers of n-grams are, "
+            f"whose architecture is {ARCHITECTURE!r}",
+            where=str(source),
+            hint="other files run in lightbulb and llama.cpp as they are",
+        )
+    return NgramFile.read(source)
+
+
+def _test_texts(model: Path) -> list[str]:
+    """The texts of a run's test items; none for a file."""
+    stored = sorted(model.glob("steps/task-*")) if model.is_dir() else []
+    if not stored:
+        return []
+    test = read_task(stored[-1]).test
+    return [text_of(example) for example in test]
+
+
+def _cost(model: Path) -> str | None:
+    """What an answer cost where the run measured it, in words."""
+    done = model / DONE
+    student = Result.read(done).student if model.is_dir() and done.exists() else None
+    if student is None or student.cpu_seconds_per_answer is None or student.cpu_seconds_per_answer.value is None:
+        return None
+    told = f"{units.text(student.cpu_seconds_per_answer)} of CPU time"
+    if (joules := student.joules_per_answer) is not None and joules.value is not None:
+        told += f" and {units.text(joules)} ({joules.source})"
+    return f"In {student.runtime or 'the runtime of its run'}, where it was made, an answer takes {told}."
+
+
+def _needs(file: NgramFile) -> tuple[Figure, Figure, list[Fit]]:
+    """Flash and RAM that the C takes, and which boards have that."""
+    flash = _bytes(table_bytes(file), CODE_BYTES, "tables counted, machine code as gcc makes it for 32 bits")
+    ram = _bytes(array_bytes(file), FRAME_BYTES, "arrays counted, the rest of the stack as gcc makes it for 32 bits")
+    fits = [
+        Fit(
+            board=board.name,
+            label=board.label,
+            core=board.core,
+            flash_bytes=board.flash_bytes,
+            ram_bytes=board.ram_bytes,
+            fits=board.fits(flash, ram),
+        )
+        for board in boards()
+    ]
+    return flash, ram, fits
+
+
+def _bytes(counted: int, more: Sequence[int], method: str) -> Figure:
+    low, value, high = (counted + some for some in more)
+    return Figure(value=value, low=low, high=high, unit="bytes", source="estimated", method=method)
+
+
+def _part(text: str) -> Part:
+    data = text.encode()
+    return Part(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def _identifier(name: str) -> str:
+    """A folder's name as one of C, in small letters: bank-77 -> bank_77."""
+    ascii_only = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^a-z0-9]+", "_", ascii_only.lower()).strip("_")[:40]
+    return plain if plain[:1].isalpha() and plain not in HEADERS else f"model_{plain}".strip("_")

@@ -1,0 +1,147 @@
+"""The main job over kinds that need no language model, through the command line, on tiny models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import choose_rows, write_rows
+from test_shrink import QUICK
+from tiny import tiny_model
+from tiny_encoder import tiny_encoder
+
+from lightbulb.cli import main
+from lightbulb.shrinking import final_evaluation, steps, timing
+
+filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+if not hasattr(filament, "Classifier"):
+    pytest.skip("this filament runs no classifiers: make filament", allow_module_level=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Short windows, and a plan that does not hang on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "TEACHER_RATE", 3e-3)
+        patch.setattr(final_evaluation, "measuring_windows", lambda *_: (8, 0.02))
+        patch.setattr(timing, "time_work", lambda *_, **__: QUICK)
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with a tiny model, a tiny encoder and a task that n-grams learn whole."""
+    folder = tmp_path_factory.mktemp("kinds")
+    tiny_model(folder / "model", layers=4)
+    tiny_encoder(folder / "encoder")
+    write_rows(folder / "task.jsonl", choose_rows(300))
+    return folder
+
+
+def shrink(place: Path, out: str, *more: str) -> tuple[int, Path]:
+    command = ["shrink", str(place / "model"), "--task", str(place / "task.jsonl"), "--out", str(place / out)]
+    return main([*command, "--max-time", "15m", "--threads", "1", *more]), place / out
+
+
+@pytest.fixture(scope="module")
+def enough(place) -> Path:
+    """A run that n-grams end."""
+    code, folder = shrink(place, "enough", "--at-least", "0.8")
+    assert code == 0
+    return folder
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_where_n_grams_are_enough_no_language_model_is_made(enough):
+    result = record(enough)
+    student = result["student"]
+    assert result["verdict"] == "kept" and student["kind"] == "linear" and student["runtime"] == "classifier"
+    assert student["score"]["value"] >= 0.8 and student["bytes"] == (enough / "model.gguf").stat().st_size
+    assert result["teacher"] is None and result["baselines"] == [] and result["ratios"] == []
+    assert result["break_even_answers"]["value"] is None and result["compare_with"] is None
+    assert student["cpu_seconds_per_answer"]["value"] > 0 and student["making"]["value"] > 0
+    assert [c["kind"] for c in result["candidates"]] == ["linear"] and result["candidates"][0]["chosen"]
+    assert result["verify"]["same_answer"]["value"] == 1
+    assert not any(p.name.startswith(("teacher", "formatted")) for p in (enough / "steps").iterdir())
+    assert not (enough / "Modelfile").exists()
+
+
+def test_its_pages_say_so(enough, capsys):
+    assert main(["report", str(enough)]) == 0
+    for page in ((enough / "report.html").read_text(), (enough / "README.md").read_text()):
+        assert "No language model is needed" in page and "times less" not in page and "llama-completion" not in page
+
+
+def test_it_answers_with_its_probability(enough, capsys):
+    capsys.readouterr()
+    row = choose_rows(3)[2]
+    assert main(["ask", str(enough), row["prompt"], "--json"]) == 0
+    asked = json.loads(capsys.readouterr().out)
+    assert asked["text"] == row["completion"] and 0.2 < asked["probability"] <= 1 and asked["references"] == []
+    assert asked["joules"]["value"] > 0
+    assert main(["ask", str(enough), row["prompt"]]) == 0
+    assert "probability" in capsys.readouterr().err
+
+
+def test_the_same_command_again_is_done(place, enough, capsys):
+    before = (enough / "model.gguf").stat().st_mtime_ns
+    assert shrink(place, "enough", "--at-least", "0.8")[0] == 0
+    assert "is done; nothing to do" in capsys.readouterr().err
+    assert (enough / "model.gguf").stat().st_mtime_ns == before
+
+
+def test_its_recipe_makes_the_same_file(enough, tmp_path):
+    assert main(["run", str(enough / "recipe.toml"), "--out", str(tmp_path / "again"), "--threads", "1"]) == 0
+    digest = hashlib.sha256((enough / "model.gguf").read_bytes()).hexdigest()
+    files = (tmp_path / "again" / "steps").glob("*/model.gguf")
+    assert digest in [hashlib.sha256(f.read_bytes()).hexdigest() for f in files]
+
+
+@pytest.mark.slow
+def test_with_a_share_to_keep_the_language_model_is_what_they_are_held_against(place):
+    """All is tried; the cheapest that keeps it is handed out, and what it saves is told against a stock file."""
+    code, folder = shrink(place, "keep", "--keep", "0.9")
+    result = record(folder)
+    assert code == 0 and result["verdict"] in ("kept", "within-noise") and result["student"]["kind"] == "linear"
+    assert result["teacher"]["kind"] == "stock" and len(result["baselines"]) == 2
+    times = {r["quantity"]: r["value"]["value"] for r in result["ratios"] if r["against"] == result["compare_with"]}
+    assert times["cpu_seconds_per_answer"] > 10
+    assert not any(p.name.startswith(("probe", "student")) for p in (folder / "steps").iterdir())
+    page = (folder / "report.html").read_text()
+    assert "No language model is needed" in page and "times less" in page
+
+
+def test_kinds_that_are_asked_for_are_compared_with_each_other(place):
+    kinds = ("--kinds", "linear", "encoder", "cascade", "--encoder", str(place / "encoder"))
+    code, folder = shrink(place, "kinds", "--keep", "0.9", *kinds)
+    result = record(folder)
+    assert code == 0 and result["teacher"] is None and result["reference"] in {m["name"] for m in result["students"]}
+    assert {"linear", "encoder"} <= {m["kind"] for m in result["students"]}
+    costs = np.array([m["cpu_seconds_per_answer"]["value"] for m in result["students"]])
+    assert (costs > 0).all() and sum(m["why"] == "" for m in result["students"]) == 1
+    assert result["student"]["name"] == next(m["name"] for m in result["students"] if not m["why"])
+
+
+@pytest.mark.parametrize(
+    "more, told",
+    [
+        (("--kinds", "linaer"), "there is no kind of student 'linaer'"),
+        (("--encoder", "nowhere"), "no encoder called 'nowhere'"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_any_work(place, capsys, more, told):
+    code, folder = shrink(place, "refused", *more)
+    assert code == 2 and told in capsys.readouterr().err and not folder.exists()
+
+
+def test_kinds_that_cannot_do_the_task_are_refused(place, capsys):
+    write_rows(place / "text.jsonl", [{"prompt": f"say {n}", "completion": f"this is number {n}"} for n in range(60)])
+    command = ["shrink", str(place / "model"), "--task", str(place / "text.jsonl"), "--out", str(place / "text")]
+    assert main([*command, "--kind", "generate", "--kinds", "linear", "--threads", "1"]) == 2
+    assert "none of the kinds asked for" in capsys.readouterr().err
