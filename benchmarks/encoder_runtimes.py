@@ -2,9 +2,9 @@
 
     python benchmarks/encoder_runtimes.py ../shared/data/banking77/test.jsonl FILE.gguf [FILE.gguf ...] [--torch FOLDER]
 
-Each works through the texts in bulk with one thread: filament and llama.cpp (its server in this process, embeddings only,
-without the head) with the files, transformers in float32 with the checkpoint in FOLDER, texts of about one length together,
-as a careful user would. CPU time is that of the whole process. The median of the rounds, and the least.
+Each works through the texts in bulk with one thread: filament and llama.cpp (its server in this process, embeddings
+only, without the head) with the files, transformers in float32 with the checkpoint in FOLDER, texts of about one length
+together, as a careful user would. CPU time is that of the whole process: the median of the rounds, and the least.
 """
 
 from __future__ import annotations

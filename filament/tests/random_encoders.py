@@ -110,6 +110,7 @@ def _fields(shape: EncoderShape) -> dict[str, Any]:
         "bert.attention.layer_norm_epsilon": shape.epsilon,
         "bert.attention.causal": False,
         "bert.pooling_type": shape.pooling,
+        "bert.classifier.output_labels": [f"answer {i}" for i in range(shape.answers)],
         "lightbulb.kind": "choose",
         "lightbulb.answers": [f"answer {i}" for i in range(shape.answers)],
         "lightbulb.normalize": shape.normalizes,

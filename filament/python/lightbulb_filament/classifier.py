@@ -18,7 +18,7 @@ class Classifier:
     turns, and none of them holds up the rest of Python.
 
     Args:
-        path: a file of the architecture `lightbulb-ngrams` or `lightbulb-cascade`.
+        path: a file of the architecture `lightbulb-ngrams`, `lightbulb-cascade` or `bert`.
         threads: at most so many work on a call, the caller's own among them.
         kernels: one of `available()`, else the best of them. The answers are the same.
 

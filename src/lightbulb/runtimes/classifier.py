@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
 from lightbulb.core.errors import ModelError, UserError
 from lightbulb.formats.gguf.header import read_header
-from lightbulb.runtimes.base import PLAIN, WORDS, Answers, Capabilities, ModelForm, ModelInfo, Options, Runtime
+from lightbulb.runtimes.base import PLAIN, WORDS, Answers, Capabilities, ModelForm, ModelInfo, Options, Runtime, Tokens
 from lightbulb.runtimes.registry import check_installed
 
 
@@ -24,7 +25,9 @@ class Classifier(Runtime):
     opens: ClassVar[ModelForm] = "gguf"
     library: ClassVar[str] = "lightbulb_filament"
     install: ClassVar[str] = "make filament"
-    capabilities: ClassVar[Capabilities] = Capabilities(closed_set=True, generates=False, batch=True, bulk=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        closed_set=True, generates=False, batch=True, bulk=True, counts_each=True
+    )
 
     def __init__(self, path: Path, *, threads: int = 1):
         check_installed("classifier")
@@ -76,8 +79,8 @@ class Classifier(Runtime):
                 hint="make one for these answers: `lightbulb shrink`",
             )
         numbers, probabilities = self._model.classify(prompts)
-        words = sum(len(prompt.split()) for prompt in prompts)
-        return Answers([known[n] for n in numbers], words, len(numbers), tuple(probabilities))
+        made = Answers.counted([known[n] for n in numbers], [Tokens(len(prompt.split()), 1) for prompt in prompts])
+        return replace(made, probabilities=tuple(probabilities))
 
     def stages_used(self, prompts: Sequence[str]) -> list[int]:
         """Which stage of a cascade answers each prompt, the cheapest being 0."""
