@@ -213,6 +213,12 @@ def reload_ngram_file(made: Artifact) -> None:
     assert file.labels == tiny_task("choose").answers and set(file.answers(["the card is lost", ""])) <= {*file.labels}
 
 
+def reload_cascade(made: Artifact) -> None:
+    runtime, answers = open_gguf(made.gguf, threads=1), tiny_task("choose").answers
+    assert set(runtime.answer(["the card is lost", ""], answers).texts) <= {*answers}
+    runtime.close()
+
+
 class TestNgrams(PassConformance):
     @pytest.fixture(params=OF_NGRAMS)
     def case(self, request, ngrams):
@@ -226,7 +232,7 @@ class TestNgrams(PassConformance):
         more = {"fit-ngrams": {"within": 0.0}, "verify-classifier": {"prompts": 4}, "cascade": {"give_up": 0.5}}.get(
             request.param
         )
-        reload = {"fit-ngrams": reload_ngrams, "export-ngrams": reload_ngram_file}.get(request.param)
+        reload = {"fit-ngrams": reload_ngrams, "export-ngrams": reload_ngram_file, "cascade": reload_cascade}
         cls = pass_class(request.param)
         return PassCase(
             cls(),
@@ -234,7 +240,7 @@ class TestNgrams(PassConformance):
             tiny_task("choose"),
             {"model": ngrams["fitted"]} if cls.uses else {"then": ngrams["other"]} if cls.name == "cascade" else {},
             changed=cls(**more) if more else None,
-            reload=reload,
+            reload=reload.get(request.param),
         )
 
 

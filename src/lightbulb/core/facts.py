@@ -163,8 +163,8 @@ class NgramFacts(ModelFacts):
         temperature: what logits were divided by, from the same items
         nats: their mean negative log-likelihood after it (nats)
         calibration_error: their expected calibration error after it (Naeini et al. 2015, 15 bins)
-        c: of the training, where it has one: inverse strength of the penalty
-        class_weight: likewise: how answers are weighted
+        c: of the training: inverse strength of the penalty
+        class_weight: how answers were weighted; None: all alike
     """
 
     rows: int

@@ -38,8 +38,7 @@ class FitNgrams(Pass):
         fewest_texts: of train, that an n-gram must come in
         most: n-grams that are looked at, those in most texts
         words_weight: of words against characters
-        cs: inverse strengths of the penalty to choose from; where every answer counts alike (macro-f1), whether answers
-            are weighted by their rareness is chosen, too
+        cs: inverse strengths of the penalty to choose from
         within: of a standard error of the score on the validation split, that leaving out n-grams may cost; 0 keeps
             all, and so do folds, whose few texts show too little of what others say
         shares: of n-grams that are kept, tried in this order until one costs more
