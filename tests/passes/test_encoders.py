@@ -101,10 +101,10 @@ def test_the_head_is_scikit_learns(bare, tmp_path):
     plain = Encoder.read(bare.path)
     lengths = lambda x: np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
     vectors, asked = (x / lengths(x) for x in (plain.embed(train), plain.embed(test)))
-    model = LogisticRegression(C=10.0, tol=1e-5, max_iter=1000)
+    model = LogisticRegression(C=10.0, tol=1e-4, max_iter=1000)
     model.fit(vectors, [task.answers.index(e.completion) for e in task.train])
     ours = encoder.scores_of(test)
-    np.testing.assert_allclose(ours, asked @ model.coef_.T + model.intercept_, atol=0.01)
+    np.testing.assert_allclose(ours, asked @ model.coef_.T + model.intercept_, atol=0.02)
 
 
 def test_a_head_is_fitted_to_what_the_file_holds(bare, tmp_path):

@@ -92,7 +92,7 @@ class FitHead(Pass):
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-        model = LogisticRegression(C=self.cs[len(self.cs) // 2], class_weight=class_weight, tol=1e-5, max_iter=1000)
+        model = LogisticRegression(C=self.cs[len(self.cs) // 2], class_weight=class_weight, tol=1e-4, max_iter=1000)
         folds = min(self.folds, int(np.unique(labels_N, return_counts=True)[1].min()))
         with warnings.catch_warnings(action="ignore"):  # that it has not converged to the last digit
             if folds < 2 or len(self.cs) == 1:
@@ -124,8 +124,7 @@ def _set_head(encoder: Encoder, model: Any, scale: float) -> None:
 
 
 def vectors_of(encoder: Encoder, texts: list[str], context: Context) -> np.ndarray:
-    """The pooled vectors of texts, float64 [texts, width]; kept in the scratch folder for an attempt that goes on."""
-    import numpy as np
+    """The pooled vectors of texts, float32 [texts, width]; kept in the scratch folder for an attempt that goes on."""
     from safetensors.numpy import load_file, save_file
 
     kept = context.scratch / VECTORS
@@ -136,4 +135,4 @@ def vectors_of(encoder: Encoder, texts: list[str], context: Context) -> np.ndarr
         beside = kept.with_suffix(".tmp")
         save_file({"vectors": vectors_ND}, beside)
         beside.replace(kept)
-    return load_file(kept)["vectors"].astype(np.float64)
+    return load_file(kept)["vectors"]
