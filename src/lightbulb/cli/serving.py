@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ def serve(
     from lightbulb.serving.limits import Limits
     from lightbulb.serving.serve import read_key
 
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # a client that left is no news
     api.serve(
         model,
         host=host,

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.exceptions import HTTPException
 
 from lightbulb.serving import wire
 from lightbulb.serving.batching import Batcher
@@ -45,7 +44,8 @@ class Routes:
         """The routes as an ASGI application: without pages that load from elsewhere, and without telemetry."""
         silent: Any = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, telemetry=silent)
-        app.add_exception_handler(HTTPException, _unknown)
+        for status in (404, 405):
+            app.add_exception_handler(status, _unknown)
         app.add_exception_handler(Exception, _pass_on)
         for path, answer in (("/health", self.health), ("/metrics", self.metrics), ("/v1/models", self.models)):
             app.add_api_route(path, answer, methods=["GET"], response_model=None)
@@ -211,10 +211,9 @@ async def _left(request: Request) -> None:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     """No such path, or not by this method."""
-    assert isinstance(error, HTTPException)
-    known = {404: f"there is no {request.url.path[:100]}", 405: f"{request.method} is not served here"}
-    refused = Refused(error.status_code, known.get(error.status_code, str(error.detail)), code="not_found")
-    return JSONResponse(refused.body, refused.status, dict(error.headers or {}))
+    if getattr(error, "status_code", None) == 405:
+        raise Refused(405, f"{request.method} is not served here", code="method_not_allowed")
+    raise Refused(404, f"there is no {request.url.path[:100]}", code="not_found")
 
 
 async def _pass_on(request: Request, error: Exception) -> Response:

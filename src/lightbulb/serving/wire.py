@@ -91,7 +91,7 @@ class Written(Body):
 
     def check_followed(self, answers: Sequence[Answer]) -> None:
         """Raises Refused where a runtime could make nothing of the schema, and wrote on without it."""
-        if self.schema_text is not None and not self.stop and not all(parses(a.text) for a in answers if a.whole):
+        if self.schema_text is not None and not self.stop and not all(map(_may_be_json, answers)):
             raise Refused(400, "the model could not be held to this schema", "response_format", "invalid_value")
 
     def check_choosing(self) -> None:
@@ -227,6 +227,11 @@ def _checked(schema: Any) -> str:
         most = f"at most {SCHEMA_BYTES:,} bytes, {SCHEMA_DEPTH} levels and {SCHEMA_COUNT:,} items"
         raise Refused(400, f"this schema is too large: {most}", param, "invalid_value")
     return text
+
+
+def _may_be_json(answer: Answer) -> bool:
+    """Whole JSON, or what begins as it where the answer was cut."""
+    return parses(answer.text) if answer.whole else answer.text.lstrip()[:1] in '{["-0123456789tfn'
 
 
 def _is_small(schema: Record) -> bool:
