@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 BUILT_IN = {
     "llamacpp": "lightbulb.runtimes.llamacpp:LlamaCpp",
     "filament": "lightbulb.runtimes.filament:Filament",
+    "classifier": "lightbulb.runtimes.classifier:Classifier",
     "torch": "lightbulb.runtimes.torch:Torch",
     "endpoint": "lightbulb.runtimes.endpoint:Endpoint",
-    "classifier": "lightbulb.runtimes.classifier:Classifier",
 }
 USUAL: dict[ModelForm, str] = {"gguf": "llamacpp", "folder": "torch", "url": "endpoint"}
 ONLY_IN = dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), "classifier")  # architecture -> runtime
