@@ -118,7 +118,7 @@ def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch)
     assert {m["runtime"] for m in (result["student"], *result["baselines"])} == {"counting"}
     assert result["baselines"][0]["name"].endswith("the counting runtime")
     assert asked["answer"] > 0 and asked["score_next"] > 0
-    assert [c["name"] for c in result["candidates"] if c["chosen"]] == ["first-layer, plain, q8_0"]
+    assert [c["name"] for c in result["candidates"] if c["chosen"]] == ["first-layer, q8_0"]
     assert "holds the floor" in result["candidates"][0]["why"] and (out / "model.gguf").exists()
     task = load_task(str(data), kind="choose")
     assert timing.AnswerTimes(task, 1, 0.01).of_file(out / "model.gguf", 1, "counting") > 0
@@ -170,7 +170,7 @@ parameters = {{ runtime = "counting", limit = 5 }}
     [
         (("shrink", "MODEL", "--task", "TASK", "--runtime", "torch"), "runs model folders"),
         (("shrink", "MODEL", "--task", "TASK", "--runtime", "nothing"), "there is no runtime 'nothing'"),
-        (("measure", "MODEL", "--runtime", "nothing"), "use one of llamacpp, filament, torch, endpoint, counting"),
+        (("measure", "MODEL", "--runtime", "nothing"), "use one of llamacpp, filament, classifier, torch, endpoint, counting"),
         (("ask", "FILE", "what?", "--runtime", "endpoint"), "runs addresses of endpoints"),
     ],
 )

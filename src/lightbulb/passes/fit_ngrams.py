@@ -55,8 +55,8 @@ class FitNgrams(Pass):
     most: int = Field(default=200_000, ge=1)
     words_weight: float = Field(default=1.5, gt=0)
     cs: tuple[float, ...] = Field(default=(1.0, 3.0), min_length=1)
-    within: float = Field(default=0.25, ge=0)
-    shares: tuple[float, ...] = (0.25, 0.0625)
+    within: float = Field(default=0.2, ge=0)
+    shares: tuple[float, ...] = (0.5, 0.25, 0.125)
 
     @model_validator(mode="after")
     def _check(self) -> FitNgrams:
