@@ -12,6 +12,7 @@ import numpy as np
 from gguf import GGUFReader, GGUFWriter
 from gguf.quants import dequantize, quantize
 from random_models import MADE_UP, Type, made_up
+from scipy.special import erf
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PIECE, UNKNOWN, CONTROL = 1, 2, 3
@@ -194,4 +195,4 @@ class Reference:
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    return x * 0.5 * (1 + erf(x / math.sqrt(2)))
