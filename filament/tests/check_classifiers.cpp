@@ -5,8 +5,8 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <future>
 #include <string>
-#include <thread>
 
 #include "classifier.hpp"
 
@@ -25,9 +25,9 @@ void check(const char* path, const std::vector<std::string_view>& texts) {
     const Means means{kernels(), std::make_shared<ThreadPool>(2)};
     const auto classifier = open_classifier(std::make_shared<const File>(path), means);
     std::vector<Choice> choices(texts.size()), same(texts.size());
-    std::thread another([&] { classifier->classify(texts, same); });
-    classifier->classify(texts, choices);
-    another.join();
+    auto another = std::async(std::launch::async, [&] { classifier->classify(texts, same); });
+    classifier->classify(texts, choices);  // where it throws, the other is waited for all the same
+    another.get();
     std::printf("%s", means.kernels.name);
     for (size_t i = 0; i < texts.size(); ++i) {
         const auto [answer, probability, stage] = choices[i];

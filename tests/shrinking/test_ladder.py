@@ -66,6 +66,7 @@ def test_what_there_is_no_time_for_is_not_tried():
     scores = Scores(linear=0.6, encoder=0.7)
     choice = climb(Floor("accuracy", at_least=0.99), scores, lambda candidate: candidate.kind == "linear")
     assert scores.tried == ["linear"] and choice.files == (LINEAR,)
+    assert choice.missed == ("the time does not allow to try encoder, frozen, q8_0",)
 
 
 def test_lower_is_better_too():

@@ -135,9 +135,11 @@ class Choice:
         tried: all trials, in their order
         files: those to be measured and tested: of the decoders the best, of other kinds all
         why: there is no student
+        missed: what there was no time for, in sentences
     """
 
     candidate: Candidate | None
     tried: tuple[Outcome, ...] = ()
     files: tuple[Candidate, ...] = ()
     why: str = ""
+    missed: tuple[str, ...] = ()

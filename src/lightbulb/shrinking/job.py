@@ -37,7 +37,8 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
         execution = Execution(run, start(run, source, say))
     time_budget = TimeBudget(run.decisions, lambda: run.spent().seconds, goal.max_seconds)
     floor = Floor.of(goal, run.task.metric)
-    choice, missed = try_early_kinds(execution, goal, floor, time_budget, say), []
+    choice = try_early_kinds(execution, goal, floor, time_budget, say)
+    missed = list(choice.missed)
     stock: list[Candidate] = []
     windows_for = min(QUICK_SECONDS, goal.max_seconds)
     if choice.candidate is None and needs_teacher(goal):
@@ -46,7 +47,7 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
         for line in plan.lines:
             say(f"plan: {line}")
         choice = search_students(execution, plan, goal, floor, time_budget, choice, say)
-        stock, missed, windows_for = stock_candidates(plan.times.layers), plan.missed, goal.max_seconds
+        stock, missed, windows_for = stock_candidates(plan.times.layers), [*missed, *plan.missed], goal.max_seconds
     files = [*choice.files, *stock]
     if not files:
         raise nothing_to_try(goal)

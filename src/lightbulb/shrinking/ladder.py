@@ -31,6 +31,7 @@ class CheapestFirst:
         self._left = list(candidates)
         self._followed = False
         self._tried: list[Outcome] = []
+        self._missed: list[str] = []
 
     def ask(self) -> Trial | None:
         """The next candidate that there is time for."""
@@ -38,7 +39,7 @@ class CheapestFirst:
             while self._left:
                 if self.allows(self._left[0]):
                     return Trial(self._left[0], "exported")
-                self._left.pop(0)
+                self._miss(self._left.pop(0))
             if self._followed:
                 return None
             self._followed, self._left = True, list(self.follow(self._tried, self.floor))
@@ -64,7 +65,11 @@ class CheapestFirst:
             taken = max(tried, key=lambda o: self.floor.sign * (o.score.value or 0), default=None)
         if taken:
             taken.chosen = True
-        return Choice(taken.trial.candidate if taken else None, tried, other_kinds(tried))
+        return Choice(taken.trial.candidate if taken else None, tried, other_kinds(tried), missed=tuple(self._missed))
+
+    def _miss(self, candidate: Candidate) -> None:
+        self._missed.append(f"the time does not allow to try {candidate.name}")
+        self.say(self._missed[-1])
 
     def _note(self, why: str, outcome: Outcome) -> None:
         self.say(f"  {outcome.trial.name}: {why}")

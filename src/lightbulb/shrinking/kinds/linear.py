@@ -14,7 +14,7 @@ from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
 
-# Seen here (docs/lab-notes.md): fitting, pruning and checking take some seconds and about these for each character
+# Seen on a Zen 3: fitting, leaving out and checking take some seconds, and about these for each character
 SECONDS, SECONDS_PER_CHARACTER = 10.0, 4e-5
 
 
