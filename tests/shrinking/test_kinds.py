@@ -145,3 +145,14 @@ def test_kinds_that_cannot_do_the_task_are_refused(place, capsys):
     command = ["shrink", str(place / "model"), "--task", str(place / "text.jsonl"), "--out", str(place / "text")]
     assert main([*command, "--kind", "generate", "--kinds", "linear", "--threads", "1"]) == 2
     assert "none of the kinds asked for" in capsys.readouterr().err
+
+
+def test_without_filament_it_is_told_that_they_were_not_tried(monkeypatch):
+    from lightbulb.runtimes.classifier import Classifier
+    from lightbulb.shrinking.job import without_filament
+    from lightbulb.tasks.task import Task
+
+    task = Task("t", "choose", "accuracy", (), (), (), ("a", "b"))
+    assert without_filament(task) == []
+    monkeypatch.setattr(Classifier, "installed", classmethod(lambda cls: False))
+    assert "make filament" in without_filament(task)[0]

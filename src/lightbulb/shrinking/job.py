@@ -10,6 +10,7 @@ from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint
 from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import Run
+from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking import origins
 from lightbulb.shrinking.assemble import Assembled, assemble
 from lightbulb.shrinking.candidate import DECODER, Candidate, Choice, Outcome
@@ -26,6 +27,7 @@ from lightbulb.shrinking.steps import COSTS, TEACHER, stock_candidates, teacher_
 from lightbulb.shrinking.strategy import BoldFirst, search
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.shrinking.time_budget import TimeBudget
+from lightbulb.tasks.task import Task
 
 EARLY_SHARE = 0.2  # of the time, for kinds that are tried before the teacher
 QUICK_SECONDS = 300.0  # of a run without a teacher: it is measured as one of five minutes is, however long it may take
@@ -38,7 +40,7 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     time_budget = TimeBudget(run.decisions, lambda: run.spent().seconds, goal.max_seconds)
     floor = Floor.of(goal, run.task.metric)
     choice = try_early_kinds(execution, goal, floor, time_budget, say)
-    missed = list(choice.missed)
+    missed = [*choice.missed, *without_filament(run.task)]
     stock: list[Candidate] = []
     windows_for = min(QUICK_SECONDS, goal.max_seconds)
     if choice.candidate is None and needs_teacher(goal):
@@ -82,6 +84,13 @@ def try_early_kinds(execution: Execution, goal: Goal, floor: Floor, time_budget:
     candidates, follow = candidates_after("model", setting, goal.kinds), follow_of(goal)
     ladder = CheapestFirst(candidates, floor, allows, follow, say, last=not needs_teacher(goal))
     return search(ladder, StepEvaluator(execution, early_steps(setting)), execution.run.events)
+
+
+def without_filament(task: Task) -> list[str]:
+    """That no kind but decoders can be tried where filament is not there, in a sentence."""
+    if task.kind != "choose" or runtime_class("classifier").installed():
+        return []
+    return ["n-grams and encoders were not tried: filament, which runs them, is not built here (make filament)"]
 
 
 def needs_teacher(goal: Goal) -> bool:
