@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from lightbulb.serving.batching import Batcher
 from lightbulb.serving.guard import body_of
 from lightbulb.serving.limits import Limits, Refused, refusal
 from lightbulb.serving.metrics import Metrics
-from lightbulb.serving.service import Answer, Service
+from lightbulb.serving.service import Answer, Question, Service
 
 Came = TypeVar("Came")
 GONE = Response(status_code=499)  # nobody hears it; in the metrics it is what others call it, too
@@ -88,7 +88,7 @@ class Routes:
         if not self._service.answers:
             hint = "this model writes its answers: ask /v1/chat/completions"
             raise Refused(400, hint, "model", "unsupported_value")
-        answers = await _unless_gone(request, asyncio.wrap_future(self._batcher.submit(asked.questions())))
+        answers = await self._answers(request, asked.questions())
         if answers is None:
             return GONE
         results = [{"index": n, "answer": a.text, "probability": a.probability} for n, a in enumerate(answers)]
@@ -100,6 +100,14 @@ class Routes:
         if asked.model is not None:
             self._check_model(asked.model)
         return asked
+
+    async def _answers(self, request: Request, questions: Sequence[Question]) -> list[Answer] | None:
+        """None where the client has left before; then its questions are dropped at once, if none works on them."""
+        future = self._batcher.submit(questions)
+        try:
+            return await _unless_gone(request, asyncio.wrap_future(future))
+        finally:
+            future.cancel()
 
     def _check_model(self, name: str) -> None:
         if name != self._name:
@@ -114,7 +122,7 @@ class Routes:
         reply = wire.Reply(self._name, chat=kind is wire.Chat)
         if asked.stream:
             return await self._streamed(request, asked, reply)
-        answers = await _unless_gone(request, asyncio.wrap_future(self._batcher.submit(asked.questions())))
+        answers = await self._answers(request, asked.questions())
         if answers is None:
             return GONE
         asked.check_followed(answers)
@@ -126,6 +134,7 @@ class Routes:
         # before anything is promised: a question that cannot be answered is an error
         first = await _unless_gone(request, asyncio.ensure_future(pieces.next()))
         if first is None:
+            pieces.drop()
             return GONE
         events = _events(first, pieces, reply, asked, bool(self._service.answers))
         return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
