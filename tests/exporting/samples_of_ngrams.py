@@ -104,3 +104,12 @@ BROKEN = [
     b"ok \xf0\x9f\x98\x80 \xe2\x82\xac",
     b"\xf0\x9f\x98",
 ]
+
+KINDS = {
+    "sums": {},
+    "head": {"width": 6},
+    "words": {"chars": (0, 0), "words": (2, 3), "rows": 40},
+    "characters": {"words": (0, 0), "chars": (1, 8), "rows": 3000},
+    "counts": {"counts": 256, "rows": 900},
+    "one row": {"rows": 1, "counts": 1},
+}

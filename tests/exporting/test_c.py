@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples_of_ngrams import BROKEN, HOSTILE, answer, probabilities, random_file, scores
+from samples_of_ngrams import BROKEN, HOSTILE, KINDS, answer, probabilities, random_file, scores
 
 from lightbulb.exporting.c import c_files, literal
 from lightbulb.exporting.checking import program_source, texts_file, write
@@ -21,14 +21,6 @@ STRICT = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wshadow
 SAFE = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 ANSWERS = ["card", "Lämpchen", "lost?", 'a "b"\\', "??/"]
 TEXTS = [text.encode("utf-8", "surrogatepass") for text in HOSTILE] + BROKEN
-KINDS = {
-    "sums": {},
-    "head": {"width": 6},
-    "words": {"chars": (0, 0), "words": (2, 3), "rows": 40},
-    "characters": {"words": (0, 0), "chars": (1, 8), "rows": 3000},
-    "counts": {"counts": 256, "rows": 900},
-    "one row": {"rows": 1, "counts": 1},
-}
 
 
 @pytest.fixture(params=KINDS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Page
-from samples_of_ngrams import HOSTILE, answer, probabilities, random_file, scores
+from samples_of_ngrams import HOSTILE, KINDS, answer, probabilities, random_file, scores
 
 from lightbulb.exporting.checking import write
 from lightbulb.exporting.js import MODULE, PAGE, js_files, literal
@@ -22,14 +22,6 @@ NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node was not found")
 ANSWERS = ["card", "Lämpchen", "lost?", "</script><script>alert(1)</script>", "<!--"]
 TEXTS = [*HOSTILE, "\ud800 half \udfff", "\udc00\ud800"]
-KINDS = {
-    "sums": {},
-    "head": {"width": 6},
-    "words": {"chars": (0, 0), "words": (2, 3), "rows": 40},
-    "characters": {"words": (0, 0), "chars": (1, 8), "rows": 3000},
-    "counts": {"counts": 256, "rows": 900},
-    "one row": {"rows": 1, "counts": 1},
-}
 ALL = "texts.map((text) => ({...classify(text), root: score(text).root, scores: score(text).scores.map(String)}))"
 
 

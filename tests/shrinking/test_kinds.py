@@ -65,6 +65,7 @@ def test_where_n_grams_are_enough_no_language_model_is_made(enough):
     assert student["score"]["value"] >= 0.8 and student["bytes"] == (enough / "model.gguf").stat().st_size
     assert result["teacher"] is None and result["baselines"] == [] and result["ratios"] == []
     assert result["break_even_answers"]["value"] is None and result["compare_with"] is None
+    assert result["base"] is None, "made from the examples alone"
     assert student["cpu_seconds_per_answer"]["value"] > 0 and student["making"]["value"] > 0
     assert [c["kind"] for c in result["candidates"]] == ["linear"] and result["candidates"][0]["chosen"]
     assert result["verify"]["same_answer"]["value"] == 1
@@ -138,6 +139,13 @@ def test_kinds_that_are_asked_for_are_compared_with_each_other(place):
 def test_what_is_not_there_is_refused_before_any_work(place, capsys, more, told):
     code, folder = shrink(place, "refused", *more)
     assert code == 2 and told in capsys.readouterr().err and not folder.exists()
+
+
+def test_an_encoder_is_named_where_it_was_made_from_one(place):
+    code, folder = shrink(
+        place, "encoder-run", "--keep", "0.9", "--kinds", "encoder", "--encoder", str(place / "encoder")
+    )
+    assert code == 0 and record(folder)["base"]["name"] == "encoder"
 
 
 def test_kinds_that_cannot_do_the_task_are_refused(place, capsys):

@@ -190,3 +190,10 @@ def bootstrap(
         rng=seed,
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def standard_error(score: Figure) -> float:
+    """Of a score whose interval is of 95%; 0 without one."""
+    if score.low is None or score.high is None:
+        return 0.0
+    return (score.high - score.low) / (2 * 1.96)

@@ -120,6 +120,12 @@ def check_folder(folder: Path) -> None:
         ModelError: `folder` does not hold a config without custom code and whole safetensors
     """
     check_kind(folder)
+    safe_config(folder)
+    check_weights(folder)
+
+
+def safe_config(folder: Path) -> dict[str, Any]:
+    """The config of a folder. Raises ModelError where there is none, or where it would run code of its own."""
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise ModelError(
@@ -134,7 +140,7 @@ def check_folder(folder: Path) -> None:
             where=str(config_file),
             hint="use a model of a family that transformers knows itself",
         )
-    check_weights(folder)
+    return config
 
 
 def check_weights(folder: Path) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from lightbulb.core.errors import RecipeError
+from lightbulb.core.figures import standard_error
 from lightbulb.models.kinds.base import text_of
 from lightbulb.tasks import metrics
 from lightbulb.tasks.task import SplitName, Task
-
-Z95 = 1.959964
 
 
 def texts_and_labels(task: Task, split: SplitName) -> tuple[list[str], np.ndarray]:
@@ -39,10 +38,7 @@ def value_of(task: Task, logits: np.ndarray, labels: np.ndarray) -> float:
 
 def error_of(task: Task, logits: np.ndarray, labels: np.ndarray) -> float:
     """The standard error of that value, from its 95% interval."""
-    figure = metrics.score(task.metric, *_answers(task, logits, labels))
-    if figure.low is None or figure.high is None:
-        return 0.0
-    return (figure.high - figure.low) / (2 * Z95)
+    return standard_error(metrics.score(task.metric, *_answers(task, logits, labels)))
 
 
 def _answers(task: Task, logits: np.ndarray, labels: np.ndarray) -> tuple[Sequence[str], Sequence[str]]:

@@ -18,8 +18,6 @@ from lightbulb.shrinking.record import Result, Scored
 if TYPE_CHECKING:
     from huggingface_hub.repocard_data import EvalResult, ModelCardData
 
-    from lightbulb.models.origin import Origin
-
 _TASK_TYPES = {"choose": "text-classification", "generate": "text-generation", "text": "text-generation"}
 
 
@@ -43,7 +41,7 @@ def card_header(result: Result, *, region: str | None) -> ModelCardData:
     """The facts of the YAML block, with the score of what is handed out."""
     from huggingface_hub.repocard_data import ModelCardData
 
-    base, classifies = made_from(result), bool(words.of_kind(result))
+    base, classifies = result.base, bool(words.of_kind(result))
     facts = {
         "license": base.license if base else None,
         "base_model": base.repo if base else None,
@@ -54,11 +52,6 @@ def card_header(result: Result, *, region: str | None) -> ModelCardData:
         "model_name": result.task if (scores := _scores(result)) else None,
     }
     return ModelCardData(**_flat({key: value for key, value in facts.items() if value}), eval_results=scores)
-
-
-def made_from(result: Result) -> Origin | None:
-    """The model that what is handed out was made from: n-grams are made from the examples alone."""
-    return None if result.shrunk and result.shrunk.kind == "linear" else result.base
 
 
 def _emissions(result: Result, region: str | None) -> dict[str, Any] | None:
@@ -97,8 +90,7 @@ def _flat(value: Any) -> Any:
 
 
 def _opening(result: Result) -> str:
-    origin = made_from(result)
-    base = (origin.repo or origin.name) if origin else ""
+    base = (result.base.repo or result.base.name) if result.base else ""
     of = f" It was made from {_inline(base)}." if base else ""
     if not result.shrunk:
         why = words.reason(result)

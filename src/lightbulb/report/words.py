@@ -5,7 +5,6 @@ from __future__ import annotations
 from lightbulb.core import units
 from lightbulb.core.figures import Figure
 from lightbulb.shrinking import savings
-from lightbulb.shrinking.candidate import DECODER
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.record import Quantity, Reference, Result, Scored
 
@@ -72,7 +71,7 @@ def roles(result: Result) -> list[str]:
 def of_kind(result: Result) -> str:
     """That no language model is needed, where none is handed out."""
     student = result.shrunk
-    if student is None or student.kind in (None, DECODER):
+    if student is None or not student.classifies:
         return ""
     return f"No language model is needed for this. What is handed out: {student.name}."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightbulb.core.errors import GoalError
 from lightbulb.runtimes.registry import (
+    CLASSIFIER,
     check_installed,
     check_opens,
     check_ships,
@@ -18,6 +19,7 @@ from lightbulb.runtimes.registry import (
 )
 
 __all__ = [
+    "CLASSIFIER",
     "check_installed",
     "check_opens",
     "check_ships",

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 from lightbulb.core.errors import ModelError, UserError
 from lightbulb.formats.gguf.header import read_header
+from lightbulb.models.kinds.base import text_of_turns
 from lightbulb.runtimes.base import PLAIN, WORDS, Answers, Capabilities, ModelForm, ModelInfo, Options, Runtime, Tokens
 from lightbulb.runtimes.registry import check_installed
 
@@ -63,7 +64,7 @@ class Classifier(Runtime):
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
         """What all turns say, one below the other."""
-        return "\n".join(message["content"] for message in messages)
+        return text_of_turns(messages)
 
     def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
         self.require(*options.needs, "generates")

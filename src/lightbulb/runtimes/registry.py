@@ -25,7 +25,8 @@ BUILT_IN = {
     "endpoint": "lightbulb.runtimes.endpoint:Endpoint",
 }
 USUAL: dict[ModelForm, str] = {"gguf": "llamacpp", "folder": "torch", "url": "endpoint"}
-ONLY_IN = dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), "classifier")  # architecture -> runtime
+CLASSIFIER = "classifier"  # the runtime of files that only choose
+ONLY_IN = dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), CLASSIFIER)  # architecture -> runtime
 FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", "url": "addresses of endpoints"}
 
 

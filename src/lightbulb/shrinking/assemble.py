@@ -17,6 +17,7 @@ from lightbulb.shrinking import origins
 from lightbulb.shrinking.candidate import Candidate, Choice, Trial
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
+from lightbulb.shrinking.kinds.base import ENCODER
 from lightbulb.shrinking.measured_files import answers, check_learned, measured_files
 from lightbulb.shrinking.record import Quantity, Ratio, Result, Scored, TriedCandidate, Verdict
 from lightbulb.shrinking.sections import (
@@ -107,7 +108,7 @@ def assemble(
         student=handed,
         best_student=best,
         students=list(of_students.values()),
-        base=base,
+        base=origins.base_of(selection.handed.candidate if selection.handed else None, base, goal.encoder or ENCODER),
         compare_with=selection.compared.scored.name if selection.compared else None,
         retention=retention,
         making=making(spent, goal),

@@ -28,6 +28,7 @@ class Candidate(BaseModel):
         quant_type: of the file's layers; None where it is not exported, or where its kind has types of its own
         variant: what tells candidates of another kind apart
         stages: of a cascade, cheapest first
+        give_up: likewise, the share of the better stage's score that it may lose
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,6 +39,7 @@ class Candidate(BaseModel):
     quant_type: QuantTypeName | None = None
     variant: str = ""
     stages: tuple[Candidate, ...] = ()
+    give_up: float | None = None
 
     def in_type(self, quant_type: QuantTypeName) -> Candidate:
         """The same model in a file of this type."""
@@ -54,7 +56,8 @@ class Candidate(BaseModel):
         if self.is_stock:
             return "teacher"
         if self.kind != DECODER:
-            return "-".join(part for part in (self.kind, self.variant) if part)
+            own = [self.variant] if self.give_up is None else [*(s.label for s in self.stages), f"{self.give_up:g}"]
+            return "-".join(part for part in (self.kind, *own) if part)
         trained = f"student-{self.layers}-{self.method}"
         return trained if self.quant_type in (None, "f16") else f"{trained}-{self.quant_type}"
 
@@ -85,9 +88,9 @@ class Candidate(BaseModel):
     def size(self) -> str:
         """What it is, in a few words."""
         title = TITLES.get(self.kind, self.kind)
-        if self.stages:
-            kept = 1 - float(self.variant.rsplit("-", 1)[1])
-            return f"{title} of {' and '.join(TITLES.get(s.kind, s.kind) for s in self.stages)}, {kept:.0%}"
+        if self.give_up is not None:
+            stages = " and ".join(TITLES.get(s.kind, s.kind) for s in self.stages)
+            return f"{title} of {stages}, {1 - self.give_up:.0%}"
         if self.kind != DECODER:
             return ", ".join(part for part in (title, self.variant) if part)
         return "1 layer" if self.layers == 1 else f"{self.layers} layers"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lightbulb.core.figures import Figure
+from lightbulb.core.figures import Figure, standard_error
 from lightbulb.shrinking.goal import Goal
 from lightbulb.tasks.metrics import BITS_PER_BYTE, higher_is_better
 
@@ -52,13 +52,6 @@ class Floor:
         if self.at_least is not None:
             parts.append(f"{'at least' if self.sign > 0 else 'at most'} {self.at_least:.4g} {name}")
         return " and ".join(parts)
-
-
-def standard_error(score: Figure) -> float:
-    """Of a score with an interval of 95%; 0 without one."""
-    if score.low is None or score.high is None:
-        return 0.0
-    return (score.high - score.low) / (2 * 1.96)
 
 
 def holds_with_margin(floor: Floor, score: Figure, needed: float, errors: float = 0.5) -> bool:

@@ -7,12 +7,23 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from lightbulb.energy.processor import processor_name, threads_held
+from lightbulb.models.kinds.encoder_source import encoder_origin, resolve_encoder
+from lightbulb.models.origin import Origin
 from lightbulb.models.resolve import ModelSource, is_packaged
 from lightbulb.pipeline.recipe import START, Recipe, Step, TaskOptions
+from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.goal import Goal
 from lightbulb.tasks.task import Task
 
 PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "lightbulb-filament", "gguf")
+
+
+def base_of(handed: Candidate | None, model: Origin, encoder: str) -> Origin | None:
+    """What is handed out was made from: the user's model, an encoder, or, of n-grams, the examples alone."""
+    kinds = {c.kind for c in (handed.stages or (handed,))} if handed else set()
+    if "encoder" in kinds:
+        return encoder_origin(resolve_encoder(encoder))
+    return None if kinds == {"linear"} else model
 
 
 def recipe_of(source: ModelSource, task: Task, seed: int, steps: Sequence[Step]) -> Recipe:

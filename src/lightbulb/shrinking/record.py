@@ -11,6 +11,7 @@ from lightbulb.core.errors import RunFailure
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.models.origin import Origin
+from lightbulb.runtimes import CLASSIFIER
 from lightbulb.tasks.task import TaskKind
 
 Verdict = Literal["kept", "within-noise", "not-shrunk", "not-kept"]
@@ -58,6 +59,11 @@ class Scored(Record):
     output_tokens_per_answer: Figure | None = None
     making: Figure | None = None
     why: str = ""
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it only chooses, and is no language model."""
+        return self.runtime == CLASSIFIER
 
 
 class Making(Record):
@@ -139,8 +145,9 @@ class Result(Record):
     student: what is handed out as model.gguf, None where nothing is. best_student: where no student is handed out, the
     one that comes nearest. students: every student's file that was measured, of whatever kind, handed out or not.
     teacher: None where a kind that needs none was all that was asked for.
-    base: the model that they were made from. keep, at_least: what was asked for. reference: name of the model that
-    `keep` is a share of. floor: the score on test that does what was asked.
+    base: the model that what is handed out was made from, None where that is the examples alone. keep, at_least: what
+    was asked for. reference: name of the model that `keep` is a share of. floor: the score on test that does what was
+    asked.
     retention: score of what is handed out / score of the reference on the same test items (inverted where lower is
     better); where it is the reference itself, / the adapted teacher's. break_even_answers: null when the making is
     never paid back. compare_with: name of the baseline that before / after speaks of; without it the teacher.

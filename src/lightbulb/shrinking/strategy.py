@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 from lightbulb.core.events import Decided, Stream
-from lightbulb.core.figures import Figure
+from lightbulb.core.figures import Figure, standard_error
 from lightbulb.shrinking.candidate import DECODER, METHODS, Candidate, Choice, Method, Outcome, Trial, other_kinds
-from lightbulb.shrinking.floor import Floor, holds_with_margin, standard_error
+from lightbulb.shrinking.floor import Floor, holds_with_margin
 from lightbulb.shrinking.ladder import answer_cost, cheapest_that_holds
 from lightbulb.shrinking.space import SearchSpace
 from lightbulb.shrinking.student_time import StudentTime
@@ -183,7 +183,8 @@ class BoldFirst:
         for quant_type in self.space.quant_types:
             if self._judge((yield Trial(student.in_type(quant_type), "exported"))):
                 return True
-            if not self._holds(full.score, self._needed(), 0) or not self.time.allows_another_type(student.layers):
+            held = holds_with_margin(self.floor, full.score, self._needed(), errors=0)
+            if not held or not self.time.allows_another_type(student.layers):
                 break  # it did not hold before rounding either: a finer type cannot help
         self._note(f"back off: the exported file does not hold {self._needed():.4g} with a margin")
         return False
@@ -202,9 +203,6 @@ class BoldFirst:
             return True  # a teacher that a probe beats is no measure of what is within reach
         hoped = probe.value + GAP_CLOSED * (self.teacher.value - probe.value)
         return self.floor.sign * (hoped - needed) + standard_error(probe) >= 0
-
-    def _holds(self, score: Figure, needed: float, slack: float) -> bool:
-        return self.floor.sign * ((score.value if score.value is not None else -math.inf) - needed) + slack >= 0
 
     def _note(self, why: str, outcome: Outcome | None = None) -> None:
         """Says why something was done, of the last trial or of another."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lightbulb.core.artifact import Artifact
@@ -43,4 +43,9 @@ def open_classifier(artifact: Artifact) -> Classifier:
 
 def text_of(example: Example) -> str:
     """What a classifier reads of an example: the contents of its turns, joined by a newline."""
-    return "\n".join(turn["content"] for turn in turns_of(example))
+    return text_of_turns(turns_of(example))
+
+
+def text_of_turns(turns: Sequence[Mapping[str, str]]) -> str:
+    """The same of a conversation ({"role", "content"} each): there is no template."""
+    return "\n".join(turn["content"] for turn in turns)

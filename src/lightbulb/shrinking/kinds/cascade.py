@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from lightbulb.core.figures import standard_error
 from lightbulb.passes.cascade import Cascade
 from lightbulb.pipeline.recipe import Step, step
 from lightbulb.shrinking.candidate import Candidate, Outcome
-from lightbulb.shrinking.floor import Floor, standard_error
+from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
 from lightbulb.shrinking.kinds.linear import on_validation
+from lightbulb.shrinking.ladder import answer_cost
 
 CHEAPER = 3.0  # so many times a first stage must be cheaper: what it cannot answer costs both
 GIVE_UP = (0.05, 0.03, 0.01)  # of the better stage's score, bold first
@@ -29,7 +31,8 @@ class Cascades(StudentKind):
 
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
         first, then = candidate.stages
-        make = Cascade(give_up=float(candidate.variant.rsplit("-", 1)[1]))
+        assert candidate.give_up is not None
+        make = Cascade(give_up=candidate.give_up)
         return [step(candidate.file_label, make, first.file_label, then=then.file_label), on_validation(candidate)]
 
     def seconds(self, candidate: Candidate, setting: Setting) -> float:
@@ -38,28 +41,14 @@ class Cascades(StudentKind):
 
 def combined(tried: Sequence[Outcome], floor: Floor) -> list[Candidate]:
     """Cascades of the cheapest file and the best of those that cost much more and are not surely worse."""
-    files = sorted(
-        (o for o in tried if o.cpu_seconds_per_answer.value), key=lambda o: o.cpu_seconds_per_answer.value or 0
-    )
+    files = sorted((o for o in tried if o.cpu_seconds_per_answer.value), key=answer_cost)
     if len(files) < 2:
         return []
-    cheap, rest = files[0], files[1:]
-    apart = CHEAPER * (cheap.cpu_seconds_per_answer.value or 0)
-    able = [
-        o
-        for o in rest
-        if (o.cpu_seconds_per_answer.value or 0) >= apart
-        and floor.sign * ((o.score.value or 0) - (cheap.score.value or 0)) > -standard_error(cheap.score)
-    ]
+    cheap, dear = files[0], [o for o in files[1:] if answer_cost(o) >= CHEAPER * answer_cost(files[0])]
+    least = floor.sign * (cheap.score.value or 0) - standard_error(cheap.score)
+    able = [o for o in dear if floor.sign * (o.score.value or 0) > least]
     if not able:
         return []
     best = max(able, key=lambda o: floor.sign * (o.score.value or 0))
     stages = (cheap.trial.candidate, best.trial.candidate)
-    name = "-".join(c.label for c in stages)
-    return [
-        Candidate(kind="cascade", method="plain", variant=f"{name}-{give_up:g}", stages=stages) for give_up in GIVE_UP
-    ]
-
-
-def _cost(outcome: Outcome) -> float:
-    return outcome.cpu_seconds_per_answer.value or 0.0
+    return [Candidate(kind="cascade", method="plain", stages=stages, give_up=share) for share in GIVE_UP]
