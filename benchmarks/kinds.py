@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from lightbulb.core import units
 from lightbulb.energy.processor import processor_name
+from lightbulb.runtimes import open_gguf
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.record import Result, Scored
 from lightbulb.tasks import metrics
@@ -113,7 +114,7 @@ def main() -> int:
             result, rows = None, []
         else:
             result = Result.read(folder / "result.json")
-            rows = [of_ours(result, m) for m in result.students]
+            rows = [of_ours(result, m, folder, task) for m in result.students]
         rows += [r for r in (of_scikit_learn(task), of_onnx(task), of_language_model(asked, case, data)) if r]
         handed = handed_out(result) if result else ["* none of these kinds has learned it: a language model is needed"]
         section = "\n".join([*table(rows, task), "", *handed, f"* {machine(asked)}"])
@@ -156,13 +157,16 @@ def shrink(asked: argparse.Namespace, case: Case, data: Path, folder: Path) -> N
     run_lightbulb("shrink", asked.model, *words, "--out", str(folder))
 
 
-def of_ours(result: Result, model: Scored) -> Row:
-    """A file of the run, in filament."""
+def of_ours(result: Result, model: Scored, folder: Path, task: Task) -> Row:
+    """A file of the run, in filament: in bulk as the run measured it, one at a time as the others here."""
     cost = model.cpu_seconds_per_answer.value if model.cpu_seconds_per_answer else None
     making = model.making.value if model.making else None
     handed = result.student is not None and model.name == result.student.name
     note = "**handed out at 97%**" if handed else model.why
-    return Row(f"lightbulb: {model.name}", units.text(model.score), cost, None, model.bytes, making, note)
+    runtime = open_gguf(folder / str(model.path), threads=1)
+    alone = one_at_a_time(lambda texts: runtime.answer(texts, task.answers).texts, [e.prompt for e in task.test])
+    runtime.close()
+    return Row(f"lightbulb: {model.name}", units.text(model.score), cost, alone, model.bytes, making, note)
 
 
 def of_scikit_learn(task: Task) -> Row:
@@ -230,20 +234,27 @@ def timed(
 ) -> Row:
     """Its score on the whole test split, and CPU seconds of an answer: the median of rounds."""
     texts, references = [e.prompt for e in task.test], [e.completion for e in task.test]
-    predictions, bulk, alone = answer(texts), [], []
+    predictions, bulk = answer(texts), []
     for _ in range(ROUNDS):
         begin = time.process_time()
         answer(texts)
         bulk.append((time.process_time() - begin) / len(texts))
         if bulk[0] * len(texts) > ROUND_SECONDS:
             break
+    alone = one_at_a_time(answer, texts)
+    score = metrics.score(task.metric, [str(p) for p in predictions], references)
+    return Row(name, units.text(score), median(bulk), alone, size, making)
+
+
+def one_at_a_time(answer: Callable[[Sequence[str]], list[str]], texts: Sequence[str]) -> float:
+    """CPU seconds of an answer where each is a call: the median of rounds."""
+    rounds = []
     for _ in range(ROUNDS):
         begin = time.process_time()
         for text in texts[:ALONE]:
             answer([text])
-        alone.append((time.process_time() - begin) / len(texts[:ALONE]))
-    score = metrics.score(task.metric, [str(p) for p in predictions], references)
-    return Row(name, units.text(score), median(bulk), median(alone), size, making)
+        rounds.append((time.process_time() - begin) / len(texts[:ALONE]))
+    return median(rounds)
 
 
 def of_language_model(asked: argparse.Namespace, case: Case, data: Path) -> Row | None:
