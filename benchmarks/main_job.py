@@ -78,6 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--keep", default="0.97")
     parser.add_argument("--metric", help="instead of the one inferred, e.g. chrf")
     parser.add_argument("--group", help="column of what must not be in two splits")
+    parser.add_argument("--kinds", nargs="+", help="only these kinds of student, e.g. decoder")
     parser.add_argument("--seed", default="0")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
@@ -93,7 +94,8 @@ def job(asked: argparse.Namespace, task: str) -> list[str]:
     """The options that this script and the command share."""
     named = {"--metric": asked.metric, "--group": asked.group}
     said = [word for option, value in named.items() if value for word in (option, value)]
-    return ["--task", task, "--keep", asked.keep, "--max-time", asked.max_time, "--seed", asked.seed, *said]
+    kinds = ["--kinds", *asked.kinds] if asked.kinds else []
+    return ["--task", task, "--keep", asked.keep, "--max-time", asked.max_time, "--seed", asked.seed, *said, *kinds]
 
 
 def shrink(asked: argparse.Namespace, task: str, folder: Path) -> int:

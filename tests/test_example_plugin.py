@@ -118,8 +118,9 @@ def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch)
     assert {m["runtime"] for m in (result["student"], *result["baselines"])} == {"counting"}
     assert result["baselines"][0]["name"].endswith("the counting runtime")
     assert asked["answer"] > 0 and asked["score_next"] > 0
-    assert [c["name"] for c in result["candidates"] if c["chosen"]] == ["first-layer, q8_0"]
-    assert "holds the floor" in result["candidates"][0]["why"] and (out / "model.gguf").exists()
+    first = result["candidates"][0]  # chosen, unless another candidate took less in windows this short
+    assert first["name"] == "first-layer, q8_0" and "holds the floor" in first["why"]
+    assert sum(c["chosen"] for c in result["candidates"]) == 1 and (out / "model.gguf").exists()
     assert "No language model is needed" not in (out / "README.md").read_text(), "another kind, and a language model"
     task = load_task(str(data), kind="choose")
     assert timing.AnswerTimes(task, 1, 0.01).of_file(out / "model.gguf", 1, "counting") > 0
