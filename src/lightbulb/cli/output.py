@@ -41,8 +41,11 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Raises UserError for an argument with bytes that are no UTF-8, unless it names something that is there: files may
-    be called anything."""
+    """That every argument can be read, or names something that is there: files may be called anything.
+
+    Raises:
+        UserError: one has bytes that are no UTF-8
+    """
     for before, argument in zip(["", *arguments], arguments, strict=False):
         value = argument.partition("=")[2] if argument.startswith("--") else argument
         if not is_text(argument) and not _exists(value):

@@ -206,7 +206,8 @@ def _named_tokenizer(folder: Path, source: ModelSource) -> PreTrainedTokenizerFa
 def _adopt_special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, override: bool) -> None:
     """Special ids from the tokenizer where the config has none, so that generation knows where to stop.
 
-    override: also where it has some; a config made from a GGUF holds its family's defaults.
+    Args:
+        override: also where it has some; a config made from a GGUF holds its family's defaults
     """
     for role in ("bos", "eos", "pad"):
         index = getattr(tokenizer, f"{role}_token_id")

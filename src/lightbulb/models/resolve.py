@@ -125,7 +125,11 @@ def check_folder(folder: Path) -> None:
 
 
 def safe_config(folder: Path) -> dict[str, Any]:
-    """The config of a folder. Raises ModelError where there is none, or where it would run code of its own."""
+    """The config of a folder.
+
+    Raises:
+        ModelError: there is none, or it would run code of its own
+    """
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise ModelError(
@@ -144,7 +148,11 @@ def safe_config(folder: Path) -> dict[str, Any]:
 
 
 def check_weights(folder: Path) -> None:
-    """Raises ModelError unless `folder` holds whole safetensors."""
+    """That `folder` holds whole safetensors.
+
+    Raises:
+        ModelError: it does not
+    """
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         pickles = [f.name for pattern in PICKLES for f in sorted(folder.glob(pattern))]

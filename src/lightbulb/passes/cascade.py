@@ -76,7 +76,11 @@ class Answered(NamedTuple):
 
 
 def answers_of(path: Path, task: Task, examples: Sequence[Example], threads: int) -> Answered:
-    """What a file answers. Raises RunFailure for one that tells no probabilities."""
+    """What a file answers.
+
+    Raises:
+        RunFailure: it tells no probabilities
+    """
     runtime = open_gguf(path, threads=threads)
     try:
         made = runtime.answer([runtime.render(turns_of(e)) for e in examples], task.answers)

@@ -14,7 +14,11 @@ from lightbulb.tasks.task import SplitName, Task
 
 
 def texts_and_labels(task: Task, split: SplitName) -> tuple[list[str], np.ndarray]:
-    """The texts of a split, and the numbers of their answers. Raises RecipeError unless the task chooses."""
+    """The texts of a split, and the numbers of their answers.
+
+    Raises:
+        RecipeError: the task does not choose
+    """
     if task.kind != "choose":
         raise RecipeError(
             f"a classifier chooses one of a closed set of answers, and this task is of the kind {task.kind}",

@@ -27,7 +27,11 @@ _ACTIVE = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", 
 
 @dataclass(frozen=True)
 class _Module:
-    """routed: experts of which a token sees some, all of them together."""
+    """One kind of module, with all of its weights.
+
+    Attributes:
+        routed: experts of which a token sees some, all of them together
+    """
 
     name: str
     parameters: float

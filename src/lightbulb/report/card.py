@@ -22,7 +22,12 @@ _TASK_TYPES = {"choose": "text-classification", "generate": "text-generation", "
 
 
 def render_card(result: Result, *, name: str | None = None, region: str | None = None) -> str:
-    """name: heading of the card. region: where it was made. What is not known is left out."""
+    """The model card; what is not known is left out.
+
+    Args:
+        name: heading of the card
+        region: where it was made
+    """
     front = card_header(result, region=region)
     title = name or f"{result.task}, small"
     parts = [

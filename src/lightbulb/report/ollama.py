@@ -20,7 +20,11 @@ USER = [{"role": "user", "content": QUESTION}]
 
 def marks_in(fields: Mapping[str, Any], added_bos: str) -> Marks | None:
     """What the chat template of a GGUF puts around a question, without the BOS that runtimes add; None where it has no
-    template, or one that hangs on more. fields: keys -> values of the file."""
+    template, or one that hangs on more.
+
+    Args:
+        fields: keys -> values of the file
+    """
     template, tokens = fields.get("tokenizer.chat_template"), fields.get("tokenizer.ggml.tokens", [])
     if not template:
         return None
@@ -41,7 +45,11 @@ def bare_form(marks: Marks) -> str:
 
 
 def modelfile(marks: Marks, kind: TaskKind, end: str, file: str = "model.gguf") -> str:
-    """The text of a Modelfile that makes Ollama read and stop as the model was trained to. end: the text of its EOS."""
+    """The text of a Modelfile that makes Ollama read and stop as the model was trained to.
+
+    Args:
+        end: the text of its EOS
+    """
     lines = [
         f"# ollama create NAME -f Modelfile; a program without chat templates sends: {json.dumps(bare_form(marks))}",
         f"FROM ./{file}",

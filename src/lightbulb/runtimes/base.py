@@ -361,7 +361,11 @@ class Runtime(ABC):
         raise self._lacks("scores_next")
 
     def score_texts(self, texts: Sequence[str]) -> list[TextScore]:
-        """Likelihood of whole documents, in their order. Raises UserError where it lacks `scores_texts`."""
+        """Likelihood of whole documents, in their order.
+
+        Raises:
+            UserError: it lacks `scores_texts`
+        """
         raise self._lacks("scores_texts")
 
     def write_exactly(self, prompts: Sequence[Sequence[int]], tokens: int) -> Answers:
@@ -377,13 +381,20 @@ class Runtime(ABC):
         raise self._lacks("writes_exactly")
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of a prompt, the BOS that is added included. Raises UserError where it lacks `sees_tokens`."""
+        """Token ids of a prompt, the BOS that is added included.
+
+        Raises:
+            UserError: it lacks `sees_tokens`
+        """
         raise self._lacks("sees_tokens")
 
     @property
     def context_length(self) -> int:
-        """The most tokens, read and written, that the model was made for. Raises UserError where it lacks
-        `sees_tokens`."""
+        """The most tokens, read and written, that the model was made for.
+
+        Raises:
+            UserError: it lacks `sees_tokens`
+        """
         raise self._lacks("sees_tokens")
 
     @abstractmethod

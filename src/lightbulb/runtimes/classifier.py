@@ -71,7 +71,11 @@ class Classifier(Runtime):
         raise AssertionError  # it lacks that
 
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
-        """Raises ModelError for other answers than those of the file."""
+        """The answers of the file to the prompts, with their probabilities.
+
+        Raises:
+            ModelError: `answers` are others than those of the file
+        """
         known = self.info.answers
         if tuple(answers) != known and set(answers) != set(known):
             raise ModelError(

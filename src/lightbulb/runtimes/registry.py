@@ -135,7 +135,11 @@ def check_supports(name: str, spec: ModelSpec) -> None:
 
 
 def is_language_model(path: Path) -> bool:
-    """Whether a GGUF file is one, and no classifier of another kind. Raises ModelError where it is damaged."""
+    """Whether a GGUF file is one, and no classifier of another kind.
+
+    Raises:
+        ModelError: it is damaged
+    """
     return read_architecture(path) not in ONLY_IN
 
 

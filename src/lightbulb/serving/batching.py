@@ -22,7 +22,11 @@ Listener = Callable[[int, str], None]
 
 
 class Busy(LightbulbError):
-    """As many requests wait as may. `seconds`: when to try again."""
+    """As many requests wait as may.
+
+    Args:
+        seconds: when to try again
+    """
 
     def __init__(self, waiting: int, seconds: int):
         super().__init__(f"{waiting} requests wait already", hint=f"try again in {seconds} s")

@@ -13,7 +13,11 @@ from lightbulb.serving.limits import CONNECTIONS_PER_REQUEST, PATIENCE_SECONDS, 
 
 
 class Connection(H11Protocol):
-    """One connection. most: that may be open at once; one more is closed unheard."""
+    """One connection.
+
+    Args:
+        most: that may be open at once; one more is closed unheard
+    """
 
     def __init__(self, most: int, *args: Any, **options: Any):
         super().__init__(*args, **options)

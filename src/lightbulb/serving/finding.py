@@ -11,7 +11,11 @@ from lightbulb.shrinking.record import DONE, Reference, Result
 
 
 def model_file(model: Path) -> Path:
-    """The GGUF of a run folder, or `model` itself. Raises ModelError where there is none."""
+    """The GGUF of a run folder, or `model` itself.
+
+    Raises:
+        ModelError: there is none
+    """
     file = handed_out(model) if model.is_dir() else model
     if not file.exists():
         raise absent(model, file)

@@ -90,12 +90,20 @@ class Written(Body):
         return Options(stop=stop, schema=self.schema_text, sampling=sampling)
 
     def check_followed(self, answers: Sequence[Answer]) -> None:
-        """Raises Refused where a runtime could make nothing of the schema, and wrote on without it."""
+        """That the schema which was asked for was followed.
+
+        Raises:
+            Refused: a runtime could make nothing of it, and wrote on without it
+        """
         if self.schema_text is not None and not self.stop and not all(map(_may_be_json, answers)):
             raise Refused(400, "the model could not be held to this schema", "response_format", "invalid_value")
 
     def check_choosing(self) -> None:
-        """Raises Refused for what only a model that writes can follow."""
+        """That nothing is asked for that only a model that writes can follow.
+
+        Raises:
+            Refused: it is
+        """
         asked = {"stop": self.stop, "response_format": self.schema_text, "temperature": self.temperature}
         for name, value in asked.items():
             if value:
@@ -268,7 +276,11 @@ def usage(answers: Sequence[Answer]) -> Record:
 
 
 class Reply:
-    """Replies to one request. chat: in the form of chats, else of completions."""
+    """Replies to one request.
+
+    Args:
+        chat: in the form of chats, else of completions
+    """
 
     def __init__(self, model: str, chat: bool):
         self._chat = chat

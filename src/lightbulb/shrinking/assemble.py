@@ -69,8 +69,15 @@ def assemble(
     versions: dict[str, str],
     machine: dict[str, str],
 ) -> Assembled:
-    """files: what was measured. noticed: findings beside those of the task. Raises RunFailure where nothing that was
-    made has learned anything, so that there is nothing to choose from."""
+    """The result of a run, from what was measured and tested.
+
+    Args:
+        files: what was measured
+        noticed: findings beside those of the task
+
+    Raises:
+        RunFailure: nothing that was made has learned anything, so that there is nothing to choose from
+    """
     made, task, run = execution.made, execution.run.task, execution.run
     floor = Floor.of(goal, task.metric)
     answered = answers(execution, files)
@@ -203,7 +210,10 @@ def performed(recipe: Recipe, made: dict[str, Artifact]) -> list[dict[str, Any]]
 
 def candidates(choice: Choice, chances: Mapping[Candidate, str], selection: Selection) -> list[TriedCandidate]:
     """All trials; what is handed out is marked as chosen, or, where that is no student, what the search came to.
-    chances: why a file that was tested is at chance. Of such a candidate nothing else is told."""
+
+    Args:
+        chances: why a file that was tested is at chance; of such a candidate nothing else is told
+    """
     found = []
     handed = selection.handed if selection.verdict == "kept" else None
     for o in choice.tried:

@@ -98,8 +98,11 @@ class Candidate(BaseModel):
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate to be evaluated. fidelity: after a short training ("probe"), after the full one, or as a file in the
-    runtime that ships."""
+    """A candidate to be evaluated.
+
+    Attributes:
+        fidelity: after a short training ("probe"), after the full one, or as a file in the runtime that ships
+    """
 
     candidate: Candidate
     fidelity: Fidelity
@@ -113,8 +116,14 @@ class Trial:
 
 @dataclass
 class Outcome:
-    """What came of a trial: the score on validation, the metered cost of an answer there (CPU seconds, loading shared
-    out over the answers), the seconds that the trial took, and what was decided after it."""
+    """What came of a trial.
+
+    Attributes:
+        score: on validation
+        cpu_seconds_per_answer: metered there, loading shared out over the answers
+        seconds: that the trial took
+        why: what was decided after it
+    """
 
     trial: Trial
     score: Figure

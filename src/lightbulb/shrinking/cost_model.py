@@ -45,7 +45,11 @@ class TaskStats:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds of the parts of a job. slowdown: how many times slower than it was timed the machine has been since."""
+    """Seconds of the parts of a job.
+
+    Attributes:
+        slowdown: how many times slower than it was timed the machine has been since
+    """
 
     times: Times
     stats: TaskStats

@@ -36,8 +36,12 @@ def make_plan(
     """The best teacher beside which a student has a chance and room to back off; where there is none, first the room to
     back off is given up, then the student.
 
-    spent: of `max_seconds`, before this plan. others: files of other kinds that are measured, too. Raises GoalError
-    when even the shortest teacher and proof take longer.
+    Args:
+        spent: seconds of `max_seconds`, before this plan
+        others: files of other kinds that are measured, too
+
+    Raises:
+        GoalError: even the shortest teacher and proof take longer
     """
     plan = next(drafts(times, shape, stats, max_seconds, spent, others), None)
     if plan is not None and plan.space.depths:
@@ -90,8 +94,9 @@ def measuring_windows(max_seconds: float, files: int) -> tuple[int, float]:
 class Shares:
     """What is decided before the teacher: how many items are checked and tested, and what that takes.
 
-    planned: seconds kept for check and proof when teacher and student are chosen. They rise with the time given more
-    slowly than it does, so that more time never gives less to the training.
+    Attributes:
+        planned: seconds kept for check and proof when teacher and student are chosen. They rise with the time given
+            more slowly than it does, so that more time never gives less to the training.
     """
 
     available: float
@@ -104,7 +109,11 @@ class Shares:
 
     @staticmethod
     def of(times: Times, stats: TaskStats, max_seconds: float, spent: float, others: int) -> Shares:
-        """others: files of other kinds, which answer in next to no time, but whose windows last as long."""
+        """The shares of `max_seconds`, less what is `spent`.
+
+        Args:
+            others: files of other kinds, which answer in next to no time, but whose windows last as long
+        """
         available = SAFETY * max_seconds - spent
         answer = ALONE * times.answer_file * STOCK_FILES / MEASURED_FILES  # one thread, one at a time, the mean file
         files = MEASURED_FILES + others

@@ -38,7 +38,10 @@ ROWS = 4096  # least vocabulary that trim-vocab leaves; the task's own tokens ma
 @dataclass(frozen=True)
 class DryRun:
     """What `shrink` would do: the recipe for the boldest student it would try first, and predictions (estimates).
-    findings: what was noticed in the task, also as this model meets it."""
+
+    Attributes:
+        findings: what was noticed in the task, also as this model meets it
+    """
 
     recipe: str
     findings: tuple[str, ...]
@@ -52,8 +55,14 @@ class DryRun:
 
 
 def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str], None]) -> DryRun:
-    """The recipe if the boldest student holds; seconds from there to all depths tried, never over the time given. say:
-    hears what the import changed. Raises ModelError where the runtime does not read the model as its folder does."""
+    """The recipe if the boldest student holds; seconds from there to all depths tried, never over the time given.
+
+    Args:
+        say: hears what the import changed
+
+    Raises:
+        ModelError: the runtime does not read the model as its folder does
+    """
     from lightbulb.core.progress import Silent
     from lightbulb.energy.meter import Meter
     from lightbulb.pipeline.run import Run

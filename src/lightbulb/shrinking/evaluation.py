@@ -26,8 +26,12 @@ StepsOf = Callable[[Trial], tuple[list[Step], float]]
 
 
 class StepEvaluator:
-    """Trials as steps of a run. steps_of: the steps of a trial, the last of which scores, and the seconds that the
-    training among them may take."""
+    """Trials as steps of a run.
+
+    Args:
+        steps_of: the steps of a trial, the last of which scores, and the seconds that the training among them may
+            take
+    """
 
     def __init__(self, execution: Execution, steps_of: StepsOf):
         self.execution, self.steps_of = execution, steps_of
@@ -83,8 +87,12 @@ def recorded_score(evaluation: Artifact) -> Figure:
 
 
 def check_teacher(execution: Execution, floor: Floor) -> Figure:
-    """The teacher's score on validation. Raises RunFailure for one that has learned nothing. One that is only not shown
-    to have learned anything may still have students that do: what is handed out is judged on test."""
+    """The teacher's score on validation. One that is only not shown to have learned anything may still have students
+    that do: what is handed out is judged on test.
+
+    Raises:
+        RunFailure: the teacher has learned nothing
+    """
     evaluation, task = execution.made[TEACHER_VALIDATION], execution.run.task
     facts = evaluation.facts_as(ScoreFacts)
     teacher, items = facts.score, facts.items

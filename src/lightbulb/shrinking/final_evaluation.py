@@ -23,8 +23,12 @@ TWO_THREADS = 0.8
 
 @dataclass(frozen=True)
 class FinalEvaluation:
-    """files: students and stock files. windows_for: seconds of a run for which windows of measuring are long
-    enough."""
+    """Costs and test scores of the files that may be handed out.
+
+    Attributes:
+        files: students and stock files
+        windows_for: seconds of a run for which windows of measuring are long enough
+    """
 
     execution: Execution
     files: Sequence[Candidate]

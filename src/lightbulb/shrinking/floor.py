@@ -13,8 +13,12 @@ from lightbulb.tasks.metrics import BITS_PER_BYTE, higher_is_better
 
 @dataclass(frozen=True)
 class Floor:
-    """keep: least share of the reference's score (its score / keep where lower is better). at_least: a score in the
-    metric's own unit, an upper bound where lower is better. Where both are there both hold."""
+    """What a score must reach; where both bounds are there both hold.
+
+    Attributes:
+        keep: least share of the reference's score (its score / keep where lower is better)
+        at_least: a score in the metric's own unit, an upper bound where lower is better
+    """
 
     metric: str
     keep: float | None = None

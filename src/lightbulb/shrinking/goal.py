@@ -24,8 +24,8 @@ class Goal(BaseModel):
     Attributes:
         keep: the least share of the best reference's score that the result must hold, 0 < keep <= 1; the reference is
             the adapted teacher, or a candidate that beat it on validation
-        at_least: the score that it must reach, in the metric's own unit, which needs no reference; an upper bound where
-            lower is better. Without either `keep` is KEEP; where both are given both must hold
+        at_least: the score that it must reach, in the metric's own unit, which needs no reference; an upper bound
+            where lower is better. Without either `keep` is KEEP; where both are given both must hold
         max_seconds: wall time for the whole run
         seed: the only source of randomness
         threads: of the processor
@@ -67,7 +67,12 @@ class Goal(BaseModel):
         kinds: tuple[str, ...] | None = None,
         encoder: str | None = None,
     ) -> Goal:
-        """Raises GoalError for what no task can be asked; what the metric says to `at_least`, `check_for` knows."""
+        """What was asked for, checked as far as that goes without the task; what the metric says to `at_least`,
+        `check_for` knows.
+
+        Raises:
+            GoalError: no task can be asked for it
+        """
         if keep is not None and not 0 < keep <= 1:
             raise GoalError(
                 f"keep is a share of the best score that was trained, between 0 and 1, not {keep:g}",
@@ -92,7 +97,11 @@ class Goal(BaseModel):
         )
 
     def check_for(self, metric: str) -> None:
-        """Raises GoalError where `at_least` is no score of `metric` that says anything."""
+        """That `at_least` can be asked of a task that `metric` scores.
+
+        Raises:
+            GoalError: it is no score of `metric` that says anything
+        """
         if self.at_least is None:
             return
         asked, bits = self.at_least, metric == BITS_PER_BYTE

@@ -14,8 +14,11 @@ class CheapestFirst:
     stops at the first that holds it with a margin, and what follows from it; else all are tried, because the best of
     them may be what the others are held against.
 
-    allows: whether there is time for a candidate. follow: the candidates that follow from what was tried. say: hears
-    what came of each. last: whether no language model comes after them, so that the best of them is the reference.
+    Args:
+        allows: whether there is time for a candidate
+        follow: the candidates that follow from what was tried
+        say: hears what came of each
+        last: whether no language model comes after them, so that the best of them is the reference
     """
 
     def __init__(
@@ -79,7 +82,11 @@ class CheapestFirst:
 def cheapest_that_holds(
     outcomes: Sequence[Outcome], floor: Floor, needed: float, note: Callable[[str, Outcome], None]
 ) -> Outcome | None:
-    """Of what was tried the cheapest that holds `needed` with a margin. note: hears of each why it is taken or not."""
+    """Of what was tried the cheapest that holds `needed` with a margin.
+
+    Args:
+        note: hears of each why it is taken or not
+    """
     able = [o for o in outcomes if holds_with_margin(floor, o.score, needed)]
     taken = min(able, key=answer_cost, default=None)
     for outcome in outcomes:

@@ -69,8 +69,15 @@ def beats(validation: Artifact, teacher: Figure | None, metric: str) -> bool:
 
 
 def check_learned(files: Sequence[File], floor: Floor, task: Task) -> None:
-    """Raises RunFailure where no file can be told from one that has learned nothing; and where what `keep` is a share
-    of cannot, unless an absolute score was asked for. files: the adapted teacher's first, where there is one."""
+    """That there is something to hand out, and something to hold it against.
+
+    Args:
+        files: the adapted teacher's first, where there is one
+
+    Raises:
+        RunFailure: no file can be told from one that has learned nothing; or what `keep` is a share of cannot, and no
+            absolute score was asked for
+    """
     first, idle = files[0], [f for f in files if f.chance]
     references = [f for f in files if not f.chance and (f is first or f.beats_teacher)]
     if references or (floor.at_least is not None and len(idle) < len(files)):

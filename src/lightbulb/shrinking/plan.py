@@ -24,14 +24,20 @@ class Shape:
 
 
 class Plan(BaseModel):
-    """What was decided before anything was trained. space: what may be tried; without depths where the time does not
-    allow a student that has a chance.
+    """What was decided before anything was trained. Seconds are those that a phase is planned with.
 
-    stats: with the validation items that are answered. distill_epochs: of a student of the likely depth. Seconds that
-    each phase is planned with: teacher_seconds its training; check_seconds its score on validation; logits_seconds;
-    student_seconds the likely student, whole; proof_seconds exports, measuring, test items answered by teacher and
-    baselines, report; answering_seconds: of these, what hangs on the machine's speed. gave_up: what more time would
-    have allowed. enough_seconds: the time that would do for a student, where this one does not.
+    Attributes:
+        stats: with the validation items that are answered
+        space: what may be tried; without depths where the time does not allow a student that has a chance
+        distill_epochs: of a student of the likely depth
+        teacher_seconds: of its training
+        check_seconds: of its score on validation
+        logits_seconds: of reading the train split with it
+        student_seconds: of the likely student, whole
+        proof_seconds: of exports, measuring, test items answered by teacher and baselines, report
+        answering_seconds: of these, what hangs on the machine's speed
+        gave_up: what more time would have allowed
+        enough_seconds: the time that would do for a student, where this one does not
     """
 
     model_config = ConfigDict(frozen=True)

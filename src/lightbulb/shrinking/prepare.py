@@ -58,7 +58,11 @@ def setting_of(task: Task, goal: Goal) -> Setting:
 
 def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> Plan:
     """Gives the imported model the task's form, checks its file in the runtime that ships, times this machine with it
-    and makes the plan; or reads the plan back, so that a resumed run decides alike. say: hears what was changed."""
+    and makes the plan; or reads the plan back, so that a resumed run decides alike.
+
+    Args:
+        say: hears what was changed
+    """
     run = execution.run
     import_and_check(execution, source, goal, say)
     if (place := run.folder / PLAN).exists():
@@ -87,7 +91,11 @@ def with_kinds(plan: Plan, task: Task, goal: Goal) -> Plan:
 
 def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:
     """Frames the model and compares it with its export in the runtime that ships, before anything is trained; says
-    what was changed on the way. Raises ModelError, which names the user's model, where the two do not agree."""
+    what was changed on the way.
+
+    Raises:
+        ModelError: the two do not agree; it names the user's model
+    """
     from lightbulb.models.importing import user_file
 
     steps = format_steps(goal.runtime)

@@ -37,10 +37,13 @@ class Scored(Record):
     """One model file: how well it does the task and what an answer costs in `runtime`. Figures are per answer, and per
     answer that is right where the metric says which are.
 
-    kind: "decoder", "linear" (n-grams) or another kind of student, or "stock" for a quantization of the adapted
-    teacher. bytes: size of the model file, counted. path: relative to the run folder, None where that is not known.
-    why: it is not handed out, of a student. making: CPU seconds of all
-    the steps that lead to it, the teacher's among them where it needs them.
+    Attributes:
+        kind: "decoder", "linear" (n-grams) or another kind of student, or "stock" for a quantization of the adapted
+            teacher
+        path: relative to the run folder, None where that is not known
+        bytes: size of the model file, counted
+        making: CPU seconds of all the steps that lead to it, the teacher's among them where it needs them
+        why: it is not handed out, of a student
     """
 
     name: str = ""
@@ -127,8 +130,12 @@ class Ratio(Record):
 
 
 class Reference(Record):
-    """What an answer of a stock file costs, by a run's measurements. times: how many times less CPU time the run's
-    student takes; None where no student is handed out, or where it is not less."""
+    """What an answer of a stock file costs, by a run's measurements.
+
+    Attributes:
+        times: how many times less CPU time the run's student takes; None where no student is handed out, or where it
+            is not less
+    """
 
     name: str
     cpu_seconds_per_answer: Figure | None = None
@@ -139,20 +146,27 @@ class Reference(Record):
 class Result(Record):
     """`result.json`.
 
-    verdict: "kept" and "within-noise": a student is handed out that does what was asked and costs less, surely so or as
-    far as this test set can say. "not-shrunk": the cheapest stock file that does is handed out instead. "not-kept":
-    nothing that was made does. reason: why it came to that, "" where a student is handed out.
-    student: what is handed out as model.gguf, None where nothing is. best_student: where no student is handed out, the
-    one that comes nearest. students: every student's file that was measured, of whatever kind, handed out or not.
-    teacher: None where a kind that needs none was all that was asked for.
-    base: the model that what is handed out was made from, None where that is the examples alone. keep, at_least: what
-    was asked for. reference: name of the model that `keep` is a share of. floor: the score on test that does what was
-    asked.
-    retention: score of what is handed out / score of the reference on the same test items (inverted where lower is
-    better); where it is the reference itself, / the adapted teacher's. break_even_answers: null when the making is
-    never paid back. compare_with: name of the baseline that before / after speaks of; without it the teacher.
-    recipe: {"pass", "parameters", "key"} a step. use: exact commands that use the result. form: the text that the model
-    reads for a question, {prompt} in its place: what to send where no chat template is applied.
+    Attributes:
+        verdict: "kept" and "within-noise": a student is handed out that does what was asked and costs less, surely so
+            or as far as this test set can say. "not-shrunk": the cheapest stock file that does is handed out instead.
+            "not-kept": nothing that was made does.
+        reason: why it came to that, "" where a student is handed out
+        keep: what was asked for, as is at_least
+        reference: name of the model that `keep` is a share of
+        floor: the score on test that does what was asked
+        teacher: None where a kind that needs none was all that was asked for
+        student: what is handed out as model.gguf, None where nothing is
+        best_student: where no student is handed out, the one that comes nearest
+        students: every student's file that was measured, of whatever kind, handed out or not
+        base: the model that what is handed out was made from, None where that is the examples alone
+        compare_with: name of the baseline that before / after speaks of; without it the teacher
+        retention: score of what is handed out / score of the reference on the same test items (inverted where lower
+            is better); where it is the reference itself, / the adapted teacher's
+        break_even_answers: null when the making is never paid back
+        recipe: {"pass", "parameters", "key"} a step
+        use: exact commands that use the result
+        form: the text that the model reads for a question, {prompt} in its place: what to send where no chat template
+            is applied
     """
 
     verdict: Verdict
@@ -229,7 +243,11 @@ class Result(Record):
 
     @staticmethod
     def read(path: Path) -> Result:
-        """Raises RunFailure where `path` is no result that this version understands."""
+        """The result that a run wrote.
+
+        Raises:
+            RunFailure: `path` is no result that this version understands
+        """
         try:
             return Result.model_validate(read_json(path))
         except ValidationError as e:

@@ -18,9 +18,15 @@ BLOCK_TYPES: tuple[QuantTypeName, ...] = ("q4_0", "q8_0")  # of the layers, wher
 
 
 class SearchSpace(BaseModel):
-    """depths: numbers of layers, bold first; empty where no student can be tried. likely: the depth that the length of
-    training is planned for. quant_types: of the file's layers, bold first. methods: of training, to be compared.
-    others: candidates of other kinds, tried before any decoder."""
+    """What may be tried.
+
+    Attributes:
+        depths: numbers of layers, bold first; empty where no student can be tried
+        likely: the depth that the length of training is planned for
+        quant_types: of the file's layers, bold first
+        methods: of training, to be compared
+        others: candidates of other kinds, tried before any decoder
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +38,11 @@ class SearchSpace(BaseModel):
 
     @staticmethod
     def of(layers: int, kind: TaskKind, fits_blocks: bool) -> SearchSpace:
-        """Of a model of so many layers. fits_blocks: whether all of its matrices are whole blocks wide."""
+        """The space of a model of so many layers.
+
+        Args:
+            fits_blocks: whether all of its matrices are whole blocks wide
+        """
         depths = tuple(sorted({max(1, round(layers * share)) for share in DEPTHS[kind]}))
         types = BLOCK_TYPES if fits_blocks else ("f16",)
         return SearchSpace(depths=depths, likely=likely_depth(kind, depths), quant_types=types)

@@ -52,7 +52,11 @@ def teacher_steps(plan: Plan) -> list[Step]:
 
 
 def on_validation(plan: Plan, runtime: str = "llamacpp") -> Evaluate:
-    """`runtime`: of an exported file; a model folder is read in torch."""
+    """The score on the validation items that the plan allows.
+
+    Args:
+        runtime: of an exported file; a model folder is read in torch
+    """
     return Evaluate(split="validation", limit=plan.validation_limit, runtime=runtime)
 
 
@@ -94,7 +98,11 @@ def file_steps(candidate: Candidate, plan: Plan, runtime: str) -> list[Step]:
 
 
 def export(candidate: Candidate) -> Export:
-    """Its file. Raises ValueError for a candidate without a type."""
+    """The step that makes a candidate's file.
+
+    Raises:
+        ValueError: the candidate has no type
+    """
     if candidate.quant_type is None:
         raise ValueError(f"{candidate} has no type to be exported in")
     embedding = EMBEDDING if QUANT_TYPES[candidate.quant_type].block > 1 else None
@@ -108,7 +116,12 @@ def stock_candidates(layers: int) -> list[Candidate]:
 
 def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: str) -> list[Step]:
     """Stock exports, verification of a decoder (the student where there is one; other kinds were verified when they
-    were made) and costs. files: what is measured. windows: trials of each file, and seconds of one."""
+    were made) and costs.
+
+    Args:
+        files: what is measured
+        windows: trials of each file, and seconds of one
+    """
     (first, *others), (trials, seconds) = files, windows
     exports = [step(c.file_label, export(c), TEACHER) for c in files if c.is_stock]
     measure = Measure(trials=trials, window_seconds=seconds, runtime=runtime)

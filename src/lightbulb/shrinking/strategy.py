@@ -45,7 +45,11 @@ class Evaluator(Protocol):
 
 
 def search(strategy: Strategy, evaluator: Evaluator, events: Stream) -> Choice:
-    """Trial after trial, until the strategy has no more. events: hear what was tried, and why it was taken or not."""
+    """Trial after trial, until the strategy has no more.
+
+    Args:
+        events: hear what was tried, and why it was taken or not
+    """
     while (trial := strategy.ask()) is not None:
         outcome = evaluator.evaluate(trial)
         strategy.tell(outcome)
@@ -60,8 +64,10 @@ def search(strategy: Strategy, evaluator: Evaluator, events: Stream) -> Choice:
 class BoldFirst:
     """Walks through the depths of a space, unless a kind that costs less does what is needed.
 
-    teacher: its score on validation. before: what came of other kinds before the teacher. say: hears what is decided,
-    and why.
+    Args:
+        teacher: its score on validation
+        say: hears what is decided, and why
+        before: what came of other kinds before the teacher
     """
 
     def __init__(

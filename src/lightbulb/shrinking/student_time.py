@@ -17,10 +17,11 @@ FASTEST = 0.75  # a slowdown below is not believed: what comes is planned for at
 
 
 class StudentTime:
-    """The students' time. slowdown: how many times slower than planned the teacher was. setting: of the job, for kinds
-    that are no decoders.
+    """The students' time. Every answer that depends on the clock is decided once and remembered.
 
-    Every answer that depends on the clock is decided once and remembered.
+    Args:
+        slowdown: how many times slower than planned the teacher was
+        setting: of the job, for kinds that are no decoders
     """
 
     def __init__(self, plan: Plan, time_budget: TimeBudget, slowdown: float, setting: Setting):

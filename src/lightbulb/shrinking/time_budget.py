@@ -11,7 +11,11 @@ Decision = TypeVar("Decision", bool, int, float)
 
 
 class TimeBudget:
-    """`spent()`: seconds of the run so far, earlier attempts included."""
+    """What is left of the time given, and what was decided by it.
+
+    Args:
+        spent: seconds of the run so far, earlier attempts included
+    """
 
     def __init__(self, decisions: Decisions, spent: Callable[[], float], max_seconds: float):
         self.decisions, self.spent, self.max_seconds = decisions, spent, max_seconds
@@ -29,7 +33,11 @@ class TimeBudget:
         return self.decide_once(key, lambda: seconds() <= left(), why)
 
     def decide_once(self, key: str, decide: Callable[[], Decision], why: Callable[[], str] | None = None) -> Decision:
-        """What was decided about `key` before, or what `decide()` says now. why: the reason; else the time left."""
+        """What was decided about `key` before, or what `decide()` says now.
+
+        Args:
+            why: the reason; without it the time left
+        """
         return self.decisions.decide_once(key, decide, why or self._left_of_all)  # type: ignore[no-any-return]
 
     def _left_of_all(self) -> str:

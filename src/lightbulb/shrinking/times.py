@@ -10,11 +10,16 @@ STUDENT_ROWS = 8192  # of a student's vocabulary, which is trimmed only later
 class Times(BaseModel):
     """Wall seconds on this machine, as busy as it was.
 
-    layers: of the model that was timed. full_step: one optimizer step on a batch of typical length, all layers
-    trained; frozen_step: the first `frozen_layers` frozen; frozen_again: the same in an epoch after the first, where
-    what these give is kept; student_steps: (layers, seconds) of models of few layers and
-    STUDENT_ROWS tokens. read_example: reading one training example. answer_folder, answer_file: one question, answered
-    by the model folder in torch, or by its float16 file as test items are. pass_seconds: loading and saving a model.
+    Attributes:
+        layers: of the model that was timed
+        full_step: one optimizer step on a batch of typical length, all layers trained
+        frozen_step: the same, the first `frozen_layers` frozen
+        frozen_again: the same in an epoch after the first, where what frozen layers give is kept
+        student_steps: (layers, seconds) of models of few layers and STUDENT_ROWS tokens
+        read_example: reading one training example
+        answer_folder: one question, answered by the model folder in torch
+        answer_file: one question, answered by its float16 file as test items are
+        pass_seconds: loading and saving a model
     """
 
     model_config = ConfigDict(frozen=True)

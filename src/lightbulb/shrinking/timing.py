@@ -54,8 +54,14 @@ def time_work(
     pass_seconds: float,
     max_seconds: float,
 ) -> Times:
-    """formatted: the model in the task's form; gguf: its float16 file. output_tokens: of a typical answer. max_seconds:
-    the time that the whole job has."""
+    """Seconds of a job's parts, from real steps and answers.
+
+    Args:
+        formatted: the model in the task's form
+        gguf: its float16 file
+        output_tokens: of a typical answer
+        max_seconds: the time that the whole job has
+    """
     seconds = min(LONGEST, max(SHORTEST, SHARE * max_seconds))
     written = round(max(1.0, output_tokens))
     steps, answers = Steps(formatted, task, batch_size, seconds), AnswerTimes(task, written, seconds)
@@ -69,7 +75,11 @@ def time_work(
 
 @dataclass(frozen=True)
 class Steps:
-    """Optimizer steps on a batch of typical length. seconds: of each kind of step, beside warming up."""
+    """Optimizer steps on a batch of typical length.
+
+    Attributes:
+        seconds: of each kind of step, beside warming up
+    """
 
     formatted: Artifact
     task: Task
@@ -129,8 +139,12 @@ class Steps:
         epochs: Epochs | None = None,
         data: Sequence[Encoded] | None = None,
     ) -> float:
-        """Of an optimizer step at learning rate 0. Where a whole batch takes long, a quarter of it and the optimizer.
-        epochs: as a step of a later epoch, in which frozen layers are not computed again."""
+        """Seconds of an optimizer step at learning rate 0. Where a whole batch takes long, a quarter of it and the
+        optimizer.
+
+        Args:
+            epochs: as a step of a later epoch, in which frozen layers are not computed again
+        """
         parameters, optimizer = optimizer_of(model, Schedule(epochs=1, learning_rate=1e-9, weight_decay=0))
         for group in optimizer.param_groups:
             group["lr"] = 0.0
@@ -181,7 +195,11 @@ class Steps:
 
 @dataclass(frozen=True)
 class AnswerTimes:
-    """Seconds a question, answered with `written` tokens; seconds: of asking."""
+    """Seconds a question, answered with `written` tokens.
+
+    Attributes:
+        seconds: of asking
+    """
 
     task: Task
     written: int

@@ -18,8 +18,10 @@ from lightbulb.shrinking.record import Quantity, Scored, Verdict
 class File:
     """An exported file of the run that was measured and tested.
 
-    chance: why its score on test shows no learning, "" where it does. beats_teacher:
-    whether it scored better than the adapted teacher on validation, so that it can be the reference.
+    Attributes:
+        chance: why its score on test shows no learning, "" where it does
+        beats_teacher: whether it scored better than the adapted teacher on validation, so that it can be the
+            reference
     """
 
     candidate: Candidate
@@ -73,10 +75,12 @@ class Selection:
 
 def select_file(stock: Sequence[File], students: Sequence[File], floor: Floor, no_student: str = "") -> Selection:
     """The cheapest file that does what was asked. A student must be shown to cost less than every stock file that does;
-    what has learned nothing does nothing. stock: the adapted teacher's files, its own f16 first; none where no teacher
-    was needed. no_student: why there is none, where there is none.
+    what has learned nothing does nothing. The verdict of a student is "kept" here; `sure` says whether its interval
+    allows that.
 
-    The verdict of a student is "kept" here; `sure` says whether its interval allows that.
+    Args:
+        stock: the adapted teacher's files, its own f16 first; none where no teacher was needed
+        no_student: why there is none, where there is none
     """
     teacher = stock[0] if stock else None
     references = [*stock[:1], *(s for s in students if s.beats_teacher and not s.chance)]
@@ -106,7 +110,11 @@ def select_file(stock: Sequence[File], students: Sequence[File], floor: Floor, n
 
 
 def sure(retention: Figure, score: Figure, floor: Floor, is_reference: bool) -> bool:
-    """Whether the whole interval does what was asked, not its middle alone. is_reference: nothing was better."""
+    """Whether the whole interval does what was asked, not its middle alone.
+
+    Args:
+        is_reference: nothing was better
+    """
     ends = [] if floor.keep is None or is_reference else [(retention.low, floor.keep, 1)]
     if floor.at_least is not None:
         ends.append((score.low if floor.sign > 0 else score.high, floor.at_least, floor.sign))
@@ -155,9 +163,12 @@ def _needs(score: float, floor: Floor) -> str:
 def break_even(making: Figure, before: Scored, after: Scored, saved: Figure) -> Figure:
     """Answers after which the joules saved equal the joules of making.
 
-    saved: joules an answer, before - after, paired. The interval is that of what is saved times that of the making.
-    Where joules are estimates, one watt model stands behind both sides: its low end
-    is taken on both at once, and so is its high end, which leaves what does not cancel.
+    The interval is that of what is saved times that of the making. Where joules are estimates, one watt model stands
+    behind both sides: its low end is taken on both at once, and so is its high end, which leaves what does not
+    cancel.
+
+    Args:
+        saved: joules an answer, before - after, paired
     """
     old, new, unit = before.joules_per_answer, after.joules_per_answer, "answers"
     method = "joules of making / (joules per answer before - after)"

@@ -110,7 +110,11 @@ def read_header(file: Path) -> GgufHeader:
 
 def read_architecture(file: Path) -> str:
     """What kind of model a GGUF holds, "" where it does not say. Its first key tells, as a rule, so that this takes no
-    time. Raises ModelError for a header that cannot be read so far."""
+    time.
+
+    Raises:
+        ModelError: the header cannot be read so far
+    """
 
     def read(reader: _Reader) -> Any:
         return next((value for key, value in reader.keyed() if key == "general.architecture"), "")

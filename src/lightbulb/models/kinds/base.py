@@ -29,7 +29,11 @@ class Classifier(Protocol):
 
 
 def open_classifier(artifact: Artifact) -> Classifier:
-    """The classifier that an artifact holds. Raises RecipeError for a kind that holds none."""
+    """The classifier that an artifact holds.
+
+    Raises:
+        RecipeError: for a kind that holds none
+    """
     if artifact.kind not in READERS:
         raise RecipeError(
             f"an artifact of the kind {artifact.kind!r} holds no classifier",

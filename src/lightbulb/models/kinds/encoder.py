@@ -75,7 +75,11 @@ class Encoder(nn.Module):
 
     @staticmethod
     def read(folder: Path) -> Encoder:
-        """From the folder of an artifact of kind "encoder". Raises ModelError where its files do not fit together."""
+        """From the folder of an artifact of kind "encoder".
+
+        Raises:
+            ModelError: its files do not fit together
+        """
         from safetensors import safe_open
 
         with plain_model_errors(folder):

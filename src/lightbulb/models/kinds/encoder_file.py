@@ -68,7 +68,11 @@ def round_weights(encoder: Encoder, types: TypeMap) -> None:
 
 
 def file_fields(encoder: Encoder, types: TypeMap) -> dict[str, Any]:
-    """Keys -> values of the file. Raises ModelError as `write_encoder` does."""
+    """Keys -> values of the file.
+
+    Raises:
+        ModelError: as `write_encoder` does
+    """
     spec, form = encoder.spec, encoder.form
     if len(form.answers) < 2:
         raise ModelError(

@@ -54,7 +54,11 @@ def resolve_encoder(name: str) -> ModelSource:
 
 
 def packaged_folder(short_name: str) -> Path:
-    """The folder inside the PyPI package behind a short name. Raises MissingExtra where that is not installed."""
+    """The folder inside the PyPI package behind a short name.
+
+    Raises:
+        MissingExtra: that is not installed
+    """
     if found := next(iter(_packaged_folders(short_name)), None):
         return found
     distribution = PACKAGED[short_name][0].replace("_", "-")

@@ -134,7 +134,11 @@ class EncoderForm(BaseModel):
 
     @staticmethod
     def read(folder: Path) -> EncoderForm:
-        """Raises ModelError where it is not there or says too little."""
+        """The spec of a folder.
+
+        Raises:
+            ModelError: it is not there or says too little
+        """
         try:
             return EncoderForm.model_validate(read_json(folder / FORM))
         except (OSError, ValueError, ValidationError) as e:

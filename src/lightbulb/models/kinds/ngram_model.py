@@ -58,7 +58,11 @@ class NgramModel:
 
     @staticmethod
     def read(folder: Path) -> NgramModel:
-        """Raises RunFailure where `folder` does not hold what `save` writes."""
+        """The model that `save` wrote.
+
+        Raises:
+            RunFailure: `folder` does not hold it
+        """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 

@@ -89,7 +89,11 @@ class NgramFile:
 
     @staticmethod
     def read(path: Path) -> NgramFile:
-        """Raises ModelError for a file that is damaged, of another architecture, or beyond what the format allows."""
+        """The classifier of a file.
+
+        Raises:
+            ModelError: the file is damaged, of another architecture, or beyond what the format allows
+        """
         file = _Reader(path, read_header(path)).file()
         _check(file, path)
         return file

@@ -32,8 +32,11 @@ def kind_names() -> list[str]:
 
 
 def kind_named(name: str) -> StudentKind:
-    """The kind of that name, which is no decoder. Raises PluginError where none is installed, or what is there is
-    none."""
+    """The kind of that name, which is no decoder.
+
+    Raises:
+        PluginError: none is installed, or what is there is none
+    """
     from lightbulb.shrinking.kinds.base import StudentKind
 
     found = plugins.load_class(plugins.KINDS, name, StudentKind, (DECODER, *BUILT_IN))
@@ -50,7 +53,11 @@ def kind_named(name: str) -> StudentKind:
 
 
 def check_kinds(kinds: Sequence[str] | None) -> None:
-    """Raises UserError for a kind that is not known here."""
+    """That every kind that is asked for is known here.
+
+    Raises:
+        UserError: one is not
+    """
     for name in kinds or ():
         if name not in kind_names():
             raise UserError(
@@ -59,7 +66,10 @@ def check_kinds(kinds: Sequence[str] | None) -> None:
 
 
 def candidates_after(step: After, setting: Setting, kinds: Sequence[str] | None) -> tuple[Candidate, ...]:
-    """What the kinds that need no more than the artifacts of `step` would try, cheapest first. kinds: the ones asked
-    for; None: all that are installed."""
+    """What the kinds that need no more than the artifacts of `step` would try, cheapest first.
+
+    Args:
+        kinds: the ones asked for; None: all that are installed
+    """
     wanted = [kind_named(name) for name in kind_names() if name != DECODER and (kinds is None or name in kinds)]
     return tuple(c for kind in wanted if kind.after == step for c in kind.candidates(setting))
