@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 FILAMENT := $(VENV)/.filament
 CPP = $(shell find filament/src filament/tests -name '*.[ch]pp')
 
+JOBS ?= auto
 DEMO_OUT ?= runs/demo
 DEMO_TIME ?= 11m
 DEMO_QUESTION ?= could you switch the kitchen lamp on please
@@ -14,7 +15,7 @@ DEMO_QUESTION ?= could you switch the kitchen lamp on please
 
 help:
 	@echo "make demo     install, shrink smollm2-135m to the built-in task, ask the result (15 minutes on 2 cores)"
-	@echo "make test     install, then the tests"
+	@echo "make test     install, then the tests, as many side by side as there are cores (JOBS=1: one after the other)"
 	@echo "make filament builds the native runtime into $(VENV), where a C++20 compiler is found (demo and test do it)"
 	@echo "make wheel    filament as a wheel for any x86-64 or ARM Linux, into dist/"
 	@echo "make install  the virtual environment $(VENV) with the tested versions"
@@ -62,7 +63,7 @@ demo: $(READY)
 
 test: $(READY)
 	$(WITH_FILAMENT)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -115,7 +115,8 @@ def main() -> int:
         else:
             result = Result.read(folder / "result.json")
             rows = [of_ours(result, m, folder, task) for m in result.students]
-        rows += [r for r in (of_scikit_learn(task), of_onnx(task), of_language_model(asked, case, data)) if r]
+        rows += [r for r in (of_scikit_learn(task), of_onnx(task)) if r]
+        rows += of_decoders(asked, case, data) or [of_language_model(asked, case, data)]
         handed = handed_out(result) if result else ["* none of these kinds has learned it: a language model is needed"]
         section = "\n".join([*table(rows, task), "", *handed, f"* {machine(asked)}"])
         print(f"\n### {case.label}\n\n{section}\n", flush=True)
@@ -131,6 +132,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--max-time", default="60m")
     parser.add_argument("--out", type=Path, default=Path("runs/kinds"))
+    parser.add_argument("--decoders", type=Path, help="where main_job.py has put its runs")
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     return parser.parse_args()
 
@@ -257,15 +259,36 @@ def one_at_a_time(answer: Callable[[Sequence[str]], list[str]], texts: Sequence[
     return median(rounds)
 
 
-def of_language_model(asked: argparse.Namespace, case: Case, data: Path) -> Row | None:
+def of_decoders(asked: argparse.Namespace, case: Case, data: Path) -> list[Row]:
+    """The language model's files of a finished run on this task: its scores, and costs measured here in each runtime
+    that reads them; none where there is no such run."""
+    folder = asked.decoders / case.label if asked.decoders else None
+    if folder is None or not (folder / "result.json").exists():
+        return []
+    result, rows = Result.read(folder / "result.json"), []
+    for model in (*result.baselines, *result.students):
+        file, making = folder / str(model.path), model.making.value if model.making else None
+        for runtime in ("llamacpp", "filament"):
+            cost = answer_cost(file, data, runtime)
+            name = f"{model.name}, {runtime}"
+            rows.append(Row(name, units.text(model.score), None, cost, model.bytes, making, "a run of its own"))
+    return rows
+
+
+def of_language_model(asked: argparse.Namespace, case: Case, data: Path) -> Row:
     """What an answer of the whole language model costs in the task's form as a stock q4_0 file; not its score."""
     folder, recipe = asked.out / f"{case.label}-lm", asked.out / f"{case.label}-lm.toml"
     recipe.write_text(RECIPE.format(model=asked.model, task=data.resolve()), encoding="utf-8")
     run_lightbulb("run", str(recipe), "--out", str(folder))
     file = next(folder.glob("steps/file-*/model.gguf"))
-    made = run_lightbulb("measure", str(file), "--task", str(data), "--threads", "1", "--trials", "6", "--json")
-    cost = json.loads(made)["cpu_seconds_per_answer"]["value"]
+    cost = answer_cost(file, data, "llamacpp")
     return Row(f"{asked.model}, q4_0, llama.cpp", "–", None, cost, file.stat().st_size, None, "not taught: cost only")
+
+
+def answer_cost(file: Path, data: Path, runtime: str) -> float:
+    """CPU seconds of an answer to the task's questions, asked one after the other."""
+    how = ("--task", str(data), "--runtime", runtime, "--threads", "1", "--trials", "6", "--json")
+    return float(json.loads(run_lightbulb("measure", str(file), *how))["cpu_seconds_per_answer"]["value"])
 
 
 def run_lightbulb(*words: str) -> str:

@@ -80,7 +80,14 @@ MORE_OF_ENCODERS = {
     "trim-encoder": {"positions": 32},
     "export-encoder": {"embedding": "f16"},
 }
-OF_NGRAMS = ("fit-ngrams", "export-ngrams", "verify-classifier", "cascade")
+SOURCES_OF_NGRAMS = {
+    "fit-ngrams": "imported",
+    "refit-ngrams": "fitted",
+    "export-ngrams": "fitted",
+    "verify-classifier": "file",
+    "cascade": "file",
+}
+OF_NGRAMS = tuple(SOURCES_OF_NGRAMS)
 CASES = [(name, "choose") for name in PASSES if name not in (*OF_ENCODERS, *OF_NGRAMS)]
 CASES += [(name, kind) for kind, names in KINDS.items() for name in names]
 
@@ -226,13 +233,16 @@ class TestNgrams(PassConformance):
             filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
             if not hasattr(filament, "Classifier"):
                 pytest.skip("this filament runs no classifiers: make filament")
-        source = {"fit-ngrams": "imported", "export-ngrams": "fitted", "verify-classifier": "file", "cascade": "file"}[
-            request.param
-        ]
+        source = SOURCES_OF_NGRAMS[request.param]
         more = {"fit-ngrams": {"within": 0.0}, "verify-classifier": {"prompts": 4}, "cascade": {"give_up": 0.5}}.get(
             request.param
         )
-        reload = {"fit-ngrams": reload_ngrams, "export-ngrams": reload_ngram_file, "cascade": reload_cascade}
+        reload = {
+            "fit-ngrams": reload_ngrams,
+            "refit-ngrams": reload_ngrams,
+            "export-ngrams": reload_ngram_file,
+            "cascade": reload_cascade,
+        }
         cls = pass_class(request.param)
         return PassCase(
             cls(),

@@ -22,6 +22,7 @@ from lightbulb.models.kinds.ngrams import NgramFile
 from lightbulb.passes.classifiers import error_of, texts_and_labels, value_of
 from lightbulb.passes.export_ngrams import ExportNgrams
 from lightbulb.passes.fit_ngrams import FitNgrams
+from lightbulb.passes.refit_ngrams import RefitNgrams
 from lightbulb.passes.verify_classifier import VerifyClassifier, agreement
 from lightbulb.pipeline.run import Run
 from lightbulb.tasks.load import load_task
@@ -53,6 +54,26 @@ def test_a_task_is_learnt_and_its_file_is_small(tmp_path):
     assert score(task, NgramFile.read(file.gguf).probabilities(texts)) == 1.0
     assert facts.rows == written.rows == facts.looked_at and facts.held_out == "folds"
     assert written.bytes == file.gguf.stat().st_size == file.bytes
+
+
+def test_the_last_weights_are_learnt_from_what_was_held_out_too(tmp_path):
+    """An answer that only the validation split has is known afterwards; what was chosen stays."""
+    task = tiny_task("choose", 400)
+    word, answer = "lamp", "Lämpchen"
+    moved = tuple(e for e in task.train if word in e.prompt)
+    task = replace(
+        task, train=tuple(e for e in task.train if e.completion != answer), validation=(*task.validation, *moved)
+    )
+    with run_of(tmp_path, task) as run:
+        chosen = run.step("chosen", FitNgrams(), IMPORTED)
+        again = run.step("again", RefitNgrams(), chosen)
+        files = [run.step(f"{name}-file", ExportNgrams(), a) for name, a in (("chosen", chosen), ("again", again))]
+    before, after = (NgramFile.read(f.gguf).answers([f"one {word} two"])[0] for f in files)
+    assert before != answer and after == answer
+    assert again.facts_as(NgramFacts).saw_validation and not chosen.facts_as(NgramFacts).saw_validation
+    assert again.facts_as(NgramFacts).temperature == chosen.facts_as(NgramFacts).temperature
+    errors = [f.facts_as(NgramFileFacts).calibration_error for f in files]
+    assert errors[0] is not None and errors[1] is None, "items that were learnt from tell nothing of its probabilities"
 
 
 @pytest.mark.parametrize("within,shares", [(0.25, (0.5, 0.25, 0.125)), (0.25, (0.5, 0.003)), (0.0, (0.5,))])

@@ -73,6 +73,15 @@ def test_where_n_grams_are_enough_no_language_model_is_made(enough):
     assert not (enough / "Modelfile").exists()
 
 
+def test_its_score_on_validation_is_of_weights_that_never_saw_it(enough):
+    steps = {
+        p.name.rsplit("-", 1)[0]: json.loads((p / "lightbulb.json").read_text()) for p in (enough / "steps").iterdir()
+    }
+    assert steps["linear"]["facts"]["saw_validation"] and "saw_validation" not in steps["linear-held-out"]["facts"]
+    assert steps["linear-gguf-validation"]["parent"] == steps["linear-held-out-gguf"]["key"]
+    assert steps["linear-gguf-test"]["parent"] == steps["linear-gguf"]["key"]
+
+
 def test_its_pages_say_so(enough, capsys):
     assert main(["report", str(enough)]) == 0
     for page in ((enough / "report.html").read_text(), (enough / "README.md").read_text()):

@@ -165,6 +165,8 @@ class NgramFacts(ModelFacts):
         calibration_error: their expected calibration error after it (Naeini et al. 2015, 15 bins)
         c: of the training: inverse strength of the penalty
         class_weight: how answers were weighted; None: all alike
+        saw_validation: whether the weights were learnt from the validation split, too: then all of the above is of
+            those before
     """
 
     rows: int
@@ -178,6 +180,7 @@ class NgramFacts(ModelFacts):
     calibration_error: float
     c: float
     class_weight: str | None = None
+    saw_validation: bool = False
 
 
 class PruningFacts(ModelFacts):
@@ -239,7 +242,8 @@ class NgramFileFacts(GgufFacts):
 
     Attributes:
         rows: n-grams in the file
-        calibration_error: expected, on the validation split, of its probabilities; None without such a split
+        calibration_error: expected, on the validation split, of its probabilities; None without such a split,
+            and where it was learnt from
     """
 
     rows: int

@@ -29,6 +29,7 @@ PASSES = {
     "evaluate": "evaluate:Evaluate",
     "measure": "measure:Measure",
     "fit-ngrams": "fit_ngrams:FitNgrams",
+    "refit-ngrams": "refit_ngrams:RefitNgrams",
     "export-ngrams": "export_ngrams:ExportNgrams",
     "verify-classifier": "verify_classifier:VerifyClassifier",
 }

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
-from lightbulb.core.facts import NgramFileFacts
+from lightbulb.core.facts import NgramFacts, NgramFileFacts
 from lightbulb.models.kinds.ngram_model import NgramModel
 from lightbulb.models.kinds.ngrams import ARCHITECTURE, NgramFile
 from lightbulb.ops.calibration import calibration_error
@@ -27,13 +27,19 @@ class ExportNgrams(Pass):
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         texts, labels = texts_and_labels(context.task, "validation")
+        unseen = bool(texts) and not source.facts_as(NgramFacts).saw_validation
         path = out / "model.gguf"
         with context.progress.bar("export", 1) as step:
             NgramModel.read(source.path).rounded().write(path)
             file = NgramFile.read(path)
-            error = calibration_error(np.log(np.maximum(file.probabilities(texts), 1e-300)), labels) if texts else None
+            error = calibration_error_of(file, texts, labels) if unseen else None
             step(1, "written")
         return facts_of(file) | {"bytes": path.stat().st_size, "calibration_error": error}
+
+
+def calibration_error_of(file: NgramFile, texts: list[str], labels: np.ndarray) -> float:
+    """Of the probabilities that the file gives the answers of `texts`."""
+    return calibration_error(np.log(np.maximum(file.probabilities(texts), 1e-300)), labels)
 
 
 def facts_of(file: NgramFile) -> dict[str, Any]:

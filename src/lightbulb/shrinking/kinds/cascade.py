@@ -11,7 +11,7 @@ from lightbulb.pipeline.recipe import Step, step
 from lightbulb.shrinking.candidate import Candidate, Outcome
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
-from lightbulb.shrinking.kinds.linear import on_validation
+from lightbulb.shrinking.kinds.linear import HELD_OUT_FILE, on_validation
 from lightbulb.shrinking.ladder import answer_cost
 
 CHEAPER = 3.0  # so many times a first stage must be cheaper: what it cannot answer costs both
@@ -32,8 +32,15 @@ class Cascades(StudentKind):
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
         first, then = candidate.stages
         assert candidate.give_up is not None
-        make = Cascade(give_up=candidate.give_up)
-        return [step(candidate.file_label, make, first.file_label, then=then.file_label), on_validation(candidate)]
+        make, label, inputs = Cascade(give_up=candidate.give_up), candidate.file_label, {"then": then.file_label}
+        if first.kind != "linear":
+            return [step(label, make, first.file_label, **inputs), on_validation(candidate)]
+        chosen = f"{candidate.label}-held-out-gguf"  # of a first stage that has not learnt from the validation split
+        return [
+            step(chosen, make, HELD_OUT_FILE, **inputs),
+            step(label, make, first.file_label, **inputs, chosen=chosen),
+            on_validation(candidate, chosen),
+        ]
 
     def seconds(self, candidate: Candidate, setting: Setting) -> float:
         return SECONDS + SECONDS_PER_CHARACTER * sum(len(e.prompt) for e in setting.task.validation)
