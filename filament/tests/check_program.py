@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,16 @@ ROOT = Path(__file__).parents[1]
 
 
 def built(program: str, folder: str, *options: str) -> Path:
-    """The program, built with these options of CMake. Skips where the compiler has no library for a sanitizer."""
+    """The program, built with these options of CMake; tests that run side by side wait for each other. Skips where the
+    compiler has no library for a sanitizer."""
     build = ROOT / "build" / folder
+    build.mkdir(parents=True, exist_ok=True)
+    with (build / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(build, program, options)
+
+
+def _build(build: Path, program: str, options: Sequence[str]) -> Path:
     wanted = ["cmake", "-S", ROOT, "-B", build, "-DFILAMENT_CHECK=ON", *options]
     ready = subprocess.run(wanted, capture_output=True, text=True)
     assert ready.returncode == 0, ready.stdout + ready.stderr
