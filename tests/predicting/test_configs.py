@@ -9,7 +9,8 @@ import pytest
 from lightbulb.core.errors import ModelError
 from lightbulb.predicting.configs import from_config
 from lightbulb.predicting.request import predict
-from lightbulb.predicting.step_cost import Setting, decode_work, prefill_work
+from lightbulb.predicting.setting import Setting
+from lightbulb.predicting.step_cost import decode_work, prefill_work
 
 LLAMA = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,

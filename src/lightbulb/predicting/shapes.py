@@ -178,7 +178,7 @@ def from_parameters(parameters: float) -> ModelShape:
     if not (math.isfinite(parameters) and parameters >= 1e3):
         raise UserError(f"{parameters:g} parameters", where="`parameters`", hint="such as `parameters=8.03e9`")
     layers = max(2, round(32 * (parameters / 8e9) ** (0.42 if parameters > 8e9 else 0.15)))
-    vocabulary = min(128_000, max(64, int(parameters / 8e9 * 512_000)))  # no more than an eighth or so of the weights
+    vocabulary = min(128_000, max(64, int(49_152 * (parameters / 1.35e8) ** 0.6)))  # small ones: as SmolLM2-135M's
     tied = parameters < 3e9
     # layers * 12.5 width^2 + heads * vocabulary * width = parameters
     heads = vocabulary * (1 if tied else 2)
