@@ -69,7 +69,7 @@ def test_a_device_of_no_known_kind_is_as_sure_as_others_once_it_was_measured():
     one = replace(reading(1), scope=chip.scope, joules_per_output_token=2 * told.joules_per_output_token.value)
     after = predict_cost(SHAPE, replace(chip, readings=(one,)), SETTING)
     assert width(after.joules_per_output_token) < 0.8 * width(told.joules_per_output_token)
-    assert not any("no published row" in note for note in after.notes)
+    assert not any("at most one source" in note for note in after.notes)
 
 
 def test_what_is_written_is_read_again(tmp_path):

@@ -23,6 +23,7 @@ from lightbulb.predicting.shapes import ModelShape
 from lightbulb.predicting.step_cost import GPU_KINDS
 
 SAME_SOURCE = 3.0  # rows of one source err together: many of them say about as much as this many
+KNOWN_BY = 2  # sources: a kind of devices that only one has measured is as good as not measured
 LEAST_SCATTER = 0.1  # of a logarithm: nobody measures joules of the same thing closer than this twice
 
 
@@ -108,7 +109,10 @@ def calibrate(rows: Sequence[PublishedRow], joules_scatter: float = 0.3, seconds
     best = least_squares(errors, start.log_mean[free], loss="huber", f_scale=2.0, diff_step=1e-3)
     covariance = np.zeros_like(start.covariance)
     covariance[np.ix_(free, free)] = np.linalg.inv(best.jac.T @ best.jac)
-    kinds = frozenset(alike(r.device.kind) for r in rows)
+    sources: dict[str, set[str]] = {}
+    for row in rows:
+        sources.setdefault(alike(row.device.kind), set()).add(row.source)
+    kinds = frozenset(kind for kind, who in sources.items() if len(who) >= KNOWN_BY)
     return Calibrated(whole(best.x), covariance, joules_scatter, seconds_scatter, len(rows), kinds)
 
 

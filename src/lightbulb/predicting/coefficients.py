@@ -78,7 +78,7 @@ class Calibrated:
             for joules (docs/decisions.md)
         seconds_scatter: likewise, for seconds
         rows: how many were used
-        kinds: of devices among them
+        kinds: of devices that at least two sources measured
     """
 
     log_mean: np.ndarray

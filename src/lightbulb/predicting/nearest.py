@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
+from typing import Any, get_type_hints
 
 from lightbulb.energy.tables import read_table
 from lightbulb.predicting.devices import Device, find_device
@@ -63,9 +64,9 @@ def measured_rows() -> tuple[MeasuredRow, ...]:
 
 
 def _row(cells: dict[str, str]) -> MeasuredRow:
-    texts = {key: cells[key] for key in ("source", "name", "kind", "device", "runtime", "scope")}
-    numbers = {key: float(cells[key]) for key in ("read_gb", "joules", "predicted", "low", "high")}
-    return MeasuredRow(**texts, **numbers, devices=int(cells["devices"]), batch=int(cells["batch"]))
+    types = get_type_hints(MeasuredRow)
+    values: dict[str, Any] = {field.name: types[field.name](cells[field.name]) for field in fields(MeasuredRow)}
+    return MeasuredRow(**values)
 
 
 def nearest_rows(shape: ModelShape, device: Device, setting: Setting, scope: str) -> tuple[MeasuredRow, ...]:

@@ -31,7 +31,7 @@ ALIKE = {
     "desktop-cpu": "cpu",
     "laptop-cpu": "cpu",
 }
-UNSEEN_KIND = 0.35  # ...and where no row of the calibration is of such a device (phones, microcontrollers, ...)
+UNSEEN_KIND = 0.35  # ...and where at most one source of the calibration has such a device (phones, Jetsons, ...)
 STEP = 0.02  # of the logarithm, for finite differences
 
 

@@ -190,10 +190,12 @@ def _notes(shape: ModelShape, device: Device, setting: Setting, found: Calibrate
     if shape.routed_share < 1:
         active = shape.layers * shape.active_layer_parameters + shape.vocabulary * shape.width
         notes.append(f"experts: a token sees {active / 1e9:.3g} of {shape.parameters / 1e9:.3g} billion weights")
+    if shape.state_bytes:
+        notes.append(f"layers that are no attention keep {shape.state_bytes / 1e6:.3g} MB for each sequence")
     if shape.guessed:
         notes.append("layers and width guessed from the number of parameters: name the model for a better figure")
     if alike(device.kind) not in found.kinds:
-        notes.append(f"no published row of a {device.kind} was at hand to calibrate on: hence the wider interval")
+        notes.append(f"at most one source has published rows of a {device.kind}: hence the wider interval")
     beside = kernel_seconds(shape, device, setting, c) + host_seconds(
         decode_work(shape, setting), shape, device, setting, c
     )

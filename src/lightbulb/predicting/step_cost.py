@@ -82,7 +82,7 @@ def decode_work(shape: ModelShape, setting: Setting) -> OpCount:
     attention = 4 * shape.layers * shape.attention_width * seen
     return OpCount(
         weight_bytes=shape.bytes_read_by(setting.batch),
-        kv_bytes=setting.batch * seen * shape.kv_bytes_per_token,
+        kv_bytes=setting.batch * (seen * shape.kv_bytes_per_token + 2 * shape.state_bytes),  # a state is written, too
         operations=setting.batch * (2 * shape.weights_per_token + attention),
         tokens=setting.batch,
         sampled=setting.batch,
@@ -191,5 +191,5 @@ def messages(work: OpCount, shape: ModelShape, device: Device, setting: Setting,
 
 def bytes_needed(shape: ModelShape, setting: Setting) -> float:
     """Weights, keys and values, and a tenth for activations and buffers."""
-    kept = setting.batch * shape.tokens_seen(setting.context) * shape.kv_bytes_per_token
+    kept = setting.batch * (shape.tokens_seen(setting.context) * shape.kv_bytes_per_token + shape.state_bytes)
     return 1.1 * (shape.bytes_stored + kept)
