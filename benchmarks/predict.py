@@ -1,114 +1,55 @@
-"""The analytic model of energy beside published measurements, each source judged by a calibration that has not seen it.
+"""The analytic model of energy beside published measurements, each judged by a calibration that has not seen it.
 
-    python benchmarks/predict.py --rows ../shared/reference/energy_reference.csv [--write]
+    python benchmarks/predict.py --rows ../shared/reference/energy_reference.csv \\
+        ../shared/reference/energy_reference_2.csv benchmarks/energy_rows.csv [--write]
 
-Prints every row with what was predicted without its source, the median absolute error, and how many rows lie within
-their 90% interval, for joules and for seconds. --write calibrates on all rows, writes
-src/lightbulb/energy/data/prediction.json, and puts the table into docs/benchmarks.md.
-
-What a row does not say is set here once: shapes of the models by their published configurations, and how each source
-ran them (PUBLISHED). prompt_share is prompt tokens read for each token written, where the source's joules hold both.
+Every row is left out twice: with all rows of its source, and with all rows of its kind (desktops, batches, chips, ...).
+Prints each row with what was predicted without its source; and the median absolute error, how many rows lie within
+their 90% interval and how wide that is, by table, kind and source. Intervals come from the errors of the other groups.
+--write calibrates on all rows and writes src/lightbulb/energy/data/prediction.json, the rows beside which `predict`
+puts its figures (published_rows.csv there), docs/predictions.svg and the tables in docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import math
-import re
 import statistics
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 
+from energy_rows import read_rows
+from predict_plot import interval, picture
 from sections import ROOT, put
 
-sys.path.insert(0, str(ROOT / "src"))
+from lightbulb.core.files import write_json, write_text
+from lightbulb.predicting.calibration import PublishedRow, Residual, judged, kind, left_out, shipped, source
+from lightbulb.predicting.coefficients import PRIORS, Calibrated, as_record
 
-from lightbulb.core.files import write_json
-from lightbulb.predicting.calibration import PublishedRow, Residual, calibrate, leave_one_source_out
-from lightbulb.predicting.coefficients import PRIORS, as_record
-from lightbulb.predicting.devices import find_device
-from lightbulb.predicting.shapes import ModelShape, from_sizes
-from lightbulb.predicting.step_cost import RuntimeClass, Setting
-
-COEFFICIENTS = ROOT / "src/lightbulb/energy/data/prediction.json"
-
-
-def shape(layers: int, width: int, heads: int, kv_heads: int, ffn: int, vocabulary: int, tied: bool) -> ModelShape:
-    return from_sizes(layers, width, heads, kv_heads, ffn, vocabulary, tied=tied)
-
-
-MODELS = {  # config.json of each; "llama-shaped" as in the BitNet b1.58 report (arXiv:2402.17764)
-    "Llama-3.1-8B": shape(32, 4096, 32, 8, 14336, 128256, False),
-    "Qwen3-14B": shape(40, 5120, 40, 8, 17408, 151936, False),
-    "Llama-3.1-70B": shape(80, 8192, 64, 8, 28672, 128256, False),
-    "LLaMA-7B": shape(32, 4096, 32, 32, 11008, 32000, False),
-    "LLaMA-13B": shape(40, 5120, 40, 40, 13824, 32000, False),
-    "LLaMA-65B": shape(80, 8192, 64, 64, 22016, 32000, False),
-    "700M llama-shaped": shape(24, 1536, 24, 24, 4096, 32000, False),
-    "70B llama-shaped": shape(80, 8192, 64, 8, 28672, 32000, False),
-    "Llama-3.2-1B": shape(16, 2048, 32, 8, 8192, 128256, True),
-    "Qwen2.5-0.5B": shape(24, 896, 14, 2, 4864, 151936, True),
-}
-
-
-@dataclass(frozen=True)
-class Published:
-    """How a source ran its models."""
-
-    runtime: RuntimeClass
-    context: int
-    prompt_share: float
-    why: str
-
-
-PUBLISHED = {
-    # 717 tokens are written on average; weighted by time, a sequence stands near its prompt plus the mean length
-    "ML.ENERGY v3": Published("vllm", 800, 0.4, "chat: 717 tokens written on average, prompts of a few hundred"),
-    "ML.ENERGY v1": Published("eager", 150, 0.0, "chat: 60 to 80 tokens written, PyTorch 2.0 without graphs"),
-    "Samsi": Published("eager", 512, 0.3, "Alpaca and GSM8K, up to 512 tokens written"),
-    "bitnet.cpp": Published("llama.cpp", 128, 0.0, "writing only"),
-    "Husom": Published("llama.cpp", 200, 4.0, "five question sets, answers of a few dozen tokens, through Ollama"),
-}
-HARDWARE = {"V100/A100": "v100-sxm2-32gb"}  # 8 cards for 131 GB of weights
-
-
-def read_rows(path: Path) -> list[PublishedRow]:
-    text = "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
-    return [row_of(record) for record in csv.DictReader(text.splitlines())]
-
-
-def row_of(record: dict[str, str]) -> PublishedRow:
-    name = re.sub(r" (f16|q8_0|q4_K_M)$", "", record["model"])
-    published = next(p for source, p in PUBLISHED.items() if record["source"].startswith(source))
-    bits = float(record["weight_bits"])
-    model = MODELS[name]
-    stored = model if bits == 16 else model.at_bits(bits)
-    hardware = record["hardware"]
-    return PublishedRow(
-        source=record["source"],
-        name=f"{record['model']}, {hardware}, batch {record['batch']}"
-        + (f", {record['devices']} devices" if record["devices"] != "1" else "")
-        + (f", {record['weight_bits']} bits" if bits < 16 else ""),
-        shape=stored,
-        device=find_device(HARDWARE.get(hardware, hardware)),
-        setting=Setting(int(record["batch"]), published.context, int(record["devices"]), published.runtime),
-        prompt_share=published.prompt_share,
-        wall=record["scope"] == "wall",
-        joules=float(record["joules_per_output_token"]),
-        tokens_per_second=float(record["tokens_per_second"]) if record["tokens_per_second"] else None,
-    )
+DATA = ROOT / "src/lightbulb/energy/data"
+COLUMNS = ("source", "name", "kind", "device", "devices", "batch", "runtime", "scope", "read_gb", "joules", "predicted",
+           "low", "high")  # fmt: skip
+ABOUT = """# Published joules a written token, and what a calibration without its source predicted of each.
+# Written by benchmarks/predict.py.
+# Taken {day}.
+# runtime: class of runtimes. scope: what the joules include. read_gb: 10^9 bytes of weights a token of one sequence.
+# joules: measured. predicted, low, high: J and its 90% interval, source left out.
+"""
 
 
 def line(r: Residual) -> str:
-    row = r.row
-    joules = f"{row.joules:.3g} | {r.joules:.3g} | {percent(r.joules_error)} | {yes(r.joules_inside)}"
-    speed = "| | | "
+    row, joules, speed = r.row, "| | | ", "| | | "
+    if row.joules and r.joules_error is not None:
+        joules = f"{row.joules:.3g} | {r.joules:.3g} x/{math.exp(r.joules_width):.2f} | {percent(r.joules_error)} | "
+        joules += yes(r.joules_inside)
     if row.tokens_per_second and r.speed_error is not None:
-        speed = f"{row.tokens_per_second:.4g} | {r.speed:.4g} | {percent(r.speed_error)} | "
-        speed += yes(r.speed_inside)
-    return f"| {row.source} | {row.name} | {joules} | {speed} |"
+        speed = f"{row.tokens_per_second:.4g} | {r.speed:.4g} x/{math.exp(r.speed_width):.2f} | "
+        speed += f"{percent(r.speed_error)} | {yes(r.speed_inside)}"
+    return f"| {row.source} | {row.name} | {row.scope} | {joules} | {speed} |"
 
 
 def percent(log_error: float) -> str:
@@ -119,43 +60,102 @@ def yes(inside: bool | None) -> str:
     return {True: "yes", False: "**no**", None: ""}[inside]
 
 
-def summary(residuals: list[Residual]) -> list[str]:
-    joules, rows = [abs(math.expm1(j.joules_error)) for j in residuals], len(residuals)
-    speed = [j for j in residuals if j.speed_error is not None]
-    inside = sum(j.joules_inside for j in residuals)
-    fast = statistics.median(abs(math.expm1(j.speed_error or 0)) for j in speed)
-    return [
-        f"* joules: median absolute error {100 * statistics.median(joules):.0f}% (asked: at most 30%), "
-        f"{inside} of {rows} rows inside their 90% interval, {100 * inside / rows:.0f}% (asked: 80%)",
-        f"* speed: median absolute error {100 * fast:.0f}%, {sum(bool(j.speed_inside) for j in speed)} of {len(speed)} "
-        "inside",
-        f"* widest 90% interval: x/{math.exp(max(j.joules_width for j in residuals)):.2g}, narrowest "
-        f"x/{math.exp(min(j.joules_width for j in residuals)):.2g}",
+def groups(rows: Sequence[PublishedRow]) -> Iterator[tuple[str, Callable[[PublishedRow], bool]]]:
+    """What is counted together: all rows, those of each table, kind and source."""
+    yield "all rows", lambda row: True
+    for table in dict.fromkeys(row.table for row in rows):
+        yield f"table {table}.csv", lambda row, t=table: row.table == t
+    both = {"energy_reference", "energy_reference_2"}
+    if both < {row.table for row in rows}:
+        yield "both tables of references", lambda row: row.table in both
+    for name in dict.fromkeys(row.kind for row in rows):
+        yield f"kind: {name}", lambda row, n=name: row.kind == n
+    for name in dict.fromkeys(row.source for row in rows):
+        yield f"source: {name}", lambda row, n=name: row.source == n
+
+
+def counted(errors: Sequence[tuple[float, float, bool]]) -> str:
+    """errors: (log error, half width, inside) of each row."""
+    if not errors:
+        return "| | | "
+    middle = statistics.median(abs(math.expm1(error)) for error, _, _ in errors)
+    inside = sum(held for _, _, held in errors)
+    width = math.exp(statistics.median(width for _, width, _ in errors))
+    return f"{len(errors)} | {100 * middle:.0f}% | {inside} | x/{width:.2f}"
+
+
+def summary(by: dict[str, list[Residual]]) -> list[str]:
+    """Rows, median absolute error, how many inside, median width: of joules by either way of leaving out, and of speed
+    by source."""
+    found = [
+        "| | J: rows | by source: error | inside | width | by kind: error | inside | width "
+        "| tokens/s: rows | by source: error | inside | width |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
+    rows = [r.row for r in by["source"]]
+    for name, holds in groups(rows):
+        joules = {way: counted([joules_of(r) for r in rs if holds(r.row) and r.row.joules]) for way, rs in by.items()}
+        speed = counted([speed_of(r) for r in by["source"] if holds(r.row) and r.row.tokens_per_second])
+        kinds = joules["kind"].split(" | ", 1)[1] if joules["kind"][0].isdigit() else "| | "
+        found.append(f"| {name} | {joules['source']} | {kinds} | {speed} |")
+    return found
 
 
-def page(residuals: list[Residual], command: str) -> str:
-    heading = "| source | row | J/token | predicted | error | inside | tokens/s | predicted | error | inside |"
-    rule = "|---|---|--:|--:|--:|---|--:|--:|--:|---|"
-    return "\n".join(["```", command, "```", "", heading, rule, *(line(j) for j in residuals), "", *summary(residuals)])
+def joules_of(r: Residual) -> tuple[float, float, bool]:
+    return r.joules_error or 0.0, r.joules_width, bool(r.joules_inside)
+
+
+def speed_of(r: Residual) -> tuple[float, float, bool]:
+    return r.speed_error or 0.0, r.speed_width, bool(r.speed_inside)
+
+
+def page(by: dict[str, list[Residual]], found: Calibrated, command: str) -> str:
+    heading = "| source | row | scope | J/token | predicted | error | inside | tokens/s | predicted | error | inside |"
+    rule = "|---|---|---|--:|--:|--:|---|--:|--:|--:|---|"
+    parts = ["```", command, "```", "", *summary(by), "", "![predicted against measured](predictions.svg)", ""]
+    parts += [heading, rule, *(line(r) for r in by["source"]), "", *coefficients(found)]
+    return "\n".join(parts)
+
+
+def coefficients(found: Calibrated) -> Iterator[str]:
+    yield "| coefficient | before | calibrated | spread | meaning |"
+    yield "|---|--:|--:|--:|---|"
+    for c, variance in zip(PRIORS, found.covariance.diagonal(), strict=True):
+        spread = math.exp(variance**0.5)
+        yield f"| {c.name} | {c.value:.3g} | {found.values[c.name]:.3g} | x/{spread:.2f} | {c.meaning} |"
+
+
+def as_table(residuals: Sequence[Residual]) -> str:
+    """The rows that ship, with what was predicted of them without their source."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for r in (r for r in residuals if r.row.joules):
+        row, (low, high) = r.row, interval(r)
+        setting = (row.device.name, row.setting.devices, row.setting.batch, row.setting.runtime, row.scope)
+        figures = (row.shape.bytes_read / 1e9, row.joules, r.joules, low, high)
+        writer.writerow([row.source, row.name, row.kind, *setting, *(f"{x:.4g}" for x in figures)])
+    return ABOUT.format(day=date.today().isoformat()) + text.getvalue()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, required=True, help="energy_reference.csv")
-    parser.add_argument("--write", action="store_true", help="write prediction.json and the table")
+    parser.add_argument("--rows", type=Path, nargs="+", required=True, help="tables such as energy_reference.csv")
+    parser.add_argument("--write", action="store_true", help="write what ships, the picture and the tables")
     asked = parser.parse_args()
-    rows = read_rows(asked.rows)
-    residuals = leave_one_source_out(rows)
-    text = page(residuals, f"python benchmarks/predict.py --rows {asked.rows} --write")
+    rows = read_rows(*asked.rows)
+    bare = {"source": left_out(rows, source), "kind": left_out(rows, kind)}
+    by = {"source": judged(bare["source"], bare["kind"], source), "kind": judged(bare["kind"], bare["source"], kind)}
+    found = shipped(rows, [*bare["source"], *bare["kind"]])
+    command = f"python benchmarks/predict.py --rows {' '.join(map(str, asked.rows))} --write"
+    text = page(by, found, command)
     print(text)
-    found = calibrate(rows)
-    print("\n| coefficient | before | calibrated | spread | meaning |\n|---|--:|--:|--:|---|")
-    for c, variance in zip(PRIORS, found.covariance.diagonal(), strict=True):
-        spread = math.exp(variance**0.5)
-        print(f"| {c.name} | {c.value:.3g} | {found.values[c.name]:.3g} | x/{spread:.2f} | {c.meaning} |")
+    within = (f"{name} x/{math.exp(x):.2f}" for name, x in (("J", found.joules_scatter), ("s", found.seconds_scatter)))
+    print(f"\nrows of one source on one device: {', '.join(within)}")
     if asked.write:
-        write_json(COEFFICIENTS, dict(as_record(found)))
+        write_json(DATA / "prediction.json", dict(as_record(found)))
+        write_text(DATA / "published_rows.csv", as_table(by["source"]))
+        write_text(ROOT / "docs/predictions.svg", picture(by["source"]))
         put("predict", text, "## Predictions")
     return 0
 

@@ -30,8 +30,8 @@ from lightbulb.core.figures import Figure  # noqa: E402
 from lightbulb.energy.meter import Meter, Reading  # noqa: E402
 from lightbulb.predicting.devices import find_device  # noqa: E402
 from lightbulb.predicting.prediction import predict_cost  # noqa: E402
+from lightbulb.predicting.setting import Setting  # noqa: E402
 from lightbulb.predicting.shapes import ModelShape, from_sizes  # noqa: E402
-from lightbulb.predicting.step_cost import Setting  # noqa: E402
 
 CONTEXT = 256  # tokens of every prompt
 BATCHES = (1, 4, 16, 64, 256)

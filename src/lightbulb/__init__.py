@@ -10,6 +10,7 @@ from lightbulb.core.version import __version__
 if TYPE_CHECKING:
     from lightbulb.api import (
         ask,
+        calibrate_device,
         dry_run,
         examine,
         export,
@@ -37,6 +38,7 @@ _PLACES = {
     **dict.fromkeys(
         (
             "ask",
+            "calibrate_device",
             "dry_run",
             "examine",
             "export",
@@ -75,6 +77,7 @@ __all__ = [
     "Task",
     "__version__",
     "ask",
+    "calibrate_device",
     "dry_run",
     "examine",
     "export",

@@ -18,7 +18,7 @@ from lightbulb.forecasting.request import forecast
 from lightbulb.measuring.measurement import measure
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
 from lightbulb.pipeline.run import Run
-from lightbulb.predicting.request import predict
+from lightbulb.predicting.request import calibrate_device, predict
 from lightbulb.runtimes import check_ships, check_supports, check_threads
 from lightbulb.serving.ask import Completion, ask
 from lightbulb.serving.serve import serve
@@ -194,6 +194,7 @@ def render_report(folder: Path) -> Path:
 __all__ = [
     "Completion",
     "ask",
+    "calibrate_device",
     "dry_run",
     "examine",
     "export",

@@ -9,7 +9,8 @@ import pytest
 from lightbulb.core.errors import ModelError
 from lightbulb.predicting.configs import from_config
 from lightbulb.predicting.request import predict
-from lightbulb.predicting.step_cost import Setting, decode_work, prefill_work
+from lightbulb.predicting.setting import Setting
+from lightbulb.predicting.step_cost import decode_work, prefill_work
 
 LLAMA = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
@@ -46,6 +47,27 @@ GEMMA3 = {
     "vision_config": {"hidden_size": 1152}, "torch_dtype": "bfloat16",
 }  # fmt: skip
 
+QWEN3_NEXT = {
+    "model_type": "qwen3_next", "hidden_size": 2048, "intermediate_size": 5120, "moe_intermediate_size": 512,
+    "num_hidden_layers": 48, "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256, "vocab_size": 151936,
+    "num_experts": 512, "num_experts_per_tok": 10, "shared_expert_intermediate_size": 512, "decoder_sparse_step": 1,
+    "full_attention_interval": 4, "linear_num_value_heads": 32, "linear_num_key_heads": 16, "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4, "tie_word_embeddings": False,
+}  # fmt: skip
+GRANITE_H = {
+    "model_type": "granitemoehybrid", "hidden_size": 1536, "intermediate_size": 512, "shared_intermediate_size": 1024,
+    "num_hidden_layers": 40, "num_attention_heads": 12, "num_key_value_heads": 4, "vocab_size": 100352,
+    "num_local_experts": 64, "num_experts_per_tok": 6, "mamba_n_heads": 48, "mamba_d_head": 64, "mamba_d_state": 128,
+    "mamba_n_groups": 1, "mamba_d_conv": 4, "tie_word_embeddings": True,
+    "layer_types": (["mamba"] * 9 + ["attention"]) * 4,
+}  # fmt: skip
+LFM2 = {
+    "model_type": "lfm2", "hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "block_ff_dim": 12288, "block_auto_adjust_ff_dim": True, "block_multiple_of": 256,
+    "intermediate_size": 12288, "full_attn_idxs": [2, 5, 8, 10, 12, 14], "vocab_size": 65536, "conv_L_cache": 3,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+
 
 def quantized(**config) -> dict:
     return LLAMA | {"quantization_config": config}
@@ -60,6 +82,9 @@ def quantized(**config) -> dict:
         (DEEPSEEK_V3, 671.0, 37.5),
         (GPT_OSS, 20.9, 3.6),
         (GEMMA3, 3.88, 3.88),
+        (QWEN3_NEXT, 79.7, 3.9 - 0.31),
+        (GRANITE_H, 6.94, 1.46),
+        (LFM2, 1.17, 1.17),
     ],
 )
 def test_counts_are_those_of_the_model_cards(config, total, active):
@@ -139,7 +164,10 @@ def test_bits_a_weight_with_their_scales(config, bits):
         (LLAMA | {"torch_dtype": "float4"}, "float4"),
         (LLAMA | {"num_experts": 8}, "8 experts"),
         (LLAMA | {"model_type": "falcon_mamba"}, "falcon_mamba"),
-        (LLAMA | {"layer_types": ["linear_attention", "full_attention"]}, "linear_attention"),
+        (LLAMA | {"model_type": "new", "mamba_d_state": 16}, "mamba_d_state"),
+        (LLAMA | {"layer_types": ["full_attention"] * 3}, "3 layer_types of 32"),
+        (LLAMA | {"layer_types": ["linear_attention", "full_attention"] * 16}, "linear_key_head_dim"),
+        (LLAMA | {"layer_types": ["retention", "full_attention"] * 16}, "retention"),
         (LLAMA | {"is_encoder_decoder": True}, "no decoder"),
         (LLAMA | {"architectures": ["BertForMaskedLM"]}, "no decoder"),
         (LLAMA | {"num_key_value_heads": 5}, "5 of keys"),
@@ -206,6 +234,22 @@ def test_windows_end_what_a_token_sees(config, seen):
     assert work.kv_bytes == pytest.approx(seen * 4 * shape.layers * shape.kv_width)
     brute = sum(shape.tokens_seen(n) for n in range(1, 3001)) / 3000
     assert shape.mean_tokens_seen(3000) == pytest.approx(brute, rel=0.01)
+
+
+def test_layers_that_are_no_attention_keep_a_state_instead_of_keys():
+    """Numbers of a sequence by the papers: heads x key x value of a delta rule, heads x head x state of Mamba 2."""
+    for config, attending, state in (
+        (QWEN3_NEXT, 12, 36 * (32 * 128 * 128 + 4 * (2 * 16 * 128 + 32 * 128))),
+        (GRANITE_H, 4, 36 * (48 * 64 * 128 + 4 * (48 * 64 + 2 * 128))),
+        (LFM2, 6, 10 * 3 * 2048),
+    ):
+        shape = from_config(config, "c")
+        head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        assert shape.kv_bytes_per_token == pytest.approx(attending * 4 * config["num_key_value_heads"] * head)
+        assert shape.state_bytes == 4 * state
+        short, long = (decode_work(shape, Setting(8, n)).kv_bytes for n in (1, 1001))
+        assert short == pytest.approx(8 * (2 * shape.state_bytes + shape.kv_bytes_per_token))
+        assert long - short == pytest.approx(8 * 1000 * shape.kv_bytes_per_token)
 
 
 def test_latent_keys_and_8_bit_keys_are_small():

@@ -111,3 +111,35 @@ def test_layers_that_differ(tmp_path):
         4 * shape.attention_width == sum(layer.attention_width for layer in spec.layers) == 4 * stored.attention_width
     )
     assert stored.parameters == pytest.approx(shape.parameters)
+
+
+def test_a_file_with_state_space_layers(tmp_path):
+    """Keys and values of the layers that attend, a state of the others; without any that attends it is refused."""
+    import numpy as np
+    from gguf import GGUFWriter
+
+    def write(name: str, kv_heads: list[int]):
+        writer = GGUFWriter(tmp_path / name, "granitehybrid")
+        writer.add_block_count(2)
+        if any(kv_heads):
+            writer.add_head_count(4)
+            writer.add_head_count_kv(kv_heads)
+        writer.add_ssm_inner_size(128)
+        writer.add_ssm_state_size(16)
+        tensors = {
+            "token_embd": (96, 64),
+            "blk.0.ssm_in": (300, 64),
+            "blk.0.ssm_out": (64, 128),
+            "blk.1.attn_q": (64, 64),
+        }
+        for tensor, sizes in tensors.items():
+            writer.add_tensor(f"{tensor}.weight", np.zeros(sizes, np.float16))
+        for write_part in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+            write_part()
+        writer.close()
+        return str(tmp_path / name)
+
+    shape = from_model(write("hybrid.gguf", [0, 2]))
+    assert shape.state_bytes == 4 * 128 * 16 and shape.kv_bytes_per_token == 2 * 2 * 16 * 2  # one layer of two
+    with pytest.raises(ModelError, match="'granitehybrid' are not predicted"):
+        from_model(write("plain.gguf", [0, 0]))

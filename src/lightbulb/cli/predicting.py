@@ -9,16 +9,24 @@ from tyro import conf
 from lightbulb.cli.output import show
 
 RuntimeClass = Literal["eager", "vllm", "llama.cpp", "filament"]
+Scope = Literal["chip", "board", "machine", "wall"]
 
 
 def predict(
     model: conf.Positional[str] = "",
     device: str = "",
     batch: int = 1,
-    context: int = 512,
+    context: int | None = None,
     count: int = 1,
     bits: str | None = None,
     runtime: RuntimeClass | None = None,
+    scope: Scope | None = None,
+    prompt_share: float | None = None,
+    prompt_tokens: float | None = None,
+    answer_tokens: float | None = None,
+    thinking_tokens: float = 0.0,
+    result: str | None = None,
+    retries: int = 0,
     parameters: float | None = None,
     layers: int | None = None,
     width: int | None = None,
@@ -26,6 +34,8 @@ def predict(
     kv_heads: int | None = None,
     ffn: int | None = None,
     vocab: int | None = None,
+    calibrate: str | None = None,
+    out: str = "device.toml",
     devices: bool = False,
     json: bool = False,
 ) -> None:
@@ -35,10 +45,17 @@ def predict(
         model: a folder, config.json, .gguf file, hub id or short name; left out when the shape is given
         device: a name from the catalogue (--devices), or a .toml file with a device of your own
         batch: sequences side by side
-        context: tokens of each sequence when a token is written
+        context: tokens of each sequence when a token is written (default: 512, or where the answer's tokens put it)
         count: devices that share the weights
         bits: of the stored weights: a number such as 4.85 or a GGUF type such as q4_k_m (default: as the model is)
         runtime: eager (plain torch), vllm (or any batching server), llama.cpp, filament (default: usual on the device)
+        scope: what the joules include (default: what the device's power does)
+        prompt_share: prompt tokens read for each token written, charged to it (default: 0.4 in a server's batches)
+        prompt_tokens: of a question: with it, what an answer costs
+        answer_tokens: written for it
+        thinking_tokens: written before the answer, beside those
+        result: a run folder: tokens of an answer and the share right from there; what a right answer costs
+        retries: how often an answer that is not right is asked for again; with --result
         parameters: bare shape: number of weights, e.g. 8.03e9; what else is needed is guessed from it
         layers: bare shape, with width, heads, kv-heads, ffn and vocab
         width: of the hidden states
@@ -46,6 +63,8 @@ def predict(
         kv_heads: of keys and values (default: as many as heads)
         ffn: width of the feed-forward part
         vocab: tokens of the vocabulary
+        calibrate: a .toml file with readings of your own: writes the device that predictions are corrected by
+        out: the .toml file that --calibrate writes
         devices: list the catalogue
         json: one JSON object on stdout
     """
@@ -58,6 +77,12 @@ def predict(
         known = catalogue()
         show(page.catalogue_dict(known), json, lambda console: console.print(page.catalogue(known)))
         return
+    if calibrate is not None:
+        with waiting("calibrating"):
+            _, corrected = api.calibrate_device(device, calibrate, out)
+        text = page.corrected_text(corrected, out)
+        show(page.corrected_dict(corrected, out), json, lambda console: console.print(text, markup=False))
+        return
     with waiting("predicting"):
         prediction = api.predict(
             model or None,
@@ -67,6 +92,13 @@ def predict(
             count=count,
             bits=bits,
             runtime=runtime,
+            scope=scope,
+            prompt_share=prompt_share,
+            prompt_tokens=prompt_tokens,
+            answer_tokens=answer_tokens,
+            thinking_tokens=thinking_tokens,
+            result=result,
+            retries=retries,
             parameters=parameters,
             layers=layers,
             width=width,

@@ -31,13 +31,13 @@ class Coefficient:
 
 
 PRIORS: tuple[Coefficient, ...] = (
-    Coefficient("gpu_awake", 0.15, 0.3, "GPU: share of idle-to-limit power drawn while kernels run, doing little"),
+    Coefficient("gpu_awake", 0.2, 0.3, "GPU: share of idle-to-limit power drawn while kernels run, doing little"),
     Coefficient("gpu_memory", 0.65, 0.2, "GPU: share added when memory streams at its peak"),
     Coefficient("gpu_compute", 0.9, 0.25, "GPU: share added when the matrix units work at their peak"),
     Coefficient("cpu_awake", 0.5, 0.3, "CPU: share of idle-to-limit power drawn by busy threads that wait"),
     Coefficient("cpu_memory", 0.3, 0.4, "CPU: share added when memory streams at its peak"),
     Coefficient("cpu_compute", 0.6, 0.4, "CPU: share added when the vector units work at their peak"),
-    Coefficient("gpu_memory_reach", 0.72, 0.15, "GPU: share of peak bandwidth that decoding reaches"),
+    Coefficient("gpu_memory_reach", 0.75, 0.15, "GPU: share of peak bandwidth that decoding reaches"),
     Coefficient(
         "kv_reach", 0.6, 0.25, "GPU: how much of that keys and values reach, read in pages by many small blocks"
     ),
@@ -45,13 +45,26 @@ PRIORS: tuple[Coefficient, ...] = (
     Coefficient("cpu_memory_reach", 0.6, 0.2, "CPU: share of peak bandwidth that decoding reaches"),
     Coefficient("cpu_compute_reach", 0.25, 0.4, "CPU: share of peak operations that products reach"),
     Coefficient("eager_seconds", 9e-4, 0.25, "eager torch: launching one layer, s"),
-    Coefficient("graph_seconds", 1.5e-5, 0.4, "captured graphs and native code on a GPU: launching one layer, s"),
+    Coefficient("graph_seconds", 1.5e-5, 0.4, "captured graphs and native code on a GPU: one layer beside its work, s"),
     Coefficient("cpu_seconds", 6e-5, 0.6, "native code on a CPU: joining all threads, some ten times in a layer, s"),
-    Coefficient("sequence_seconds", 3e-5, 0.5, "batched servers: scheduling and sampling for one sequence, s a step"),
+    Coefficient("host_seconds", 4e-4, 0.6, "llama.cpp and what is around it: a step on the host, the GPU idle, s"),
+    Coefficient("logit_seconds", 5e-9, 0.6, "...sampling there: s for each entry of the vocabulary and sequence"),
+    Coefficient("serve_seconds", 3e-3, 0.6, "batched servers: scheduling a step, the GPU idle, s"),
+    Coefficient("sequence_seconds", 6e-5, 0.5, "...for one sequence: scheduling, sampling, others' prompts, s a step"),
+    Coefficient("worker_seconds", 2e-3, 0.7, "...handing a step to several devices, s"),
     Coefficient("link_reach", 0.6, 0.3, "share of the link's bandwidth that an all-reduce reaches"),
-    Coefficient("link_seconds", 2e-5, 0.4, "latency of one all-reduce, s"),
+    Coefficient("link_seconds", 1.5e-5, 0.4, "latency of one all-reduce between two devices, s"),
+    Coefficient("rest", 0.8, 0.3, "share of `rest_watts` that the rest of the machine draws while it works"),
+    Coefficient("supply_loss", 0.1, 0.3, "what the power supply loses, as a share of what it delivers"),
+    Coefficient("chip_share", 0.55, 0.3, "share of what a whole machine draws above idle that its chip draws"),
+    Coefficient("device_watts", 1.0, 0.0, "this device's power over that of its data sheet: readings tell it"),
+    Coefficient("device_seconds", 1.0, 0.0, "this device's seconds over those of its data sheet: likewise"),
 )
 NAMES = tuple(c.name for c in PRIORS)
+DEVICE = (
+    "device_watts",
+    "device_seconds",
+)  # of one device: published rows leave them at 1, their spread is the scatter
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class Calibrated:
             for joules (docs/decisions.md)
         seconds_scatter: likewise, for seconds
         rows: how many were used
-        kinds: of devices among them
+        kinds: of devices that at least two sources measured
     """
 
     log_mean: np.ndarray

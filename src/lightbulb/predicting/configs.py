@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from lightbulb.core.errors import ModelError
 from lightbulb.models.families import OWN
 from lightbulb.models.spec import spec_of_config
+from lightbulb.predicting.hybrids import ATTENTION, KNOWN, STATE_BYTES, kinds_of, mixer, told_kinds
 from lightbulb.predicting.shapes import ModelShape
 from lightbulb.predicting.stored import HEAD, Stored, stored
 
@@ -16,11 +18,12 @@ _INNER = ("text_config", "llm_config", "language_config")
 _TIED = ("gemma", "cohere", "gpt2", "gpt_bigcode", "opt", "bloom", "mpt", "starcoder2", "smollm3")  # where none says so
 _TWO_MATRICES = ("gpt2", "gpt_neox", "gptj", "gpt_bigcode", "opt", "bloom", "falcon", "mpt", "starcoder2", "phi",
                  "nemotron", "persimmon", "codegen")  # fmt: skip
-# Layers that are no attention: their bytes and operations are others
-_OTHER_KINDS = ("mamba", "rwkv", "jamba", "bamba", "zamba", "falcon_h1", "recurrent_gemma", "lfm2", "hybrid",
-                "qwen3_next", "kimi_linear", "minimax", "xlstm", "retnet", "nemotron_h", "plamo2", "hyena")  # fmt: skip
+# Layers that are no attention, and of whose sizes `hybrids` does not know
+_OTHER_KINDS = ("mamba", "rwkv", "jamba", "bamba", "zamba", "falcon_h1", "recurrent_gemma", "lfm2_moe",
+                "kimi_linear", "minimax", "xlstm", "retnet", "nemotron_h", "plamo2", "hyena")  # fmt: skip
 _NO_DECODERS = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForImageClassification")
 _PATTERNS = {"gemma2": 2, "gpt_oss": 2, "gemma3": 6, "cohere2": 4}  # one layer of so many sees everything
+_GATED = ("qwen3_next", "qwen3_5")  # queries come with a gate as wide
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 _ACTIVE = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k_experts", "moe_top_k")
 
@@ -68,15 +71,16 @@ def _check(config: Mapping[str, Any], text_config: Mapping[str, Any], where: str
     kind = str(text_config.get("model_type") or "").casefold()
     architectures = [str(a) for a in config.get("architectures") or ()]
     strange = next((word for word in _OTHER_KINDS if word in kind), None)
-    linear = sorted({str(t) for t in text_config.get("layer_types") or ()} - {"full_attention", "sliding_attention",
-                                                                       "chunked_attention", "attention"})  # fmt: skip
+    linear = sorted(set(told_kinds(text_config)) - ATTENTION - KNOWN)
+    if not told_kinds(text_config):
+        linear = sorted(key for key in text_config if key.startswith(("mamba_", "ssm_")))  # but not in which layers
     what = None
     if config.get("is_encoder_decoder") or any(a.endswith(_NO_DECODERS) for a in architectures):
         what = f"this is no decoder ({architectures[0] if architectures else kind})"
     elif strange or linear:
         what = f"layers of the kind {linear[0] if linear else kind!r} are not predicted"
     if what:
-        raise ModelError(what, where=where, hint="name a decoder of attention layers, or `parameters=8.03e9`")
+        raise ModelError(what, where=where, hint="name a decoder whose layers are known, or `parameters=8.03e9`")
 
 
 def _own(config: Mapping[str, Any]) -> ModelShape:
@@ -94,9 +98,14 @@ def _shape(text_config: Mapping[str, Any], weights: Stored) -> ModelShape:
     if min(layers, width, heads, kv_heads, vocabulary) < 1 or heads % kv_heads:
         raise ValueError(f"{layers} layers of width {width}, {heads} heads, {kv_heads} of keys and values")
     attention, kv_width, attention_width = _attention(text_config, width, heads, kv_heads, head_dim)
+    kinds = kinds_of(text_config, layers)
+    mixers = {kind: mixer(text_config, kind, width) for kind in sorted(set(kinds) & KNOWN)}
+    others = {kind: [_Module(*named) for named in found.modules] for kind, found in mixers.items()}
+    attending = 1 - sum(kind in KNOWN for kind in kinds) / layers
     counts, sums = {False: 0.0, True: 0.0}, {False: 0.0, True: 0.0}
     for layer in range(layers):
-        for module in (*attention, *_feed_forward(text_config, layer, width)):
+        mixing = others.get(kinds[layer], attention) if kinds else attention
+        for module in (*mixing, *_feed_forward(text_config, layer, width)):
             name = f"model.layers.{layer}.{module.name}"
             counts[module.routed] += module.parameters
             sums[module.routed] += module.parameters * weights.bits_of(name)
@@ -108,8 +117,8 @@ def _shape(text_config: Mapping[str, Any], weights: Stored) -> ModelShape:
     return ModelShape(
         layers=layers,
         width=width,
-        kv_width=kv_width,
-        attention_width=attention_width,
+        kv_width=kv_width * attending,
+        attention_width=attention_width * attending,
         layer_parameters=(counts[False] + counts[True]) / layers,
         vocabulary=vocabulary,
         tied=_tied(text_config),
@@ -121,6 +130,7 @@ def _shape(text_config: Mapping[str, Any], weights: Stored) -> ModelShape:
         window=window,
         windowed=share,
         kv_bits=weights.kv_bits,
+        state_bytes=STATE_BYTES * sum(mixers[kind].state for kind in kinds if kind in mixers),
         stored=weights.words,
     )
 
@@ -168,7 +178,8 @@ def _attention(
             _Module("self_attn.o_proj", heads * values * width),
         ]
         return modules, (latent + rotated) // 2, heads * (score + values) // 2
-    sizes = {"q_proj": heads, "k_proj": kv_heads, "v_proj": kv_heads, "o_proj": heads}
+    gated = 2 if text_config.get("attn_output_gate", str(text_config.get("model_type")).startswith(_GATED)) else 1
+    sizes = {"q_proj": gated * heads, "k_proj": kv_heads, "v_proj": kv_heads, "o_proj": heads}
     modules = [_Module(f"self_attn.{name}", width * head_dim * n) for name, n in sizes.items()]
     return modules, kv_heads * head_dim, heads * head_dim
 
@@ -181,7 +192,9 @@ def _feed_forward(text_config: Mapping[str, Any], layer: int, width: int) -> Ite
         ]
         if not sizes and not _two_matrices(text_config):
             raise KeyError("intermediate_size")
-        inner = int((experts and text_config.get("intermediate_size_mlp")) or (sizes[0] if sizes else 4 * width))
+        inner = _adjusted(text_config) or int(
+            (experts and text_config.get("intermediate_size_mlp")) or (sizes[0] if sizes else 4 * width)
+        )
         names = ("up_proj", "down_proj") if _two_matrices(text_config) else ("gate_proj", "up_proj", "down_proj")
         yield from (_Module(f"mlp.{name}", width * inner) for name in names)
         return
@@ -194,6 +207,15 @@ def _feed_forward(text_config: Mapping[str, Any], layer: int, width: int) -> Ite
     yield _Module("mlp.gate", experts * width)
     if shared := _shared(text_config, inner):
         yield _Module("mlp.shared_expert", 3 * width * shared)
+
+
+def _adjusted(text_config: Mapping[str, Any]) -> int:
+    """LFM2 gives a width of which two thirds are meant, up to the next multiple; 0 where nothing is to adjust."""
+    if not text_config.get("block_auto_adjust_ff_dim") or not text_config.get("block_ff_dim"):
+        return 0
+    step = int(text_config.get("block_multiple_of") or 256)
+    inner = 2 * int(text_config["block_ff_dim"]) / 3 * float(text_config.get("block_ffn_dim_multiplier") or 1)
+    return step * math.ceil(int(inner) / step)
 
 
 def _two_matrices(text_config: Mapping[str, Any]) -> bool:
@@ -227,8 +249,9 @@ def _has_experts(text_config: Mapping[str, Any], layer: int) -> bool:
 
 def _shared(text_config: Mapping[str, Any], inner: int) -> int:
     """Width of the experts that every token sees."""
-    if text_config.get("shared_expert_intermediate_size"):
-        return int(text_config["shared_expert_intermediate_size"])
+    for key in ("shared_expert_intermediate_size", "shared_intermediate_size"):
+        if text_config.get(key):
+            return int(text_config[key])
     if str(text_config.get("model_type", "")).startswith("llama4"):
         return inner
     count: Any = next(
@@ -245,7 +268,8 @@ def _window(text_config: Mapping[str, Any], layers: int) -> tuple[int | None, fl
     if not window or text_config.get("use_sliding_window") is False:
         return None, 0.0
     if kinds:
-        return int(window), sum(k != "full_attention" and k != "attention" for k in kinds) / len(kinds)
+        seeing = [k for k in kinds if k in ATTENTION]
+        return int(window), sum(k not in ("full_attention", "attention") for k in seeing) / max(1, len(seeing))
     if isinstance(text_config.get("no_rope_layers"), list):
         return int(window), sum(map(bool, text_config["no_rope_layers"])) / layers
     kind = str(text_config.get("model_type", ""))

@@ -17,6 +17,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from lightbulb.core.errors import UserError
 from lightbulb.energy.tables import read_table
+from lightbulb.predicting.setting import RuntimeClass, Setting
+from lightbulb.predicting.shapes import ModelShape
 
 DeviceKind = Literal[
     "datacenter-gpu",
@@ -35,16 +37,61 @@ DeviceKind = Literal[
 DeviceScope = Literal["chip", "board", "machine", "wall"]
 KINDS: tuple[DeviceKind, ...] = get_args(DeviceKind)
 CPU_KINDS = frozenset({"server-cpu", "desktop-cpu", "laptop-cpu", "board", "phone"})
+CARD_KINDS = frozenset({"datacenter-gpu", "desktop-gpu", "laptop-gpu"})  # beside a processor, with memory of their own
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
+Whole = Annotated[int, Field(gt=0, strict=True)]
 Word = Annotated[str, Field(min_length=1, strict=True)]
 
 _TABLE = "devices"
 _LISTS = {"aliases", "sources"}
 _TEXTS = {"name", "kind", "scope", "label", "note"}
 _WHOLE = {"year", "threads"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a user measured on a device.
+
+    Attributes:
+        of: the model, in words
+        shape: of it
+        runtime: class of runtimes
+        batch: sequences side by side
+        context: tokens of each
+        devices: that shared the weights
+        prompt_share: prompt tokens read for each token written, where the joules hold both
+        scope: what the joules include
+        joules_per_output_token: all devices
+        tokens_per_second: written, all sequences together
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    of: str = ""
+    shape: ModelShape
+    runtime: RuntimeClass
+    batch: Whole = 1
+    context: Whole = 512
+    devices: Whole = 1
+    prompt_share: NotNegative = 0.0
+    scope: DeviceScope
+    joules_per_output_token: Positive | None = None
+    tokens_per_second: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if self.joules_per_output_token is None and self.tokens_per_second is None:
+            raise ValueError("a reading has joules_per_output_token, tokens_per_second or both")
+        sizes = (self.shape.layers, self.shape.width, self.shape.kv_width, self.shape.layer_parameters, self.shape.bits)
+        if min(*sizes, self.shape.vocabulary, self.shape.head_bits) <= 0:
+            raise ValueError("the shape of a reading has sizes above 0")
+
+    @property
+    def setting(self) -> Setting:
+        """How it ran."""
+        return Setting(self.batch, self.context, self.devices, self.runtime, self.prompt_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +118,7 @@ class Device:
         threads: the hardware cores of a CPU
         sources: of these numbers
         note: what a reader must know
+        readings: what a user measured on one: predictions for it are corrected by them
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -94,6 +142,7 @@ class Device:
     threads: Annotated[int, Field(gt=0, strict=True)] | None = None
     sources: tuple[Word, ...] = ()
     note: str = ""
+    readings: tuple[Reading, ...] = ()
 
     def __post_init__(self) -> None:
         if self.idle_watts >= self.power_watts:

@@ -1,69 +1,25 @@
-"""Joules and seconds a token on a device that is not here: the arithmetic of `step_cost`, with the interval that
-the calibration's uncertainty and the scatter of rows it had not seen give.
-
-    log value ~ Normal(log f(mean), J covariance J^T + scatter^2)        J by finite differences
+"""Joules and seconds a token on a device that is not here, as figures: the arithmetic of `step_cost` with the interval
+that the calibration's uncertainty and the scatter of rows it had not seen give (`point`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from lightbulb.core.errors import UserError
-from lightbulb.core.figures import Figure, Scope
-from lightbulb.predicting.coefficients import NAMES, Calibrated, by_name, calibrated
-from lightbulb.predicting.devices import Device
+from lightbulb.core.figures import Figure
+from lightbulb.predicting.answers import AnswerCost, AnswerTokens, answer_cost
+from lightbulb.predicting.coefficients import Calibrated, calibrated
+from lightbulb.predicting.correction import corrected
+from lightbulb.predicting.devices import Device, DeviceScope
+from lightbulb.predicting.nearest import MeasuredRow, nearest_rows
+from lightbulb.predicting.point import Point, Z, alike, point, spread_of, unseen
+from lightbulb.predicting.scopes import SCOPES
+from lightbulb.predicting.setting import RUNTIMES, RuntimeClass, Setting
 from lightbulb.predicting.shapes import ModelShape
-from lightbulb.predicting.step_cost import (
-    RUNTIMES,
-    RuntimeClass,
-    Setting,
-    bytes_needed,
-    cost,
-    decode_work,
-    launch_seconds,
-    prefill_work,
-)
-
-CONFIDENCE = 0.9
-Z = 1.645  # of that confidence, two-sided
-GUESSED_SHAPE = 0.15  # scatter added where layers and width were guessed from the number of parameters
-ALIKE = {
-    "datacenter-gpu": "gpu",
-    "desktop-gpu": "gpu",
-    "laptop-gpu": "gpu",
-    "server-cpu": "cpu",
-    "desktop-cpu": "cpu",
-    "laptop-cpu": "cpu",
-}
-UNSEEN_KIND = 0.35  # ...and where no row of the calibration is of such a device (phones, microcontrollers, ...)
-STEP = 0.02  # of the logarithm, for finite differences
-
-
-@dataclass(frozen=True)
-class Point:
-    """One way through the arithmetic, all devices together.
-
-    Attributes:
-        output_joules: per decoded token
-        output_seconds: of a step that gives every sequence a token
-        prompt_joules: per prompt token
-        prompt_seconds: likewise
-        wall_output_joules: per decoded token, with the rest of the machine
-        wall_prompt_joules: per prompt token, likewise
-        bound_by: what takes the longest in decoding
-    """
-
-    output_joules: float
-    output_seconds: float
-    prompt_joules: float
-    prompt_seconds: float
-    wall_output_joules: float
-    wall_prompt_joules: float
-    bound_by: str
+from lightbulb.predicting.step_cost import bytes_needed, decode_work, host_seconds, kernel_seconds
 
 
 @dataclass(frozen=True)
@@ -73,7 +29,8 @@ class Prediction:
     Attributes:
         device: that it would run on
         setting: how
-        joules_per_output_token: J, within `scope`, the boundary in which the device's power is known
+        scope: what the joules include
+        joules_per_output_token: J, within `scope`
         joules_per_prompt_token: likewise
         wall_joules_per_output_token: with the rest of the machine; None where it is not known
         tokens_per_second: written, of all sequences together
@@ -82,10 +39,13 @@ class Prediction:
         fits: whether they have it
         bound_by: what takes the longest
         notes: what a reader must know
+        nearest: measured rows nearest to this, and what was predicted of them without their source
+        answer: what an answer costs, where its tokens were given
     """
 
     device: Device
     setting: Setting
+    scope: DeviceScope
     joules_per_output_token: Figure
     joules_per_prompt_token: Figure
     wall_joules_per_output_token: Figure
@@ -94,7 +54,9 @@ class Prediction:
     bytes_needed: float
     fits: bool
     bound_by: str
-    notes: tuple[str, ...] = field(default_factory=tuple)
+    notes: tuple[str, ...] = ()
+    nearest: tuple[MeasuredRow, ...] = ()
+    answer: AnswerCost | None = None
 
 
 def default_runtime(device: Device) -> RuntimeClass:
@@ -102,42 +64,67 @@ def default_runtime(device: Device) -> RuntimeClass:
     return "vllm" if device.kind == "datacenter-gpu" else "llama.cpp"
 
 
-def point(shape: ModelShape, device: Device, setting: Setting, c: Mapping[str, float]) -> Point:
-    """Decode and prefill at one set of coefficients."""
-    decode, prefill = decode_work(shape, setting), prefill_work(shape, setting)
-    step, chunk = cost(decode, shape, device, setting, c), cost(prefill, shape, device, setting, c)
-    rest = setting.devices * (device.rest_watts or 0.0)
-    return Point(
-        output_joules=step.joules / setting.batch,
-        output_seconds=step.seconds,
-        prompt_joules=chunk.joules / prefill.tokens,
-        prompt_seconds=chunk.seconds / prefill.tokens,
-        wall_output_joules=(step.joules + rest * step.seconds) / setting.batch,
-        wall_prompt_joules=(chunk.joules + rest * chunk.seconds) / prefill.tokens,
-        bound_by=step.bound_by,
-    )
-
-
-def predict_cost(shape: ModelShape, device: Device, setting: Setting, found: Calibrated | None = None) -> Prediction:
+def predict_cost(
+    shape: ModelShape,
+    device: Device,
+    setting: Setting,
+    found: Calibrated | None = None,
+    scope: DeviceScope | None = None,
+    answer: AnswerTokens | None = None,
+) -> Prediction:
     """What one token costs.
 
     Args:
         shape: of the model
-        device: one of the catalogue or of a file
+        device: one of the catalogue or of a file; readings of it correct the coefficients
         setting: how it runs
         found: coefficients; None: those that ship
+        scope: what the joules shall include; None: what the device's power does
+        answer: what an answer is made of, where its cost is asked for
 
     Raises:
-        UserError: a setting that cannot be
+        UserError: a setting that cannot be, or a scope that is not known of the device
     """
     check_setting(setting, device)
-    found = found or calibrated()
-    central = point(shape, device, setting, found.values)
+    scope = check_scope(scope, device)
+    case = _Case(shape, device, setting, corrected(found or calibrated(), device))
+    needed = bytes_needed(shape, setting)
+    return Prediction(
+        device=device,
+        setting=setting,
+        scope=scope,
+        joules_per_output_token=case.joules(lambda p: p.output_joules, "J/token", scope),
+        joules_per_prompt_token=case.joules(lambda p: p.prompt_joules, "J/token", scope),
+        wall_joules_per_output_token=case.wall(),
+        tokens_per_second=case.speed(lambda p: setting.batch / p.output_seconds),
+        prompt_tokens_per_second=case.speed(lambda p: 1 / p.prompt_seconds),
+        bytes_needed=needed,
+        fits=needed <= device.memory_gb * 1e9 * setting.devices,
+        bound_by=point(shape, device, setting, case.found.values).bound_by,
+        notes=tuple(_notes(shape, device, setting, case.found)),
+        nearest=nearest_rows(shape, device, setting, scope),
+        answer=None if answer is None else answer_cost(answer, case.answer(answer, scope)),
+    )
 
-    def figure(value: Callable[[Point], float], scatter: float, unit: str, scope: Scope | None) -> Figure:
-        spread = spread_of(lambda c: value(point(shape, device, setting, c)), found)
-        sigma = math.hypot(spread, scatter, unseen(shape, device, found))
-        middle = value(central)
+
+@dataclass(frozen=True)
+class _Case:
+    """What is predicted, as figures with intervals."""
+
+    shape: ModelShape
+    device: Device
+    setting: Setting
+    found: Calibrated
+
+    def figure(self, value: Callable[[Point], float], scatter: float, unit: str, scope: DeviceScope | None) -> Figure:
+        """One figure of a point, with its 90% interval."""
+
+        def at(c: Mapping[str, float]) -> float:
+            return value(point(self.shape, self.device, self.setting, c, scope))
+
+        sigma = math.hypot(spread_of(at, self.found), scatter, unseen(self.shape, self.device, self.found))
+        middle, rows, own = at(self.found.values), self.found.rows, len(self.device.readings)
+        readings = f" and {own} readings of this device" if own else ""
         return Figure(
             value=middle,
             low=middle * math.exp(-Z * sigma),
@@ -145,53 +132,40 @@ def predict_cost(shape: ModelShape, device: Device, setting: Setting, found: Cal
             unit=unit,
             source="estimated",
             scope=scope,
-            method=f"roofline and power model, calibrated on {found.rows} published rows; 90% interval",
+            method=f"roofline and power model, calibrated on {rows} published rows{readings}; 90% interval",
         )
 
-    joules, seconds = found.joules_scatter, found.seconds_scatter
-    wall = (
-        Figure(value=None, unit="J/token", method="what the rest of the machine draws is not known")
-        if device.rest_watts is None
-        else figure(lambda p: p.wall_output_joules, joules, "J/token", "wall")
-    )
-    needed = bytes_needed(shape, setting)
-    return Prediction(
-        device=device,
-        setting=setting,
-        joules_per_output_token=figure(lambda p: p.output_joules, joules, "J/token", device.scope),
-        joules_per_prompt_token=figure(lambda p: p.prompt_joules, joules, "J/token", device.scope),
-        wall_joules_per_output_token=wall,
-        tokens_per_second=figure(lambda p: setting.batch / p.output_seconds, seconds, "tokens/s", None),
-        prompt_tokens_per_second=figure(lambda p: 1 / p.prompt_seconds, seconds, "tokens/s", None),
-        bytes_needed=needed,
-        fits=needed <= device.memory_gb * 1e9 * setting.devices,
-        bound_by=central.bound_by,
-        notes=tuple(_notes(shape, device, setting, found)),
-    )
+    def joules(self, value: Callable[[Point], float], unit: str, scope: DeviceScope) -> Figure:
+        return self.figure(value, self.found.joules_scatter, unit, scope)
+
+    def speed(self, value: Callable[[Point], float]) -> Figure:
+        return self.figure(value, self.found.seconds_scatter, "tokens/s", None)
+
+    def wall(self) -> Figure:
+        if self.device.rest_watts is None and self.device.scope not in ("machine", "wall"):
+            return Figure(value=None, unit="J/token", method="what the rest of the machine draws is not known")
+        return self.joules(lambda p: p.output_joules, "J/token", "wall")
+
+    def answer(self, tokens: AnswerTokens, scope: DeviceScope) -> Figure:
+        """An answer pays for its own prompt: others' are left out."""
+        alone = replace(self, setting=replace(self.setting, prompt_share=0.0))
+        return alone.joules(
+            lambda p: tokens.prompt * p.prompt_joules + tokens.written * p.output_joules, "J/answer", scope
+        )
 
 
-def alike(kind: str) -> str:
-    """Kinds of devices that the same physics covers: one row of them vouches for the others."""
-    return ALIKE.get(kind, kind)
+def check_scope(scope: str | None, device: Device) -> DeviceScope:
+    """A scope by its name; None: that of the device's power.
 
-
-def unseen(shape: ModelShape, device: Device, found: Calibrated) -> float:
-    """Scatter beyond that of the calibration's rows, for what it has not seen."""
-    return math.hypot(
-        GUESSED_SHAPE if shape.guessed else 0.0, 0.0 if alike(device.kind) in found.kinds else UNSEEN_KIND
-    )
-
-
-def spread_of(value: Callable[[Mapping[str, float]], float], found: Calibrated) -> float:
-    """Standard deviation of log `value` that the coefficients' covariance gives, to first order."""
-    slopes = slopes_of(lambda log_c: math.log(value(by_name(log_c))), found.log_mean)
-    return math.sqrt(max(0.0, float(slopes @ found.covariance @ slopes)))
-
-
-def slopes_of(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.ndarray:
-    """Central differences of `function` in each coefficient's logarithm. [coefficients]"""
-    steps = np.eye(len(NAMES)) * STEP
-    return np.array([(function(at + s) - function(at - s)) / (2 * STEP) for s in steps])
+    Raises:
+        UserError: there is none of that name
+    """
+    if scope is None:
+        return device.scope
+    for known in SCOPES:
+        if scope == known:
+            return known
+    raise UserError(f"no scope {scope!r}", where="`scope`", hint=f"one of {', '.join(SCOPES)}")
 
 
 def check_setting(setting: Setting, device: Device) -> None:
@@ -216,12 +190,17 @@ def _notes(shape: ModelShape, device: Device, setting: Setting, found: Calibrate
     if shape.routed_share < 1:
         active = shape.layers * shape.active_layer_parameters + shape.vocabulary * shape.width
         notes.append(f"experts: a token sees {active / 1e9:.3g} of {shape.parameters / 1e9:.3g} billion weights")
+    if shape.state_bytes:
+        notes.append(f"layers that are no attention keep {shape.state_bytes / 1e6:.3g} MB for each sequence")
     if shape.guessed:
         notes.append("layers and width guessed from the number of parameters: name the model for a better figure")
     if alike(device.kind) not in found.kinds:
-        notes.append(f"no published row of a {device.kind} was at hand to calibrate on: hence the wider interval")
-    if launch_seconds(shape, device, setting, c) > 0.5 * point(shape, device, setting, c).output_seconds:
-        notes.append("most of a step is launching work, not doing it: a larger batch costs little more")
+        notes.append(f"at most one source has published rows of a {device.kind}: hence the wider interval")
+    beside = kernel_seconds(shape, device, setting, c) + host_seconds(
+        decode_work(shape, setting), shape, device, setting, c
+    )
+    if beside > 0.5 * point(shape, device, setting, c).output_seconds:
+        notes.append("most of a step is launching and scheduling work, not doing it: a larger batch costs little more")
     if device.bandwidth_gbs * 1e9 * 0.02 > bytes_needed(shape, setting) and device.is_cpu:
         notes.append("a model this small may fit the processor's cache, which is faster than its memory")
     return notes

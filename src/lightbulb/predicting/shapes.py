@@ -43,6 +43,7 @@ class ModelShape:
         window: tokens that the share `windowed` of the layers sees at most
         windowed: share of the layers
         kv_bits: of a key or value
+        state_bytes: that layers which are no attention keep for each sequence, all layers together
         stored: how the weights are stored, in words, where a configuration says it
     """
 
@@ -62,6 +63,7 @@ class ModelShape:
     window: int | None = None
     windowed: float = 0.0
     kv_bits: float = F16_BITS
+    state_bytes: float = 0.0
     stored: str = ""
 
     @staticmethod
@@ -178,7 +180,7 @@ def from_parameters(parameters: float) -> ModelShape:
     if not (math.isfinite(parameters) and parameters >= 1e3):
         raise UserError(f"{parameters:g} parameters", where="`parameters`", hint="such as `parameters=8.03e9`")
     layers = max(2, round(32 * (parameters / 8e9) ** (0.42 if parameters > 8e9 else 0.15)))
-    vocabulary = min(128_000, max(64, int(parameters / 8e9 * 512_000)))  # no more than an eighth or so of the weights
+    vocabulary = min(128_000, max(64, int(49_152 * (parameters / 1.35e8) ** 0.6)))  # small ones: as SmolLM2-135M's
     tied = parameters < 3e9
     # layers * 12.5 width^2 + heads * vocabulary * width = parameters
     heads = vocabulary * (1 if tied else 2)
@@ -208,6 +210,10 @@ def from_gguf(file: Path) -> ModelShape:
     blocks = [sizes for name, sizes in weights.items() if name.startswith("blk.")]
     if embedding is None or not blocks:
         raise ModelError("this GGUF holds no language model", where=str(file), hint="give a model's file")
+    if not header.fields.get(f"{architecture}.attention.head_count"):
+        raise ModelError(
+            f"layers of the kind {architecture!r} are not predicted", where=str(file), hint="or `parameters=8.03e9`"
+        )
     layers = math.ceil(_number(header, f"{architecture}.block_count", file))
     vocabulary, width = embedding.shape
     heads = _number(header, f"{architecture}.attention.head_count", file)
@@ -234,7 +240,17 @@ def from_gguf(file: Path) -> ModelShape:
         routed_parameters=routed_count / layers,
         routed_share=share,
         routed_bits=8 * routed_bytes / routed_count if routed else None,
+        state_bytes=_state_bytes(header, architecture, file),
     )
+
+
+def _state_bytes(header: GgufHeader, architecture: str, file: Path) -> float:
+    """Of state space layers (Mamba 2, delta rules), in float32: width x numbers for each of it."""
+    layers = {t.name.split(".")[1] for t in header.tensors if ".ssm_" in t.name}
+    if not layers:
+        return 0.0
+    inner, state = (_number(header, f"{architecture}.ssm.{size}_size", file) for size in ("inner", "state"))
+    return 4 * len(layers) * inner * state
 
 
 def from_model(name: str, *, bits: bool = True) -> ModelShape:
