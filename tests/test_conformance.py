@@ -31,6 +31,7 @@ MORE = {
     "trim-vocab": {"size": 300},
     "teacher-logits": {"top_k": 4},
     "prune-depth": {"layers": 1},
+    "prune-width": {"feed_forward": 0.25},
     "distill": {"temperature": 1.0},
     "quantize": {"quant_type": "q8_0"},
     "export": {"embedding": "q8_0"},
@@ -42,6 +43,7 @@ MORE = {
 PARAMETERS = {
     "adapt": {"schedule": SHORT},
     "prune-depth": {"layers": 2},
+    "prune-width": {"feed_forward": 0.5},
     "distill": {"schedule": SHORT},
     "quantize": {"recover": SHORT},
     "export": {"quant_type": "q4_0"},
@@ -55,6 +57,7 @@ SOURCES = {
     "trim-vocab": ("formatted", {}),
     "teacher-logits": ("formatted", {}),
     "prune-depth": ("formatted", {}),
+    "prune-width": ("formatted", {}),
     "distill": ("pruned", {"logits": "logits"}),
     "quantize": ("pruned", {"logits": "logits"}),
     "export": ("formatted", {}),
