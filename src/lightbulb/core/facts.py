@@ -212,6 +212,21 @@ class WidthFacts(ModelFacts):
     kv_heads: list[int]
 
 
+class SparsityFacts(ModelFacts):
+    """Facts of a model with weights set to zero.
+
+    Attributes:
+        zeros: weights of the layers' matrices that are zero
+        share: of these matrices
+        saving: joules of an answer that this saves: always None, because no runtime here skips zeros and files store
+            them as any other weight
+    """
+
+    zeros: int
+    share: float
+    saving: None = None
+
+
 class TrimmingFacts(ModelFacts):
     """Facts of a model that lost tokens.
 

@@ -17,6 +17,7 @@ PASSES = {
     "teacher-logits": "teacher_logits:CacheLogits",
     "prune-depth": "prune_depth:PruneDepth",
     "prune-width": "prune_width:PruneWidth",
+    "prune-weights": "prune_weights:PruneWeights",
     "distill": "distill:Distill",
     "quantize": "quantize:Quantize",
     "export": "export:Export",
