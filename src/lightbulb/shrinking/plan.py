@@ -6,21 +6,34 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from lightbulb.shrinking.cost_model import CANDIDATE_COST, PROBE_SHARE, RECOVER_SHARE, CostModel, TaskStats
+from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.cost_model import (
+    CANDIDATE_COST,
+    NARROW_SHARE,
+    PROBE_SHARE,
+    RECOVER_SHARE,
+    CostModel,
+    TaskStats,
+)
 from lightbulb.shrinking.space import SearchSpace
 from lightbulb.shrinking.times import Times
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the arithmetic needs of a model: layers, weights of one layer, rows and width of the embedding, and whether
-    all matrices are whole GGUF blocks wide."""
+    """What the arithmetic needs of a model: layers, weights of one layer, rows and width of the embedding, whether all
+    matrices are whole GGUF blocks wide, and what share of a layer's weights is its feed-forward's."""
 
     layers: int
     layer_parameters: int
     vocabulary: int
     width: int
     fits_blocks: bool = True
+    feed_forward_share: float = 0.0
+
+    def worth(self, candidate: Candidate) -> float:
+        """How many whole layers take about as long as those of a student, by its weights."""
+        return candidate.layers * (1 - self.feed_forward_share * (1 - candidate.feed_forward))
 
 
 class Plan(BaseModel):
@@ -78,6 +91,11 @@ class Plan(BaseModel):
             self.check_seconds + self.logits_seconds + CANDIDATE_COST * self.student_seconds + self.answering_seconds
         )
         return self.teacher_seconds / (self.teacher_seconds + others)
+
+    @property
+    def narrower(self) -> Plan:
+        """Of a student that goes on from one that is trained, with less of its feed-forward."""
+        return self.model_copy(update={"distill_epochs": NARROW_SHARE * self.distill_epochs})
 
     def epochs_for(self, layers: int) -> float:
         """Epochs of a student of so many layers: one bolder than the likely one trains for as long, so for more."""
