@@ -130,6 +130,9 @@ class Plan(BaseModel):
                 f"students of {', '.join(map(str, self.space.depths))} layers are tried in this order, the likely one "
                 f"with {self.distill_epochs:g} epochs, {self.student_seconds:,.0f} s"
             )
+        if self.space.depths and self.space.feed_forwards:
+            shares = ", then ".join(f"{share:.0%}" for share in self.space.feed_forwards)
+            parts.append(f"one that holds goes on with {shares} of its feed-forward, where there is time")
         return [*parts, *self.missed]
 
     @property
