@@ -31,6 +31,8 @@ MORE = {
     "trim-vocab": {"size": 300},
     "teacher-logits": {"top_k": 4},
     "prune-depth": {"layers": 1},
+    "prune-width": {"feed_forward": 0.25},
+    "prune-weights": {"share": 0.25},
     "distill": {"temperature": 1.0},
     "quantize": {"quant_type": "q8_0"},
     "export": {"embedding": "q8_0"},
@@ -42,6 +44,8 @@ MORE = {
 PARAMETERS = {
     "adapt": {"schedule": SHORT},
     "prune-depth": {"layers": 2},
+    "prune-width": {"feed_forward": 0.5},
+    "prune-weights": {"recover": SHORT},
     "distill": {"schedule": SHORT},
     "quantize": {"recover": SHORT},
     "export": {"quant_type": "q4_0"},
@@ -55,6 +59,8 @@ SOURCES = {
     "trim-vocab": ("formatted", {}),
     "teacher-logits": ("formatted", {}),
     "prune-depth": ("formatted", {}),
+    "prune-width": ("formatted", {}),
+    "prune-weights": ("pruned", {"logits": "logits"}),
     "distill": ("pruned", {"logits": "logits"}),
     "quantize": ("pruned", {"logits": "logits"}),
     "export": ("formatted", {}),
@@ -129,7 +135,7 @@ class TestPasses(PassConformance):
             tiny_task(kind),
             {role: made[kind][label] for role, label in inputs.items()},
             changed=cls(**parameters | MORE[name]) if name in MORE else None,
-            trains=name in ("adapt", "distill", "quantize"),
+            trains=name in ("adapt", "distill", "prune-weights", "quantize"),
             timed=name == "measure",
         )
 

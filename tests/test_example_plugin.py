@@ -141,9 +141,9 @@ label = "formatted"
 pass = "format-task"
 
 [[step]]
-label = "sparse"
-pass = "prune-weights"
-parameters = {{ share = 0.3 }}
+label = "clipped"
+pass = "clip-weights"
+parameters = {{ deviations = 3.0 }}
 
 [[step]]
 label = "file"
@@ -153,7 +153,7 @@ parameters = {{ quant_type = "q8_0" }}
 [[step]]
 label = "verified"
 pass = "verify"
-inputs = {{ model = "sparse" }}
+inputs = {{ model = "clipped" }}
 parameters = {{ runtime = "counting", prompts = 4 }}
 
 [[step]]
@@ -164,7 +164,7 @@ parameters = {{ runtime = "counting", limit = 5 }}
 """
     )
     facts = lightbulb(capsys, "run", recipe, "--out", tmp_path / "by-hand", "--threads", 1)
-    assert facts["scored"]["items"] == 5 and facts["verified"]["same_tokens"] == 1 and facts["sparse"]["zeros"] > 0
+    assert facts["scored"]["items"] == 5 and facts["verified"]["same_tokens"] == 1 and facts["clipped"]["clipped"] > 0
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def with_space(plan: Plan, **more) -> Plan:
     return plan.model_copy(update={"space": plan.space.model_copy(update=more)})
 
 
-PLAN = with_space(make_plan(times_of(2.0), SMOLLM2, BANKING, 3600), depths=(1, 2, 4))
+PLAN = with_space(make_plan(times_of(2.0), SMOLLM2, BANKING, 3600), depths=(1, 2, 4), feed_forwards=())
+NARROW = with_space(PLAN, feed_forwards=(0.5, 0.25))
 
 
 TASK = Task("tickets", "generate", "json-match", (), tuple(Example(str(n), str(n % 50)) for n in range(1000)), ())
@@ -80,6 +81,9 @@ class Patient:
 
     def allows_another_type(self, layers):
         return self.allows(layers, None)
+
+    def allows_narrower(self, candidate):
+        return self.allows(candidate.layers, None)
 
     def probe_seconds(self, layers):
         return 1e9
@@ -150,6 +154,42 @@ def test_no_finer_grid_without_time_for_it():
     time.allows_another_type = lambda layers: False
     choose(execution, time=time)
     assert "student-1-distill-q4_0" in execution.made and "student-1-distill-q8_0" not in execution.made
+
+
+@pytest.mark.parametrize(
+    "holding, taken, tried",
+    [
+        ({}, "student-1-ff25-distill-q4_0", {"student-1-ff50-distill", "student-1-ff25-distill"}),
+        ({"ff25": 0.5}, "student-1-ff50-distill-q4_0", {"student-1-ff50-distill", "student-1-ff25-distill"}),
+        ({"ff50": 0.5}, "student-1-distill-q4_0", {"student-1-ff50-distill"}),
+        ({"student-1-ff50-distill-q4_0": 0.5}, "student-1-distill-q4_0", {"student-1-ff50-distill"}),
+    ],
+)
+def test_a_student_that_holds_is_made_narrower_as_long_as_it_holds(holding, taken, tried):
+    execution = Pretended(scores(**holding))
+    choice, _ = choose(execution, NARROW)
+    assert choice.candidate.label == taken and choice.files == (choice.candidate,)
+    assert {label for label in execution.performed if "-ff" in label and label.endswith("distill")} == tried
+    assert [o.trial.candidate.label for o in choice.tried if o.chosen] == [taken]
+
+
+def test_a_narrower_student_goes_on_from_the_wider_one():
+    narrower = Candidate(layers=4, feed_forward=0.5, method="distill", quant_type="q4_0")
+    assert narrower.name == "student, 4 layers, feed-forward 1/2, q4_0"
+    cut, trained, _ = student_steps(Patient(NARROW), "llamacpp")(Trial(narrower.in_type(None), "trained"))[0]
+    assert (cut.source, cut.pass_, cut.parameters) == ("student-4-distill", "prune-width", {"feed_forward": 0.5})
+    assert trained.source == cut.label == "student-4-ff50-distill-cut"
+    assert trained.parameters["schedule"]["epochs"] == 0.5 * PLAN.distill_epochs
+    assert NARROW.model_copy(update={"shape": replace(SMOLLM2, feed_forward_share=0.75)}).shape.worth(narrower) == 2.5
+
+
+def test_no_narrower_one_without_time_for_it():
+    class Short(Patient):
+        def allows_narrower(self, candidate):
+            return False
+
+    choice, _ = choose(Pretended(scores()), NARROW, time=Short(NARROW))
+    assert choice.candidate.label == "student-1-distill-q4_0"
 
 
 def test_plain_training_is_always_a_candidate_and_wins_when_it_is_surely_better():

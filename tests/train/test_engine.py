@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from test_training import sequences
-from tiny import FAMILIES, tiny_model
+from tiny import FAMILIES, tiny_model, tiny_varied
 
 from lightbulb.core.progress import Silent
 from lightbulb.formats.gguf.type_map import TypeMap
@@ -26,10 +26,15 @@ def model(tiny_folder):
     return load_model(tiny_folder)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=[*FAMILIES, *(f"varied {f}" for f in ("llama", "qwen2", "qwen3", "gemma3_text"))])
 def family(request, tmp_path):
-    """A model of each family; mistral and gemma3_text look back through a window shorter than the sequences."""
+    """A model of each family, also with layers that differ; mistral and gemma3_text look back through a window shorter
+    than the sequences."""
     torch.set_num_threads(1)
+    if request.param.startswith("varied "):
+        model = load_model(tiny_varied(tmp_path, request.param.removeprefix("varied "), logit_cap=3.0))
+        assert not model.spec.alike
+        return model
     model = load_model(tiny_model(tmp_path, request.param, layers=3))
     if request.param in ("mistral", "gemma3_text"):
         model.config.sliding_window = 8

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 from conftest import tiny_task
+from lightbulb_example.clip_weights import ClipWeights
 from lightbulb_example.household import METER, find
-from lightbulb_example.prune_weights import PruneWeights
 from lightbulb_example.q8_p2 import TYPE
 from trees import Hand
 
@@ -25,18 +25,22 @@ from lightbulb.testing import (
 )
 
 
-class TestPruneWeights(PassConformance):
+class TestClipWeights(PassConformance):
     @pytest.fixture
     def case(self, imported):
-        return PassCase(PruneWeights(share=0.5), imported, tiny_task("generate"), changed=PruneWeights(share=0.25))
+        return PassCase(ClipWeights(deviations=2), imported, tiny_task("generate"), changed=ClipWeights(deviations=3))
 
-    def test_so_many_are_zero(self, case, tmp_path):
+    def test_none_is_larger(self, case, tmp_path):
         from lightbulb.testing.passes import make
 
         made = make(case, tmp_path / "run")
-        matrices = [p for p in load_model(made.path).parameters() if p.ndim == 2]
-        zeros = sum(int((p == 0).sum()) for p in matrices)
-        assert made.facts["zeros"] == zeros == pytest.approx(0.5 * sum(p.numel() for p in matrices), rel=0.01)
+        before, after = (
+            [p.detach() for p in load_model(a.path).parameters() if p.ndim == 2] for a in (case.source, made)
+        )
+        limits = [2 * p.square().mean().sqrt() for p in before]
+        assert all(p.abs().max() == limit for p, limit in zip(after, limits, strict=True))
+        larger = [int((p.abs() > limit).sum()) for p, limit in zip(before, limits, strict=True)]
+        assert made.facts["clipped"] == sum(larger) > 0
 
 
 class TestCounting(RuntimeConformance):
@@ -84,4 +88,4 @@ def test_the_metric_and_the_pass_are_known_by_name():
     metrics.check_metric("first-word")
     found = metrics.score("first-word", ["Yes, it is", "no", ""], ["yes", "yes: always", "no"])
     assert found.value == pytest.approx(1 / 3)
-    assert pass_class("prune-weights") is PruneWeights
+    assert pass_class("clip-weights") is ClipWeights

@@ -188,11 +188,46 @@ class PruningFacts(ModelFacts):
 
     Attributes:
         kept_layers: indices of those it kept
-        influence: of every layer that there was
+        influence: of every layer that there was; None where they went by the loss
+        removed_layers: indices of those it lost, in the order in which they went, where they went by the loss
+        losses: likewise, the task's loss (nats) before any was removed and after each
     """
 
     kept_layers: list[int]
-    influence: list[float]
+    influence: list[float] | None = None
+    removed_layers: list[int] | None = None
+    losses: list[float] | None = None
+
+
+class WidthFacts(ModelFacts):
+    """Facts of a model that was made narrower.
+
+    Attributes:
+        width: of the hidden states
+        feed_forward: inner width of each layer; 0 where it has none (likewise the next two)
+        heads: of queries
+        kv_heads: of keys and values
+    """
+
+    width: int
+    feed_forward: list[int]
+    heads: list[int]
+    kv_heads: list[int]
+
+
+class SparsityFacts(ModelFacts):
+    """Facts of a model with weights set to zero.
+
+    Attributes:
+        zeros: weights of the layers' matrices that are zero
+        share: of these matrices
+        saving: joules of an answer that this saves: always None, because no runtime here skips zeros and files store
+            them as any other weight
+    """
+
+    zeros: int
+    share: float
+    saving: None = None
 
 
 class TrimmingFacts(ModelFacts):

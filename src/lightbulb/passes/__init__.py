@@ -16,6 +16,8 @@ PASSES = {
     "trim-vocab": "trim_vocab:TrimVocab",
     "teacher-logits": "teacher_logits:CacheLogits",
     "prune-depth": "prune_depth:PruneDepth",
+    "prune-width": "prune_width:PruneWidth",
+    "prune-weights": "prune_weights:PruneWeights",
     "distill": "distill:Distill",
     "quantize": "quantize:Quantize",
     "export": "export:Export",

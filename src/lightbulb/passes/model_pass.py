@@ -39,12 +39,23 @@ class ModelPass(Pass):
         """
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        from lightbulb.models.loading import TOKENIZER, WEIGHTS, copy_tokenizer, parameter_count, save_model
         from lightbulb.train.forward import to_best_device
 
         model = context.live.take(source)
         facts = self.change(to_best_device(model) if self.computes else model, source, out, context)
-        if not (out / TOKENIZER).exists():
-            copy_tokenizer(source.path, out)
-        context.live.keep(save_model(model.cpu(), out))
-        return {"parameters": parameter_count(model), "bytes": (out / WEIGHTS).stat().st_size} | facts
+        return write_changed(model, source, out, context) | facts
+
+
+def write_changed(model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+    """Writes the model that a pass made of `source`, with its tokenizer unless another was written into `out`, and
+    hands it on to the next step.
+
+    Returns:
+        Facts of its size.
+    """
+    from lightbulb.models.loading import TOKENIZER, WEIGHTS, copy_tokenizer, parameter_count, save_model
+
+    if not (out / TOKENIZER).exists():
+        copy_tokenizer(source.path, out)
+    context.live.keep(save_model(model.cpu(), out))  # type: ignore[arg-type]
+    return {"parameters": parameter_count(model), "bytes": (out / WEIGHTS).stat().st_size}

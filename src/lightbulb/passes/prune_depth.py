@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -19,18 +19,22 @@ from lightbulb.models.loading import load_tokenizer
 from lightbulb.ops.importance import block_influence
 from lightbulb.passes.base import Context
 from lightbulb.passes.model_pass import ModelPass
-from lightbulb.train.data import Batch, encode_split, in_order, micro_batches
+from lightbulb.train.data import encode_split, in_order, micro_batches, within
 from lightbulb.train.forward import deterministic, device_of, fast_math
+from lightbulb.train.importance import real_positions, task_loss, without_layers
 
 CALIBRATION_EXAMPLES = 256
+SCORED_EXAMPLES, SCORED_TOKENS = 64, 4096  # each layer's removal is scored on them, anew after every layer that went
 
 
 class PruneDepth(ModelPass):
-    """Keeps the layers with the highest block influence on the task's own prompts (ShortGPT, Men et al. 2024), in their
-    old order.
+    """Keeps the layers that do most on the task's own examples, in their old order.
 
     Attributes:
         layers: how many are kept
+        by: "influence", those of highest block influence (ShortGPT, Men et al. 2024), or "loss": the layer whose
+            removal costs least of the task's loss goes, again and again (greedily, as in SLEB, Song et al. 2024), which
+            takes as many readings of the examples as layers are tried
     """
 
     name: ClassVar[str] = "prune-depth"
@@ -38,6 +42,7 @@ class PruneDepth(ModelPass):
     facts_type: ClassVar = PruningFacts
 
     layers: int = Field(ge=1)
+    by: Literal["influence", "loss"] = "influence"
 
     def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         depth = len(layers_of(model))
@@ -45,13 +50,48 @@ class PruneDepth(ModelPass):
             raise RecipeError(f"prune-depth keeps {self.layers} layers of a model with {depth}", hint="lower `layers`")
         tokenizer, answer_ids = load_tokenizer(source.path), source.answer_ids
         positions = model.config.max_position_embeddings
-        data = encode_split(context.task, "train", tokenizer, answer_ids, positions, CALIBRATION_EXAMPLES)
-        bar = context.progress.bar("block influence", len(data))
-        with deterministic(context.seed, context.threads), bar as advance:
-            influence = layer_influence(model, data, advance)
-        kept = sorted(sorted(range(depth), key=lambda i: -influence[i])[: self.layers])
+        examples = CALIBRATION_EXAMPLES if self.by == "influence" else SCORED_EXAMPLES
+        data = encode_split(context.task, "train", tokenizer, answer_ids, positions, examples)
+        with deterministic(context.seed, context.threads):
+            kept, facts = (self._by_influence if self.by == "influence" else self._by_loss)(model, data, context)
         keep_layers(model, kept)
-        return {"kept_layers": kept, "influence": [round(x, 6) for x in influence]}
+        return {"kept_layers": kept, **facts}
+
+    def _by_influence(
+        self, model: PreTrainedModel, data: Sequence[Encoded], context: Context
+    ) -> tuple[list[int], dict[str, Any]]:
+        with context.progress.bar("block influence", len(data)) as advance:
+            influence = layer_influence(model, data, advance)
+        kept = sorted(sorted(range(len(influence)), key=lambda i: -influence[i])[: self.layers])
+        return kept, {"influence": [round(x, 6) for x in influence]}
+
+    def _by_loss(
+        self, model: PreTrainedModel, data: Sequence[Encoded], context: Context
+    ) -> tuple[list[int], dict[str, Any]]:
+        depth = len(layers_of(model))
+        with context.progress.bar("loss without layers", depth - self.layers) as advance:
+            removed, losses = least_loss(model, within(data, SCORED_TOKENS), depth - self.layers, advance)
+        kept = [i for i in range(depth) if i not in removed]
+        return kept, {"removed_layers": removed, "losses": [round(x, 6) for x in losses]}
+
+
+def least_loss(
+    model: PreTrainedModel, data: Sequence[Encoded], count: int, advance: Callable[[float, str], None]
+) -> tuple[list[int], list[float]]:
+    """The `count` layers that go, each the one without which the loss is least then, in that order; and the mean loss
+    (nats) of the whole model and after each."""
+    removed: list[int] = []
+    losses = [task_loss(model, data)]
+    while len(removed) < count:
+        without = {}
+        for index in range(len(layers_of(model))):
+            if index not in removed:
+                with without_layers(model, [*removed, index]):
+                    without[index] = task_loss(model, data)
+        removed.append(min(without, key=lambda i: (without[i], i)))
+        losses.append(without[removed[-1]])
+        advance(len(removed), f"loss {losses[-1]:.3f}")
+    return removed, losses
 
 
 @torch.no_grad()
@@ -83,7 +123,7 @@ def layer_influence(
     try:
         for examples in in_order(data, 32):
             for batch in micro_batches(data, examples):
-                state["real"] = real_positions(batch, data).to(device)
+                state["real"] = real_positions(batch).to(device)
                 positions += int(state["real"].sum())
                 with fast_math(device):
                     model.base_model(input_ids=batch.ids.to(device), use_cache=False)
@@ -92,9 +132,3 @@ def layer_influence(
         for hook in hooks:
             hook.remove()
     return [s / positions for s in sums]
-
-
-def real_positions(batch: Batch, data: Sequence[Encoded]) -> torch.Tensor:
-    """Mask [B, T] of what is not padding."""
-    lengths = torch.tensor([len(data[i].ids) - 1 for i in batch.examples])
-    return torch.arange(batch.ids.shape[1])[None, :] < lengths[:, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +25,7 @@ class Candidate(BaseModel):
     Attributes:
         kind: of model; "decoder" for one that is cut from the source
         layers: how many it keeps
+        feed_forward: share of the channels of each layer's feed-forward that it keeps
         method: "distill" from the teacher's logits, "plain" on the examples, or "teacher", the adapted model itself
         quant_type: of the file's layers; None where it is not exported, or where its kind has types of its own
         variant: what tells candidates of another kind apart
@@ -35,6 +37,7 @@ class Candidate(BaseModel):
 
     kind: str = DECODER
     layers: int = 0
+    feed_forward: float = 1.0
     method: Method
     quant_type: QuantTypeName | None = None
     variant: str = ""
@@ -44,6 +47,11 @@ class Candidate(BaseModel):
     def in_type(self, quant_type: QuantTypeName) -> Candidate:
         """The same model in a file of this type."""
         return self.model_copy(update={"quant_type": quant_type})
+
+    @property
+    def wider(self) -> Candidate:
+        """The student that one with less of its feed-forward is cut from, as it was trained."""
+        return self.model_copy(update={"feed_forward": 1.0, "quant_type": None})
 
     @property
     def is_stock(self) -> bool:
@@ -58,7 +66,8 @@ class Candidate(BaseModel):
         if self.kind != DECODER:
             own = [self.variant] if self.give_up is None else [*(s.label for s in self.stages), f"{self.give_up:g}"]
             return "-".join(part for part in (self.kind, *own) if part)
-        trained = f"student-{self.layers}-{self.method}"
+        narrow = f"-ff{100 * self.feed_forward:.0f}" if self.feed_forward < 1 else ""
+        trained = f"student-{self.layers}{narrow}-{self.method}"
         return trained if self.quant_type in (None, "f16") else f"{trained}-{self.quant_type}"
 
     @property
@@ -93,7 +102,9 @@ class Candidate(BaseModel):
             return f"{title} of {stages}, {1 - self.give_up:.0%}"
         if self.kind != DECODER:
             return ", ".join(part for part in (title, self.variant) if part)
-        return "1 layer" if self.layers == 1 else f"{self.layers} layers"
+        depth = "1 layer" if self.layers == 1 else f"{self.layers} layers"
+        share = Fraction(self.feed_forward).limit_denominator(16)
+        return depth if self.feed_forward == 1 else f"{depth}, feed-forward {share}"
 
 
 @dataclass(frozen=True)

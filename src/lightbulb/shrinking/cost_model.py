@@ -12,6 +12,7 @@ STUDENT_MENU = (12, 10, 8, 6, 5, 4, 3, 2, 1.5, 1, 0.75, 0.5, 0.35, 0.2, 0.1)  # 
 LEAST_STEPS = 300  # a student of fewer optimizer steps, and of less than an epoch, has no chance
 BATCH_SIZES = ((32, 5000), (16, 500), (8, 0))  # (batch, from how many examples on): few examples need many steps
 PROBE_SHARE = 0.25  # a probe trains for this share of the epochs
+NARROW_SHARE = 0.5  # a student that was cut narrower goes on for this share of them
 RECOVER_SHARE = 0.2  # quantization-aware training, likewise (ParetoQ and Gemma use about a tenth)
 ROUNDING = 1.5  # a step on rounded weights / a plain one
 CANDIDATE_COST = 1.45  # seconds of all that is tried of a depth / of a full student: its probe and a second type, too
@@ -64,7 +65,7 @@ class CostModel:
         """Reading every training example with the teacher."""
         return self.slowdown * self.times.read_example * self.stats.train_examples
 
-    def student(self, epochs: float, layers: int) -> float:
+    def student(self, epochs: float, layers: float) -> float:
         """A full student: cut, training, recovery in its type, export, and what it answers on validation in torch and
         from its file."""
         times, stats = self.times, self.stats
@@ -77,11 +78,11 @@ class CostModel:
         steps = self.stats.steps(RECOVER_SHARE * epochs)
         return self.slowdown * ROUNDING * steps * self.times.student_step(layers)
 
-    def check(self, layers: int) -> float:
+    def check(self, layers: float) -> float:
         """Export, and the file's answers on validation."""
         return self.slowdown * (2 * self.times.pass_seconds + self._file_check(layers))
 
-    def _file_check(self, layers: int) -> float:
+    def _file_check(self, layers: float) -> float:
         """Answering validation with a student's file, one question at a time, where nothing slows it down."""
         each = self.times.answer_file * self.times.share(layers) * (ALONE if self.stats.kind == "generate" else 1.0)
         return each * self.stats.validation_examples

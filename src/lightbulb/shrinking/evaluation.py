@@ -72,7 +72,7 @@ def student_steps(time: StudentTime, runtime: str) -> StepsOf:
         candidate, layers = trial.candidate, trial.candidate.layers
         if candidate.kind != DECODER:
             return kind_named(candidate.kind).steps(candidate, time.setting), time.other_seconds(candidate)
-        plan = time.plan_for(layers)
+        plan = time.plan_for(layers) if candidate.feed_forward == 1 else time.plan_for(layers).narrower
         if trial.fidelity == "exported":
             return file_steps(candidate, plan, runtime), time.recovery_seconds(layers)
         if trial.fidelity == "probe":

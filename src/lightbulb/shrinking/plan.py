@@ -6,21 +6,34 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from lightbulb.shrinking.cost_model import CANDIDATE_COST, PROBE_SHARE, RECOVER_SHARE, CostModel, TaskStats
+from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.cost_model import (
+    CANDIDATE_COST,
+    NARROW_SHARE,
+    PROBE_SHARE,
+    RECOVER_SHARE,
+    CostModel,
+    TaskStats,
+)
 from lightbulb.shrinking.space import SearchSpace
 from lightbulb.shrinking.times import Times
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the arithmetic needs of a model: layers, weights of one layer, rows and width of the embedding, and whether
-    all matrices are whole GGUF blocks wide."""
+    """What the arithmetic needs of a model: layers, weights of one layer, rows and width of the embedding, whether all
+    matrices are whole GGUF blocks wide, and what share of a layer's weights is its feed-forward's."""
 
     layers: int
     layer_parameters: int
     vocabulary: int
     width: int
     fits_blocks: bool = True
+    feed_forward_share: float = 0.0
+
+    def worth(self, candidate: Candidate) -> float:
+        """How many whole layers take about as long as those of a student, by its weights."""
+        return candidate.layers * (1 - self.feed_forward_share * (1 - candidate.feed_forward))
 
 
 class Plan(BaseModel):
@@ -79,6 +92,11 @@ class Plan(BaseModel):
         )
         return self.teacher_seconds / (self.teacher_seconds + others)
 
+    @property
+    def narrower(self) -> Plan:
+        """Of a student that goes on from one that is trained, with less of its feed-forward."""
+        return self.model_copy(update={"distill_epochs": NARROW_SHARE * self.distill_epochs})
+
     def epochs_for(self, layers: int) -> float:
         """Epochs of a student of so many layers: one bolder than the likely one trains for as long, so for more."""
         if layers >= self.space.likely:
@@ -112,6 +130,9 @@ class Plan(BaseModel):
                 f"students of {', '.join(map(str, self.space.depths))} layers are tried in this order, the likely one "
                 f"with {self.distill_epochs:g} epochs, {self.student_seconds:,.0f} s"
             )
+        if self.space.depths and self.space.feed_forwards:
+            shares = ", then ".join(f"{share:.0%}" for share in self.space.feed_forwards)
+            parts.append(f"one that holds goes on with {shares} of its feed-forward, where there is time")
         return [*parts, *self.missed]
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -131,16 +132,20 @@ def timed(execution: Execution, stats: TaskStats, goal: Goal) -> Times:
 
 
 def shape_of(model: Artifact) -> Shape:
+    from lightbulb.models.families import FEED_FORWARD
     from lightbulb.models.resolve import json_object
     from lightbulb.models.spec import spec_of_config
 
     spec, types = spec_of_config(json_object(model.path / "config.json")), (*BLOCK_TYPES, EMBEDDING)
+    in_layers = sum(layer.parameters(spec.width) for layer in spec.layers)
+    fed = sum(math.prod(layer.matrices(spec.width).get(role, (0,))) for layer in spec.layers for role in FEED_FORWARD)
     return Shape(
         layers=len(spec.layers),
-        layer_parameters=sum(layer.parameters(spec.width) for layer in spec.layers) // len(spec.layers),
+        layer_parameters=in_layers // len(spec.layers),
         vocabulary=spec.vocabulary,
         width=spec.width,
         fits_blocks=all(QUANT_TYPES[name].fits(width) for name in types for width in spec.row_widths),
+        feed_forward_share=fed / in_layers,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a search may try: depths, ways of training, types of weights; bold first."""
+"""What a search may try: depths, widths, ways of training, types of weights; bold first."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ DEPTHS = {
     "text": (0.4, 0.6, 0.8),
 }  # shares of the layers, bold first
 
+FEED_FORWARDS = (0.5,)  # shares of the feed-forward that a student which holds is cut to, one after the other
 BLOCK_TYPES: tuple[QuantTypeName, ...] = ("q4_0", "q8_0")  # of the layers, where blocks fit; bold first
 
 
@@ -25,6 +26,7 @@ class SearchSpace(BaseModel):
         likely: the depth that the length of training is planned for
         quant_types: of the file's layers, bold first
         methods: of training, to be compared
+        feed_forwards: shares of its feed-forward that a student which holds is cut to, one after the other
         others: candidates of other kinds, tried before any decoder
     """
 
@@ -34,6 +36,7 @@ class SearchSpace(BaseModel):
     likely: int
     quant_types: tuple[QuantTypeName, ...]
     methods: tuple[Method, ...] = METHODS
+    feed_forwards: tuple[float, ...] = FEED_FORWARDS
     others: tuple[Candidate, ...] = ()
 
     @staticmethod

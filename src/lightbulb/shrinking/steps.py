@@ -13,6 +13,7 @@ from lightbulb.passes.export import Export
 from lightbulb.passes.format_task import FormatTask
 from lightbulb.passes.measure import SOURCE, Measure
 from lightbulb.passes.prune_depth import PruneDepth
+from lightbulb.passes.prune_width import PruneWidth
 from lightbulb.passes.quantize import Quantize
 from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
@@ -61,22 +62,22 @@ def on_validation(plan: Plan, runtime: str = "llamacpp") -> Evaluate:
 
 
 def training_steps(candidate: Candidate, plan: Plan, *, probe: bool = False) -> list[Step]:
-    """A student cut, trained (or probed), and scored on validation in torch."""
+    """A student cut, trained (or probed), and scored on validation in torch. One with less of its feed-forward goes on
+    from the wider one as it was trained."""
     epochs = plan.probe_epochs if probe else plan.distill_epochs
     schedule = Schedule(epochs=epochs, learning_rate=STUDENT_RATE, batch_size=plan.batch_size)
     limit = plan.probe_limit if probe else plan.validation_limit
-    pruned = f"pruned-{candidate.layers}"
+    cut = step(f"pruned-{candidate.layers}", PruneDepth(layers=candidate.layers), "trimmed")
+    if candidate.feed_forward < 1:
+        narrow = PruneWidth(feed_forward=candidate.feed_forward)
+        cut = step(f"{candidate.label}-cut", narrow, candidate.wider.label)
     label = f"probe-{candidate.layers}-{candidate.method}" if probe else candidate.label
     train = (
-        step(label, Distill(schedule=schedule), pruned, logits="logits")
+        step(label, Distill(schedule=schedule), cut.label, logits="logits")
         if candidate.method == "distill"
-        else step(label, Adapt(schedule=schedule), pruned)
+        else step(label, Adapt(schedule=schedule), cut.label)
     )
-    return [
-        step(pruned, PruneDepth(layers=candidate.layers), "trimmed"),
-        train,
-        step(f"{label}-validation", Evaluate(split="validation", limit=limit), label),
-    ]
+    return [cut, train, step(f"{label}-validation", Evaluate(split="validation", limit=limit), label)]
 
 
 def file_steps(candidate: Candidate, plan: Plan, runtime: str) -> list[Step]:

@@ -62,7 +62,8 @@ def search(strategy: Strategy, evaluator: Evaluator, events: Stream) -> Choice:
 
 
 class BoldFirst:
-    """Walks through the depths of a space, unless a kind that costs less does what is needed.
+    """Walks through the depths of a space, unless a kind that costs less does what is needed; then makes the student
+    that holds narrower.
 
     Args:
         teacher: its score on validation
@@ -139,6 +140,7 @@ class BoldFirst:
                     self._note(f"back off: too far below {needed:.4g} for a probe")
                     continue
             if (yield from self._finish(self.space.candidate(layers, method))):
+                yield from self._narrow(self.space.candidate(layers, method))
                 return
 
     def _take_another_kind(self) -> None:
@@ -194,6 +196,21 @@ class BoldFirst:
                 break  # it did not hold before rounding either: a finer type cannot help
         self._note(f"back off: the exported file does not hold {self._needed():.4g} with a margin")
         return False
+
+    def _narrow(self, student: Candidate) -> Generator[Trial, Outcome, None]:
+        """Cuts the feed-forward of a student that holds, as long as there is time and the file still holds."""
+        for share in self.space.feed_forwards:
+            held, narrower = self._held, student.model_copy(update={"feed_forward": share})
+            if held is None or not self.time.allows_narrower(narrower):
+                return
+            full = yield Trial(narrower, "trained")
+            if not holds_with_margin(self.floor, full.score, self._needed(), errors=0):
+                self._note("back off: the wider one is kept")
+                return
+            quant_type = held.trial.candidate.quant_type or "f16"
+            if not self._judge((yield Trial(narrower.in_type(quant_type), "exported"))):
+                self._note(f"back off: the exported file does not hold {self._needed():.4g} with a margin")
+                return
 
     def _needed(self) -> float:
         """The worst score that still does, after the best that was trained so far: the teacher, or what beat it."""

@@ -73,6 +73,12 @@ class StudentTime:
         seconds = self._recovery(layers) + self.costs.check(layers)
         return self.time_budget.fits(f"another type for {layers} layers", lambda: seconds, lambda: self.left)
 
+    def allows_narrower(self, candidate: Candidate) -> bool:
+        """Whether there is time for a student with less of its feed-forward, trained on from the wider one."""
+        plan = self.plan_for(candidate.layers).narrower
+        seconds = self.costs.student(plan.distill_epochs, self.plan.shape.worth(candidate))
+        return self.time_budget.fits(candidate.size, lambda: seconds, lambda: self.left)
+
     def _least(self, layers: int) -> float:
         """What a student of so many layers takes that has just a chance, its probe included."""
         return CANDIDATE_COST * self.costs.shortest_student(layers)

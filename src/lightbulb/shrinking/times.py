@@ -46,7 +46,7 @@ class Times(BaseModel):
         epochs, later = max(epochs, 1e-9), max(0.0, epochs - 1)
         return (min(epochs, 1.0) * first + later * again) / (min(epochs, 1.0) + later)
 
-    def student_step(self, layers: int) -> float:
+    def student_step(self, layers: float) -> float:
         """Of a student of so many layers: on the line through the two that were timed, never above the whole model."""
         (few, fast), (many, slow) = self.student_steps[0], self.student_steps[-1]
         if few == many:
@@ -54,7 +54,7 @@ class Times(BaseModel):
         step = fast + max(0.0, slow - fast) * (layers - few) / (many - few)
         return max(step, 0.1 * fast)
 
-    def share(self, layers: int) -> float:
+    def share(self, layers: float) -> float:
         """Time of an answer of a student of so many layers, as a share of the whole model's: head and everything
         around the layers count as one more."""
         return (layers + 1) / (self.layers + 1)

@@ -68,6 +68,17 @@ def encode_split(
     return [encode(tokenizer, task, example, answer_ids, max_length) for example in task.split(split, limit)]
 
 
+def within(data: Sequence[Encoded], tokens: int) -> list[Encoded]:
+    """The first of the data, as many as have at most so many tokens together; at least one."""
+    found, room = list(data[:1]), tokens - sum(len(item.ids) for item in data[:1])
+    for item in data[1:]:
+        room -= len(item.ids)
+        if room < 0:
+            break
+        found.append(item)
+    return found
+
+
 def collate(data: Sequence[Encoded], examples: list[int]) -> Batch:
     """The batch of some of the data."""
     items = [data[i] for i in examples]

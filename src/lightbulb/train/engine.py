@@ -7,9 +7,8 @@ Products work on copies of the float32 masters in bfloat16 where the hardware mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,16 +17,18 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lightbulb.formats.gguf.type_map import TypeMap
-from lightbulb.models.families import FAMILIES, architecture_spec, embedding_of, final_norm_of, is_tied, layers_of, part
+from lightbulb.models.families import FAMILIES, OWN, architecture_spec, embedding_of, final_norm_of, is_tied, layers_of
 from lightbulb.models.form import Encoded
 from lightbulb.ops.fused import ClosedHead, Gated, Gather, RMSNorm, Rotary, Rows, Spread, Working
 from lightbulb.train.data import Batch
-from lightbulb.train.forward import device_of, native_bf16, target_logits
+from lightbulb.train.forward import device_of, logit_cap_of, native_bf16, target_logits
 from lightbulb.train.frozen import Kept
+from lightbulb.train.packed import Packed, Queries
 from lightbulb.train.quantized import FakeQuantized, block_weights, quantize_dequantize
 
 PLAIN_ATTENTION = 512  # tokens up to which scores of all pairs, kept for the way back, are faster than torch's kernel
 FORBIDDEN = -1e9  # added to the score of a pair that must not attend
+Turns = tuple[torch.Tensor, torch.Tensor]  # cos and sin [N, 1, d/2]
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,41 @@ class Epochs:
 def fits(model: PreTrainedModel) -> bool:
     """Whether this engine computes what `model` does: a known family, untouched modules, no dropout."""
     config = getattr(model, "config", None)
-    if getattr(config, "model_type", None) not in FAMILIES:
+    if getattr(config, "model_type", None) not in (*FAMILIES, OWN):
         return False
-    arch = architecture_spec(config)
-    linears = [part(layer, path) for layer in layers_of(model) for path in arch.linears.values()]
+    paths = architecture_spec(config).linears.values()
+    linears = [m for layer in layers_of(model) for path, m in layer.named_modules() if path in paths]
     return (
         all(type(linear) is nn.Linear for linear in linears)
-        and activation_of(config) in ("silu", "gelu_pytorch_tanh")
+        and all(activation_of(model, i) in ("silu", "gelu_pytorch_tanh") for i in range(len(layers_of(model))))
         and not getattr(config, "attention_dropout", 0)
-        and not getattr(config, "attn_logit_softcapping", None)
-        and not getattr(config, "use_bidirectional_attention", False)
+        and not _said(model, "attn_logit_softcapping", "attention_cap")
+        and not _said(model, "use_bidirectional_attention", "two_way")
     )
 
 
-def activation_of(config: Any) -> str:
-    """Of a config's feed-forward, by transformers' name."""
-    return str(getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", ""))
+def _said(model: Any, name: str, own: str) -> Any:
+    """What transformers' config says, or the spec of a model of ours."""
+    return getattr(model.spec, own) if model.config.model_type == OWN else getattr(model.config, name, None)
+
+
+def activation_of(model: Any, index: int) -> str:
+    """Of the feed-forward of layer `index`, by transformers' name."""
+    if model.config.model_type == OWN:
+        return str(model.spec.layers[index].activation)
+    return str(getattr(model.config, "hidden_activation", None) or getattr(model.config, "hidden_act", ""))
+
+
+def kind_and_window(model: Any, index: int) -> tuple[Hashable, int | None]:
+    """Of layer `index`: what its positions have in common with those of others, and how far it looks back."""
+    config = model.config
+    if config.model_type == OWN:
+        spec = model.spec
+        layer = spec.layers[index]
+        return (spec.rope_of(layer), layer.head_width), spec.window if layer.slides else None
+    kinds, window = getattr(config, "layer_types", None), getattr(config, "sliding_window", None)
+    kind = kinds[index] if kinds else None
+    return kind, window if kind == "sliding_attention" or (kinds is None and window) else None
 
 
 def forward_of(
@@ -114,74 +134,6 @@ class Copy:
         return Working.apply(self.values(), *self.masters)
 
 
-@dataclass(frozen=True)
-class Packed:
-    """The tokens of a batch in a row.
-
-    Attributes:
-        ids: [N]
-        position: [N], in their sequence
-        slot: [N], in the padded [B * T]
-        at: [P], the rows where something is predicted
-        batch: B
-        width: T
-    """
-
-    ids: torch.Tensor
-    position: torch.Tensor
-    slot: torch.Tensor
-    at: torch.Tensor
-    batch: int
-    width: int
-
-    @staticmethod
-    def of(batch: Batch, device: torch.device) -> Packed:
-        lengths = torch.tensor(batch.lengths)
-        B, T = batch.ids.shape
-        slot = (torch.arange(T) < lengths[:, None]).flatten().nonzero().flatten()
-        start = lengths.cumsum(0) - lengths
-        at = start[batch.rows] + batch.columns
-        ids = batch.ids.flatten()[slot]
-        return Packed(ids.to(device), (slot % T).to(device), slot.to(device), at.to(device), B, T)
-
-    @cached_property
-    def all(self) -> Queries:
-        return Queries(self, None)
-
-    @cached_property
-    def predicting(self) -> Queries:
-        return Queries(self, self.at)
-
-
-class Queries:
-    """Which rows ask in a block (None: all), where they stand in the padded [B, Tq], and what each may see."""
-
-    def __init__(self, packed: Packed, rows: torch.Tensor | None):
-        self.packed, self.rows, self.slot, self.width = packed, rows, packed.slot, packed.width
-        if rows is not None:
-            sequence = packed.slot[rows] // packed.width
-            counts = torch.bincount(sequence, minlength=packed.batch)
-            rank = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[sequence]
-            self.width = int(counts.max())
-            self.slot = sequence * self.width + rank
-        self.full = len(self.slot) == packed.batch * self.width
-        self.seen: dict[int | None, torch.Tensor] = {}
-
-    def may_see(self, window: int | None) -> torch.Tensor:
-        """Mask [1 or B, Tq, T]."""
-        if window not in self.seen:
-            keys = torch.arange(self.packed.width, device=self.slot.device)
-            if self.rows is None:
-                queries = keys[None, :]
-            else:
-                queries = torch.zeros(self.packed.batch * self.width, dtype=torch.long, device=self.slot.device)
-                queries[self.slot] = self.packed.position[self.rows]
-                queries = queries.view(self.packed.batch, self.width)
-            distance = queries[:, :, None] - keys
-            self.seen[window] = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
-        return self.seen[window]
-
-
 class Norm:
     """An RMSNorm as it acts, its offset in the weight."""
 
@@ -195,34 +147,45 @@ class Norm:
 
 
 class Block:
-    """One layer. Sequences meet only in `attend`."""
+    """One layer, whichever parts it has. Sequences meet only in `attend`."""
 
     def __init__(self, model: PreTrainedModel, index: int, dtype: torch.dtype, quant_types: Mapping[int, str]):
-        config, arch, layer = model.config, architecture_spec(model.config), layers_of(model)[index]
-        linears: dict[str, Any] = {role: part(layer, path) for role, path in arch.linears.items()}
+        arch, layer = architecture_spec(model.config), layers_of(model)[index]
+        modules: dict[str, Any] = dict(layer.named_modules())
+        linears = {role: modules[path] for role, path in arch.linears.items() if path in modules}
 
         def stacked(*roles: str) -> tuple[Copy, Copy | None]:
             weights, biases = [linears[r].weight for r in roles], [linears[r].bias for r in roles]
             return Copy(weights, dtype, quant_types), None if biases[0] is None else Copy(biases, dtype, {})
 
-        attention: Any = layer.self_attn
-        self.dtype, self.activation = dtype, activation_of(config)
-        self.q, self.kv, self.qkv = stacked("q"), stacked("k", "v"), stacked("q", "k", "v")
-        self.o, self.gate_up, self.down = stacked("o"), stacked("gate", "up"), stacked("down")
-        self.norms = {path.rpartition(".")[2]: Norm(part(layer, path), arch.norm_offset, dtype) for path in arch.norms}
-        self.d, self.scale = attention.head_dim, attention.scaling
-        self.heads = linears["q"].out_features // self.d
-        self.kv_heads = linears["k"].out_features // self.d
-        kinds = getattr(config, "layer_types", None)
-        self.kind = kinds[index] if kinds else None
-        window = getattr(config, "sliding_window", None)
-        self.window = window if self.kind == "sliding_attention" or (kinds is None and window) else None
+        self.dtype, self.activation = dtype, activation_of(model, index)
+        self.attends, self.feeds = "q" in linears, "down" in linears
+        if self.attends:
+            self.q, self.kv, self.qkv = stacked("q"), stacked("k", "v"), stacked("q", "k", "v")
+            self.o = stacked("o")
+            self.d, self.scale = modules["self_attn"].head_dim, modules["self_attn"].scaling
+            self.heads, self.kv_heads = (linears[role].out_features // self.d for role in ("q", "k"))
+        if self.feeds:
+            self.gate_up, self.down = stacked("gate", "up"), stacked("down")
+        self.norms = {
+            norm: Norm(modules[path], arch.norm_offset, dtype) for path, norm in arch.norms.items() if path in modules
+        }
+        self.kind, self.window = kind_and_window(model, index)
         self.trains = any(p.requires_grad for p in layer.parameters())
 
-    def __call__(self, h_ND: torch.Tensor, queries: Queries, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def __call__(self, h_ND: torch.Tensor, queries: Queries, rotary: Mapping[Hashable, Turns]) -> torch.Tensor:
         """h [N, D] float32 -> [rows that ask, D]."""
-        norms, rows = self.norms, queries.rows
-        x_ND = norms["input_layernorm"](h_ND)
+        if self.attends:
+            h_ND = self._mixed(h_ND, queries, rotary[self.kind])
+        elif queries.rows is not None:
+            h_ND = h_ND[queries.rows]
+        if not self.feeds:
+            return h_ND
+        gated = Gated.apply(linear(self._norm("ffn_norm", h_ND), self.gate_up), self.activation)
+        return h_ND + self._norm("post_ffw_norm", linear(gated, self.down))
+
+    def _mixed(self, h_ND: torch.Tensor, queries: Queries, rotary: Turns) -> torch.Tensor:
+        x_ND, rows = self._norm("attn_norm", h_ND), queries.rows
         if rows is None:
             qkv = linear(x_ND, self.qkv).view(len(x_ND), -1, self.d)
             q, k, v = qkv.split((self.heads, self.kv_heads, self.kv_heads), 1)
@@ -230,25 +193,16 @@ class Block:
             q = linear(x_ND[rows], self.q).view(len(rows), -1, self.d)
             k, v = linear(x_ND, self.kv).view(len(x_ND), 2, -1, self.d).unbind(1)
             h_ND = h_ND[rows]
-        h_ND = h_ND + self._normed("post_attention_layernorm", linear(self._attend(q, k, v, queries, rotary), self.o))
-        before = "pre_feedforward_layernorm" if "pre_feedforward_layernorm" in norms else "post_attention_layernorm"
-        gated = Gated.apply(linear(norms[before](h_ND), self.gate_up), self.activation)
-        return h_ND + self._normed("post_feedforward_layernorm", linear(gated, self.down))
+        return h_ND + self._norm("post_attention_norm", linear(self._attend(q, k, v, queries, rotary), self.o))
 
-    def _normed(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        """Gemma norms what a part gives before it is added."""
-        return self.norms[name](x) if "pre_feedforward_layernorm" in self.norms else x
+    def _norm(self, norm: str, x: torch.Tensor) -> torch.Tensor:
+        """By GGUF's name. Gemma norms what a part gives before it is added, too."""
+        return self.norms[norm](x) if norm in self.norms else x.to(self.dtype)
 
     def _attend(
-        self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        queries: Queries,
-        rotary: tuple[torch.Tensor, torch.Tensor],
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, queries: Queries, rotary: Turns
     ) -> torch.Tensor:
-        if "q_norm" in self.norms:
-            q, k = self.norms["q_norm"](q), self.norms["k_norm"](k)
+        q, k = self._norm("attn_q_norm", q), self._norm("attn_k_norm", k)
         cos, sin = rotary
         rows = queries.rows
         q = Rotary.apply(q, *((cos, sin) if rows is None else (cos[rows], sin[rows])))
@@ -324,7 +278,7 @@ class Engine:
         self.words = Copy([self.embedding.weight], torch.float32, quant_types)
         self.head = Copy([self.model.lm_head.weight], self.dtype, quant_types)
         self.norm = Norm(final_norm_of(model), arch.norm_offset, self.dtype)
-        self.cap = getattr(model.config, "final_logit_softcapping", None)
+        self.cap = logit_cap_of(model)
         self.kept: Kept | None = None
 
     def keep(self, epochs: Epochs) -> None:
@@ -348,17 +302,17 @@ class Engine:
             rotary = self._rotary(packed)
             h_ND = self.kept.read(batch, self._frozen_states) if self.kept else self._below(packed, rotary)
             for block in self.blocks[self.frozen : -1]:
-                h_ND = block(h_ND, packed.all, rotary[block.kind])
-            h_PD = self.blocks[-1](h_ND, packed.predicting, rotary[self.blocks[-1].kind])
+                h_ND = block(h_ND, packed.all, rotary)
+            h_PD = self.blocks[-1](h_ND, packed.predicting, rotary)
             logits_PV = self._head(self.norm(h_PD))
             return torch.tanh(logits_PV / self.cap) * self.cap if self.cap else logits_PV
 
-    def _below(self, packed: Packed, rotary: Mapping[str | None, tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    def _below(self, packed: Packed, rotary: Mapping[Hashable, Turns]) -> torch.Tensor:
         """What the frozen blocks give, or else the embedding."""
         h_ND = self._embedded(packed.ids)
         with torch.no_grad():
             for block in self.blocks[: self.frozen]:
-                h_ND = block(h_ND, packed.all, rotary[block.kind])
+                h_ND = block(h_ND, packed.all, rotary)
         return h_ND
 
     @torch.no_grad()
@@ -381,15 +335,24 @@ class Engine:
             return F.linear(x_PD, self.head())
         return ClosedHead.apply(x_PD, self.head.values(), self.model.lm_head.weight, self.answers)
 
-    def _rotary(self, packed: Packed) -> dict[str | None, tuple[torch.Tensor, torch.Tensor]]:
-        """cos and sin [N, 1, d/2] of each kind of layer."""
+    def _rotary(self, packed: Packed) -> dict[Hashable, Turns]:
+        """Of each kind of layer."""
+        kinds = {block.kind for block in self.blocks if block.attends}
+        if self.model.config.model_type == OWN:
+            return {kind: self._own_turns(kind, packed) for kind in kinds}
         like = torch.empty(1, dtype=torch.float32, device=self.device)
         positions = torch.arange(packed.width, device=self.device)[None]
         turns: Any = self.model.base_model.rotary_emb
         by_kind = self.model.config.model_type == "gemma3_text"
-        found: dict[str | None, tuple[torch.Tensor, torch.Tensor]] = {}
-        for kind in {block.kind for block in self.blocks}:
+        found: dict[Hashable, Turns] = {}
+        for kind in kinds:
             tables = turns(like, positions, kind) if by_kind else turns(like, positions)
             cos, sin = (t[0, :, None, : t.shape[-1] // 2][packed.position] for t in tables)
             found[kind] = (cos, sin)
         return found
+
+    def _own_turns(self, kind: Any, packed: Packed) -> Turns:
+        rope, head_width = kind
+        frequencies = torch.from_numpy(rope.frequencies(head_width)).float().to(self.device)
+        angles = packed.position[:, None, None].float() * frequencies
+        return angles.cos(), angles.sin()

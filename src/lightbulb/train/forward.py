@@ -107,5 +107,10 @@ def target_logits(model: PreTrainedModel, batch: Batch, answer_ids: list[int] | 
         index = torch.tensor(answer_ids, device=device)
         others_PV = torch.nn.functional.linear(h_PD, weight_VD.detach())
         logits_PV = others_PV.index_copy(1, index, torch.nn.functional.linear(h_PD, weight_VD[index]))
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    cap = logit_cap_of(model)
     return torch.tanh(logits_PV / cap) * cap if cap else logits_PV
+
+
+def logit_cap_of(model: PreTrainedModel) -> float | None:
+    """What logits are capped to by tanh, by transformers' config or in a model of ours."""
+    return getattr(model.config, "final_logit_softcapping", None) or getattr(model, "logit_cap", None)
