@@ -58,14 +58,14 @@ class Branch {
     virtual std::vector<size_t> buffers() const { return {}; }
 };
 
-// What a mixer remembers of one text. Some can be cut at any position; of others, which every token changes, what they
-// were has to be kept while they are it.
+// What a mixer remembers of one text. Some states can be cut back to any position; others change as a whole with every
+// token, and can be cut back only to where they were kept.
 class MixerState {
   public:
     virtual ~MixerState() = default;
     // Takes over the first positions of a text of the same model: as many as its reach() gave.
     virtual void copy(const MixerState& from, size_t positions) = 0;
-    // All `positions` of the text, so that it can be cut back to them later.
+    // Keeps what the state is now, after `positions` tokens.
     virtual void keep(size_t) {}
     // The most positions, up to so many, to which it can be cut back.
     virtual size_t reach(size_t positions) const { return positions; }
