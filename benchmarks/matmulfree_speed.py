@@ -5,8 +5,8 @@ llama.cpp: tokens/s, CPU seconds, joules and memory at contexts of 128 to 32k.
 
 Weights are random, in the shapes of the paper (2406.02528). A file is written into a temporary folder, measured in each
 runtime and removed; a runtime is a process of its own for each context, which reads a prompt and then writes --windows
-times --written tokens after it. Each of these is a line of --out, and what stands there is not measured again: a run
-that was ended goes on. A prompt that would take over --most minutes, and what has no room in memory, is left out.
+times --written tokens after it. Each of these is a line of --out, and what was measured there is not measured again: a
+run that was ended goes on. A prompt that would take over --most minutes, and what has no room in memory, is left out.
 Power is the estimate of the meter with its 90% interval. "other work" is how many processors others kept busy
 meanwhile: where it is not near 0, figures are too slow.
 """
@@ -21,6 +21,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from importlib.util import find_spec
@@ -97,27 +99,39 @@ def arguments() -> argparse.Namespace:
 
 def measure(name: str, model: Model, asked: argparse.Namespace) -> None:
     """What is not in the records yet. The file is made only for that."""
-    missing = [(r, c) for r in model.runtimes for c in sorted(asked.contexts) if not known(asked, name, model, r, c)]
-    if not missing:
-        return
+    with ExitStack() as stack:
+        path = None
+        for runtime, context in [(r, c) for r in model.runtimes for c in sorted(asked.contexts)]:
+            if measured(asked, name, model, runtime, context):
+                continue
+            entry = {"size": name, "model": model.name, "runtime": runtime, "context": context}
+            entry |= {"threads": asked.threads, "date": str(date.today()), "commit": commit()}
+            if why := refused(name, model, runtime, context, asked):
+                entry["left_out"] = why
+            else:
+                path = path or stack.enter_context(made(name, model, asked))
+                entry |= ask(runtime, path, context, asked)
+            with (asked.out / "records.jsonl").open("a", encoding="utf-8") as records:
+                records.write(json.dumps(entry) + "\n")
+            print(line(cells(entry)), flush=True)
+
+
+@contextmanager
+def made(name: str, model: Model, asked: argparse.Namespace) -> Iterator[Path]:
+    """The model's file, as long as it is used."""
     with tempfile.TemporaryDirectory(dir=asked.files) as folder:
         if shutil.disk_usage(folder).free < 1.1 * model.file_bytes(SIZES[name]):
             raise SystemExit(f"no room for {name} as {model.name} in {folder}: name another folder (--files)")
         path = Path(folder) / "model.gguf"
         dense = Kind.F16 if model.kind == Kind.F16 else Kind.Q8_0
         write_size(path, SIZES[name], model.architecture, model.kind, dense)
-        for runtime, context in missing:
-            entry = {"size": name, "model": model.name, "runtime": runtime, "context": context}
-            entry |= {"threads": asked.threads, "date": str(date.today()), "commit": commit()}
-            entry |= refused(name, model, runtime, context, asked) or ask(runtime, path, context, asked)
-            with (asked.out / "records.jsonl").open("a", encoding="utf-8") as records:
-                records.write(json.dumps(entry) + "\n")
-            print(line(cells(entry)), flush=True)
+        yield path
 
 
-def known(asked: argparse.Namespace, name: str, model: Model, runtime: str, context: int) -> Entry | None:
+def measured(asked: argparse.Namespace, name: str, model: Model, runtime: str, context: int) -> Entry | None:
+    """What the records say of it, where it was not left out."""
     wanted = (name, model.name, runtime, context, asked.threads)
-    found = [e for e in read_records(asked.out) if key(e) == wanted]
+    found = [e for e in read_records(asked.out) if key(e) == wanted and "left_out" not in e]
     return found[0] if found else None
 
 
@@ -126,35 +140,32 @@ def key(entry: Entry) -> tuple[Any, ...]:
 
 
 def read_records(folder: Path) -> list[Entry]:
-    """A last line that was cut short is not there."""
-    path, found = folder / "records.jsonl", []
+    """The last of each. A line that was cut short is none."""
+    path, found = folder / "records.jsonl", dict[tuple[Any, ...], Entry]()
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            found.append(json.loads(text))
-        except json.JSONDecodeError:
-            continue
-    return found
+        with suppress(json.JSONDecodeError):
+            entry = json.loads(text)
+            found[key(entry)] = entry
+    return list(found.values())
 
 
-def refused(name: str, model: Model, runtime: str, context: int, asked: argparse.Namespace) -> Entry | None:
-    """Why it is not measured."""
-    if runtime == "llama.cpp" and engine(runtime) is None:
-        return {"left_out": "llama.cpp is not installed"}
+def refused(name: str, model: Model, runtime: str, context: int, asked: argparse.Namespace) -> str | None:
+    """Why it is left out."""
+    if engine(runtime) is None:
+        return f"{runtime} is not installed"
     free = next(int(t.split()[1]) for t in Path("/proc/meminfo").read_text().splitlines() if t.startswith("MemAvail"))
     if model.memory(SIZES[name], runtime, context) + SPARE > 1024 * free:
-        return {"left_out": "no room in memory"}
-    before = [e for c in asked.contexts if c < context and (e := known(asked, name, model, runtime, c))]
-    if any("left_out" in e for e in before):
-        return {"left_out": next(e["left_out"] for e in before if "left_out" in e)}
-    if before and before[-1]["read"]["wall"] * context > 60 * asked.most:
-        return {"left_out": f"reading takes over {asked.most:g} minutes"}
+        return "no room in memory"
+    shorter = [e for c in sorted(asked.contexts) if c < context and (e := measured(asked, name, model, runtime, c))]
+    if shorter and shorter[-1]["read"]["wall"] * context > 60 * asked.most:
+        return f"reading takes over {asked.most:g} minutes"
     return None
 
 
 def engine(runtime: str) -> str | None:
     """The engine of filament_worker.py: llama.cpp as it was compiled here rather than the wheel."""
     if runtime == "filament":
-        return "filament"
+        return "filament" if find_spec("lightbulb_filament") else None
     return "native" if find_spec("llama_cpp") else "xllamacpp" if find_spec("xllamacpp") else None
 
 

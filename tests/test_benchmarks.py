@@ -228,10 +228,15 @@ def test_matmulfree_speed_tells_times_and_what_was_left_out(tmp_path: Path) -> N
     model = bench.MODELS[0]
     assert bench.refused("1.3B", model, "filament", 512, asked) is None
     slow = entry(model.name, "filament", 0.05, None, read={"wall": 1.0})
-    (tmp_path / "records.jsonl").write_text(bench.json.dumps(slow) + "\n")
-    assert bench.refused("1.3B", model, "filament", 512, asked) == {"left_out": "reading takes over 1 minutes"}
+    with (tmp_path / "records.jsonl").open("a") as records:  # of two lines on the same the later counts
+        records.write("\n" + bench.json.dumps(slow) + "\n")
+    assert bench.read_records(tmp_path) == [slow, rows[1]]
+    assert bench.refused("1.3B", model, "filament", 512, asked) == "reading takes over 1 minutes"
     left = entry(model.name, "filament", 0, None, left_out="no room in memory")
     assert "not measured: no room in memory" in bench.cells(left)
+    with (tmp_path / "records.jsonl").open("a") as records:
+        records.write(bench.json.dumps(left) + "\n")
+    assert bench.measured(asked, "1.3B", model, "filament", 128) is None  # tried again
 
 
 def test_models_of_random_blocks_are_as_large_as_they_say(tmp_path: Path) -> None:
