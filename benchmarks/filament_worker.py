@@ -22,15 +22,16 @@ class Engine(Protocol):
 
 
 class Ours:
-    def __init__(self, path: str, threads: int):
+    def __init__(self, path: str, threads: int, longest: int = LONGEST):
         import lightbulb_filament
 
         self.model, self.threads = lightbulb_filament.Model(path, threads=threads), threads
+        self.longest = longest
         self.written: Iterator[int] = iter(())
         self.fastest = 0.0  # seconds a token of the fastest PART tokens of what was written last
 
     def read(self, prompt: list[int]) -> None:
-        self.written = self.model.stream(prompt, LONGEST - len(prompt), stop=[])
+        self.written = self.model.stream(prompt, self.longest - len(prompt), stop=[])
         next(self.written)
 
     def write(self, tokens: int) -> list[int]:
@@ -55,10 +56,10 @@ class Wheel:
     """xllamacpp's server, called in this process. Its cache of the prompt is used to write without reading again: a
     request reads one token anew, so that it takes as many steps as it writes tokens."""
 
-    def __init__(self, path: str, threads: int):
+    def __init__(self, path: str, threads: int, longest: int = LONGEST):
         from lightbulb.runtimes.llamacpp import LlamaCpp
 
-        self.runtime = LlamaCpp(Path(path), threads=threads, context=LONGEST)
+        self.runtime = LlamaCpp(Path(path), threads=threads, context=longest)
         self.prompt: list[int] = []
 
     def read(self, prompt: list[int]) -> None:
@@ -77,13 +78,13 @@ class Wheel:
 class Native:
     """llama.cpp as llama-cpp-python compiled it here, by its C interface: no server, no sampler but the likeliest."""
 
-    def __init__(self, path: str, threads: int):
+    def __init__(self, path: str, threads: int, longest: int = LONGEST):
         import llama_cpp
         import numpy as np
 
         self.c, self.np = llama_cpp, np
         self.llama = llama_cpp.Llama(
-            path, n_threads=threads, n_threads_batch=threads, n_ctx=LONGEST, n_batch=512, verbose=False
+            path, n_threads=threads, n_threads_batch=threads, n_ctx=longest, n_batch=512, verbose=False
         )
         self.context, self.vocabulary = self.llama.ctx, self.llama.n_vocab()
         self.next = 0

@@ -199,3 +199,55 @@ def test_the_structure_counts_files_functions_and_pairs() -> None:
     told = cells(found)
     assert told["longest file, lines"] == "8 (`a/one.py`)" and told["test lines to source lines"] == "1.83"
     assert told["functions within 20 lines"] == "100.0% of 3" and told["pairs that import each other"] == "1"
+
+
+def test_matmulfree_speed_tells_times_and_what_was_left_out(tmp_path: Path) -> None:
+    import argparse
+
+    import matmulfree_speed as bench
+
+    def entry(model: str, runtime: str, wall: float, peak: int | None, **more: object) -> dict[str, object]:
+        write = {"cpu": 2 * wall, "wall": wall, "joules": [0.2, 0.1, 0.4], "fastest": wall / 2}
+        found = {"read": {"wall": 0.01}, "write": [write] * 3, "others": 0.5, "peak": peak, "least": wall / 4}
+        where = {"size": "1.3B", "model": model, "runtime": runtime, "context": 128, "threads": 2}
+        return {**where, "date": "2026-11-27", "commit": "0123abc", **found, **more}
+
+    asked = argparse.Namespace(only=None, threads=2, windows=3, written=32, contexts=[128, 512], most=1, out=tmp_path)
+    rows = [
+        entry("MatMul-free, TQ2_0", "filament", 0.05, 500_000_000),
+        entry("transformer, F16", "llama.cpp", 0.2, 4_000_000_000, least=None),
+    ]
+    (tmp_path / "records.jsonl").write_text("".join(bench.json.dumps(r) + "\n" for r in rows) + '{"cut sh')
+    assert bench.read_records(tmp_path) == rows
+    ours, theirs = bench.cells(rows[0]), bench.cells(rows[1])
+    assert len(ours) == len(theirs) == len(bench.HEAD)
+    assert ours[4:6] == ["100.0", "20.0 [20.0, 20.0]"] and ours[7] == "200 [100, 400]" and ours[9:11] == ["25%", "50%"]
+    assert theirs[9] == "-" and ours[11] == "500"
+    text = bench.render(rows, asked)
+    assert "after 128 4.00 x the time, 8.0 x the memory" in text
+    model = bench.MODELS[0]
+    assert bench.refused("1.3B", model, "filament", 512, asked) is None
+    slow = entry(model.name, "filament", 0.05, None, read={"wall": 1.0})
+    with (tmp_path / "records.jsonl").open("a") as records:  # of two lines on the same the later counts
+        records.write("\n" + bench.json.dumps(slow) + "\n")
+    assert bench.read_records(tmp_path) == [slow, rows[1]]
+    assert bench.refused("1.3B", model, "filament", 512, asked) == "reading takes over 1 minutes"
+    left = entry(model.name, "filament", 0, None, left_out="no room in memory")
+    assert "not measured: no room in memory" in bench.cells(left)
+    with (tmp_path / "records.jsonl").open("a") as records:
+        records.write(bench.json.dumps(left) + "\n")
+    assert bench.measured(asked, "1.3B", model, "filament", 128) is None  # tried again
+
+
+def test_models_of_random_blocks_are_as_large_as_they_say(tmp_path: Path) -> None:
+    from gguf import GGUFReader
+    from matmulfree_shapes import TINY, Kind, write_size
+
+    filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+    for architecture, kind in (("matmulfree", Kind.TQ2_0), ("llama", Kind.TQ2_0), ("llama", Kind.F16)):
+        path = tmp_path / "m.gguf"
+        write_size(path, TINY, architecture, kind)
+        tensors = GGUFReader(path).tensors
+        assert sum(int(t.n_elements) for t in tensors if len(t.shape) > 1) == TINY.weights
+        logits = filament.Model(path).logits([1, 2, 3])
+        assert 0.1 < logits.std() < 10

@@ -70,7 +70,9 @@ void Attention::run(const Step& step, const Norm& norm, Output out) const {
 
     const size_t stride = round_up(heads * head_width);
     const Input& mixed = step.prepare(tokens, heads * head_width, {&output}, [&](size_t t, float* to) {
-        std::memcpy(to, &buffers[kAttended][t * stride], stride * sizeof(float));
+        const float* attended = &buffers[kAttended][t * stride];
+        if (out_norm) out_norm.apply(step.kernels(), attended, heads * head_width, to);
+        else std::memcpy(to, attended, stride * sizeof(float));
     });
     step.multiply(mixed, tokens, {{&output, out.to}}, out.add);
     step.worker.barrier();

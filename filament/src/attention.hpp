@@ -16,6 +16,7 @@ class Attention : public Mixer {
     float scale = 0;    // of the scores
     bool biased = false;
     Norm q_norm, k_norm;  // of each head; may be absent
+    Norm out_norm;        // of what all heads give, before `output`; may be absent
     Linear q, k, v, output;
 
     void run(const Step& step, const Norm& norm, Output out) const override;

@@ -17,6 +17,7 @@ void GatedFeedForward::run(const Step& step, const Norm& norm, Output out) const
     step.worker.barrier();
     const Input& activated = step.prepare(tokens, hidden, {&down}, [&](size_t t, float* to) {
         activation(gated + t * stride, raised + t * stride, hidden, to);
+        if (down_norm) down_norm.apply(step.kernels(), to, hidden, to);
     });
     step.multiply(activated, tokens, {{&down, out.to}}, out.add);
     step.worker.barrier();

@@ -9,6 +9,7 @@ class GatedFeedForward : public Branch {
   public:
     Linear gate, up, down;
     Gate activation = nullptr;  // one of the kernels
+    Norm down_norm;             // before `down`; may be absent
 
     void run(const Step& step, const Norm& norm, Output out) const override;
     std::vector<Linear*> linears() override { return {&gate, &up, &down}; }

@@ -58,6 +58,10 @@ struct Kernels {
     void (*gelu)(const float* x, size_t n, float* out);
     Gate silu_gate;  // g / (1 + e^-g)
     Gate gelu_gate;  // g * Phi(g), by tanh (Hendrycks & Gimpel 2016)
+    // f = lower + (1 - lower) sigmoid(forget), h = f h + (1 - f) silu(candidate), out = sigmoid(gate) h; n is a
+    // multiple of 16. out may be gate. (Zhu et al. 2024.)
+    void (*mlgru)(const float* forget, const float* candidate, const float* gate, const float* lower, size_t n,
+                  float* h, float* out);
     // x = exp(scale * x - max) within [begin, end), 0 elsewhere; returns the sum. n is a multiple of 16.
     float (*softmax_exp)(float* x, size_t begin, size_t end, size_t n, float scale);
     void (*scale)(float* x, const float* by, size_t n, float factor);  // x = x * by * factor

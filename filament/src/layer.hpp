@@ -58,12 +58,19 @@ class Branch {
     virtual std::vector<size_t> buffers() const { return {}; }
 };
 
-// What a mixer remembers of one text.
+// What a mixer remembers of one text. Some states can be cut back to any position; others change as a whole with every
+// token, and can be cut back only to where they were kept.
 class MixerState {
   public:
     virtual ~MixerState() = default;
-    // Takes over the first positions of a text of the same model.
+    // Takes over the first positions of a text of the same model: as many as its reach() gave.
     virtual void copy(const MixerState& from, size_t positions) = 0;
+    // Keeps what the state is now, after `positions` tokens.
+    virtual void keep(size_t) {}
+    // The most positions, up to so many, to which it can be cut back.
+    virtual size_t reach(size_t positions) const { return positions; }
+    // Forgets all beyond these, which reach() gave.
+    virtual void cut(size_t) {}
 };
 
 // A mixer without a state sees one position at a time, or nothing of the others.

@@ -5,6 +5,7 @@
 
 #include "attention.hpp"
 #include "feed_forward.hpp"
+#include "mlgru.hpp"
 
 namespace filament {
 
@@ -13,14 +14,16 @@ struct Architecture {
     bool rope_halves;  // see Rope
     bool linear;       // layers with heads but without keys have a LinearMixer
     bool gemma;        // scaled embeddings, GELU, norms behind each branch, windows in most layers
+    bool matmulfree;   // the file names each layer's mixer; a norm before every matrix (docs/format.md)
 };
 
 namespace {
 
 // clang-format off
 constexpr Architecture kArchitectures[] = {
-    {"llama", false, false, false}, {"qwen2", true, false, false},   {"qwen3", true, false, false},
-    {"deci", false, true, false},   {"openelm", true, false, false}, {"gemma3", true, false, true},
+    {"llama", false, false, false, false}, {"qwen2", true, false, false, false},   {"qwen3", true, false, false, false},
+    {"deci", false, true, false, false},   {"openelm", true, false, false, false}, {"gemma3", true, false, true, false},
+    {"matmulfree", true, false, false, true},
 };
 // clang-format on
 constexpr size_t kMostLayers = 4096;
@@ -55,6 +58,7 @@ void Loader::load() {
     model_.output_norm = norm("output_norm.weight", model_.width);
     model_.logits =
         linears_.linear(file_.find("output.weight") ? "output" : "token_embd", model_.vocabulary, model_.width);
+    if (architecture_->matmulfree) linears_.refuse_others();
     pack_all();
 }
 
@@ -67,20 +71,40 @@ void Loader::read_sizes() {
     model_.width = in_range(key("embedding_length"), file_.integer(key("embedding_length")), 1);
     model_.context = in_range(key("context_length"), file_.integer(key("context_length"), 2048), 1);
     epsilon_ = static_cast<float>(file_.number(key("attention.layer_norm_rms_epsilon"), 1e-5));
+    read_mixers(layers);
     read_heads(layers);
     read_windows(layers);
-    model_.embedding = &file_.tensor("token_embd.weight");
+    model_.embedding = &linears_.tensor("token_embd.weight");
     if (model_.embedding->columns() != model_.width)
         throw Error("token_embd.weight does not fit " + key("embedding_length"));
     model_.vocabulary = in_range("the vocabulary", static_cast<int64_t>(model_.embedding->rows()), 1);
+    const auto rows = static_cast<int64_t>(model_.vocabulary);
+    if (architecture_->matmulfree && file_.integer(key("vocab_size"), rows) != rows)
+        throw Error("token_embd.weight does not fit " + key("vocab_size"));
     if (architecture_->gemma) model_.embedding_scale = std::sqrt(static_cast<float>(model_.width));
     if (file_.number(key("final_logit_softcapping"), 0) != 0) throw Error("logits that are capped");
 }
 
+void Loader::read_mixers(size_t layers) {
+    recurrent_.assign(layers, false);
+    if (!architecture_->matmulfree) return;
+    const std::vector<std::string> mixers = file_.texts(key("mixer"));
+    if (mixers.size() != layers)
+        throw Error(key("mixer") + " names " + std::to_string(mixers.size()) + " layers, not the model's " +
+                    std::to_string(layers));
+    for (size_t i = 0; i < layers; ++i) {
+        recurrent_[i] = mixers[i] == "mlgru";
+        if (!recurrent_[i] && mixers[i] != "attention")
+            throw Error("mixers of the kind " + mixers[i] + " cannot be run; these can: mlgru, attention");
+    }
+}
+
 void Loader::read_heads(size_t layers) {
+    feed_forward_ = file_.per_layer(key("feed_forward_length"), layers);
+    heads_.assign(layers, 0), kv_heads_.assign(layers, 0);
+    if (std::find(recurrent_.begin(), recurrent_.end(), false) == recurrent_.end()) return;
     heads_ = file_.per_layer(key("attention.head_count"), layers);
     kv_heads_ = file_.per_layer(key("attention.head_count_kv"), layers, heads_[0]);
-    feed_forward_ = file_.per_layer(key("feed_forward_length"), layers);
     const int64_t most = *std::max_element(heads_.begin(), heads_.end());
     if (most < 1) throw Error("a model without attention");
     const auto width = static_cast<int64_t>(model_.width);
@@ -107,6 +131,7 @@ void Loader::read_windows(size_t layers) {
 }
 
 void Loader::read_ropes() {
+    if (head_ == 0) return;
     const auto scaling = file_.text(key("rope.scaling.type"), "linear");
     if (scaling != "none" && scaling != "linear") throw Error("positions scaled by " + scaling);
     double factor = file_.number(key("rope.scaling.factor"), file_.number(key("rope.scale_linear"), 1));
@@ -143,10 +168,27 @@ Layer Loader::read_layer(size_t index) {
 }
 
 std::unique_ptr<Mixer> Loader::read_mixer(size_t index, const std::string& prefix) {
-    if (heads_[index] == 0) return nullptr;
+    if (recurrent_[index]) return read_mlgru(index, prefix);
+    if (heads_[index] == 0 && !architecture_->matmulfree) return nullptr;
     if (kv_heads_[index] != 0 || !architecture_->linear) return read_attention(index, prefix);
     auto mixer = std::make_unique<LinearMixer>();
     mixer->output = linears_.linear(prefix + "attn_output", model_.width, model_.width);
+    return mixer;
+}
+
+std::unique_ptr<Mixer> Loader::read_mlgru(size_t index, const std::string& prefix) {
+    auto mixer = std::make_unique<Mlgru>();
+    const size_t width = model_.width;
+    mixer->layer = index;
+    mixer->lower = linears_.vector(prefix + "mix_lower.weight", width);
+    const bool sound =
+        std::all_of(mixer->lower.begin(), mixer->lower.end(), [](float least) { return least >= 0 && least < 1; });
+    if (!sound) throw Error(prefix + "mix_lower.weight has bounds that are not from 0 to below 1");
+    mixer->forget = linears_.linear(prefix + "mix_f", width, width);
+    mixer->candidate = linears_.linear(prefix + "mix_c", width, width);
+    mixer->gate = linears_.linear(prefix + "mix_g", width, width);
+    mixer->out_norm = norm(prefix + "mix_out_norm.weight", width);
+    mixer->output = linears_.linear(prefix + "mix_out", width, width);
     return mixer;
 }
 
@@ -154,7 +196,7 @@ std::unique_ptr<Mixer> Loader::read_attention(size_t index, const std::string& p
     auto attention = std::make_unique<Attention>();
     Attention& a = *attention;
     a.layer = index, a.head_width = head_, a.biased = model_.kernels().biased;
-    a.heads = in_range(prefix + "heads", heads_[index], 0),
+    a.heads = in_range(prefix + "heads", heads_[index], 1),
     a.kv_heads = in_range(prefix + "key heads", kv_heads_[index], 0);
     if (a.kv_heads == 0 || a.heads % a.kv_heads != 0) {
         throw Error(prefix + " has " + std::to_string(a.heads) + " heads on " + std::to_string(a.kv_heads) +
@@ -176,6 +218,7 @@ std::unique_ptr<Mixer> Loader::read_attention(size_t index, const std::string& p
     a.output = linears_.linear(prefix + "attn_output", width, queries);
     a.q_norm = norm(prefix + "attn_q_norm.weight", head_, false);
     a.k_norm = norm(prefix + "attn_k_norm.weight", head_, false);
+    if (architecture_->matmulfree) a.out_norm = norm(prefix + "attn_out_norm.weight", queries);
     return attention;
 }
 
@@ -185,6 +228,7 @@ std::unique_ptr<Branch> Loader::read_feed_forward(const std::string& prefix, siz
     network->gate = linears_.linear(prefix + "ffn_gate", hidden, model_.width);
     network->up = linears_.linear(prefix + "ffn_up", hidden, model_.width);
     network->down = linears_.linear(prefix + "ffn_down", model_.width, hidden);
+    if (architecture_->matmulfree) network->down_norm = norm(prefix + "ffn_down_norm.weight", hidden);
     return network;
 }
 

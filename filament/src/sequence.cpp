@@ -1,5 +1,7 @@
 #include "sequence.hpp"
 
+#include <algorithm>
+
 #include "model.hpp"
 
 namespace filament {
@@ -27,6 +29,26 @@ void Sequence::copy(const Sequence& from, size_t n) {
         if (states_[i]) states_[i]->copy(*from.states_[i], n);
     }
     tokens.assign(from.tokens.begin(), from.tokens.begin() + static_cast<std::ptrdiff_t>(n));
+}
+
+void Sequence::keep() {
+    for (const auto& state : states_) {
+        if (state) state->keep(length());
+    }
+}
+
+size_t Sequence::reach(size_t n) const {
+    for (const auto& state : states_) {
+        if (state) n = std::min(n, state->reach(n));
+    }
+    return n;
+}
+
+void Sequence::cut(size_t n) {
+    for (const auto& state : states_) {
+        if (state) state->cut(n);
+    }
+    tokens.resize(n);
 }
 
 }  // namespace filament

@@ -11,13 +11,13 @@ size_t sum(size_t a, size_t b) {
     return b > std::numeric_limits<size_t>::max() - a ? std::numeric_limits<size_t>::max() : a + b;
 }
 
-// Tokens of a prompt that `known` has read, the last token aside.
+// Tokens of a prompt that `known` has read and can be cut back to, the last token aside.
 size_t shared(const Ids& prompt, const Sequence* known) {
     if (!known || prompt.empty()) return 0;
     const size_t most = std::min(prompt.size() - 1, known->length());
-    return static_cast<size_t>(
-        std::mismatch(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(most), known->tokens.begin()).first -
-        prompt.begin());
+    const auto end = prompt.begin() + static_cast<std::ptrdiff_t>(most);
+    return known->reach(
+        static_cast<size_t>(std::mismatch(prompt.begin(), end, known->tokens.begin()).first - prompt.begin()));
 }
 
 }  // namespace
@@ -52,7 +52,11 @@ void Runtime::read(Sequence& sequence, std::span<const int32_t> tokens, Wanted w
 std::shared_ptr<const Sequence> Runtime::remember(const Ids& tokens) {
     check(tokens);
     auto sequence = std::make_shared<Sequence>(model, tokens.size());
-    read(*sequence, tokens, Wanted::None, [](std::span<float>) {});
+    for (size_t start = 0; start < tokens.size(); start += kMostRows) {
+        const auto part = std::span(tokens).subspan(start, std::min(kMostRows, tokens.size() - start));
+        read(*sequence, part, Wanted::None, [](std::span<float>) {});
+        sequence->keep();
+    }
     return sequence;
 }
 
@@ -78,6 +82,7 @@ std::vector<double> Runtime::score(const Ids& prompt, const std::vector<Ids>& co
         log_softmax(logits);
         first.assign(logits.begin(), logits.end());
     });
+    sequence.keep();
     std::vector<double> sums;
     for (const Ids& continuation : continuations) {
         double total = first[static_cast<size_t>(continuation[0])];
@@ -87,7 +92,7 @@ std::vector<double> Runtime::score(const Ids& prompt, const std::vector<Ids>& co
                  log_softmax(logits);
                  total += logits[static_cast<size_t>(continuation[next++])];
              });
-        sequence.tokens.resize(prompt.size());
+        sequence.cut(prompt.size());
         sums.push_back(total);
     }
     return sums;

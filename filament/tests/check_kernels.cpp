@@ -274,6 +274,26 @@ void check_gates(const Kernels& kernels, size_t n) {
     }
 }
 
+void check_mlgru(const Kernels& kernels, size_t n) {
+    std::vector<float> forget = numbers(n, n, 12), candidate = numbers(n, n, 12), gate = numbers(n, n, 12);
+    std::vector<float> lower = numbers(n, n), h = numbers(n, n, 5), out(n);
+    for (float& least : lower) least = std::fabs(least) * 0.999f;
+    forget[0] = 200, forget[n / 2] = -200, candidate[1] = 200, candidate[2] = -200, gate[3] = 200, gate[4] = -200;
+    std::vector<float> before = h, again = h, in_place = gate;
+    kernels.mlgru(forget.data(), candidate.data(), gate.data(), lower.data(), n, h.data(), out.data());
+    kernels.mlgru(forget.data(), candidate.data(), in_place.data(), lower.data(), n, again.data(), in_place.data());
+    const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
+    for (size_t i = 0; i < n; ++i) {
+        const double f = double(lower[i]) + (1 - double(lower[i])) * sigmoid(forget[i]);
+        const double come = double(candidate[i]) * sigmoid(candidate[i]);
+        const double now = f * double(before[i]) + (1 - f) * come;
+        const double near = 1e-6 * (std::fabs(double(before[i])) + std::fabs(come));
+        expect_near(h[i], now, near, "mlgru, state");
+        expect_near(out[i], sigmoid(gate[i]) * now, 2 * near, "mlgru");
+        expect(again[i] == h[i] && in_place[i] == out[i], "mlgru in the gate's place");
+    }
+}
+
 void check_softmax_exp(const Kernels& kernels, size_t begin, size_t end, size_t n) {
     const std::vector<float> x = numbers(n, n, 30);
     std::vector<float> out = x;
@@ -362,7 +382,7 @@ int main(int count, char** arguments) {
          {std::array<size_t, 3>{0, 1, 32}, {0, 32, 32}, {31, 32, 32}, {5, 50, 64}, {0, 95, 96}}) {
         check_softmax_exp(table, begin, end, n);
     }
-    for (const size_t n : {16, 48}) check_scale(table, n);
+    for (const size_t n : {16, 48}) check_scale(table, n), check_mlgru(table, n);
     for (const size_t n : {512, 1536}) check_read(table, n);
     for (const bool largest : {false, true}) {
         for (const size_t n : {0, 2, 100, 510, 512, 514, 1100}) {

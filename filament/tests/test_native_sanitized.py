@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from check_program import built
+from random_matmulfree import MixedShape, write_matmulfree
 from random_models import MADE_UP, SHAPES, SMALL, WRITTEN, Shape, Type, damaged_headers, damaged_weights, write_model
 
 LOUD = {"ASAN_OPTIONS": "exitcode=99:allocator_may_return_null=1", "UBSAN_OPTIONS": "halt_on_error=1:exitcode=99"}
 LOUD |= {"TSAN_OPTIONS": "exitcode=99"}
+MIXED = MixedShape(mixers=("mlgru", "attention"), feed_forward=256, heads=2, kv_heads=1, head=128, vocabulary=16)
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,6 +38,7 @@ def good(tmp_path_factory):
     shape = Shape(layers=1, heads=(4,), kv_heads=(2,), feed_forward=(256,))
     files = [write_model(folder / f"{t.name}.gguf", t, shape) for t in (*WRITTEN, *MADE_UP)]
     files += [write_model(folder / f"{s.architecture}.gguf", Type.Q8_0, s) for s in (SHAPES["deci"], SHAPES["gemma3"])]
+    files.append(write_matmulfree(folder / "mixed.gguf", MIXED))
     return [*files, write_model(folder / "small.gguf", Type.F16, SMALL)]
 
 
@@ -47,6 +50,8 @@ def test_no_bad_access_and_no_undefined_behaviour(good, tmp_path):
     whole = write_model(tmp_path / "m.gguf", Type.Q4_0, SMALL).read_bytes()
     contents = [*damaged_headers(whole, 600), *damaged_weights(whole, 100)]
     contents += [whole[:n] for n in range(0, len(whole), 61)]
+    mixed = write_matmulfree(tmp_path / "mixed.gguf", MIXED).read_bytes()
+    contents += [*damaged_headers(mixed, 200), *damaged_weights(mixed, 50)]
     files = []
     for n, content in enumerate(contents):
         files.append(tmp_path / f"{n}.gguf")

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_matmulfree import MixedShape, write_matmulfree
 from stories import stories260k
 from tiny import FAMILIES, TEXT, tiny_model
 
@@ -22,6 +23,7 @@ from lightbulb.models.resolve import packaged_gguf
 from lightbulb.runtimes.base import Options
 from lightbulb.runtimes.filament import Filament
 from lightbulb.runtimes.llamacpp import LlamaCpp
+from lightbulb.runtimes.registry import is_language_model, open_gguf, runtime_of
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -163,3 +165,20 @@ def test_without_filament_it_says_what_to_type(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lightbulb_filament", None)
     with pytest.raises(UserError, match="filament is not installed"):
         Filament(tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize("mixers", [("mlgru", "mlgru"), ("mlgru", "attention")], ids=["pure", "hybrid"])
+def test_matmulfree_files_are_its_own_whichever_runtime_is_named(tmp_path, mixers):
+    """What prompts begin with is read once, where the state was kept; answers are those of each prompt alone."""
+    path = write_matmulfree(tmp_path / "m.gguf", MixedShape(mixers=mixers, vocabulary=320))
+    assert runtime_of(path, "llamacpp") == "filament" and is_language_model(path)
+    runtime = open_gguf(path, "llamacpp", threads=1, slots=2)
+    assert isinstance(runtime, Filament) and runtime.info.architecture == "matmulfree"
+    prompts = ["a common beginning of all " + end for end in ("prompts", "questions", "", "p")]
+    together = runtime.generate(prompts, 8)
+    assert together.texts == [runtime.generate([p], 8).texts[0] for p in prompts]
+    for ids in (runtime.tokenize(p) for p in prompts):
+        free, among = runtime.score_next(ids, None, 65), runtime.score_next(ids, [65, 66], 65)
+        assert free.log_prob == among.log_prob < 0 and among.likeliest in (65, 66)
+    (whole,) = runtime.score_texts([prompts[0]])
+    assert whole.tokens == len(runtime.tokenize(prompts[0])) - 1 and whole.nats > 0

@@ -26,6 +26,7 @@ template <class V> constexpr Kernels kernel_table(const char* name) {
     table.gelu = K::gelu;
     table.silu_gate = K::silu_gate;
     table.gelu_gate = K::gelu_gate;
+    table.mlgru = K::mlgru;
     table.softmax_exp = K::softmax_exp;
     table.scale = K::scale;
     table.add_rows = WordKernels<V>::add_rows;

@@ -85,6 +85,19 @@ template <class V> struct VectorKernels {
         }
     }
 
+    static void mlgru(const float* forget, const float* candidate, const float* gate, const float* lower, size_t n,
+                      float* h, float* out) {
+        const F32 one = V::set(1), minus = V::set(-1);
+        for (size_t i = 0; i < n; i += 16) {
+            const F32 least = V::load(lower + i), c = V::load(candidate + i), come = times_sigmoid(c, c);
+            const F32 kept = times_sigmoid(V::fma(least, minus, one), V::load(forget + i));
+            const F32 change = V::fma(come, minus, V::load(h + i));  // h = come + f (h - come)
+            const F32 now = V::fma(V::add(least, kept), change, come);
+            V::store(h + i, now);
+            V::store(out + i, times_sigmoid(now, V::load(gate + i)));
+        }
+    }
+
     static float softmax_exp(float* x, size_t begin, size_t end, size_t n, float factor) {
         for (size_t i = 0; i < begin; ++i) x[i] = -3e38f;
         for (size_t i = end; i < n; ++i) x[i] = -3e38f;

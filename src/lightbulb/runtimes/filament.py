@@ -31,7 +31,7 @@ from lightbulb.runtimes.base import (
     Tokens,
     windows,
 )
-from lightbulb.runtimes.registry import check_installed
+from lightbulb.runtimes.registry import ONLY_IN, check_installed
 from lightbulb.runtimes.writing import Writing
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Filament(Runtime):
     opens: ClassVar[ModelForm] = "gguf"
     library: ClassVar[str] = "lightbulb_filament"
     install: ClassVar[str] = "make filament"
-    architectures: ClassVar[tuple[str, ...]] = ("llama", "qwen2", "qwen3", "gemma3", "deci", "openelm")
+    architectures: ClassVar[tuple[str, ...]] = ("llama", "qwen2", "qwen3", "gemma3", "deci", "openelm", "matmulfree")
     capabilities: ClassVar[Capabilities] = EVERYTHING
 
     def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
@@ -77,7 +77,8 @@ class Filament(Runtime):
         try:
             self._model = lightbulb_filament.Model(path, threads=threads)
         except lightbulb_filament.FilamentError as e:
-            raise ModelError(f"filament cannot run this file: {e}", where=str(path), hint="`runtime=llamacpp`") from e
+            hint = self.install if self._gguf.architecture in ONLY_IN else "`runtime=llamacpp`"  # an older build
+            raise ModelError(f"filament cannot run this file: {e}", where=str(path), hint=hint) from e
         self._tokenizer, self._config = _tokenizer(path)
 
     @classmethod

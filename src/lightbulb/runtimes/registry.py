@@ -26,7 +26,10 @@ BUILT_IN = {
 }
 USUAL: dict[ModelForm, str] = {"gguf": "llamacpp", "folder": "torch", "url": "endpoint"}
 CLASSIFIER = "classifier"  # the runtime of files that only choose
-ONLY_IN = dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), CLASSIFIER)  # architecture -> runtime
+ONLY_IN = {  # architecture -> runtime
+    **dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), CLASSIFIER),
+    "matmulfree": "filament",
+}
 FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", "url": "addresses of endpoints"}
 
 
@@ -72,7 +75,7 @@ def check_installed(name: str) -> type[Runtime]:
         raise UserError(
             f"{runtime.title} is not installed",
             where=f"`runtime={name}`",
-            hint=runtime.install + ("" if name in ONLY_IN.values() else f", or `runtime={USUAL[runtime.opens]}`"),
+            hint=runtime.install + ("" if name == CLASSIFIER else f", or `runtime={USUAL[runtime.opens]}`"),
         )
     return runtime
 
@@ -140,7 +143,7 @@ def is_language_model(path: Path) -> bool:
     Raises:
         ModelError: it is damaged
     """
-    return read_architecture(path) not in ONLY_IN
+    return ONLY_IN.get(read_architecture(path)) != CLASSIFIER
 
 
 def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
@@ -161,7 +164,7 @@ def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: in
 
 
 def runtime_of(path: Path, name: str = "llamacpp") -> str:
-    """The name of the runtime that opens a GGUF file: the one asked for, but for classifiers, which only filament runs.
+    """The name of the runtime that opens a GGUF file: the one asked for, but for files that only one runs.
 
     Raises:
         ModelError: the file is damaged

@@ -1,0 +1,70 @@
+#include "mlgru.hpp"
+
+#include <algorithm>
+
+#include "model.hpp"
+#include "sequence.hpp"
+#include "step.hpp"
+
+namespace filament {
+namespace {
+
+enum Buffer : size_t { kForget, kCandidate, kGate };
+constexpr size_t kOperations = 8;  // of a column of the state, beside the gates' exponentials
+
+}  // namespace
+
+void MlgruState::copy(const MixerState& from, size_t positions) {
+    std::copy_n(static_cast<const MlgruState&>(from).kept_.at(positions).begin(), width_, h_);
+}
+
+void MlgruState::keep(size_t positions) { kept_[positions].assign(h_, h_ + width_); }
+
+size_t MlgruState::reach(size_t positions) const {
+    const auto beyond = kept_.upper_bound(positions);
+    return beyond == kept_.begin() ? 0 : std::prev(beyond)->first;
+}
+
+void MlgruState::cut(size_t positions) {
+    std::copy_n(kept_.at(positions).begin(), width_, h_);
+    kept_.erase(kept_.upper_bound(positions), kept_.end());
+}
+
+std::unique_ptr<MixerState> Mlgru::make_state(size_t, uint8_t* place) const {
+    return std::make_unique<MlgruState>(width(), place);
+}
+
+Cost Mlgru::cost(size_t) const { return {2 * width() * sizeof(float), kOperations * width()}; }
+
+// A thread multiplies the tiles of all three matrices whose columns of the state are its own, so that it need not wait
+// for the others before it changes them, and finds the products in its cache.
+void Mlgru::run(const Step& step, const Norm& norm, Output out) const {
+    const size_t tokens = step.tokens();
+    const auto& buffers = step.space.buffers;
+    const Input& input = step.prepare(norm, {&forget, &candidate, &gate});
+    const auto [begin, end] = step.worker.share(forget.matrix.tiles());
+    for (const auto& [linear, buffer] : {std::pair{&forget, kForget}, {&candidate, kCandidate}, {&gate, kGate}}) {
+        const Matrix& matrix = linear->matrix;
+        step.kernels().multiply(matrix, input.view(matrix, tokens), begin, end, buffers[buffer].data(), width(), false);
+    }
+    remember(step, begin * kTile, end * kTile);
+    step.worker.barrier();
+    const Input& mixed = step.prepare(tokens, step.model.width, {&output}, [&](size_t t, float* to) {
+        out_norm.apply(step.kernels(), &buffers[kGate][t * width()], step.model.width, to);
+    });
+    step.multiply(mixed, tokens, {{&output, out.to}}, out.add);
+    step.worker.barrier();
+}
+
+// Columns [begin, end) of each token's state, one after the other; what they give takes the place of the gate.
+void Mlgru::remember(const Step& step, size_t begin, size_t end) const {
+    const auto& buffers = step.space.buffers;
+    for (size_t t = 0; t < step.tokens(); ++t) {
+        float* h = static_cast<MlgruState&>(step.space.rows[t].sequence->state(layer)).h();
+        const size_t at = t * width() + begin;
+        step.kernels().mlgru(&buffers[kForget][at], &buffers[kCandidate][at], &buffers[kGate][at], &lower[begin],
+                             end - begin, h + begin, &buffers[kGate][at]);
+    }
+}
+
+}  // namespace filament
