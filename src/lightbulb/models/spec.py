@@ -16,17 +16,23 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from lightbulb.models.families import (
     ATTENTION,
     FEED_FORWARD,
+    MATMULFREE,
     OWN,
+    RECURRENT,
     ArchitectureSpec,
     architecture_spec,
     family_named,
     family_names,
 )
 
-Mixer = Literal["attention", "none"]
-Role = Literal["q", "k", "v", "o", "gate", "up", "down"]  # of a linear
-Norm = Literal["attn_norm", "attn_q_norm", "attn_k_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"]
-FEED_FORWARD_NORMS = ("ffn_norm", "post_ffw_norm")
+Mixer = Literal["attention", "mlgru", "none"]
+Role = Literal["q", "k", "v", "o", "gate", "up", "down", "mix_f", "mix_c", "mix_g", "mix_out"]  # of a linear
+Norm = Literal[
+    "attn_norm", "attn_q_norm", "attn_k_norm", "attn_out_norm", "mix_out_norm", "post_attention_norm",
+    "ffn_norm", "ffn_down_norm", "post_ffw_norm",
+]  # fmt: skip
+LOWER = "mixer.lower"  # dotted path inside a block: logits of the bounds of its forget gates
+FEED_FORWARD_NORMS = ("ffn_norm", "ffn_down_norm", "post_ffw_norm")
 
 
 class _Frozen(BaseModel):
@@ -109,7 +115,7 @@ class LayerSpec(_Frozen):
     """One layer: a mixer, which reads other positions, then a feed-forward, both added to what goes in.
 
     Attributes:
-        mixer: "attention" or "none"
+        mixer: "attention", "mlgru" (models/ternary.py) or "none"
         heads: of queries (this and the next two are 0 without attention)
         kv_heads: of keys and values
         head_width: of each
@@ -133,8 +139,8 @@ class LayerSpec(_Frozen):
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         sizes = (self.heads, self.kv_heads, self.head_width)
-        if self.mixer == "none" and (any(sizes) or self.feed_forward is None):
-            raise ValueError(f"a layer without a mixer has no heads and needs a feed-forward: {self}")
+        if self.mixer != "attention" and (any(sizes) or (self.mixer == "none" and self.feed_forward is None)):
+            raise ValueError(f"a layer without attention has no heads, and one without a mixer a feed-forward: {self}")
         if self.mixer == "attention" and (min(sizes) < 1 or self.heads % self.kv_heads):
             raise ValueError(f"{self.heads} heads of width {self.head_width} cannot read {self.kv_heads} keys")
         if self.feed_forward is not None and self.feed_forward < 1:
@@ -157,15 +163,23 @@ class LayerSpec(_Frozen):
         mixer: dict[Role, tuple[int, int]] = {
             "q": (queries, width), "k": (keys, width), "v": (keys, width), "o": (width, queries)
         }  # fmt: skip
-        own = mixer if self.mixer == "attention" else {}
+        recurrent: dict[Role, tuple[int, int]] = dict.fromkeys(RECURRENT, (width, width))
+        own = {"attention": mixer, "mlgru": recurrent, "none": {}}[self.mixer]
         return own if inner is None else {**own, "gate": (inner, width), "up": (inner, width), "down": (width, inner)}
 
+    def norm_width(self, norm: Norm, width: int) -> int:
+        """Of one of its norms in a model of this width."""
+        of_parts = {
+            "attn_q_norm": self.head_width, "attn_k_norm": self.head_width, "attn_out_norm": self.attention_width,
+            "ffn_down_norm": self.feed_forward or 0,
+        }  # fmt: skip
+        return of_parts.get(norm, width)
+
     def parameters(self, width: int) -> int:
-        """How many weights, norms and biases it has in a model of this width."""
+        """How many weights, norms, biases and bounds it has in a model of this width."""
         matrices = self.matrices(width)
-        heads = sum(norm in ("attn_q_norm", "attn_k_norm") for norm in self.norms)
-        norms = heads * self.head_width + (len(self.norms) - heads) * width
-        return sum(map(math.prod, matrices.values())) + norms + sum(matrices[role][0] for role in self.biases)
+        vectors = sum(self.norm_width(norm, width) for norm in self.norms) + (width if self.mixer == "mlgru" else 0)
+        return sum(map(math.prod, matrices.values())) + vectors + sum(matrices[role][0] for role in self.biases)
 
     def without(self, part: Literal["mixer", "feed_forward"]) -> LayerSpec:
         """The same layer without its mixer or its feed-forward.
@@ -173,7 +187,7 @@ class LayerSpec(_Frozen):
         Raises:
             ValueError: nothing would be left
         """
-        gone = ATTENTION if part == "mixer" else FEED_FORWARD
+        gone = (*ATTENTION, *RECURRENT) if part == "mixer" else FEED_FORWARD
         lacks: dict[str, Any] = (
             {"mixer": "none", "heads": 0, "kv_heads": 0, "head_width": 0, "slides": False}
             if part == "mixer"
@@ -269,8 +283,9 @@ class ModelSpec(_Frozen):
         found: dict[str, tuple[int, ...]] = {}
         for path, norm in arch.norms.items():
             if norm in layer.norms:
-                of_heads = norm in ("attn_q_norm", "attn_k_norm")
-                found[f"{block}{path}.weight"] = (layer.head_width if of_heads else self.width,)
+                found[f"{block}{path}.weight"] = (layer.norm_width(norm, self.width),)  # type: ignore[arg-type]
+        if layer.mixer == "mlgru":
+            found[f"{block}{LOWER}"] = (self.width,)
         for role, path in arch.linears.items():
             if shape := matrices.get(role):  # type: ignore[call-overload]
                 found[f"{block}{path}.weight"] = shape
@@ -312,6 +327,10 @@ def spec_of_config(config: Mapping[str, Any]) -> ModelSpec:
     """
     if config.get("model_type") == OWN:
         return ModelSpec.model_validate(config["spec"])
+    if config.get("model_type") == MATMULFREE:
+        from lightbulb.models.matmulfree_spec import spec_of_matmulfree
+
+        return spec_of_matmulfree(config)
     arch = architecture_spec(config)
     heads, width, gemma = config["num_attention_heads"], config["hidden_size"], arch.gguf == "gemma3"
     layer = LayerSpec(
@@ -360,6 +379,10 @@ def _slides(config: Mapping[str, Any], arch: ArchitectureSpec) -> list[bool]:
 
 def config_of(spec: ModelSpec) -> dict[str, Any]:
     """transformers config values, model_type among them, of a model whose layers are alike; of another one ours."""
+    if spec.family == MATMULFREE:
+        from lightbulb.models.matmulfree_spec import config_of_matmulfree
+
+        return config_of_matmulfree(spec)
     layer, arch = spec.layers[0], spec.arch
     values: dict[str, Any] = {
         "model_type": spec.family,

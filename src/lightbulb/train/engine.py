@@ -45,6 +45,8 @@ def fits(model: PreTrainedModel) -> bool:
     if getattr(config, "model_type", None) not in FAMILIES:
         return False
     arch = architecture_spec(config)
+    if arch.ternary:
+        return False
     linears = [part(layer, path) for layer in layers_of(model) for path in arch.linears.values()]
     return (
         all(type(linear) is nn.Linear for linear in linears)
