@@ -13,13 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tiny import randomize, write_tokenizer
 
-from tests.tiny import randomize, write_tokenizer
-
-MIXERS = {
-    "mlgru": ["linear_attention"] * 3,
-    "hybrid": ["linear_attention", "full_attention", "linear_attention"],
-}
+MIXERS = {"mlgru": ["linear_attention"] * 3, "hybrid": ["linear_attention", "full_attention", "linear_attention"]}
 
 
 def tiny_matmulfree(

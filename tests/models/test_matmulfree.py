@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matmulfree_files import MIXERS, tiny_matmulfree
 
 from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.header import read_header
@@ -20,7 +21,7 @@ from lightbulb.models.loading import load_model, save_model
 from lightbulb.models.resolve import resolve
 from lightbulb.models.spec import ModelSpec, config_of, spec_of_config
 from lightbulb.ops.ternary import ternary_levels
-from tests.matmulfree_files import MIXERS, tiny_matmulfree
+from lightbulb.runtimes.decoding import Row, write_rows
 
 NEAR: dict[str, Any] = {"rtol": 0.0, "atol": 2e-5}
 
@@ -144,7 +145,7 @@ def test_a_file_holds_exactly_what_acts(mixers: str, ends: str, tmp_path: Path) 
     model: Any = load_model(folder)
     header = read_header(file)
     spec = spec_of_gguf(header)
-    assert spec == model.spec
+    assert spec.model_copy(update={"epsilon": 1e-6}) == model.spec and spec.epsilon == pytest.approx(1e-6)
     for name, values in weights_of(header, spec).items():
         if values.ndim > 1 and ".layers." in name:
             levels, scale = ternary_levels(model.get_parameter(name).detach())
@@ -183,3 +184,23 @@ def test_a_file_with_other_weights_is_refused(tmp_path: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(ModelError, match="must rise"):
         weights_of(read_header(file), spec_of_gguf(header))
+
+
+def test_answers_side_by_side_are_those_of_each_alone(model: Decoder) -> None:
+    ids, lengths = some_ids(9), (9, 4, 6)
+    prompts = [ids[n % 2, :length].tolist() for n, length in enumerate(lengths)]
+    ends = [alone(model, prompt)[n] for n, prompt in enumerate(prompts)]  # rows end after 1, 2 and 3 tokens
+    rows = [Row(end) for end in ends]
+    padded = torch.tensor([[0] * (9 - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (9 - len(p)) + [1] * len(p) for p in prompts])
+    write_rows(model, padded, mask, rows, 8)  # type: ignore[arg-type]
+    for row, prompt in zip(rows, prompts, strict=True):
+        assert row.tokens == alone(model, prompt)[: len(row.tokens)] and row.ended
+
+
+@torch.no_grad()
+def alone(model: Decoder, prompt: list[int]) -> list[int]:
+    ids = torch.tensor([prompt])
+    for _ in range(4):
+        ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], 1)
+    return ids[0, len(prompt) :].tolist()

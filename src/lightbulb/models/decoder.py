@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
-from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, LinearAttentionLayer
+from transformers import Cache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from lightbulb.core.errors import ModelError
+from lightbulb.models.cache import StateCache, empty_cache, recurrent_state, tokens_seen
 from lightbulb.models.families import ATTENTION, FEED_FORWARD, OWN
 from lightbulb.models.folders import weight_files
 from lightbulb.models.norms import RMSNorm
@@ -104,7 +104,8 @@ class Attention(nn.Module):
         """
         B, T, _ = x_BTD.shape
         q, k, v = (
-            part(x_BTD).view(B, T, -1, self.head_dim).transpose(1, 2) for part in (self.q_proj, self.k_proj, self.v_proj)
+            part(x_BTD).view(B, T, -1, self.head_dim).transpose(1, 2)
+            for part in (self.q_proj, self.k_proj, self.v_proj)
         )
         q = q if self.q_norm is None else self.q_norm(q)
         k = k if self.k_norm is None else self.k_norm(k)
@@ -180,29 +181,6 @@ class Layer(nn.Module):
         if self.mlp is not None:
             h_BTD = h_BTD + self._norm("post_ffw_norm", self.mlp(self._norm("ffn_norm", h_BTD)))
         return h_BTD
-
-
-class StateCache(DynamicCache):
-    """States alone, of a model without attention: their size says nothing of how many tokens they have seen."""
-
-    is_compileable = False  # generate() would hand over masks for kinds of layers
-    seen = 0
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        return self.seen
-
-
-def empty_cache(spec: ModelSpec) -> Cache:
-    """What a model keeps while it reads and writes."""
-    attends = any(layer.mixer == "attention" for layer in spec.layers)
-    return DynamicCache() if attends or all(layer.mixer == "none" for layer in spec.layers) else StateCache()
-
-
-def recurrent_state(cache: Cache, index: int) -> LinearAttentionLayer:
-    """Where a cache keeps the state of the layer `index`."""
-    while len(cache.layers) <= index:
-        cache.layers.append(LinearAttentionLayer())
-    return cast(LinearAttentionLayer, cache.layers[index])
 
 
 class Places:
@@ -300,7 +278,7 @@ class Layers(PreTrainedModel):
         """
         if use_cache and past_key_values is None:
             past_key_values = empty_cache(self.spec)
-        seen = _seen(past_key_values)
+        seen = tokens_seen(past_key_values)
         packed = position_ids is not None
         if position_ids is None:
             position_ids = torch.arange(seen, seen + input_ids.shape[1], device=input_ids.device)[None]
@@ -319,13 +297,6 @@ class Layers(PreTrainedModel):
         logits = [mixer.lower for mixer in mixers if mixer is not None]
         found = iter(rising_bounds(torch.stack(logits)) if logits else ())
         return [None if mixer is None else next(found) for mixer in mixers]
-
-
-def _seen(cache: Cache | None) -> int:
-    """Tokens that were read into a cache."""
-    if cache is None or not (isinstance(cache, StateCache) or any(isinstance(x, DynamicLayer) for x in cache.layers)):
-        return 0
-    return cache.get_seq_length()
 
 
 class Decoder(PreTrainedModel, GenerationMixin):
@@ -370,6 +341,15 @@ class Decoder(PreTrainedModel, GenerationMixin):
         if self.logit_cap:
             logits = torch.tanh(logits / self.logit_cap) * self.logit_cap
         return CausalLMOutputWithPast(logits=logits, past_key_values=out.past_key_values)
+
+
+def decoder_of(model: PreTrainedModel) -> Decoder:
+    """`model` where it is one of ours, else one of ours with a copy of its weights."""
+    if isinstance(model, Decoder):
+        return model
+    decoder = Decoder(config_for(spec_of(model.config))).to(model.device)  # type: ignore[arg-type]
+    decoder.load_state_dict(model.state_dict())
+    return decoder.eval()
 
 
 def load_decoder(folder: Path, config: DecoderConfig, weights: Mapping[str, torch.Tensor] | None = None) -> Decoder:

@@ -73,9 +73,8 @@ def write_gguf(
     Args:
         model_folder: config, weights and tokenizer
         out: the file; nothing is left there when writing fails
-        types: of the matrices by role, or the name of one for all. Vectors stay f32. A matrix whose rows are no whole
-            number of blocks is kept in the type's fallback and named in the result. The layers of a ternary model are
-            ternary whatever is said.
+        types: of the matrices by role, or the name of one for all. Vectors stay f32, ternary layers ternary. A matrix
+            whose rows are no whole number of blocks is kept in the type's fallback and named in the result.
         metadata: extra keys, e.g. "lightbulb.kind"
 
     Returns:
@@ -299,8 +298,7 @@ def read_weights(path: Path, spec: ModelSpec) -> dict[str, np.ndarray]:
 
 
 def weights_of(header: GgufHeader, spec: ModelSpec) -> dict[str, np.ndarray]:
-    """All weights of a GGUF whose header was read, in float32 under transformers' names; of a ternary model such as act
-    as those in the file.
+    """All weights of a GGUF whose header was read, in float32 under transformers' names; ternary ones act alike.
 
     Raises:
         ModelError: a tensor without a name in transformers, of a wrong shape, or of a type that cannot be read

@@ -72,7 +72,7 @@ def import_model(
             model = load_model(folder)
         step(1, "weights")
         if source.gguf is not None:
-            _write_gguf_tokenizer(source.gguf, header, out)
+            write_gguf_tokenizer(source.gguf, header, out)
         else:
             copy_tokenizer(folder, out)
             findings += head_finding(folder, is_tied(model))
@@ -179,7 +179,7 @@ def _check_exportable(folder: Path) -> None:
     tokenizer_fields(folder, spec.vocabulary)
 
 
-def _write_gguf_tokenizer(file: Path, header: GgufHeader, out: Path) -> None:
+def write_gguf_tokenizer(file: Path, header: GgufHeader, out: Path) -> None:
     from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
 
     with plain_model_errors(file):

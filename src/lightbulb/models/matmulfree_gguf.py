@@ -9,8 +9,7 @@ from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.families import MATMULFREE
-from lightbulb.models.matmulfree_spec import attention_layer, mlgru_layer
-from lightbulb.models.spec import LOWER, ModelSpec, Rope
+from lightbulb.models.spec import LOWER, ModelSpec, Rope, attention_layer, mlgru_layer
 
 if TYPE_CHECKING:
     import numpy as np
