@@ -23,7 +23,7 @@ from lightbulb.pretraining.goal import TrainingGoal
 from lightbulb.pretraining.record import TrainingRecord
 from lightbulb.tasks.task import Task
 
-HEAD = "| architecture | layers x width | parameters | learning rate | bits per byte (seeds) | loss | kJ | s |"
+HEAD = "| architecture | layers x width | parameters | learning rate | bits per byte | loss | joules | time |"
 
 
 def trained(
@@ -38,6 +38,7 @@ def trained(
         width=width,
         context=options.context,
         vocabulary=options.vocabulary,
+        batch_tokens=options.batch_tokens,
         tokens=options.tokens,
         max_seconds=options.max_seconds,
         learning_rate=rate,
@@ -48,15 +49,23 @@ def trained(
 
 
 def row(records: list[TrainingRecord]) -> str:
-    """A line of the table: one architecture and size, all seeds."""
-    one, scores = records[0], sorted(r.score.value or 0.0 for r in records)
-    spread = f" [{scores[0]:.3f}, {scores[-1]:.3f}]" if len(scores) > 1 else f" {units.text(one.score)}"
-    joules = sum(r.training.joules.value or float("nan") for r in records) / len(records) / 1000
-    return (
-        f"| {one.goal.architecture} | {one.layers} x {one.width} | {one.parameters:,} | {one.goal.rate:g} | "
-        f"{sum(scores) / len(scores):.3f}{spread} | {sum(r.train_loss for r in records) / len(records):.3f} | "
-        f"{joules:.2f} | {sum(r.training.seconds for r in records) / len(records):.0f} |"
+    """A line of the table: one architecture and size, all seeds; joules and seconds are those of the first."""
+    one = records[0]
+    values = sorted(r.score.value for r in records if r.score.value is not None)
+    score = units.text(one.score)
+    if len(values) > 1:
+        score = f"{sum(values) / len(values):.3f} [{values[0]:.3f}, {values[-1]:.3f}]"
+    cells = (
+        one.goal.architecture,
+        f"{one.layers} x {one.width}",
+        f"{one.parameters:,}",
+        f"{one.goal.rate:g}",
+        score,
+        f"{one.train_loss:.3f}",
+        units.text(one.training.joules, source=True),
+        units.quantity(one.training.seconds, "s"),
     )
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -68,6 +77,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=float, default=1e6)
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=2048)
+    parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--max-seconds", type=float, default=7200.0)
     parser.add_argument("--sizes", nargs="+", default=["2x256", "4x256", "4x512"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
@@ -76,7 +86,7 @@ def main() -> None:
     options = parser.parse_args()
     text = api.load_task(options.text, kind="text", completion="completion" if "medquad" in options.text else None)
     text = replace(text, train=text.train[: options.documents], test=text.test[: options.held_out])
-    print(HEAD + "\n" + "|---" * HEAD.count(" | ") + "|---|")
+    print(HEAD + "\n" + "|---" * (HEAD.count("|") - 1) + "|")
     for size, name in itertools.product(options.sizes, options.architectures):
         tried = [trained(text, options, name, size, options.seeds[0], rate) for rate in options.rates or [None]]
         best = min(tried, key=lambda r: r.score.value or float("inf"))
