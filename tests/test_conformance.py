@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import tiny_task
 from llama_encoder import LlamaEncoder
+from matmulfree_files import MIXERS, tiny_matmulfree
 from tiny_encoder import tiny_encoder
 
 from lightbulb.core.artifact import Artifact
@@ -24,9 +25,12 @@ from lightbulb.runtimes import open_gguf
 from lightbulb.runtimes.base import PLAIN, Capabilities, Runtime
 from lightbulb.testing import PassCase, PassConformance, RuntimeConformance
 from lightbulb.train.loop import Schedule
+from lightbulb.train.pretraining import Pretraining
 
 SHORT = Schedule(epochs=1, learning_rate=1e-3, batch_size=8)
+PACKED = Pretraining(epochs=1, learning_rate=1e-3, batch_size=4)
 MORE = {
+    "pretrain": {"context": 16},
     "adapt": {"freeze_layers": 1},
     "trim-vocab": {"size": 300},
     "teacher-logits": {"top_k": 4},
@@ -42,6 +46,7 @@ MORE = {
     "measure": {"trials": 10, "window_seconds": 0.02},
 }
 PARAMETERS = {
+    "pretrain": {"schedule": PACKED, "context": 24},
     "adapt": {"schedule": SHORT},
     "prune-depth": {"layers": 2},
     "prune-width": {"feed_forward": 0.5},
@@ -55,6 +60,7 @@ PARAMETERS = {
 SOURCES = {
     "format-task": ("imported", {}),
     "check-import": ("formatted", {}),
+    "pretrain": ("imported", {}),
     "adapt": ("formatted", {}),
     "trim-vocab": ("formatted", {}),
     "teacher-logits": ("formatted", {}),
@@ -70,7 +76,7 @@ SOURCES = {
 }
 KINDS = {
     "generate": ("format-task", "check-import", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
-    "text": ("check-import", "adapt", "teacher-logits", "verify", "evaluate", "measure"),
+    "text": ("pretrain", "check-import", "adapt", "teacher-logits", "verify", "evaluate", "measure"),
 }
 OF_ENCODERS = ("import-encoder", "fit-head", "adapt-encoder", "trim-encoder", "export-encoder")
 ENCODER_PARAMETERS = {
@@ -94,7 +100,7 @@ SOURCES_OF_NGRAMS = {
     "cascade": "file",
 }
 OF_NGRAMS = tuple(SOURCES_OF_NGRAMS)
-CASES = [(name, "choose") for name in PASSES if name not in (*OF_ENCODERS, *OF_NGRAMS)]
+CASES = [(name, "choose") for name in PASSES if name not in (*OF_ENCODERS, *OF_NGRAMS, "pretrain")]
 CASES += [(name, kind) for kind, names in KINDS.items() for name in names]
 
 
@@ -135,8 +141,23 @@ class TestPasses(PassConformance):
             tiny_task(kind),
             {role: made[kind][label] for role, label in inputs.items()},
             changed=cls(**parameters | MORE[name]) if name in MORE else None,
-            trains=name in ("adapt", "distill", "prune-weights", "quantize"),
+            trains=name in ("pretrain", "adapt", "distill", "prune-weights", "quantize"),
             timed=name == "measure",
+        )
+
+
+class TestMatMulFree(PassConformance):
+    @pytest.fixture
+    def case(self, tmp_path_factory):
+        folder = tiny_matmulfree(tmp_path_factory.mktemp("matmulfree"), MIXERS["hybrid"][1:], width=64)
+        source = Artifact(path=folder, kind="model", key="hybrid", made_by="start")
+        cls = pass_class("pretrain")
+        return PassCase(
+            cls(schedule=PACKED, context=24),
+            source,
+            tiny_task("text"),
+            changed=cls(schedule=PACKED, context=16),
+            trains=True,
         )
 
 

@@ -19,6 +19,8 @@ from lightbulb.measuring.measurement import measure
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
 from lightbulb.pipeline.run import Run
 from lightbulb.predicting.request import calibrate_device, predict
+from lightbulb.pretraining.goal import TrainingGoal
+from lightbulb.pretraining.record import TrainingRecord
 from lightbulb.runtimes import check_ships, check_supports, check_threads
 from lightbulb.serving.ask import Completion, ask
 from lightbulb.serving.serve import serve
@@ -102,6 +104,38 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
             say(f"{out} is done; nothing to do")
             return Result.read(out / DONE)
         return publish(run.folder, perform(run, source, goal, command=command, say=say))
+
+
+def train(text: Task, goal: TrainingGoal, out: Path, *, command: str = "", quiet: bool = False) -> TrainingRecord:
+    """Trains a model from text, from its first weights on; resumes what was begun, or finds it done.
+
+    Args:
+        text: what `load_task` gives for kind "text"
+        goal: what is asked for
+        out: the run's folder, which ends with `model`, `model.gguf` and `training.json` in it
+        command: what a person typed, for the record
+        quiet: without lines and bars on stderr
+
+    Raises:
+        UserError: what is asked for cannot be made; nothing was trained
+        RunFailure: the work itself failed
+    """
+    from lightbulb.pretraining import job
+
+    if text.kind != "text":
+        raise UserError(
+            f"a model is trained from text, not from a task of kind {text.kind}", hint="`completion=COLUMN`"
+        )
+    goal.check()
+    source = job.tokenizer_source(goal)
+    events = Stream(*terminal(quiet))
+    introduce(text, say := say_to(events))
+    with opened(out, text, Goal(seed=goal.seed, threads=goal.threads), events) as run:
+        job.bind_config(run, goal, source)
+        if (out / job.DONE).exists():
+            say(f"{out} is done; nothing to do")
+            return TrainingRecord.read(out / job.DONE)
+        return job.perform(run, goal, source, command=command, say=say)
 
 
 def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRun:
@@ -206,4 +240,5 @@ __all__ = [
     "run_recipe",
     "serve",
     "shrink",
+    "train",
 ]

@@ -16,6 +16,7 @@ from lightbulb.cli.output import check_arguments, is_text, print_anything, shown
 from lightbulb.cli.predicting import predict
 from lightbulb.cli.serving import serve
 from lightbulb.cli.shrinking import ask, report, run, shrink
+from lightbulb.cli.training import train
 from lightbulb.core.errors import LightbulbError, UserError
 from lightbulb.core.version import __version__
 
@@ -25,6 +26,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "serve": serve,
     "export": export,
     "run": run,
+    "train": train,
     "report": report,
     "measure": measure,
     "predict": predict,
@@ -78,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return _tell(UserError(f"{e.strerror}", where=shown(str(e.filename))[:200], hint="give another name"), verb)
     except KeyboardInterrupt:
-        resumes = arguments[:1] in (["shrink"], ["run"])
+        resumes = arguments[:1] in (["shrink"], ["run"], ["train"])
         print("stopped" + ("; the same command resumes" if resumes else ""), file=sys.stderr)
         return 130
     return 0

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
-from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import Cache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from lightbulb.core.errors import ModelError
-from lightbulb.models.families import OWN
+from lightbulb.models.cache import StateCache, empty_cache, recurrent_state, tokens_seen
+from lightbulb.models.families import ATTENTION, FEED_FORWARD, OWN
 from lightbulb.models.folders import weight_files
-from lightbulb.models.spec import LayerSpec, ModelSpec, Rope
+from lightbulb.models.norms import RMSNorm
+from lightbulb.models.spec import LayerSpec, ModelSpec, Role, Rope, spec_of_config
+from lightbulb.models.ternary import MLGRU, TernaryLinear
+from lightbulb.ops.recurrence import rising_bounds
 
 ACTIVATIONS = {"silu": F.silu, "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh")}
 
@@ -54,24 +58,13 @@ def config_for(spec: ModelSpec) -> DecoderConfig:
     return DecoderConfig(spec=spec.model_dump(mode="json", exclude_defaults=True))
 
 
-def spec_of(config: DecoderConfig) -> ModelSpec:
+def spec_of(config: PreTrainedConfig) -> ModelSpec:
     """The spec of a live model, whose vocabulary may have been cut or grown since."""
+    if not isinstance(config, DecoderConfig):
+        return spec_of_config(config.to_dict())
     spec = ModelSpec.model_validate(config.spec)
     rows = {"vocabulary": config.vocab_size, "vocabulary_out": config.vocab_size}
     return spec if spec.vocabulary == config.vocab_size else spec.model_copy(update=rows)
-
-
-class RMSNorm(nn.Module):
-    """x / rms(x) * (weight + offset) over the last dimension (Zhang and Sennrich 2019), computed in float32."""
-
-    def __init__(self, width: int, epsilon: float, offset: float):
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((width,), 1.0 - offset))
-        self.eps, self.offset = epsilon, offset
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        unit = x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + self.eps)
-        return (unit * (self.weight.float() + self.offset)).to(x.dtype)
 
 
 class ScaledEmbedding(nn.Embedding):
@@ -93,8 +86,7 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_dim = layer.heads, layer.kv_heads, layer.head_width
         self.scaling = float(spec.query_scalar or layer.head_width) ** -0.5
         self.cap, self.rope, self.slides = spec.attention_cap, spec.rope_of(layer), layer.slides
-        for role, name in (("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj"), ("o", "o_proj")):
-            setattr(self, name, _linear(spec, layer, role))
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (_linear(spec, layer, role) for role in ATTENTION)
         norms = {norm: RMSNorm(layer.head_width, spec.epsilon, spec.arch.norm_offset) for norm in layer.norms}
         self.q_norm, self.k_norm = norms.get("attn_q_norm"), norms.get("attn_k_norm")
 
@@ -112,7 +104,7 @@ class Attention(nn.Module):
         """
         B, T, _ = x_BTD.shape
         q, k, v = (
-            cast(nn.Linear, part)(x_BTD).view(B, T, -1, self.head_dim).transpose(1, 2)
+            part(x_BTD).view(B, T, -1, self.head_dim).transpose(1, 2)
             for part in (self.q_proj, self.k_proj, self.v_proj)
         )
         q = q if self.q_norm is None else self.q_norm(q)
@@ -122,7 +114,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.update(k, v, index)
         out = self._attended(q, k, v.to(q.dtype), places.may_see(self.slides))
-        return cast(nn.Linear, self.o_proj)(out.transpose(1, 2).reshape(B, T, -1))
+        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
     def _attended(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, may_see: torch.Tensor) -> torch.Tensor:
         """[B, heads, T, head_dim] from q of that shape, k and v [B, kv_heads, S, head_dim], may_see [B, 1, T, S]."""
@@ -141,14 +133,16 @@ class FeedForward(nn.Module):
     def __init__(self, spec: ModelSpec, layer: LayerSpec):
         super().__init__()
         self.activation = ACTIVATIONS[layer.activation]
-        self.gate_proj, self.up_proj, self.down_proj = (_linear(spec, layer, role) for role in ("gate", "up", "down"))
+        self.gate_proj, self.up_proj, self.down_proj = (_linear(spec, layer, role) for role in FEED_FORWARD)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
 
 
-def _linear(spec: ModelSpec, layer: LayerSpec, role: Any) -> nn.Linear:
+def _linear(spec: ModelSpec, layer: LayerSpec, role: Role) -> nn.Linear:
     rows, columns = layer.matrices(spec.width)[role]
+    if spec.arch.ternary:
+        return TernaryLinear(columns, rows, spec.epsilon if role in ("o", "down") else None)
     return nn.Linear(columns, rows, bias=role in layer.biases)
 
 
@@ -158,17 +152,29 @@ class Layer(nn.Module):
     def __init__(self, spec: ModelSpec, layer: LayerSpec):
         super().__init__()
         self.self_attn = Attention(spec, layer) if layer.mixer == "attention" else None
+        self.mixer = MLGRU(spec.width, spec.epsilon) if layer.mixer == "mlgru" else None
         self.mlp = FeedForward(spec, layer) if layer.feed_forward else None
         self.names: dict[str, str] = {}  # GGUF's name of a norm -> ours
         for path, norm in spec.arch.norms.items():
-            if norm in layer.norms and "." not in path:
+            if norm in layer.norms and "." not in path:  # norms inside a part are that part's
                 self.names[norm] = path
                 setattr(self, path, RMSNorm(spec.width, spec.epsilon, spec.arch.norm_offset))
 
     def _norm(self, norm: str, x: torch.Tensor) -> torch.Tensor:
         return getattr(self, self.names[norm])(x) if norm in self.names else x
 
-    def forward(self, h_BTD: torch.Tensor, places: Places, cache: Cache | None, index: int) -> torch.Tensor:
+    def forward(
+        self, h_BTD: torch.Tensor, places: Places, cache: Cache | None, index: int, bound_D: torch.Tensor | None
+    ) -> torch.Tensor:
+        """index: of this layer in the cache. bound_D: of the forget gate of a recurrent mixer."""
+        if self.mixer is not None:
+            assert bound_D is not None
+            state = None if cache is None else recurrent_state(cache, index)
+            x_BTD, before = self._norm("attn_norm", h_BTD), None if state is None else state.recurrent_states[0]
+            mixed, after = self.mixer(x_BTD, bound_D, before, places.begins_BT, places.mask_BT)
+            if state is not None:
+                state.update_recurrent_state(after)
+            h_BTD = h_BTD + mixed
         if self.self_attn is not None:
             mixed = self.self_attn(self._norm("attn_norm", h_BTD), places, cache, index)
             h_BTD = h_BTD + self._norm("post_attention_norm", mixed)
@@ -185,11 +191,16 @@ class Places:
         positions: [1 or B, T], for rotation
         seen: slots in the cache before these T
         mask: [B, seen + T], 0 for padding
+        packed: positions that start again begin another text, which sees nothing of the one before
     """
 
-    def __init__(self, spec: ModelSpec, positions: torch.Tensor, seen: int, mask: torch.Tensor | None):
+    def __init__(
+        self, spec: ModelSpec, positions: torch.Tensor, seen: int, mask: torch.Tensor | None, packed: bool = False
+    ):
         self.positions, self.mask, self.window = positions, mask, spec.window
         T = positions.shape[-1]
+        self.begins_BT = positions == 0 if packed else None
+        self.mask_BT = None if mask is None else mask[:, -T:]
         slots = torch.arange(seen + T, device=positions.device)
         self.distance_TS = slots[seen:, None] - slots[None, :]
         self.causal_TS = torch.ones_like(self.distance_TS, dtype=torch.bool) if spec.two_way else self.distance_TS >= 0
@@ -210,9 +221,11 @@ class Places:
             seen = self.causal_TS
             if slides and self.window is not None:
                 seen = seen & (self.distance_TS.abs() < self.window)
+            if self.begins_BT is not None:
+                seen = seen & (self.distance_TS <= self.positions[..., None])
             if self.mask is not None:
                 seen = (seen & self.mask[:, None, :].bool()) | (self.distance_TS == 0)
-            self.masks[slides] = seen.view(-1, 1, *seen.shape[-2:])
+            self.masks[slides] = seen.reshape(-1, 1, *seen.shape[-2:])
         return self.masks[slides]
 
 
@@ -225,10 +238,10 @@ def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 class Layers(PreTrainedModel):
     """Embedding, layers and final norm."""
 
-    config_class = DecoderConfig
+    config_class: type[PreTrainedConfig] = DecoderConfig
     base_model_prefix = "model"
 
-    def __init__(self, config: DecoderConfig):
+    def __init__(self, config: PreTrainedConfig):
         super().__init__(config)
         spec = spec_of(config)
         scaled = spec.arch.scales_embedding
@@ -255,7 +268,7 @@ class Layers(PreTrainedModel):
         Args:
             input_ids: [B, T]
             attention_mask: [B, S], 0 for padding
-            position_ids: [B, T]; None: counted from the cache
+            position_ids: [1 or B, T]; None: counted from the cache. Where they start again at 0, another text begins
             past_key_values: the cache
             use_cache: whether to make one where none is given
             unused: what transformers gives beside
@@ -264,28 +277,39 @@ class Layers(PreTrainedModel):
             Hidden states [B, T, D], normed, and the cache.
         """
         if use_cache and past_key_values is None:
-            past_key_values = DynamicCache()
-        seen = past_key_values.get_seq_length() if past_key_values is not None else 0
+            past_key_values = empty_cache(self.spec)
+        seen = tokens_seen(past_key_values)
+        packed = position_ids is not None
         if position_ids is None:
             position_ids = torch.arange(seen, seen + input_ids.shape[1], device=input_ids.device)[None]
-        places = Places(self.spec, position_ids, seen, attention_mask)
+        places = Places(self.spec, position_ids, seen, attention_mask, packed)
         h_BTD, index = self.embed_tokens(input_ids), 0
-        for layer in cast(Sequence[Layer], self.layers):
-            h_BTD = layer(h_BTD, places, past_key_values, index)
-            index += layer.self_attn is not None
+        for layer, bound_D in zip(cast(Sequence[Layer], self.layers), self.bounds(), strict=True):
+            h_BTD = layer(h_BTD, places, past_key_values, index, bound_D)
+            index += layer.self_attn is not None or layer.mixer is not None
+        if isinstance(past_key_values, StateCache):
+            past_key_values.seen += input_ids.shape[1]
         return BaseModelOutputWithPast(last_hidden_state=self.norm(h_BTD), past_key_values=past_key_values)
+
+    def bounds(self) -> list[torch.Tensor | None]:
+        """What the forget gates of each layer [D] are at least; None for a layer that has none."""
+        mixers = [layer.mixer for layer in cast(Sequence[Layer], self.layers)]
+        logits = [mixer.lower for mixer in mixers if mixer is not None]
+        found = iter(rising_bounds(torch.stack(logits)) if logits else ())
+        return [None if mixer is None else next(found) for mixer in mixers]
 
 
 class Decoder(PreTrainedModel, GenerationMixin):
     """The whole model. Takes what transformers' causal models take."""
 
-    config_class = DecoderConfig
+    config_class: type[PreTrainedConfig] = DecoderConfig
     base_model_prefix = "model"
+    body_class: ClassVar[type[Layers]] = Layers
 
-    def __init__(self, config: DecoderConfig):
+    def __init__(self, config: PreTrainedConfig):
         super().__init__(config)
         spec = spec_of(config)
-        self.model = Layers(config)
+        self.model = self.body_class(config)
         self.lm_head = nn.Linear(spec.width, spec.vocabulary_out, bias=False)
         if spec.tied:
             self.lm_head.weight = self.model.embed_tokens.weight
@@ -294,7 +318,12 @@ class Decoder(PreTrainedModel, GenerationMixin):
     @property
     def spec(self) -> ModelSpec:
         """What it computes."""
-        return spec_of(cast(DecoderConfig, self.config))
+        return spec_of(self.config)
+
+    def _prepare_cache_for_generation(self, generation_config: Any, model_kwargs: dict, *more: Any) -> Any:
+        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
+            model_kwargs["past_key_values"] = empty_cache(self.spec)
+        return super()._prepare_cache_for_generation(generation_config, model_kwargs, *more)
 
     def forward(self, input_ids: torch.Tensor, logits_to_keep: int = 0, **more: Any) -> CausalLMOutputWithPast:
         """Logits of the last positions.
@@ -312,6 +341,15 @@ class Decoder(PreTrainedModel, GenerationMixin):
         if self.logit_cap:
             logits = torch.tanh(logits / self.logit_cap) * self.logit_cap
         return CausalLMOutputWithPast(logits=logits, past_key_values=out.past_key_values)
+
+
+def decoder_of(model: PreTrainedModel) -> Decoder:
+    """`model` where it is one of ours, else one of ours with a copy of its weights."""
+    if isinstance(model, Decoder):
+        return model
+    decoder = Decoder(config_for(spec_of(model.config))).to(model.device)  # type: ignore[arg-type]
+    decoder.load_state_dict(model.state_dict())
+    return decoder.eval()
 
 
 def load_decoder(folder: Path, config: DecoderConfig, weights: Mapping[str, torch.Tensor] | None = None) -> Decoder:

@@ -1,6 +1,6 @@
 """Where each model family keeps its parts, and what llama.cpp calls them.
 
-All five families share one skeleton (token embedding, a list of blocks with grouped attention and a gated
+All families share one skeleton (token embedding, a list of blocks with grouped attention and a gated
 feed-forward, a final RMSNorm, a head that may be the embedding itself); what differs is written down here once.
 """
 
@@ -26,8 +26,13 @@ GGUF_LINEAR = {
     "gate": "ffn_gate",
     "up": "ffn_up",
     "down": "ffn_down",
+    "mix_f": "mix_f",
+    "mix_c": "mix_c",
+    "mix_g": "mix_g",
+    "mix_out": "mix_out",
 }
 ATTENTION: tuple[Any, ...] = ("q", "k", "v", "o")
+RECURRENT: tuple[Any, ...] = ("mix_f", "mix_c", "mix_g", "mix_out")
 FEED_FORWARD: tuple[Any, ...] = ("gate", "up", "down")
 LINEARS = {
     "q": "self_attn.q_proj",
@@ -40,6 +45,18 @@ LINEARS = {
 }
 PLAIN_NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
 QK_NORMS = {"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+MATMULFREE = "matmulfree"
+TERNARY_LINEARS = {
+    "mix_f": "mixer.f_proj",
+    "mix_c": "mixer.c_proj",
+    "mix_g": "mixer.g_proj",
+    "mix_out": "mixer.out_proj",
+}
+TERNARY_NORMS = {  # of what comes into a linear
+    "mixer.out_proj.norm": "mix_out_norm",
+    "self_attn.o_proj.norm": "attn_out_norm",
+    "mlp.down_proj.norm": "ffn_down_norm",
+}
 GEMMA_NORMS = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "post_attention_norm",
@@ -57,7 +74,7 @@ class ArchitectureSpec:
         gguf: llama.cpp's architecture
         norms: dotted path inside a block -> GGUF name
         norm_offset: added to every norm weight in the file (Gemma stores w - 1)
-        linears: role (q, k, v, o, gate, up, down) -> dotted path inside a block
+        linears: role (q, k, v, o, gate, up, down, mix_f ...) -> dotted path inside a block
         embed: dotted path from the causal model to the embedding
         layers: likewise, to the blocks
         final_norm: likewise, to the last norm
@@ -68,6 +85,7 @@ class ArchitectureSpec:
         tied: likewise: whether the head is the embedding
         biases: linears that have one whatever a config says
         scales_embedding: by the root of the width
+        ternary: weights of the linears act as -s, 0 or s (models/ternary.py)
     """
 
     family: str
@@ -85,6 +103,7 @@ class ArchitectureSpec:
     tied: bool = False
     biases: tuple[str, ...] = ()
     scales_embedding: bool = False
+    ternary: bool = False
 
 
 FAMILIES: dict[str, ArchitectureSpec] = {
@@ -102,6 +121,13 @@ FAMILIES: dict[str, ArchitectureSpec] = {
             activation="gelu_pytorch_tanh",
             tied=True,
             scales_embedding=True,
+        ),
+        ArchitectureSpec(
+            MATMULFREE,
+            MATMULFREE,
+            norms={**PLAIN_NORMS, **TERNARY_NORMS},
+            linears={**LINEARS, **TERNARY_LINEARS},
+            ternary=True,
         ),
     )
 }

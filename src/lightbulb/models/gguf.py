@@ -21,9 +21,10 @@ from lightbulb.formats.gguf.quant_types import QuantType, quant_type_of
 from lightbulb.formats.gguf.tokenizer import tokenizer_fields
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
 from lightbulb.formats.gguf.type_map import EMBEDDING, HEAD, TypeMap, role_of
+from lightbulb.models import matmulfree_gguf
 from lightbulb.models.families import GGUF_LINEAR
 from lightbulb.models.gguf_shape import PERMUTED, architecture_of, context_length, shape_fields
-from lightbulb.models.spec import ModelSpec, spec_of_config
+from lightbulb.models.spec import LOWER, ModelSpec, spec_of_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ def write_gguf(
     Args:
         model_folder: config, weights and tokenizer
         out: the file; nothing is left there when writing fails
-        types: of the matrices by role, or the name of one for all. Vectors stay f32. A matrix whose rows are no whole
-            number of blocks is kept in the type's fallback and named in the result.
+        types: of the matrices by role, or the name of one for all. Vectors stay f32, ternary layers ternary. A matrix
+            whose rows are no whole number of blocks is kept in the type's fallback and named in the result.
         metadata: extra keys, e.g. "lightbulb.kind"
 
     Returns:
@@ -89,6 +90,7 @@ def write_gguf(
     types = TypeMap(types) if isinstance(types, str) else types
     types.check_writable()
     spec = spec_of_config(json.loads((model_folder / "config.json").read_text(encoding="utf-8")))
+    types = matmulfree_gguf.types_of(types) if spec.arch.ternary else types
     fields: dict[str, Any] = shape_fields(spec) | tokenizer_fields(model_folder, spec.vocabulary)
     fields |= {
         "general.file_type": types.file_type,
@@ -198,8 +200,9 @@ def _tensors(folder: Path, spec: ModelSpec) -> Iterator[tuple[str, np.ndarray]]:
                 + (f"{missing[0]} is missing" if missing else f"{strange[0]} has no place in a GGUF"),
                 where=str(path),
             )
+        read = matmulfree_gguf.acting(spec, file.get_tensor) if spec.arch.ternary else file.get_tensor
         for entry in entries_of(spec):
-            yield entry.name, entry.packed([file.get_tensor(name).float().numpy() for name in entry.parts])
+            yield entry.name, entry.packed([read(name).float().numpy() for name in entry.parts])
     if spec.head_width and (divisors := spec.rope.divisors(spec.head_width)) is not None:
         yield "rope_freqs.weight", divisors
 
@@ -239,7 +242,7 @@ class Entry:
 def entries_of(spec: ModelSpec) -> list[Entry]:
     """What a GGUF of `spec` holds, in file order. Raises UnsupportedModel where none can hold it."""
     architecture, arch = architecture_of(spec), spec.arch
-    norms = {f"{path}.weight": f"{gguf}.weight" for path, gguf in arch.norms.items()}
+    norms = {f"{path}.weight": f"{gguf}.weight" for path, gguf in arch.norms.items()} | {LOWER: "mix_lower.weight"}
     linears = {f"{path}.{kind}": (role, kind) for role, path in arch.linears.items() for kind in ("weight", "bias")}
     found = [Entry(EMBEDDING, (f"{arch.embed}.weight",))]
     for index, layer in enumerate(spec.layers):
@@ -263,6 +266,7 @@ def entries_of(spec: ModelSpec) -> list[Entry]:
 def weight_bytes(spec: ModelSpec, types: TypeMap) -> int:
     """Bytes of all weights of `spec` in a GGUF, its header left out. Raises UnsupportedModel where none can hold it."""
     shapes, total = spec.tensors, 0
+    types = matmulfree_gguf.types_of(types) if spec.arch.ternary else types
     for entry in entries_of(spec):
         shape = (sum(shapes[name][0] for name in entry.parts), *shapes[entry.parts[0]][1:])
         quant_type = types.type_for(entry.name, shape)
@@ -294,7 +298,7 @@ def read_weights(path: Path, spec: ModelSpec) -> dict[str, np.ndarray]:
 
 
 def weights_of(header: GgufHeader, spec: ModelSpec) -> dict[str, np.ndarray]:
-    """All weights of a GGUF whose header was read, in float32 under transformers' names.
+    """All weights of a GGUF whose header was read, in float32 under transformers' names; ternary ones act alike.
 
     Raises:
         ModelError: a tensor without a name in transformers, of a wrong shape, or of a type that cannot be read
@@ -317,7 +321,7 @@ def weights_of(header: GgufHeader, spec: ModelSpec) -> dict[str, np.ndarray]:
             )
         values = entry.unpacked(_float32(contents[tensor.file], tensor, path), rows)
         weights |= zip(entry.parts, values, strict=True)
-    return weights
+    return matmulfree_gguf.trained(spec, weights) if spec.arch.ternary else weights
 
 
 def _float32(content: np.ndarray, tensor: TensorEntry, path: Path) -> np.ndarray:

@@ -8,7 +8,8 @@ from typing import Any
 
 from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.header import GgufHeader
-from lightbulb.models.families import FAMILIES, GGUF_LINEAR, ArchitectureSpec
+from lightbulb.models import matmulfree_gguf
+from lightbulb.models.families import FAMILIES, GGUF_LINEAR, MATMULFREE, ArchitectureSpec
 from lightbulb.models.spec import LayerSpec, ModelSpec, Role, Rope
 
 GEMMA_27B_BLOCKS = 62  # llama.cpp knows Gemma 3 27B by its depth and scales attention by width / heads there
@@ -23,8 +24,11 @@ def architecture_of(spec: ModelSpec) -> str:
     """The GGUF architecture that holds `spec`.
 
     Raises:
-        UnsupportedModel: llama.cpp cannot compute it
+        UnsupportedModel: llama.cpp cannot compute it, or the file of a ternary model cannot hold it
     """
+    if spec.arch.ternary:
+        matmulfree_gguf.check_exportable(spec)
+        return spec.arch.gguf
     _refuse(spec, spec.arch.gguf, _plain_refusals(spec))
     if spec.alike:
         return spec.arch.gguf
@@ -44,6 +48,8 @@ def shape_fields(spec: ModelSpec) -> dict[str, Any]:
     Raises:
         UnsupportedModel: llama.cpp cannot compute it
     """
+    if spec.arch.ternary:
+        return matmulfree_gguf.fields_of(spec)
     architecture, rope = architecture_of(spec), spec.rope
     sizes = [(layer.heads, layer.kv_heads, layer.feed_forward or 0) for layer in spec.layers]
     heads, kv_heads, inner = (_once(column) for column in zip(*sizes, strict=True))
@@ -145,6 +151,8 @@ def spec_of_gguf(header: GgufHeader) -> ModelSpec:
     """
     fields, names = header.fields, {tensor.name for tensor in header.tensors}
     architecture = fields["general.architecture"]
+    if architecture == MATMULFREE:
+        return matmulfree_gguf.spec_of_file(header)
     family = FAMILIES[ARCHITECTURES[architecture]]
 
     def value(key: str, default: Any = None) -> Any:

@@ -14,12 +14,13 @@ from lightbulb.core.errors import LightbulbError, ModelError, UnsupportedModel
 from lightbulb.core.facts import ImportFacts
 from lightbulb.core.files import write_json, write_text
 from lightbulb.formats.gguf.tokenizer import ROLES
-from lightbulb.models.families import OWN, is_tied
+from lightbulb.models.families import OWN, architecture_spec, is_tied
 from lightbulb.models.loading import (
     copy_tokenizer,
     full_config,
     load_model,
     load_tokenizer,
+    make_known,
     parameter_count,
     plain_model_errors,
     quiet_transformers,
@@ -71,7 +72,7 @@ def import_model(
             model = load_model(folder)
         step(1, "weights")
         if source.gguf is not None:
-            _write_gguf_tokenizer(source.gguf, header, out)
+            write_gguf_tokenizer(source.gguf, header, out)
         else:
             copy_tokenizer(folder, out)
             findings += head_finding(folder, is_tied(model))
@@ -130,6 +131,7 @@ def spec_of_source(source: ModelSource) -> ModelSpec:
     folder = local_folder(source)
     values = json_object(folder / "config.json")
     with quiet_transformers(), plain_model_errors(folder / "config.json"):
+        make_known(architecture_spec(values))
         if values.get("model_type") != OWN:
             values = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
         return spec_of_config(values)
@@ -177,7 +179,7 @@ def _check_exportable(folder: Path) -> None:
     tokenizer_fields(folder, spec.vocabulary)
 
 
-def _write_gguf_tokenizer(file: Path, header: GgufHeader, out: Path) -> None:
+def write_gguf_tokenizer(file: Path, header: GgufHeader, out: Path) -> None:
     from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
 
     with plain_model_errors(file):

@@ -12,7 +12,7 @@ import torch
 
 from lightbulb.core.errors import LightbulbError, ModelError
 from lightbulb.core.files import plain_os_errors, write_json
-from lightbulb.models.families import OWN, architecture_spec, is_tied
+from lightbulb.models.families import MATMULFREE, OWN, ArchitectureSpec, architecture_spec, is_tied
 from lightbulb.models.folders import tensors_of, weight_files
 from lightbulb.models.resolve import json_object, tokenizer_hint
 from lightbulb.models.spec import ModelSpec, config_of
@@ -49,7 +49,7 @@ def load_model(
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
     values = json_object(folder / "config.json")
-    architecture_spec(values, where=str(folder / "config.json"))
+    make_known(architecture_spec(values, where=str(folder / "config.json")))
     if values["model_type"] == OWN:
         return _load_own(folder, values, weights).to(dtype)  # type: ignore[arg-type, return-value]
     with quiet_transformers(), plain_model_errors(folder):
@@ -189,7 +189,8 @@ def _config_of_model(model: PreTrainedModel) -> dict[str, Any]:
 
     config = full_config(spec_of(model.config))  # type: ignore[arg-type]
     ids = {name: getattr(model.config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config["model_type"], "DecoderForCausalLM")
+    known = {**MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MATMULFREE: "MatMulFreeForCausalLM"}
+    name = known.get(config["model_type"], "DecoderForCausalLM")
     return config | ids | {"architectures": [name]}
 
 
@@ -236,8 +237,15 @@ def full_config(spec: ModelSpec) -> dict[str, Any]:
     from lightbulb.models.decoder import DecoderConfig
 
     values = config_of(spec)
+    make_known(spec.arch)
     config = DecoderConfig(**values) if values["model_type"] == OWN else AutoConfig.for_model(**values)
     return dict(config.to_dict())
+
+
+def make_known(arch: ArchitectureSpec) -> None:
+    """Registers a family of ours with transformers' Auto classes."""
+    if arch.family == MATMULFREE:
+        import lightbulb.models.matmulfree  # noqa: F401
 
 
 @contextlib.contextmanager

@@ -10,106 +10,43 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from lightbulb.models.families import (
     ATTENTION,
     FEED_FORWARD,
+    MATMULFREE,
     OWN,
+    RECURRENT,
     ArchitectureSpec,
     architecture_spec,
     family_named,
     family_names,
 )
+from lightbulb.models.rope import Rope
 
-Mixer = Literal["attention", "none"]
-Role = Literal["q", "k", "v", "o", "gate", "up", "down"]  # of a linear
-Norm = Literal["attn_norm", "attn_q_norm", "attn_k_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"]
-FEED_FORWARD_NORMS = ("ffn_norm", "post_ffw_norm")
+Mixer = Literal["attention", "mlgru", "none"]
+Role = Literal["q", "k", "v", "o", "gate", "up", "down", "mix_f", "mix_c", "mix_g", "mix_out"]  # of a linear
+Norm = Literal[
+    "attn_norm", "attn_q_norm", "attn_k_norm", "attn_out_norm", "mix_out_norm", "post_attention_norm",
+    "ffn_norm", "ffn_down_norm", "post_ffw_norm",
+]  # fmt: skip
+LOWER = "mixer.lower"  # dotted path inside a block: logits of the bounds of its forget gates
+KINDS = {"mlgru": "linear_attention", "attention": "full_attention"}  # mixer -> transformers' name in layer_types
+MLGRU_NORMS: tuple[Norm, ...] = ("attn_norm", "mix_out_norm", "ffn_norm", "ffn_down_norm")
+ATTENTION_NORMS: tuple[Norm, ...] = ("attn_norm", "attn_out_norm", "ffn_norm", "ffn_down_norm")
+FEED_FORWARD_NORMS = ("ffn_norm", "ffn_down_norm", "post_ffw_norm")
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Rope(_Frozen):
-    """Rotary positions (Su et al. 2021).
-
-    Attributes:
-        kind: transformers' `rope_type`
-        base: of the geometric series of frequencies
-        part: share of each head that is rotated
-        factor: positions are stretched by it (kinds "linear" and "llama3")
-        low_freq_factor: of kind "llama3": fewer turns in the original context are stretched whole
-        high_freq_factor: likewise: more turns are left alone
-        original_context: likewise: tokens that it was first trained with
-    """
-
-    kind: str = "default"
-    base: float = 10_000.0
-    part: float = 1.0
-    factor: float | None = None
-    low_freq_factor: float | None = None
-    high_freq_factor: float | None = None
-    original_context: int | None = None
-
-    @staticmethod
-    def of(parameters: Mapping[str, Any]) -> Rope:
-        """From transformers' `rope_parameters`."""
-        return Rope(
-            kind=parameters.get("rope_type") or "default",
-            base=parameters.get("rope_theta") or 10_000.0,
-            part=parameters.get("partial_rotary_factor") or 1.0,
-            factor=parameters.get("factor"),
-            low_freq_factor=parameters.get("low_freq_factor"),
-            high_freq_factor=parameters.get("high_freq_factor"),
-            original_context=parameters.get("original_max_position_embeddings"),
-        )
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """transformers' `rope_parameters`."""
-        optional = {
-            "partial_rotary_factor": None if self.part == 1.0 else self.part,
-            "factor": self.factor,
-            "low_freq_factor": self.low_freq_factor,
-            "high_freq_factor": self.high_freq_factor,
-            "original_max_position_embeddings": self.original_context,
-        }
-        given = {key: value for key, value in optional.items() if value is not None}
-        return {"rope_type": self.kind, "rope_theta": self.base, **given}
-
-    def divisors(self, head_width: int) -> np.ndarray | None:
-        """Llama 3's divisor of each frequency. Long waves are slowed by `factor`, short ones left alone, those between
-        blended (Llama 3.1 model card).
-
-        Returns:
-            float32 [head_width / 2]; None for other kinds.
-        """
-        if self.kind != "llama3":
-            return None
-        assert self.factor and self.low_freq_factor and self.high_freq_factor and self.original_context
-        wave = 2 * math.pi * self.base ** (np.arange(0, head_width, 2, dtype=np.float64) / head_width)
-        turns = self.original_context / wave
-        blend = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
-        blend = np.clip(blend, 0.0, 1.0)
-        return (1 / ((1 - blend) / self.factor + blend)).astype(np.float32)
-
-    def frequencies(self, head_width: int) -> np.ndarray:
-        """Radians per position of each pair, float64 [head_width / 2]."""
-        plain = self.base ** (-np.arange(0, head_width, 2, dtype=np.float64) / head_width)
-        if self.kind == "linear":
-            return plain / (self.factor or 1.0)
-        divisors = self.divisors(head_width)
-        return plain if divisors is None else plain / divisors
-
-
 class LayerSpec(_Frozen):
     """One layer: a mixer, which reads other positions, then a feed-forward, both added to what goes in.
 
     Attributes:
-        mixer: "attention" or "none"
+        mixer: "attention", "mlgru" (models/ternary.py) or "none"
         heads: of queries (this and the next two are 0 without attention)
         kv_heads: of keys and values
         head_width: of each
@@ -133,8 +70,8 @@ class LayerSpec(_Frozen):
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         sizes = (self.heads, self.kv_heads, self.head_width)
-        if self.mixer == "none" and (any(sizes) or self.feed_forward is None):
-            raise ValueError(f"a layer without a mixer has no heads and needs a feed-forward: {self}")
+        if self.mixer != "attention" and (any(sizes) or (self.mixer == "none" and self.feed_forward is None)):
+            raise ValueError(f"a layer without attention has no heads, and one without a mixer a feed-forward: {self}")
         if self.mixer == "attention" and (min(sizes) < 1 or self.heads % self.kv_heads):
             raise ValueError(f"{self.heads} heads of width {self.head_width} cannot read {self.kv_heads} keys")
         if self.feed_forward is not None and self.feed_forward < 1:
@@ -157,15 +94,23 @@ class LayerSpec(_Frozen):
         mixer: dict[Role, tuple[int, int]] = {
             "q": (queries, width), "k": (keys, width), "v": (keys, width), "o": (width, queries)
         }  # fmt: skip
-        own = mixer if self.mixer == "attention" else {}
+        recurrent: dict[Role, tuple[int, int]] = dict.fromkeys(RECURRENT, (width, width))
+        own = {"attention": mixer, "mlgru": recurrent, "none": {}}[self.mixer]
         return own if inner is None else {**own, "gate": (inner, width), "up": (inner, width), "down": (width, inner)}
 
+    def norm_width(self, norm: Norm, width: int) -> int:
+        """Of one of its norms in a model of this width."""
+        of_parts = {
+            "attn_q_norm": self.head_width, "attn_k_norm": self.head_width, "attn_out_norm": self.attention_width,
+            "ffn_down_norm": self.feed_forward or 0,
+        }  # fmt: skip
+        return of_parts.get(norm, width)
+
     def parameters(self, width: int) -> int:
-        """How many weights, norms and biases it has in a model of this width."""
+        """How many weights, norms, biases and bounds it has in a model of this width."""
         matrices = self.matrices(width)
-        heads = sum(norm in ("attn_q_norm", "attn_k_norm") for norm in self.norms)
-        norms = heads * self.head_width + (len(self.norms) - heads) * width
-        return sum(map(math.prod, matrices.values())) + norms + sum(matrices[role][0] for role in self.biases)
+        vectors = sum(self.norm_width(norm, width) for norm in self.norms) + (width if self.mixer == "mlgru" else 0)
+        return sum(map(math.prod, matrices.values())) + vectors + sum(matrices[role][0] for role in self.biases)
 
     def without(self, part: Literal["mixer", "feed_forward"]) -> LayerSpec:
         """The same layer without its mixer or its feed-forward.
@@ -173,7 +118,7 @@ class LayerSpec(_Frozen):
         Raises:
             ValueError: nothing would be left
         """
-        gone = ATTENTION if part == "mixer" else FEED_FORWARD
+        gone = (*ATTENTION, *RECURRENT) if part == "mixer" else FEED_FORWARD
         lacks: dict[str, Any] = (
             {"mixer": "none", "heads": 0, "kv_heads": 0, "head_width": 0, "slides": False}
             if part == "mixer"
@@ -269,8 +214,9 @@ class ModelSpec(_Frozen):
         found: dict[str, tuple[int, ...]] = {}
         for path, norm in arch.norms.items():
             if norm in layer.norms:
-                of_heads = norm in ("attn_q_norm", "attn_k_norm")
-                found[f"{block}{path}.weight"] = (layer.head_width if of_heads else self.width,)
+                found[f"{block}{path}.weight"] = (layer.norm_width(norm, self.width),)  # type: ignore[arg-type]
+        if layer.mixer == "mlgru":
+            found[f"{block}{LOWER}"] = (self.width,)
         for role, path in arch.linears.items():
             if shape := matrices.get(role):  # type: ignore[call-overload]
                 found[f"{block}{path}.weight"] = shape
@@ -312,6 +258,8 @@ def spec_of_config(config: Mapping[str, Any]) -> ModelSpec:
     """
     if config.get("model_type") == OWN:
         return ModelSpec.model_validate(config["spec"])
+    if config.get("model_type") == MATMULFREE:
+        return _matmulfree_spec(config)
     arch = architecture_spec(config)
     heads, width, gemma = config["num_attention_heads"], config["hidden_size"], arch.gguf == "gemma3"
     layer = LayerSpec(
@@ -345,6 +293,39 @@ def spec_of_config(config: Mapping[str, Any]) -> ModelSpec:
     )
 
 
+def mlgru_layer(feed_forward: int) -> LayerSpec:
+    """A layer with a recurrent mixer."""
+    return LayerSpec(mixer="mlgru", feed_forward=feed_forward, norms=MLGRU_NORMS)
+
+
+def attention_layer(feed_forward: int, heads: int, kv_heads: int, head_width: int) -> LayerSpec:
+    """A layer of a hybrid that has attention, of ternary weights as well."""
+    return LayerSpec(
+        heads=heads, kv_heads=kv_heads, head_width=head_width, feed_forward=feed_forward, norms=ATTENTION_NORMS
+    )
+
+
+def _matmulfree_spec(config: Mapping[str, Any]) -> ModelSpec:
+    """As `spec_of_config`, of a config of this family."""
+    heads, width, inner = config["num_attention_heads"], config["hidden_size"], config["intermediate_size"]
+    kv_heads, head_width = config.get("num_key_value_heads") or heads, config.get("head_dim") or width // heads
+    layers = {
+        "linear_attention": mlgru_layer(inner),
+        "full_attention": attention_layer(inner, heads, kv_heads, head_width),
+    }
+    return ModelSpec(
+        family=MATMULFREE,
+        width=width,
+        vocabulary=config["vocab_size"],
+        vocabulary_out=config["vocab_size"],
+        tied=bool(config.get("tie_word_embeddings")),
+        context=config["max_position_embeddings"],
+        epsilon=config["rms_norm_eps"],
+        rope=Rope.of(config.get("rope_parameters") or {}),
+        layers=tuple(layers[kind] for kind in config["layer_types"]),
+    )
+
+
 def _biases(config: Mapping[str, Any], arch: ArchitectureSpec) -> tuple[Role, ...]:
     attention: Sequence[Any] = arch.biases or (ATTENTION if config.get("attention_bias") else ())
     return (*attention, *(FEED_FORWARD if config.get("mlp_bias") else ()))
@@ -360,6 +341,8 @@ def _slides(config: Mapping[str, Any], arch: ArchitectureSpec) -> list[bool]:
 
 def config_of(spec: ModelSpec) -> dict[str, Any]:
     """transformers config values, model_type among them, of a model whose layers are alike; of another one ours."""
+    if spec.family == MATMULFREE:
+        return _matmulfree_config(spec)
     layer, arch = spec.layers[0], spec.arch
     values: dict[str, Any] = {
         "model_type": spec.family,
@@ -394,3 +377,27 @@ def config_of(spec: ModelSpec) -> dict[str, Any]:
     return values if spec.alike and spec_of_config(values) == spec else {
         "model_type": OWN, "spec": spec.model_dump(mode="json", exclude_defaults=True)
     }  # fmt: skip
+
+
+def _matmulfree_config(spec: ModelSpec) -> dict[str, Any]:
+    """As `config_of`: values of a `MatMulFreeConfig`, or where layers differ in more than their mixers, of ours."""
+    first = next((layer for layer in spec.layers if layer.mixer == "attention"), None)
+    sizes = (first.heads, first.kv_heads, first.head_width) if first else (1, 1, spec.width)
+    values = {
+        "model_type": MATMULFREE,
+        "num_hidden_layers": len(spec.layers),
+        "hidden_size": spec.width,
+        "num_attention_heads": sizes[0],
+        "num_key_value_heads": sizes[1],
+        "head_dim": sizes[2],
+        "intermediate_size": spec.layers[0].feed_forward,
+        "max_position_embeddings": spec.context,
+        "rope_parameters": spec.rope.parameters,
+        "rms_norm_eps": spec.epsilon,
+        "vocab_size": spec.vocabulary,
+        "tie_word_embeddings": spec.tied,
+        "layer_types": [KINDS.get(layer.mixer) for layer in spec.layers],
+    }
+    if None not in values["layer_types"] and _matmulfree_spec(values) == spec:
+        return values
+    return {"model_type": OWN, "spec": spec.model_dump(mode="json", exclude_defaults=True)}

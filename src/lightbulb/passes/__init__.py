@@ -12,6 +12,7 @@ from lightbulb.passes.base import Pass
 PASSES = {
     "format-task": "format_task:FormatTask",
     "check-import": "check_import:CheckImport",
+    "pretrain": "pretrain:Pretrain",
     "adapt": "adapt:Adapt",
     "trim-vocab": "trim_vocab:TrimVocab",
     "teacher-logits": "teacher_logits:CacheLogits",

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightbulb.core.events import Decided, Stream
 from lightbulb.core.files import read_json, write_json
+from lightbulb.pipeline.ledger import Cost
 
 
 class Decisions:
@@ -70,3 +71,25 @@ class StepBudget:
     def shorten(self, **parameters: Any) -> None:
         why = f"{self.left():.0f} s are left of the {self.seconds:.0f} s that this step may take"
         self.decisions.put(self.name, {**(self.decisions.get(self.name) or {}), **parameters}, why)
+
+
+class EnergyBudget(StepBudget):
+    """The `Budget` of a step that may take no more than some joules either: at the power so far they are seconds.
+
+    Args:
+        joules: in all its attempts together
+        cost: gives what was spent so far
+        seconds: in all its attempts together
+        decisions: where it is written what the step was shortened to
+        name: of that decision
+    """
+
+    def __init__(self, joules: float, cost: Callable[[], Cost], seconds: float, decisions: Decisions, name: str):
+        super().__init__(seconds, lambda: cost().seconds, decisions, name)
+        self.joules, self.cost = joules, cost
+
+    def left(self) -> float:
+        cost = self.cost()
+        if not cost.joules.value:  # nothing was spent yet, or it cannot be known
+            return super().left()
+        return min(super().left(), cost.seconds * (self.joules / cost.joules.value - 1))

@@ -45,7 +45,7 @@ from lightbulb.core.version import __version__
 from lightbulb.energy.meter import Meter
 from lightbulb.models.live import LiveModel
 from lightbulb.passes.base import Context, Pass
-from lightbulb.pipeline.decisions import Decisions, StepBudget
+from lightbulb.pipeline.decisions import Decisions, EnergyBudget, StepBudget
 from lightbulb.pipeline.ledger import Cost, Heartbeat, less, total_cost
 from lightbulb.tasks.stored import TASK_VERSION, write_task
 from lightbulb.tasks.task import Task
@@ -235,6 +235,7 @@ class Run:
         source: Artifact,
         inputs: Mapping[str, Artifact] = NO_INPUTS,
         seconds: float | None = None,
+        joules: float | None = None,
     ) -> Artifact:
         """The artifact of a pass: found if it was made before, else made now.
 
@@ -244,6 +245,7 @@ class Run:
             source: that it reads
             inputs: other artifacts by role
             seconds: the time that it may take, if it is one that can do less
+            joules: likewise, the energy, where `seconds` are given
         """
         planned = self.key(pass_, source.key, inputs)
 
@@ -255,7 +257,6 @@ class Run:
         if not (artifact := self._found(label, key())):
 
             def work(out: Path, scratch: Path, progress: Heartbeat) -> dict[str, Any]:
-                name = _shortened(label, planned)
                 context = Context(
                     task=self.task,
                     seed=self.seed,
@@ -263,7 +264,7 @@ class Run:
                     scratch=scratch,
                     inputs=inputs,
                     threads=self.threads,
-                    budget=None if seconds is None else StepBudget(seconds, progress.seconds, self.decisions, name),
+                    budget=self._budget(progress, _shortened(label, planned), seconds, joules),
                     live=self.live,
                 )
                 carried = {k: source.facts[k] for k in CARRIED if k in source.facts}
@@ -273,6 +274,13 @@ class Run:
             artifact = self.make(label, planned, pass_.makes, pass_.name, source.key, work, key)
         self.steps.append(artifact)
         return artifact
+
+    def _budget(self, progress: Heartbeat, name: str, seconds: float | None, joules: float | None) -> StepBudget | None:
+        if seconds is None:
+            return None
+        if joules is not None:
+            return EnergyBudget(joules, progress.cost, seconds, self.decisions, name)
+        return StepBudget(seconds, progress.seconds, self.decisions, name)
 
     def performed(self, label: str, pass_: Pass, planned: str) -> Pass:
         """`pass_` with the parameters that the clock has shortened it to. `planned` is its key without that."""

@@ -93,7 +93,7 @@ class LlamaCpp(Runtime):
         Raises:
             UnsupportedModel: no GGUF can hold it
         """
-        return bool(architecture_of(spec))
+        return bool(architecture_of(spec)) and not spec.arch.ternary
 
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self._server.handle_completions({"temperature": 0, "cache_prompt": False, **request})

@@ -45,7 +45,10 @@ def fits(model: PreTrainedModel) -> bool:
     config = getattr(model, "config", None)
     if getattr(config, "model_type", None) not in (*FAMILIES, OWN):
         return False
-    paths = architecture_spec(config).linears.values()
+    arch = architecture_spec(config)
+    if arch.ternary:
+        return False
+    paths = arch.linears.values()
     linears = [m for layer in layers_of(model) for path, m in layer.named_modules() if path in paths]
     return (
         all(type(linear) is nn.Linear for linear in linears)

@@ -29,6 +29,7 @@ from lightbulb.train.forward import device_of, fast_math
 Forward = Callable[[PreTrainedModel, Batch], torch.Tensor]  # -> logits [P, V]
 LossFunction = Callable[[torch.Tensor, Batch], torch.Tensor]  # (logits [P, V], batch) -> scalar
 CHECKPOINT_SECONDS = 60.0
+WARM_UP = 0.05  # of the steps
 MAX_NORM = 1.0  # of all gradients together: a longer one is shortened
 LOSSES = "losses"
 CHECKPOINT_SHARE = 20  # never spend more than 1/20 of the time on writing checkpoints
@@ -82,7 +83,7 @@ class Schedule(BaseModel):
 
     def rate(self, step: int, planned: int) -> float:
         """The learning rate of a step, of a training planned with `planned` of them."""
-        warm, place = max(1, round(0.05 * planned)), self._place(step, planned)
+        warm, place = max(1, round(WARM_UP * planned)), self._place(step, planned)
         return self.learning_rate * min(1.0, (place + 1) / warm) * 0.5 * (1 + math.cos(math.pi * place / planned))
 
     def _place(self, step: int, planned: int) -> float:
@@ -104,11 +105,13 @@ class TrainingResult:
         steps: of the optimizer
         tokens: read, padding left out
         loss: mean over the last tenth of the steps
+        losses: of each step
     """
 
     steps: int
     tokens: int
     loss: float
+    losses: tuple[float, ...]
 
 
 def train(
@@ -176,7 +179,7 @@ def train(
             checkpoint.maybe_save(step, losses)
     model.eval()
     tail = losses[-max(1, steps // 10) :]
-    return TrainingResult(steps, tokens, sum(tail) / len(tail))
+    return TrainingResult(steps, tokens, sum(tail) / len(tail), tuple(losses))
 
 
 def optimizer_of(

@@ -10,6 +10,7 @@ from torch import nn
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
+from lightbulb.core.errors import ModelError
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.formats.gguf.type_map import LAYER_ROLES, TypeMap
 from lightbulb.models.families import GGUF_LINEAR, architecture_spec, embedding_of, layers_of
@@ -34,8 +35,14 @@ def quantize_dequantize(w: torch.Tensor, quant_type: str) -> torch.Tensor:
 
 def block_weights(model: PreTrainedModel, types: TypeMap) -> list[tuple[torch.Tensor, str]]:
     """What the file will hold in blocks, with the names of the types: every linear of the layers, the embedding, and an
-    untied head."""
-    roles = {path: LAYER_ROLES[GGUF_LINEAR[role]] for role, path in architecture_spec(model.config).linears.items()}
+    untied head. Raises ModelError for a model whose layers are ternary as they are."""
+    arch = architecture_spec(model.config)
+    if arch.ternary:
+        raise ModelError(
+            f"the layers of a {arch.family} model are ternary already and are rounded to nothing else",
+            hint="leave out the pass `quantize`: `export` writes them as they are",
+        )
+    roles = {path: LAYER_ROLES[GGUF_LINEAR[role]] for role, path in arch.linears.items()}
     ends = {id(w): (w, role) for role, w in (("head", model.lm_head.weight), ("embedding", embedding_of(model).weight))}
     weights = [
         (module.weight, roles.get(path, "other"))

@@ -1,0 +1,97 @@
+"""The verb train: from text to a model."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Literal
+
+from tyro import conf
+
+from lightbulb.cli.output import show
+from lightbulb.energy.processor import threads_held
+
+
+def train(
+    text: conf.Positional[str],
+    architecture: Literal["matmulfree", "hybrid", "transformer"] = "matmulfree",
+    size: str = "5m",
+    layers: int | None = None,
+    width: int | None = None,
+    feed_forward: int | None = None,
+    context: int = 512,
+    vocabulary: int = 4096,
+    tokenizer: str | None = None,
+    tokens: float | None = None,
+    max_time: str = "1h",
+    max_joules: float | None = None,
+    learning_rate: float | None = None,
+    batch_tokens: int = 8192,
+    decay: Literal["cosine", "linear"] = "cosine",
+    drop: float | None = None,
+    out: Path | None = None,
+    test: str | None = None,
+    completion: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    json: bool = False,
+) -> None:
+    """Train a language model from text, from its first weights on. The same command again resumes.
+
+    Args:
+        text: a text file, a folder of text, a JSONL, CSV or Parquet file, or a datasets id
+        architecture: matmulfree (ternary weights, recurrent), hybrid (one layer of four with attention), or transformer
+        size: about so many parameters, like 5m or 370m
+        layers: how many, instead of what fits the size
+        width: of what goes from layer to layer, likewise; a multiple of 256
+        feed_forward: inner width, likewise
+        context: tokens that are read at once
+        vocabulary: entries of a tokenizer learned from the text
+        tokenizer: a model whose tokenizer is used instead
+        tokens: to read, like 2e6; the same ones again where there are fewer (default: 20 for each parameter)
+        max_time: for the whole job, like 45m or 1h30m
+        max_joules: for the training
+        learning_rate: at its highest (default: 4e-3, 1e-3 for a transformer)
+        batch_tokens: tokens of a step
+        decay: of the learning rate
+        drop: what the learning rate is multiplied with from halfway on (default: 0.5, 1 for a transformer)
+        out: the run folder (default: runs/TEXT-ARCHITECTURE)
+        test: held-out text, when it is a file of its own
+        completion: column with the text
+        seed: decides everything that is random
+        threads: processor threads (default: all that this process may use)
+        json: one JSON object on stdout
+    """
+    from lightbulb import api
+    from lightbulb.core.progress import waiting
+    from lightbulb.pretraining.goal import TrainingGoal
+    from lightbulb.pretraining.shape import parameters_of
+    from lightbulb.report.trained import render_trained
+    from lightbulb.shrinking.goal import seconds
+
+    goal = TrainingGoal(
+        architecture=architecture,
+        size=parameters_of(size),
+        layers=layers,
+        width=width,
+        feed_forward=feed_forward,
+        context=context,
+        vocabulary=vocabulary,
+        tokenizer=tokenizer,
+        tokens=tokens,
+        max_seconds=seconds(max_time),
+        max_joules=max_joules,
+        learning_rate=learning_rate,
+        batch_tokens=batch_tokens,
+        decay=decay,
+        drop=drop,
+        seed=seed,
+        threads=threads_held() if threads is None else threads,
+    )
+    goal.check()
+    with waiting("reading the text"):
+        loaded = api.load_task(text, test=test, kind="text", completion=completion, seed=seed)
+    folder = out or Path("runs") / f"{loaded.name}-{architecture}"
+    record = api.train(loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]))
+    show(record.model_dump(mode="json"), json, lambda console: console.print(render_trained(record, folder)))
