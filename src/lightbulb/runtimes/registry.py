@@ -21,12 +21,20 @@ BUILT_IN = {
     "llamacpp": "lightbulb.runtimes.llamacpp:LlamaCpp",
     "filament": "lightbulb.runtimes.filament:Filament",
     "classifier": "lightbulb.runtimes.classifier:Classifier",
+    "slots": "lightbulb.runtimes.slots:Slots",
     "torch": "lightbulb.runtimes.torch:Torch",
     "endpoint": "lightbulb.runtimes.endpoint:Endpoint",
 }
 USUAL: dict[ModelForm, str] = {"gguf": "llamacpp", "folder": "torch", "url": "endpoint"}
 CLASSIFIER = "classifier"  # the runtime of files that only choose
-ONLY_IN = dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), CLASSIFIER)  # architecture -> runtime
+SLOTS = "slots"  # of files that fill in answers
+ONLY_IN = {
+    "lightbulb-ngrams": CLASSIFIER,
+    "lightbulb-cascade": CLASSIFIER,
+    "bert": CLASSIFIER,
+    "lightbulb-slots": SLOTS,
+}  # architecture -> runtime
+NO_LANGUAGE_MODEL = tuple(sorted(set(ONLY_IN.values())))  # the runtimes of all those
 FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", "url": "addresses of endpoints"}
 
 
@@ -135,7 +143,7 @@ def check_supports(name: str, spec: ModelSpec) -> None:
 
 
 def is_language_model(path: Path) -> bool:
-    """Whether a GGUF file is one, and no classifier of another kind.
+    """Whether a GGUF file is one, and no model of another kind.
 
     Raises:
         ModelError: it is damaged
@@ -161,7 +169,7 @@ def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: in
 
 
 def runtime_of(path: Path, name: str = "llamacpp") -> str:
-    """The name of the runtime that opens a GGUF file: the one asked for, but for classifiers, which only filament runs.
+    """The name of the runtime that opens a GGUF file: the one asked for, but for what is no language model.
 
     Raises:
         ModelError: the file is damaged
