@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from lightbulb.energy.meter import Meter
 from lightbulb.models.kinds.base import open_classifier
 from lightbulb.models.kinds.encoder import Encoder
 from lightbulb.models.kinds.ngrams import NgramFile
+from lightbulb.models.kinds.slot_file import read_slots
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.pipeline.run import Run
 from lightbulb.runtimes import open_gguf
@@ -100,7 +102,9 @@ SOURCES_OF_NGRAMS = {
     "cascade": "file",
 }
 OF_NGRAMS = tuple(SOURCES_OF_NGRAMS)
-CASES = [(name, "choose") for name in PASSES if name not in (*OF_ENCODERS, *OF_NGRAMS, "pretrain")]
+OF_SLOTS = ("fit-slots", "verify-slots")
+OTHERS = (*OF_ENCODERS, *OF_NGRAMS, *OF_SLOTS, "pretrain")
+CASES = [(name, "choose") for name in PASSES if name not in OTHERS]
 CASES += [(name, kind) for kind, names in KINDS.items() for name in names]
 
 
@@ -278,6 +282,36 @@ class TestNgrams(PassConformance):
             {"model": ngrams["fitted"]} if cls.uses else {"then": ngrams["other"]} if cls.name == "cascade" else {},
             changed=cls(**more) if more else None,
             reload=reload.get(request.param),
+        )
+
+
+@pytest.fixture(scope="module")
+def slots(imported, tmp_path_factory) -> dict[str, Artifact]:
+    """A file of slots."""
+    folder, meter = tmp_path_factory.mktemp("slots"), Meter((), threads=1)
+    with Run(folder, tiny_task("generate"), seed=0, progress=Silent(), meter=meter, threads=1) as run:
+        return {"imported": imported, "file": run.step("file", pass_class("fit-slots")(), imported)}
+
+
+def reload_slots(made: Artifact) -> None:
+    (said,) = read_slots(made.gguf).fill([tiny_task("generate").test[0].prompt])
+    assert isinstance(json.loads(said.text), dict)
+
+
+class TestSlots(PassConformance):
+    @pytest.fixture(params=OF_SLOTS)
+    def case(self, request, slots):
+        if request.param == "verify-slots":
+            filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+            if not hasattr(filament, "SlotFiller"):
+                pytest.skip("this filament fills in no answers: make filament")
+        cls, fits = pass_class(request.param), request.param == "fit-slots"
+        return PassCase(
+            cls(),
+            slots["imported" if fits else "file"],
+            tiny_task("generate"),
+            changed=cls(**({"cs": (3.0,)} if fits else {"prompts": 4})),
+            reload=reload_slots if fits else None,
         )
 
 

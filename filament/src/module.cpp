@@ -1,5 +1,5 @@
-// The Python module: a thin skin over Runtime, Stream and Classifier. Arguments are checked here; the interpreter's
-// lock is not held while the model works, and is taken again between tokens, so that Ctrl-C is heard.
+// The Python module: a thin skin over Runtime, Stream, Classifier and Slots. Arguments are checked here; the
+// interpreter's lock is not held while the model works, and is taken again between tokens, so that Ctrl-C is heard.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -15,6 +15,7 @@
 
 #include "classifier.hpp"
 #include "probe.hpp"
+#include "slots.hpp"
 #include "stream.hpp"
 #include "text_ngrams.hpp"
 
@@ -150,6 +151,26 @@ std::tuple<std::vector<uint32_t>, std::vector<float>, std::vector<uint32_t>> cla
     return {std::move(answers), std::move(probabilities), std::move(stages)};
 }
 
+std::unique_ptr<Slots> open_slots_file(const std::string& path, int threads) {
+    check_threads(threads);
+    const nb::gil_scoped_release unlocked;
+    return std::make_unique<Slots>(std::make_shared<const File>(path), std::make_shared<ThreadPool>(threads));
+}
+
+// Answers, and the probability of each.
+std::pair<nb::list, std::vector<float>> fill(Slots& slots, const nb::sequence& texts_in) {
+    const Bytes bytes(texts_in);
+    std::vector<Filled> filled(bytes.views().size());
+    {
+        const nb::gil_scoped_release unlocked;
+        slots.fill(bytes.views(), filled);
+    }
+    nb::list answers;
+    std::vector<float> probabilities;
+    for (const Filled& each : filled) answers.append(text(each.text)), probabilities.push_back(each.probability);
+    return {std::move(answers), std::move(probabilities)};
+}
+
 using Range = std::pair<uint32_t, uint32_t>;
 
 // Each hash and how often it comes, by hash.
@@ -208,6 +229,8 @@ NB_MODULE(_native, m) {
         .def("classify", &classify, nb::arg("texts"));
     m.def("open_classifier", &open_classifier_file, nb::arg("path"), nb::arg("threads"),
           nb::arg("kernels") = nb::none());
+    nb::class_<Slots>(m, "Slots").def("fill", &fill, nb::arg("texts"));
+    m.def("open_slots", &open_slots_file, nb::arg("path"), nb::arg("threads"));
     m.def("ngram_hashes", &ngram_hashes, nb::arg("text"), nb::arg("words"), nb::arg("chars"));
     nb::class_<Prefix>(m, "Prefix");
     m.def("remember", &remember, nb::arg("runtime"), nb::arg("token_ids"));

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "tensors.hpp"
+
 namespace filament {
 namespace {
 
@@ -15,35 +17,6 @@ constexpr int32_t kMostHead = 2047, kMostWeight = 127, kMost = 32767;
 constexpr uint32_t kMostBits = 24;         // of a hash that name where to look
 constexpr uint32_t kFewHashes = 8;         // that are looked through one by one
 constexpr size_t kWorthThreads = 1 << 14;  // bytes of texts: some milliseconds of work
-
-template <class T> constexpr Type kTypeOf = sizeof(T) == 1 ? Type::I8 : sizeof(T) == 2 ? Type::I16 : Type::I32;
-
-// The numbers of a tensor, which may lie anywhere in the file. `shape`: fastest dimension first.
-template <class T>
-std::vector<T> numbers(const File& file, const char* name, const std::vector<uint64_t>& shape) {
-    const Tensor& tensor = file.tensor(name);
-    if (tensor.type != kTypeOf<T>) throw Error(tensor.name + " is of another type");
-    if (tensor.shape != shape) throw Error(tensor.name + " has another shape than the rest of the file asks for");
-    std::vector<T> values(tensor.bytes / sizeof(T));
-    std::memcpy(values.data(), tensor.data, tensor.bytes);
-    return values;
-}
-
-template <class T> void check_range(const char* name, const std::vector<T>& values, int64_t least, int64_t most) {
-    const auto [low, high] = std::minmax_element(values.begin(), values.end());
-    if (*low < least || *high > most) {
-        const int64_t wrong = *low < least ? *low : *high;
-        throw Error(std::string(name) + " holds " + std::to_string(wrong) + ", which is not within " +
-                    std::to_string(least) + " to " + std::to_string(most));
-    }
-}
-
-// The length of a tensor that alone says it.
-size_t length(const File& file, const char* name, size_t most) {
-    const Tensor& tensor = file.tensor(name);
-    if (tensor.shape.size() != 1 || tensor.columns() > most) throw Error(tensor.name + " has an impossible shape");
-    return tensor.columns();
-}
 
 Lengths lengths(const File& file, const char* name) {
     const std::vector<int64_t> ends = file.integers(name);

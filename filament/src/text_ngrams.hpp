@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "hashing.hpp"
+
 namespace filament {
 
 // Lengths of n-grams, both included; shortest 0: none.
@@ -51,14 +53,7 @@ class TextNgrams {
     struct Part {
         size_t begin, end;
     };
-    static constexpr uint32_t kBasis = 2166136261u, kWordBasis = kBasis ^ 0x9e3779b9u;
-
-    static uint32_t step(uint32_t hash, uint32_t point) { return (hash ^ point) * 16777619u; }
-    static uint32_t mixed(uint32_t h) {
-        h ^= h >> 16, h *= 0x85ebca6bu;
-        h ^= h >> 13, h *= 0xc2b2ae35u;
-        return h ^ h >> 16;
-    }
+    static constexpr uint32_t kWordBasis = kBasis ^ 0x9e3779b9u;
 
     std::vector<uint32_t> points_;  // in lower case; each run of blanks is one U+0020, at both ends, too
     std::vector<Part> words_;       // runs of letters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,37 @@ def test_an_encoder_is_named_where_it_was_made_from_one(place):
     assert code == 0 and record(folder)["base"]["name"] == "encoder"
 
 
+def spoken_rows(n: int) -> list[dict[str, str]]:
+    """Answers whose values stand in the text, or are one of a few."""
+    rows = []
+    for i in range(n):
+        on, lamp = ("on", "off")[i % 2], f"{i % 7}{i}"
+        text = f"{'switch' if i % 3 else 'please turn'} {on} the {'heater' if i % 5 else 'fan'} number {lamp}"
+        rows.append({"prompt": text, "completion": json.dumps({"do": on, "fan": i % 5 == 0, "number": lamp})})
+    return rows
+
+
+def test_where_answers_can_be_filled_in_no_language_model_is_made(place, capsys):
+    if not hasattr(filament, "SlotFiller"):
+        pytest.skip("this filament fills in no answers: make filament")
+    write_rows(place / "spoken.jsonl", spoken_rows(300))
+    command = ["shrink", str(place / "model"), "--task", str(place / "spoken.jsonl"), "--out", str(place / "spoken")]
+    assert main([*command, "--at-least", "0.8", "--max-time", "15m", "--threads", "1"]) == 0
+    result = record(place / "spoken")
+    student = result["student"]
+    assert result["verdict"] == "kept" and (student["kind"], student["runtime"]) == ("slots", "slots")
+    assert student["score"]["value"] > 0.9 and student["cpu_seconds_per_answer"]["value"] > 0
+    assert result["teacher"] is None and result["base"] is None and result["verify"]["same_answer"]["value"] == 1
+    assert not (place / "spoken" / "Modelfile").exists()
+    card = (place / "spoken" / "README.md").read_text()
+    assert "No language model is needed" in card and "text-generation" in card and "llama-completion" not in card
+    capsys.readouterr()
+    assert main(["ask", str(place / "spoken"), "turn off the heater number 4711", "--json"]) == 0
+    asked = json.loads(capsys.readouterr().out)
+    assert json.loads(asked["text"]) == {"do": "off", "fan": False, "number": "4711"}
+    assert 0.5 < asked["probability"] <= 1
+
+
 def test_kinds_that_cannot_do_the_task_are_refused(place, capsys):
     write_rows(place / "text.jsonl", [{"prompt": f"say {n}", "completion": f"this is number {n}"} for n in range(60)])
     command = ["shrink", str(place / "model"), "--task", str(place / "text.jsonl"), "--out", str(place / "text")]
@@ -166,10 +198,26 @@ def test_kinds_that_cannot_do_the_task_are_refused(place, capsys):
 
 def test_without_filament_it_is_told_that_they_were_not_tried(monkeypatch):
     from lightbulb.runtimes.classifier import Classifier
+    from lightbulb.runtimes.slots import Slots
     from lightbulb.shrinking.job import without_filament
     from lightbulb.tasks.task import Task
 
     task = Task("t", "choose", "accuracy", (), (), (), ("a", "b"))
     assert without_filament(task) == []
-    monkeypatch.setattr(Classifier, "installed", classmethod(lambda cls: False))
+    for runtime in (Classifier, Slots):
+        monkeypatch.setattr(runtime, "installed", classmethod(lambda cls: False))
     assert "make filament" in without_filament(task)[0]
+    assert "slot filling" in without_filament(replace(task, kind="generate"))[0]
+    assert without_filament(replace(task, kind="text")) == []
+
+
+def test_what_cannot_be_filled_in_is_told_with_the_reason():
+    from lightbulb.shrinking.goal import Goal
+    from lightbulb.shrinking.job import not_suited
+    from lightbulb.tasks.task import Example, Task
+
+    shell = tuple(Example(f"list files of {n}", f"ls -u {n}") for n in range(9))
+    task = Task("t", "generate", "exact-match", shell, (), ())
+    (told,) = not_suited(task, Goal(keep=0.9, max_seconds=60.0))
+    assert told == "not tried: slot filling, because 9 of 9 answers in train are no JSON objects"
+    assert not_suited(task, Goal(keep=0.9, max_seconds=60.0, kinds=("decoder",))) == []

@@ -4,6 +4,7 @@
 >>> model = lightbulb_filament.Model("model.gguf", threads=2)
 >>> model.generate([1, 15, 22], max_new_tokens=16)
 >>> lightbulb_filament.Classifier("classifier.gguf").classify(["a text", "another"])
+>>> lightbulb_filament.SlotFiller("slots.gguf").fill(["wake me at half past six"])
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 from lightbulb_filament import _native
 from lightbulb_filament._native import FilamentError, Prefix, available
 from lightbulb_filament.classifier import Classifier, ngram_hashes
+from lightbulb_filament.slots import SlotFiller
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +29,7 @@ __all__ = [
     "Model",
     "Prefix",
     "Sampling",
+    "SlotFiller",
     "available",
     "ngram_hashes",
     "probe",

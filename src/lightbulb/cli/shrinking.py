@@ -57,7 +57,7 @@ def shrink(
         threads: processor threads (default: all that this process may use)
         runtime: what the model will be used in, where every file is scored and measured; llamacpp, filament where it
             is built, or that of a plugin
-        kinds: of model that may be tried, like linear (n-grams) or decoder (default: all that are installed)
+        kinds: of model that may be tried, like linear (n-grams), slots or decoder (default: all that are installed)
         encoder: a folder with a BERT-shaped encoder to try, or minilm-l6 (default: that, where it is installed)
         dry_run: print the recipe with predicted size, cost and time, and stop
         json: one JSON object on stdout

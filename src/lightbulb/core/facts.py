@@ -285,6 +285,26 @@ class NgramFileFacts(GgufFacts):
     calibration_error: float | None = None
 
 
+class SlotFacts(GgufFacts):
+    """Facts of a file that fills in answers.
+
+    Attributes:
+        features: in the file
+        looked_at: of so many
+        fields: of the answers
+        copied: of these, those whose values are copied from the text
+        score: the task's metric on the validation split
+        c: of the training: inverse strength of the penalty
+    """
+
+    features: int
+    looked_at: int
+    fields: int
+    copied: int
+    score: float
+    c: float
+
+
 class EncoderFileFacts(GgufFacts):
     """Facts of an encoder's file.
 

@@ -74,7 +74,7 @@ def batches_of(prompts: Sequence[Any], size: int) -> list[list[Any]]:
 
 
 def bulk_subject(name: str, runtime: Runtime, task: Task) -> Subject:
-    """All test items of a task of kind "choose", many in a call: at most MOST_IN_A_CALL, and no more than take about
+    """All test items of a task, many in a call: at most MOST_IN_A_CALL, and no more than take about
     CALL_SECONDS, so that a window holds many calls. Calls are alike in size.
 
     Args:
@@ -83,11 +83,12 @@ def bulk_subject(name: str, runtime: Runtime, task: Task) -> Subject:
         task: whose test split is answered
     """
     from lightbulb.models.form import turns_of
+    from lightbulb.runtimes.answering import answer_prompts, longest_answer
 
-    prompts = [runtime.render(turns_of(example)) for example in task.test]
+    prompts, longest = [runtime.render(turns_of(example)) for example in task.test], longest_answer(task)
 
     def answer(batch: Sequence[str]) -> tuple[int, int]:
-        answers = runtime.answer(batch, task.answers)
+        answers = answer_prompts(runtime, task, batch, longest)
         return answers.prompt_tokens, answers.output_tokens
 
     answer(few := prompts[:TRIED])  # the first call draws what later ones do not
@@ -182,7 +183,8 @@ def check_capable(opener: type[Runtime], task: Task | None) -> None:
     Raises:
         UserError: it does
     """
-    if task is None or task.kind != "choose":
+    bulk = opener.capabilities.bulk and task is not None and task.kind == "generate"
+    if not bulk and (task is None or task.kind != "choose"):
         opener.require("sees_tokens", "writes_exactly")
 
 
@@ -269,12 +271,14 @@ def subjects(runtime: Runtime, workload: Workload) -> list[Subject]:
     if task.kind == "text":
         ids = [runtime.tokenize(e.completion)[: runtime.context_length - 1] for e in workload.examples()]
         return [subject("read", ids, exactly(1))]
-    if task.kind == "choose" and runtime.capabilities.bulk and workload.batch == 1:
+    if runtime.capabilities.bulk and workload.batch == 1:
         return [bulk_subject("read", runtime, task)]
     texts = [runtime.render(turns_of(e)) for e in workload.examples()]
     if task.kind == "choose":
         return [subject("read", texts, lambda batch: runtime.answer(batch, task.answers))]
     longest = longest_answer(task)
+    if not runtime.capabilities.sees_tokens:
+        return [subject("read", texts, lambda batch: runtime.generate(batch, longest))]
     ids = [runtime.tokenize(text) for text in texts]
     return [subject("read", ids, exactly(1)), subject("write", texts, lambda batch: runtime.generate(batch, longest))]
 

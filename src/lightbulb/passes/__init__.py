@@ -34,6 +34,8 @@ PASSES = {
     "fit-ngrams": "fit_ngrams:FitNgrams",
     "refit-ngrams": "refit_ngrams:RefitNgrams",
     "export-ngrams": "export_ngrams:ExportNgrams",
+    "fit-slots": "fit_slots:FitSlots",
+    "verify-slots": "verify_slots:VerifySlots",
     "verify-classifier": "verify_classifier:VerifyClassifier",
 }
 

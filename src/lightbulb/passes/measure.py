@@ -133,7 +133,7 @@ def _longest(task: Task) -> int:
 def subject(role: str, runtime: Runtime, task: Task, examples: Sequence[Any], longest: int) -> Subject:
     """Answers the prompts of `examples`, or in bulk all of the test split; for kind "text", reads the beginnings of
     documents."""
-    if task.kind == "choose" and runtime.capabilities.bulk:
+    if runtime.capabilities.bulk:
         return bulk_subject(role, runtime, task)
     if task.kind == "text":
 

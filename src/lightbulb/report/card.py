@@ -46,7 +46,7 @@ def card_header(result: Result, *, region: str | None) -> ModelCardData:
     """The facts of the YAML block, with the score of what is handed out."""
     from huggingface_hub.repocard_data import ModelCardData
 
-    base, classifies = result.base, bool(words.of_kind(result))
+    base, classifies = result.base, result.kind == "choose" and bool(words.of_kind(result))
     facts = {
         "license": base.license if base else None,
         "base_model": base.repo if base else None,
@@ -136,13 +136,13 @@ def _how_to_use(result: Result) -> str:
     file = result.student.path or "model.gguf"
     tokens = 1 if result.kind == "choose" else 256
     commands = list(result.use) or [f'lightbulb ask {_shell(file)} "..."']
-    classifies = bool(words.of_kind(result))
-    if not classifies and not any("llama-" in command or " --system " in command for command in commands):
+    other_kind = bool(words.of_kind(result))
+    if not other_kind and not any("llama-" in command or " --system " in command for command in commands):
         options = f"--jinja --single-turn --special --temp 0 -n {tokens}"
         commands.append(f'llama-completion -m {_shell(file)} {options} -p "..."')
     lines = "\n".join(commands)
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`{3,}", lines)), default=2))
-    one_token = result.kind == "choose" and not classifies
+    one_token = result.kind == "choose" and not other_kind
     note = "\n\nAn answer is one token: `-n 1` is all it takes." if one_token else ""
     if result.form is not None:
         note += (

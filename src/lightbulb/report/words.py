@@ -71,7 +71,7 @@ def roles(result: Result) -> list[str]:
 def of_kind(result: Result) -> str:
     """That no language model is needed, where none is handed out."""
     student = result.shrunk
-    if student is None or not student.classifies:
+    if student is None or not student.no_language_model:
         return ""
     return f"No language model is needed for this. What is handed out: {student.name}."
 

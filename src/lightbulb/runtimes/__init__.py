@@ -5,6 +5,8 @@ from __future__ import annotations
 from lightbulb.core.errors import GoalError
 from lightbulb.runtimes.registry import (
     CLASSIFIER,
+    NO_LANGUAGE_MODEL,
+    SLOTS,
     check_installed,
     check_opens,
     check_ships,
@@ -20,6 +22,8 @@ from lightbulb.runtimes.registry import (
 
 __all__ = [
     "CLASSIFIER",
+    "NO_LANGUAGE_MODEL",
+    "SLOTS",
     "check_installed",
     "check_opens",
     "check_ships",

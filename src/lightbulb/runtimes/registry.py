@@ -21,15 +21,19 @@ BUILT_IN = {
     "llamacpp": "lightbulb.runtimes.llamacpp:LlamaCpp",
     "filament": "lightbulb.runtimes.filament:Filament",
     "classifier": "lightbulb.runtimes.classifier:Classifier",
+    "slots": "lightbulb.runtimes.slots:Slots",
     "torch": "lightbulb.runtimes.torch:Torch",
     "endpoint": "lightbulb.runtimes.endpoint:Endpoint",
 }
 USUAL: dict[ModelForm, str] = {"gguf": "llamacpp", "folder": "torch", "url": "endpoint"}
 CLASSIFIER = "classifier"  # the runtime of files that only choose
+SLOTS = "slots"  # of files that fill in answers
 ONLY_IN = {  # architecture -> runtime
     **dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), CLASSIFIER),
+    "lightbulb-slots": SLOTS,
     "matmulfree": "filament",
 }
+NO_LANGUAGE_MODEL = (CLASSIFIER, SLOTS)  # the runtimes of files that are none
 FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", "url": "addresses of endpoints"}
 
 
@@ -138,7 +142,7 @@ def check_supports(name: str, spec: ModelSpec) -> None:
 
 
 def is_language_model(path: Path) -> bool:
-    """Whether a GGUF file is one, and no classifier of another kind.
+    """Whether a GGUF file is one, and no model of another kind.
 
     Raises:
         ModelError: it is damaged

@@ -16,7 +16,7 @@ Method = Literal["teacher", "distill", "plain"]
 Fidelity = Literal["probe", "trained", "exported"]
 METHODS: tuple[Method, ...] = ("distill", "plain")  # of training a student
 DECODER = "decoder"
-TITLES = {"linear": "n-grams", "encoder": "encoder", "cascade": "cascade"}  # on pages
+TITLES = {"linear": "n-grams", "slots": "slot filling", "encoder": "encoder", "cascade": "cascade"}  # on pages
 
 
 class Candidate(BaseModel):

@@ -10,15 +10,15 @@ from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint
 from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import Run
-from lightbulb.runtimes import runtime_class
+from lightbulb.runtimes import CLASSIFIER, SLOTS, runtime_class
 from lightbulb.shrinking import origins
 from lightbulb.shrinking.assemble import Assembled, assemble
-from lightbulb.shrinking.candidate import DECODER, Candidate, Choice, Outcome
+from lightbulb.shrinking.candidate import DECODER, TITLES, Candidate, Choice, Outcome
 from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher, early_steps, student_steps
 from lightbulb.shrinking.final_evaluation import FinalEvaluation
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
-from lightbulb.shrinking.kinds import candidates_after, kind_named
+from lightbulb.shrinking.kinds import candidates_after, kind_named, kind_names
 from lightbulb.shrinking.kinds.cascade import combined
 from lightbulb.shrinking.ladder import CheapestFirst
 from lightbulb.shrinking.plan import Plan
@@ -30,6 +30,7 @@ from lightbulb.shrinking.time_budget import TimeBudget
 from lightbulb.tasks.task import Task
 
 EARLY_SHARE = 0.2  # of the time, for kinds that are tried before the teacher
+RUN_IN = {"choose": ("n-grams and encoders", CLASSIFIER), "generate": ("slot filling", SLOTS)}  # by kind of task
 QUICK_SECONDS = 300.0  # of a run without a teacher: it is measured as one of five minutes is, however long it may take
 
 
@@ -40,7 +41,7 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     time_budget = TimeBudget(run.decisions, lambda: run.spent().seconds, goal.max_seconds)
     floor = Floor.of(goal, run.task.metric)
     choice = try_early_kinds(execution, goal, floor, time_budget, say)
-    missed = [*choice.missed, *without_filament(run.task)]
+    missed = [*choice.missed, *without_filament(run.task), *not_suited(run.task, goal)]
     stock: list[Candidate] = []
     windows_for = min(QUICK_SECONDS, goal.max_seconds)
     if choice.candidate is None and needs_teacher(goal):
@@ -88,9 +89,17 @@ def try_early_kinds(execution: Execution, goal: Goal, floor: Floor, time_budget:
 
 def without_filament(task: Task) -> list[str]:
     """That no kind but decoders can be tried where filament is not there, in a sentence."""
-    if task.kind != "choose" or runtime_class("classifier").installed():
+    kinds, runtime = RUN_IN.get(task.kind, ("", ""))
+    if not kinds or runtime_class(runtime).installed():
         return []
-    return ["n-grams and encoders were not tried: filament, which runs them, is not built here (make filament)"]
+    return [f"not tried: {kinds}, because filament, which runs them, is not built here (make filament)"]
+
+
+def not_suited(task: Task, goal: Goal) -> list[str]:
+    """The kinds for which the task is nothing, and why, in sentences."""
+    names = [name for name in kind_names() if name != DECODER and (goal.kinds is None or name in goal.kinds)]
+    found = [(TITLES.get(name, name), kind_named(name).why_not(setting_of(task, goal))) for name in names]
+    return [f"not tried: {title}, because {why}" for title, why in found if why]
 
 
 def needs_teacher(goal: Goal) -> bool:
@@ -102,9 +111,9 @@ def nothing_to_try(goal: Goal) -> UserError:
     """Of kinds that are all nothing for this task, or not there."""
     return UserError(
         f"none of the kinds asked for can be tried here ({', '.join(goal.kinds or ())}): they choose one of a closed "
-        "set of answers, and need filament",
+        "set of answers, or (slots) fill in JSON objects, and need filament",
         where="`kinds`",
-        hint="`make filament`, a task with a closed set of answers, or leave `kinds` out",
+        hint="`make filament`, such a task, or leave `kinds` out",
     )
 
 

@@ -15,15 +15,17 @@ from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.goal import Goal
 from lightbulb.tasks.task import Task
 
+FROM_EXAMPLES = {"linear", "slots"}  # kinds that look at no model
 PINNED = ("lightbulb", "torch", "transformers", "xllamacpp", "lightbulb-filament", "gguf")
 
 
 def base_of(handed: Candidate | None, model: Origin, encoder: str) -> Origin | None:
-    """What is handed out was made from: the user's model, an encoder, or, of n-grams, the examples alone."""
+    """What is handed out was made from: the user's model, an encoder, or, of n-grams and slots, the
+    examples alone."""
     kinds = {c.kind for c in (handed.stages or (handed,))} if handed else set()
     if "encoder" in kinds:
         return encoder_origin(resolve_encoder(encoder))
-    return None if kinds == {"linear"} else model
+    return None if kinds and kinds <= FROM_EXAMPLES else model
 
 
 def recipe_of(source: ModelSource, task: Task, seed: int, steps: Sequence[Step]) -> Recipe:

@@ -11,7 +11,7 @@ from lightbulb.core.errors import RunFailure
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.models.origin import Origin
-from lightbulb.runtimes import CLASSIFIER
+from lightbulb.runtimes import NO_LANGUAGE_MODEL
 from lightbulb.tasks.task import TaskKind
 
 Verdict = Literal["kept", "within-noise", "not-shrunk", "not-kept"]
@@ -38,8 +38,8 @@ class Scored(Record):
     answer that is right where the metric says which are.
 
     Attributes:
-        kind: "decoder", "linear" (n-grams) or another kind of student, or "stock" for a quantization of the adapted
-            teacher
+        kind: "decoder", "linear" (n-grams), "slots" or another kind of student, or "stock" for a quantization of the
+            adapted teacher
         path: relative to the run folder, None where that is not known
         bytes: size of the model file, counted
         making: CPU seconds of all the steps that lead to it, the teacher's among them where it needs them
@@ -64,9 +64,9 @@ class Scored(Record):
     why: str = ""
 
     @property
-    def classifies(self) -> bool:
-        """Whether it only chooses, and is no language model."""
-        return self.runtime == CLASSIFIER
+    def no_language_model(self) -> bool:
+        """Whether it only chooses, or fills in."""
+        return self.runtime in NO_LANGUAGE_MODEL
 
 
 class Making(Record):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -91,9 +92,16 @@ class Fitted:
         return np.asarray(vectors @ self.weights + self.bias)
 
 
-def fit_svm(vectors: sp.csr_matrix, labels: np.ndarray, answers: int, c: float, balanced: bool, seed: int) -> Fitted:
-    """A linear support vector machine (squared hinge, L2) for each answer against the rest (LIBLINEAR, Fan et al.
-    2008).
+def fit_svm(
+    vectors: sp.csr_matrix,
+    labels: np.ndarray,
+    answers: int,
+    c: float,
+    balanced: bool,
+    seed: int,
+    penalty: Literal["l1", "l2"] = "l2",
+) -> Fitted:
+    """A linear support vector machine (squared hinge) for each answer against the rest (LIBLINEAR, Fan et al. 2008).
 
     Args:
         vectors: [texts, n-grams]
@@ -102,6 +110,7 @@ def fit_svm(vectors: sp.csr_matrix, labels: np.ndarray, answers: int, c: float, 
         c: inverse strength of the penalty
         balanced: whether texts are weighted by the rareness of their answer
         seed: of the order in which texts are taken
+        penalty: of the weights; l1 leaves most of them at 0
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
@@ -111,11 +120,13 @@ def fit_svm(vectors: sp.csr_matrix, labels: np.ndarray, answers: int, c: float, 
     if len(seen) == 1:
         bias[seen] = 0.0
         return Fitted(weights, bias)
-    svm = LinearSVC(C=c, tol=TOLERANCE, class_weight="balanced" if balanced else None, random_state=seed)
+    weighted = "balanced" if balanced else None
+    svm = LinearSVC(penalty=penalty, C=c, tol=TOLERANCE, class_weight=weighted, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", ConvergenceWarning
         )  # of what is nearly there: the score on held-out items tells
+        warnings.filterwarnings("ignore", "The number of unique classes")  # few examples of many answers
         svm.fit(vectors, labels)
     if len(seen) == 2:
         weights[:, seen] = np.concatenate([-svm.coef_, svm.coef_]).T

@@ -191,12 +191,12 @@ def _word_ngrams(
         hashes = hashes[: len(last)]
         if n > 1:
             hashes = (hashes ^ np.uint32(SPACE)) * np.uint32(PRIME)
-        hashes = _continued(hashes, codes, starts[last], lengths[last])
+        hashes = continued(hashes, codes, starts[last], lengths[last])
         if n >= shortest:
             yield texts[last][same], hashes[same]
 
 
-def _continued(hashes: np.ndarray, codes: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def continued(hashes: np.ndarray, codes: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Hashes after the code points of a run each."""
     order = np.argsort(-lengths, kind="stable")
     hashes, starts, lengths = hashes[order], starts[order], lengths[order]

@@ -1,8 +1,9 @@
 """Kinds of student beside the decoders that are cut from the source itself: each says what to try and how it is made.
 
-Some need nothing of the teacher ("linear": n-grams); they take seconds and are tried before it. What a kind makes is a
-file as any other: scored on validation, held against the floor, measured beside the stock files, and handed out where
-it is the cheapest that does what was asked. Others come from plugins, by the entry points `lightbulb.kinds`.
+Some need nothing of the teacher ("linear": n-grams, "slots": answers filled in); they take seconds and are tried before
+it. What a kind makes is a file as any other: scored on validation, held against the floor, measured beside the stock
+files, and handed out where it is the cheapest that does what was asked. Others come from plugins, by the entry points
+`lightbulb.kinds`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 HERE = "lightbulb.shrinking.kinds"
 BUILT_IN = {
     "linear": f"{HERE}.linear:Linear",
+    "slots": f"{HERE}.slots:SlotFilling",
     "encoder": f"{HERE}.encoder:Encoders",
     "cascade": f"{HERE}.cascade:Cascades",
 }  # cheapest first

@@ -52,6 +52,10 @@ class StudentKind(ABC):
     def candidates(self, setting: Setting) -> Sequence[Candidate]:
         """What to try, cheapest first, each of this kind; none where the task is nothing for it."""
 
+    def why_not(self, setting: Setting) -> str | None:
+        """Why the task is nothing for it, where a reader would ask."""
+        return None
+
     @abstractmethod
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
         """The steps that make it. They may read the imported model ("model") and, after the teacher, what its steps
