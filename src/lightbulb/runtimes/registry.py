@@ -147,7 +147,7 @@ def is_language_model(path: Path) -> bool:
     Raises:
         ModelError: it is damaged
     """
-    return ONLY_IN.get(read_architecture(path)) != CLASSIFIER
+    return ONLY_IN.get(read_architecture(path)) not in NO_LANGUAGE_MODEL
 
 
 def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
