@@ -294,7 +294,7 @@ class Layers(PreTrainedModel):
     def bounds(self) -> list[torch.Tensor | None]:
         """What the forget gates of each layer [D] are at least; None for a layer that has none."""
         mixers = [layer.mixer for layer in cast(Sequence[Layer], self.layers)]
-        logits = [mixer.lower for mixer in mixers if mixer is not None]
+        logits: list[torch.Tensor] = [mixer.lower for mixer in mixers if mixer is not None]
         found = iter(rising_bounds(torch.stack(logits)) if logits else ())
         return [None if mixer is None else next(found) for mixer in mixers]
 
@@ -323,7 +323,7 @@ class Decoder(PreTrainedModel, GenerationMixin):
     def _prepare_cache_for_generation(self, generation_config: Any, model_kwargs: dict, *more: Any) -> Any:
         if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
             model_kwargs["past_key_values"] = empty_cache(self.spec)
-        return super()._prepare_cache_for_generation(generation_config, model_kwargs, *more)
+        return super()._prepare_cache_for_generation(generation_config, model_kwargs, *more)  # type: ignore[misc]
 
     def forward(self, input_ids: torch.Tensor, logits_to_keep: int = 0, **more: Any) -> CausalLMOutputWithPast:
         """Logits of the last positions.

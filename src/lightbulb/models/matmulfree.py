@@ -59,7 +59,7 @@ class MatMulFreeForCausalLM(Decoder):
 
     config_class = MatMulFreeConfig
     body_class = MatMulFreeModel
-    _tied_weights_keys: ClassVar[Any] = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tied_weights_keys: ClassVar[Any] = {"lm_head.weight": "model.embed_tokens.weight"}  # type: ignore[misc]
 
     def __init__(self, config: MatMulFreeConfig):
         super().__init__(config)

@@ -71,7 +71,9 @@ class LayerSpec(_Frozen):
     def _sizes_fit(self) -> Self:
         sizes = (self.heads, self.kv_heads, self.head_width)
         if self.mixer != "attention" and (any(sizes) or (self.mixer == "none" and self.feed_forward is None)):
-            raise ValueError(f"a layer without attention has no heads, and one without a mixer a feed-forward: {self}")
+            raise ValueError(
+                f"a layer without attention has no heads, one without a mixer needs a feed-forward: {self}"
+            )
         if self.mixer == "attention" and (min(sizes) < 1 or self.heads % self.kv_heads):
             raise ValueError(f"{self.heads} heads of width {self.head_width} cannot read {self.kv_heads} keys")
         if self.feed_forward is not None and self.feed_forward < 1:
@@ -398,6 +400,6 @@ def _matmulfree_config(spec: ModelSpec) -> dict[str, Any]:
         "tie_word_embeddings": spec.tied,
         "layer_types": [KINDS.get(layer.mixer) for layer in spec.layers],
     }
-    if None not in values["layer_types"] and _matmulfree_spec(values) == spec:
+    if all(layer.mixer in KINDS for layer in spec.layers) and _matmulfree_spec(values) == spec:
         return values
     return {"model_type": OWN, "spec": spec.model_dump(mode="json", exclude_defaults=True)}

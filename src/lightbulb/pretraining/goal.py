@@ -83,7 +83,7 @@ class TrainingGoal(BaseModel):
             if value is not None and (not 0 < value <= most or value % step):
                 what = f"a multiple of {step} up to {most:,}" if step > 1 else f"between 1 and {most}"
                 raise UserError(f"{name} must be {what}, not {value}", where=f"`{name}`", hint=f"`{name}={step}`")
-        for name, least, example in (
+        for name, least, usual in (
             ("context", 8, 512),
             ("vocabulary", SMALLEST_VOCABULARY, 4096),
             ("batch_tokens", self.context, max(8192, self.context)),
@@ -92,7 +92,7 @@ class TrainingGoal(BaseModel):
                 raise UserError(
                     f"{name} must be {least:,} or more, not {getattr(self, name)}",
                     where=f"`{name}`",
-                    hint=f"`{name}={example}`",
+                    hint=f"`{name}={usual}`",
                 )
         for name, example in (("tokens", "2e6"), ("max_joules", "5000"), ("learning_rate", "2e-3"), ("drop", "0.5")):
             value = getattr(self, name)

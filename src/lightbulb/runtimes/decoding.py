@@ -109,4 +109,4 @@ def write_rows(
         if 2 * len(running) <= len(alive):
             kept = torch.tensor(running, device=device)
             alive, ids, mask = [alive[place] for place in running], ids[kept], mask[kept]
-            cache.reorder_cache(kept)  # states of recurrent layers know no batch_select_indices
+            cache.reorder_cache(kept)  # type: ignore[arg-type]  # recurrent layers know no batch_select_indices
