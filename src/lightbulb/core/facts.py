@@ -265,11 +265,15 @@ class CascadeFacts(GgufFacts):
     Attributes:
         threshold: of the first stage's probability
         share_first: of the validation items that it answers
-        kept: score of the joint decision / that of the better stage alone, on the same items
+        thresholds: of all stages but the last
+        shares: of the validation items that each stage answers
+        kept: score of the joint decision / that of the best stage alone, on the same items
     """
 
     threshold: float
     share_first: float
+    thresholds: list[float] | None = None
+    shares: list[float] | None = None
     kept: Figure
 
 

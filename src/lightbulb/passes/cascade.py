@@ -1,4 +1,4 @@
-"""cascade: a cheap classifier answers what it is sure of, and a better one the rest, in one file."""
+"""cascade: a cheap classifier answers what it is sure of, and better ones the rest, in one file."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from lightbulb.tasks.metrics import higher_is_better, retention
 from lightbulb.tasks.task import Example, Task
 
 STEPS = 40  # thresholds that are looked at: quantiles of the first stage's probabilities
+ROLES = ("then", "last")  # of the files after the source
 NEVER = 2.0  # a threshold that no probability reaches
 
 
 class Cascade(Pass):
-    """Puts the source and the file in the role "then" into one: the source answers where its probability is at least
-    the threshold, the other file the rest.
+    """Puts the source and the file in the role "then", and that in the role "last" where there is one, into one: each
+    answers where its probability is at least its threshold, and hands on the rest.
 
-    The threshold is the lowest on a grid at which, on the validation split, the joint decision surely keeps what the
-    better of the two alone scores: the low end of the paired interval of their ratio is at least 1 - `give_up`.
+    The thresholds are the lowest on a grid at which, on the validation split, the joint decision surely keeps what the
+    best of the files alone scores: the low end of the paired interval of their ratio is at least 1 - `give_up`. Of
+    three files the last two are joined first, and may give up half of that.
     """
 
     name: ClassVar[str] = "cascade"
@@ -41,18 +43,19 @@ class Cascade(Pass):
     give_up: float = Field(default=0.01, gt=0, lt=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        files, task = (source, context.inputs["then"]), context.task
+        files, task = [source, *(context.inputs[role] for role in ROLES if role in context.inputs)], context.task
         examples = task.split("validation" if task.validation else "train")
+        stages: list[Answered] = []
         with context.progress.bar("cascade", len(files) + 1) as advance:
-            first = answers_of(files[0].gguf, task, examples, context.threads)
-            advance(1, "first stage")
-            then = answers_of(files[1].gguf, task, examples, context.threads)
-            advance(2, "second stage")
-            threshold, share, kept = choose(task, examples, first, then, self.give_up)
-            write_cascade(out / "model.gguf", [f.gguf for f in files], task.answers, [threshold])
+            for number, file in enumerate(files, 1):
+                stages.append(answers_of(file.gguf, task, examples, context.threads))
+                advance(number, f"stage {number}")
+            thresholds, kept = choose(task, examples, stages, self.give_up)
+            write_cascade(out / "model.gguf", [f.gguf for f in files], task.answers, thresholds)
             advance(len(files) + 1, "written")
         parts = [f.facts_as(GgufFacts) for f in files]
         size, parameters = (out / "model.gguf").stat().st_size, sum(p.parameters for p in parts)
+        shares = shares_of(stages, thresholds)
         return {
             "architecture": ARCHITECTURE,
             "bytes": size,
@@ -62,8 +65,10 @@ class Cascade(Pass):
             "fallbacks": [],
             "unchanged": True,
             "context_length": None,
-            "threshold": threshold,
-            "share_first": share,
+            "threshold": thresholds[0],
+            "share_first": shares[0],
+            "thresholds": thresholds,
+            "shares": shares,
             "kept": kept.model_dump(),
         }
 
@@ -88,18 +93,40 @@ def answers_of(path: Path, task: Task, examples: Sequence[Example], threads: int
 
 
 def choose(
-    task: Task, examples: Sequence[Example], first: Answered, then: Answered, give_up: float
-) -> tuple[float, float, Figure]:
-    """(threshold, share of the examples that the first stage answers there, what the joint decision keeps of the better
-    stage's score)."""
-    references = [e.completion for e in examples]
+    task: Task, examples: Sequence[Example], stages: Sequence[Answered], give_up: float
+) -> tuple[list[float], Figure]:
+    """The thresholds of all stages but the last, and what the joint decision keeps of the best stage's score."""
     sign = 1 if higher_is_better(task.metric) else -1
-    better = max((first, then), key=lambda a: sign * (score_of(task, examples, a.texts).value or 0.0)).texts
-    quantiles = np.quantile(first.probabilities, np.linspace(0, 1, STEPS, endpoint=False))
+    best = max(stages, key=lambda a: sign * (score_of(task, examples, a.texts).value or 0.0)).texts
+    rest = stages[-1].texts
+    thresholds: list[float] = []
+    for place in reversed(range(len(stages) - 1)):
+        threshold, rest, kept = _lowest(task, examples, stages[place], rest, best, give_up / 2**place)
+        thresholds.insert(0, threshold)
+    return thresholds, kept
+
+
+def _lowest(
+    task: Task, examples: Sequence[Example], stage: Answered, rest: list[str], best: list[str], give_up: float
+) -> tuple[float, list[str], Figure]:
+    """The lowest threshold of a stage at which it gives up no more, the joint answers there, and what they keep."""
+    references = [e.completion for e in examples]
+    quantiles = np.quantile(stage.probabilities, np.linspace(0, 1, STEPS, endpoint=False))
     for threshold in [*np.unique(quantiles.astype(np.float32)), np.float32(NEVER)]:
-        sure = first.probabilities >= threshold
-        joint = [a if keeps else b for keeps, a, b in zip(sure, first.texts, then.texts, strict=True)]
-        kept = retention(task.metric, joint, better, references)
+        sure = stage.probabilities >= threshold
+        joint = [a if keeps else b for keeps, a, b in zip(sure, stage.texts, rest, strict=True)]
+        kept = retention(task.metric, joint, best, references)
         if threshold == NEVER or (kept.low is not None and kept.low >= 1 - give_up):
-            return float(threshold), float(sure.mean()), kept
+            return float(threshold), joint, kept
     raise AssertionError("the last threshold is taken")
+
+
+def shares_of(stages: Sequence[Answered], thresholds: Sequence[float]) -> list[float]:
+    """The share of the examples that each stage answers."""
+    open_ = np.ones(len(stages[0].texts), bool)
+    shares = []
+    for stage, threshold in zip(stages, [*thresholds, -np.inf], strict=True):
+        sure = open_ & (stage.probabilities >= threshold)
+        shares.append(float(sure.mean()))
+        open_ &= ~sure
+    return shares
