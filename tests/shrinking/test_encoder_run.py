@@ -26,8 +26,8 @@ def quick():
     """Short windows, and trainings for an encoder that has seen nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(final_evaluation, "measuring_windows", lambda *_: (8, 0.02))
-        patch.setattr(kind, "WHOLE", Schedule(epochs=8, learning_rate=2e-3, batch_size=8))
-        patch.setattr(kind, "CUT", Schedule(epochs=8, learning_rate=2e-3, batch_size=8))
+        patch.setattr(kind, "WHOLE", Schedule(epochs=6, learning_rate=2e-3))
+        patch.setattr(kind, "CUT", Schedule(epochs=4, learning_rate=2e-3))
         yield
 
 

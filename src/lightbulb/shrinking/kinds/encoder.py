@@ -19,6 +19,7 @@ from lightbulb.passes.verify_classifier import VerifyClassifier
 from lightbulb.pipeline.recipe import START, Step, step
 from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.cost_model import BATCH_SIZES
 from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
 from lightbulb.shrinking.kinds.linear import checked
 from lightbulb.shrinking.steps import EMBEDDING, TEACHER, TEACHER_VALIDATION, export, stock_candidates
@@ -27,7 +28,7 @@ from lightbulb.train.loop import Schedule
 IMPORTED, TRIMMED = "encoder", "encoder-trimmed"
 FROZEN, ADAPTED = "frozen", "adapted"
 DEPTHS = (1 / 6, 1 / 3, 1 / 2)  # shares of the layers that students keep, bold first
-WHOLE = Schedule(epochs=4, learning_rate=1e-4)
+WHOLE = Schedule(epochs=3, learning_rate=1e-4)
 CUT = Schedule(epochs=6, learning_rate=5e-4)
 # Seen with MiniLM-L6 on a core of a Zen 4: the head's fits and all that is not reading, and reading, for each character
 # and each weight of the layers. Backwards takes as long as reading twice, and the optimizer as one reading more.
@@ -67,23 +68,23 @@ class Encoders(StudentKind):
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
         imported = START if setting.is_encoder else IMPORTED
         begin = [] if setting.is_encoder else [step(IMPORTED, ImportEncoder(encoder=setting.encoder), START)]
+        headed = self._candidate(FROZEN).label
+        whole = headed if headed in setting.made else imported  # fine-tuning begins with a head that fits
         if candidate.is_stock:
-            return [step(TEACHER, AdaptEncoder(schedule=WHOLE), imported), *teacher_checked(candidate)]
+            return [step(TEACHER, adapt(candidate, setting), whole), *teacher_checked(candidate)]
         if candidate.variant == FROZEN and candidate.quant_type == "q8_0":
-            make = step(candidate.label, FitHead(), imported)
+            make = [step(candidate.label, FitHead(), imported)]
+        elif candidate.variant == FROZEN:
+            fit = FitHead(quant_type=candidate.quant_type, embedding=EMBEDDING)
+            make = [step(TRIMMED, TrimEncoder(), imported), step(candidate.label, fit, TRIMMED)]
+        elif candidate.layers:
+            follows = {"teacher": TEACHER} if setting.is_encoder and TEACHER in setting.made else {}
+            make = [step(TRIMMED, TrimEncoder(), imported)]
+            make.append(step(candidate.label, adapt(candidate, setting), TRIMMED, **follows))
         else:
-            begin.append(step(TRIMMED, TrimEncoder(), imported))
-            make = self._trimmed(candidate, setting)
-        return [*begin, make, step(candidate.file_label, export(candidate), candidate.label), *checked(candidate)]
-
-    def _trimmed(self, candidate: Candidate, setting: Setting) -> Step:
-        """What makes the weights of a candidate that reads with fewer pieces."""
-        if candidate.variant == FROZEN:
-            return step(candidate.label, FitHead(quant_type=candidate.quant_type, embedding=EMBEDDING), TRIMMED)
-        follows = {"teacher": TEACHER} if setting.is_encoder and TEACHER in setting.made else {}
-        if not candidate.layers:
-            return step(candidate.label, AdaptEncoder(schedule=WHOLE), TRIMMED)
-        return step(candidate.label, AdaptEncoder(schedule=CUT, layers=candidate.layers), TRIMMED, **follows)
+            make = [step(f"{whole}-trimmed", TrimEncoder(), whole)]
+            make.append(step(candidate.label, adapt(candidate, setting), f"{whole}-trimmed"))
+        return [*begin, *make, step(candidate.file_label, export(candidate), candidate.label), *checked(candidate)]
 
     def seconds(self, candidate: Candidate, setting: Setting) -> float:
         spec = spec_of(setting)
@@ -91,9 +92,24 @@ class Encoders(StudentKind):
         whole, own = (layer_weights(spec, n) * SECONDS_PER_CHARACTER_AND_WEIGHT for n in (0, candidate.layers))
         if candidate.variant == FROZEN:
             return SECONDS + whole * (trained + 2 * read)
-        schedule = CUT if candidate.layers and not candidate.is_stock else WHOLE
+        epochs = schedule_of(candidate, setting).epochs
         teacher = whole * trained if setting.is_encoder and not candidate.is_stock else 0.0
-        return SECONDS + own * (TRAINING * schedule.epochs * trained + 2 * read) + teacher
+        return SECONDS + own * (TRAINING * epochs * trained + 2 * read) + teacher
+
+
+def adapt(candidate: Candidate, setting: Setting) -> AdaptEncoder:
+    """The training of a candidate."""
+    layers = candidate.layers if candidate.layers and not candidate.is_stock else None
+    return AdaptEncoder(schedule=schedule_of(candidate, setting), layers=layers)
+
+
+def schedule_of(candidate: Candidate, setting: Setting) -> Schedule:
+    """Few examples need many steps: smaller batches, and where the head begins at zero twice the epochs."""
+    batch_size = next(size for size, least in BATCH_SIZES if len(setting.task.train) >= least)
+    if candidate.is_stock or not candidate.layers:
+        return WHOLE.model_copy(update={"batch_size": batch_size})
+    epochs = CUT.epochs if batch_size == BATCH_SIZES[0][0] else 2 * CUT.epochs
+    return CUT.model_copy(update={"epochs": epochs, "batch_size": batch_size})
 
 
 def _there(encoder: str) -> bool:
