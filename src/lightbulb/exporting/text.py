@@ -40,7 +40,7 @@ def checked_text(checked: Checked) -> str:
     if checked.score is not None and checked.source_score is not None:
         return (
             f"checked: {units.text(checked.score)} on all {checked.items:,} test items, where the model file has "
-            f"{units.text(checked.source_score)}; {checked.differ:,} answers differ ({checked.runtime})"
+            f"{units.text(checked.source_score)}; {checked.differ:,} answered otherwise ({checked.runtime})"
         )
     return f"checked: the same answer as the model file on all {checked.items:,} test items ({checked.runtime})"
 
