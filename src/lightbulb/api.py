@@ -16,6 +16,7 @@ from lightbulb.energy.meter import Meter
 from lightbulb.exporting.request import export
 from lightbulb.forecasting.request import forecast
 from lightbulb.measuring.measurement import measure
+from lightbulb.models.kinds.encoder_source import names_encoder, resolve_encoder
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
 from lightbulb.pipeline.run import Run
 from lightbulb.predicting.request import calibrate_device, predict
@@ -47,9 +48,12 @@ def opened(out: Path, task: Task, goal: Goal, events: Stream) -> Iterator[Run]:
 
 
 def validate_model(model: str, *runtimes: str) -> ModelSource:
-    """The model's files, of a family that works in all of `runtimes`: known before a run folder is opened for it."""
+    """The model's files, of a family that works in all of `runtimes`: known before a run folder is opened for it. An
+    encoder's files run in filament whatever is asked for."""
     from lightbulb.models.importing import spec_of_source
 
+    if names_encoder(model):
+        return resolve_encoder(model)
     source = resolve(model)
     check_family(source)
     check_contents(source)
@@ -74,7 +78,8 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     """Makes the cheapest model that does what `goal` asks; resumes what was begun, or finds it done.
 
     Args:
-        model: a model folder, a .gguf file, a hub id, or a short name such as smollm2-135m
+        model: a model folder, a .gguf file, a hub id, or a short name such as smollm2-135m; for a task that chooses
+            also the folder or short name of an encoder, such as minilm-l6
         task: what `load_task` gives
         goal: what is asked for
         out: the run's folder; the same call goes on in it after a kill, and ends with the same bytes
@@ -91,11 +96,13 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     """
     from lightbulb.report.publish import publish
     from lightbulb.shrinking.job import bind_config, perform
+    from lightbulb.shrinking.prepare import check_task
 
     goal.check_for(task.metric)
     check_ships(goal.runtime, task.kind)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
+    check_task(source, task, goal)
     events = Stream(*terminal(quiet))
     introduce(task, say := say_to(events))
     with opened(out, task, goal, events) as run:
@@ -152,11 +159,13 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
         UserError: what is asked for cannot be done as asked
     """
     from lightbulb.shrinking.dry_run import predict_run
+    from lightbulb.shrinking.prepare import check_task
 
     goal.check_for(task.metric)
     check_ships(goal.runtime, task.kind)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
+    check_task(source, task, goal)
     introduce(task, say := say_to(Stream(*terminal(quiet))))
     with waiting("planning", quiet):
         return predict_run(source, task, goal, say)
@@ -184,7 +193,8 @@ def run_recipe(recipe: Path, task: Task, out: Path, *, threads: int, quiet: bool
     from lightbulb.shrinking.prepare import start
 
     check_threads(threads)
-    check_recipe(read := Recipe.read(recipe))
+    read = Recipe.read(recipe)
+    check_recipe(read, "encoder" if names_encoder(read.model) else "model")
     runtimes = {runtime for s in read.steps if (runtime := s.parameters.get("runtime"))}
     with waiting("reading the model", quiet):
         source = validate_model(read.model, *sorted(runtimes))

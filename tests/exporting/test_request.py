@@ -148,8 +148,8 @@ def test_wrong_requests(run, tmp_path, capsys):
     (there := tmp_path / "there").mkdir()
     assert main(["export", str(run), "--to", "c", "--out", str(there)]) == 2
     assert "name a new folder with --out" in capsys.readouterr().err and not list(there.iterdir())
-    with pytest.raises(UserError, match="nothing is exported to 'onnx'"):
-        api.export(run, "onnx", tmp_path / "bank")
+    with pytest.raises(UserError, match="nothing is exported to 'onyx'"):
+        api.export(run, "onyx", tmp_path / "bank")
     assert main(["export", str(tmp_path / "nowhere"), "--to", "c", "--out", str(tmp_path / "bank")]) == 2
     (run / "model.gguf").write_bytes((run / "model.gguf").read_bytes()[:200])
     assert main(["export", str(run), "--to", "c", "--out", str(tmp_path / "bank")]) == 2

@@ -9,11 +9,13 @@ import sys
 
 import pytest
 from tiny import tiny_model
+from tiny_encoder import tiny_encoder
 
 from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.models import resolve as module
 from lightbulb.models.gguf import write_gguf
 from lightbulb.models.importing import spec_of_source
+from lightbulb.models.kinds.encoder_source import names_encoder
 from lightbulb.models.resolve import check_family, check_gguf, check_safetensors, fingerprint, resolve
 from lightbulb.models.spec import LayerSpec, Rope
 from lightbulb.runtimes import check_supports
@@ -39,6 +41,14 @@ def test_what_each_kind_of_name_means(model, gguf):
     alone.write_bytes(gguf.read_bytes())
     assert resolve(str(alone.parent)).gguf == alone
     assert resolve("some-owner/some-model").hub_id == "some-owner/some-model"
+
+
+def test_an_encoder_is_known_and_is_no_language_model(tmp_path):
+    with pytest.raises(ModelError, match="minilm-l6 is an encoder") as error:
+        resolve("minilm-l6")
+    assert "lightbulb shrink minilm-l6" in error.value.hint
+    assert names_encoder("minilm-l6") and names_encoder(str(tiny_encoder(tmp_path / "bert")))
+    assert not any(map(names_encoder, ("smollm2-135m", "owner/minilm-l6", str(tmp_path))))
 
 
 def test_a_misspelt_name_gets_near_ones(model):

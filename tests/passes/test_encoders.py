@@ -20,7 +20,8 @@ from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
 from lightbulb.models.kinds.encoder import Encoder
 from lightbulb.models.kinds.encoder_source import resolve_encoder
-from lightbulb.passes import pass_class
+from lightbulb.passes import fit_head, pass_class
+from lightbulb.passes.encoders import with_cut_texts
 from lightbulb.pipeline.run import Run
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Example, Task
@@ -84,7 +85,7 @@ def test_a_head_learns_what_its_vectors_tell(bare, tmp_path):
     adapted = made(tmp_path, "adapt-encoder", bare, task, schedule=SCHEDULE)
     headed = made(tmp_path, "fit-head", adapted, task)
     facts = headed.facts_as(LabelFacts)
-    assert right(headed, task) > 0.9, "a fifth is chance"
+    assert right(headed, task) >= 0.9, "a fifth is chance"
     assert facts.cross_validated is not None and facts.cross_validated > 0.9 and facts.c in (3.0, 10.0, 30.0)
     before, after = load_file(adapted.path / "model.safetensors"), load_file(headed.path / "model.safetensors")
     moved = {name for name in before if not (before[name] == after[name]).all()}
@@ -105,6 +106,34 @@ def test_the_head_is_scikit_learns(bare, tmp_path):
     model.fit(vectors, [task.answers.index(e.completion) for e in task.train])
     ours = encoder.scores_of(test)
     np.testing.assert_allclose(ours, asked @ model.coef_.T + model.intercept_, atol=0.02)
+
+
+def test_the_penalty_is_chosen_on_the_validation_split_where_that_is_large(bare, tmp_path):
+    """Each C fitted anew with scikit-learn: the first of the best on validation is taken, and none of them on test."""
+    from sklearn.linear_model import LogisticRegression
+
+    task = tiny_task("choose", 120)
+    again = tuple(Example(f"{e.prompt} {i}", e.completion) for i in range(28) for e in task.validation)
+    task = replace(task, validation=again[: fit_head.ENOUGH])
+    facts = made(tmp_path, "fit-head", bare, task, cs=(0.01, 1.0, 300.0)).facts_as(LabelFacts)
+    texts, asked = ([e.prompt for e in split] for split in (task.train, task.validation))
+    labels, wanted = ([task.answers.index(e.completion) for e in split] for split in (task.train, task.validation))
+    scale = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
+    vectors, others = (scale(Encoder.read(bare.path).embed(t)) for t in (texts, asked))
+    models = [LogisticRegression(C=c, tol=1e-4, max_iter=1000).fit(vectors, labels) for c in (0.01, 1.0, 300.0)]
+    scores = [float(np.mean(model.predict(others) == wanted)) for model in models]
+    assert len(set(scores)) > 1 and facts.chosen_by == pytest.approx(max(scores), abs=0.01)
+    assert facts.c == (0.01, 1.0, 300.0)[scores.index(max(scores))] and facts.cross_validated is None
+    few = made(tmp_path / "few", "fit-head", bare, replace(task, validation=task.validation[:-1])).facts_as(LabelFacts)
+    assert few.chosen_by is None and few.cross_validated is not None
+
+
+def test_texts_that_lose_their_end_are_told(bare):
+    task = tiny_task("choose")
+    assert with_cut_texts(task, bare.path) == task
+    long = replace(task, test=(*task.test, Example("card " * 63, task.answers[0]), Example("x " * 62, task.answers[0])))
+    (finding,) = with_cut_texts(long, bare.path).findings
+    assert "1 of 62 texts are longer than the 64 tokens" in finding and "(the longest has 65)" in finding
 
 
 def test_a_head_is_fitted_to_what_the_file_holds(bare, tmp_path):

@@ -117,7 +117,7 @@ def test_its_recipe_makes_the_same_file(enough, tmp_path):
 @pytest.mark.slow
 def test_with_a_share_to_keep_the_language_model_is_what_they_are_held_against(place):
     """All is tried; the cheapest that keeps it is handed out, and what it saves is told against a stock file."""
-    code, folder = shrink(place, "keep", "--keep", "0.9")
+    code, folder = shrink(place, "keep", "--keep", "0.9", "--encoder", str(place / "encoder"))
     result = record(folder)
     assert code == 0 and result["verdict"] in ("kept", "within-noise") and result["student"]["kind"] == "linear"
     assert result["teacher"]["kind"] == "stock" and len(result["baselines"]) == 2

@@ -93,6 +93,38 @@ def test_a_cascade_needs_a_better_file_that_costs_much_more(linear, encoder, cos
     assert len({c.label for c in found}) == len(found)
 
 
+def test_one_that_lies_between_makes_cascades_of_three():
+    between = Candidate(kind="encoder", layers=1, method="plain", quant_type="q8_0", variant="adapted")
+    floor, cheap, dear = Floor("accuracy", keep=0.97), outcome(LINEAR, 0.85, 1e-5), outcome(ENCODER, 0.93, 3e-3)
+    found = combined([cheap, dear, outcome(between, 0.9, 5e-4)], floor)
+    assert [c.stages for c in found] == [(LINEAR, ENCODER)] * 3 + [(LINEAR, between, ENCODER)] * 3
+    assert len({c.label for c in found}) == len({c.name for c in found}) == 6
+    for score, cost in ((0.84, 5e-4), (0.9, 2e-3)):  # no better than the cheap one; no cheaper than the dear one
+        others = combined([cheap, dear, outcome(between, score, cost)], floor)
+        assert all(len(c.stages) == 2 for c in others)
+
+
+def test_what_is_enough_leaves_only_what_is_cut_from_it():
+    cuts = [Candidate(kind="encoder", layers=n, method="plain", quant_type="q8_0", variant="adapted") for n in (1, 2)]
+    whole = Candidate(kind="encoder", method="plain", quant_type="q8_0", variant="adapted")
+    tried: list[Candidate] = []
+
+    class Evaluator:
+        def evaluate(self, trial):
+            tried.append(trial.candidate)
+            return outcome(trial.candidate, {LINEAR: 0.5, cuts[0]: 0.8}.get(trial.candidate, 0.95), 1e-3)
+
+    ladder = CheapestFirst(
+        [LINEAR, ENCODER, *cuts, whole],
+        Floor("accuracy", at_least=0.9),
+        lambda c: True,
+        lambda *_: [],
+        lambda text: None,
+    )
+    choice = search(ladder, Evaluator(), Stream())
+    assert tried == [LINEAR, ENCODER, *cuts] and choice.candidate in (ENCODER, cuts[1])
+
+
 def test_where_no_language_model_follows_the_best_kind_is_the_reference():
     choice = climb(Floor("accuracy", keep=0.97), Scores(linear=0.92, encoder=0.93, cascade=0.93), last=True)
     assert choice.candidate == LINEAR and len(choice.files) == 2 + len(GIVE_UP)

@@ -10,12 +10,13 @@ from tyro import conf
 from lightbulb.cli.output import show
 
 
-def export(model: conf.Positional[Path], to: Literal["c", "js"], out: Path, json: bool = False) -> None:
-    """Turn a small classifier into source code: C for microcontrollers, or a page. Checked on the run's test items.
+def export(model: conf.Positional[Path], to: Literal["c", "js", "onnx"], out: Path, json: bool = False) -> None:
+    """Turn a small classifier into C for microcontrollers, a page, or an ONNX graph. Checked on the run's test items.
 
     Args:
-        model: a run folder or a .gguf file of n-grams
-        to: c (C99: one header, one source file, no libraries) or js (a module and a page that needs no network)
+        model: a run folder or a .gguf file of n-grams (c, js) or of an encoder (onnx)
+        to: c (C99: one header, one source file, no libraries), js (a module and a page that needs no network) or onnx
+            (a graph that takes token ids, with its tokenizer)
         out: a new folder; its name is that of the files
         json: one JSON object on stdout
     """

@@ -39,7 +39,8 @@ def shrink(
     """Make the smallest model that keeps the work: the main job. The same command again resumes.
 
     Args:
-        model: a local folder, a .gguf file, a hub id, or smollm2-135m
+        model: a local folder, a .gguf file, a hub id, or smollm2-135m; to choose from a closed set also an encoder: a
+            folder or minilm-l6
         task: a JSONL, CSV or Parquet file, a folder, a datasets id, or home (the built-in task)
         keep: least share of the best score that was trained (the adapted teacher's, or of what beat it) that the result
             must hold (default: 0.97, or nothing with --at-least)

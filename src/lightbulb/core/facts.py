@@ -134,6 +134,7 @@ class LabelFacts(EncoderFacts):
         c: of the head: inverse strength of the penalty
         class_weight: likewise: how answers are weighted
         cross_validated: mean of the metric over folds of the train split, by which these two were chosen
+        chosen_by: likewise, the metric on the validation split
         steps: of the optimizer, where there was one
         train_loss: mean over their last tenth
         trained_parameters: those that learned
@@ -145,6 +146,7 @@ class LabelFacts(EncoderFacts):
     c: float | None = None
     class_weight: str | None = None
     cross_validated: float | None = None
+    chosen_by: float | None = None
     steps: int | None = None
     train_loss: float | None = None
     trained_parameters: int | None = None
@@ -320,13 +322,13 @@ class CascadeFacts(GgufFacts):
     """Facts of a cascade.
 
     Attributes:
-        threshold: of the first stage's probability
-        share_first: of the validation items that it answers
-        kept: score of the joint decision / that of the better stage alone, on the same items
+        thresholds: of all stages but the last
+        shares: of the validation items that each stage answers
+        kept: score of the joint decision / that of the best stage alone, on the same items
     """
 
-    threshold: float
-    share_first: float
+    thresholds: list[float]
+    shares: list[float]
     kept: Figure
 
 

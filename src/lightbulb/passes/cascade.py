@@ -1,4 +1,4 @@
-"""cascade: a cheap classifier answers what it is sure of, and a better one the rest, in one file."""
+"""cascade: a cheap classifier answers what it is sure of, and better ones the rest, in one file."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from lightbulb.tasks.task import Example, Task
 
 Advance = Callable[[float, str], None]  # of a progress bar
 STEPS = 40  # thresholds that are looked at: quantiles of the first stage's probabilities
+ROLES = ("then", "last")  # of the files after the source
 NEVER = 2.0  # a threshold that no probability reaches
 
 
 class Cascade(Pass):
-    """Puts the source and the file in the role "then" into one: the source answers where its probability is at least
-    the threshold, the other file the rest.
+    """Puts the source and the file in the role "then", and that in the role "last" where there is one, into one: each
+    answers where its probability is at least its threshold, and hands on the rest.
 
-    The threshold is the lowest on a grid at which, on the validation split, the joint decision surely keeps what the
-    better of the two alone scores: the low end of the paired interval of their ratio is at least 1 - `give_up`. Where a
-    file was learnt from that split, too, the threshold comes from a cascade of files that were not, in the role
+    The thresholds are the lowest on a grid at which, on the validation split, the joint decision surely keeps what the
+    best of the files alone scores: the low end of the paired interval of their ratio is at least 1 - `give_up`. Of
+    three files the last two are joined first, and may give up half of that. Where a
+    file was learnt from that split, too, the thresholds come from a cascade of files that were not, in the role
     "chosen".
     """
 
@@ -44,10 +46,11 @@ class Cascade(Pass):
     give_up: float = Field(default=0.01, gt=0, lt=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        files, chosen = (source, context.inputs["then"]), context.inputs.get("chosen")
+        files = [source, *(context.inputs[role] for role in ROLES if role in context.inputs)]
+        chosen = context.inputs.get("chosen")
         with context.progress.bar("cascade", len(files) + 1) as advance:
             made = self._choose(files, context, advance) if chosen is None else Routing.of(chosen)
-            write_cascade(out / "model.gguf", [f.gguf for f in files], context.task.answers, [made.threshold])
+            write_cascade(out / "model.gguf", [f.gguf for f in files], context.task.answers, made.thresholds)
             advance(len(files) + 1, "written")
         parts = [f.facts_as(GgufFacts) for f in files]
         size, parameters = (out / "model.gguf").stat().st_size, sum(p.parameters for p in parts)
@@ -60,40 +63,39 @@ class Cascade(Pass):
             "fallbacks": [],
             "unchanged": True,
             "context_length": None,
-            "threshold": made.threshold,
-            "share_first": made.share_first,
+            "thresholds": made.thresholds,
+            "shares": made.shares,
             "kept": made.kept.model_dump(),
         }
 
     def _choose(self, files: Sequence[Artifact], context: Context, advance: Advance) -> Routing:
-        """By what both files answer on the validation split, on train where there is none."""
-        task = context.task
+        """By what all files answer on the validation split, on train where there is none."""
+        task, stages = context.task, []
         examples = task.split("validation" if task.validation else "train")
-        first = answers_of(files[0].gguf, task, examples, context.threads)
-        advance(1, "first stage")
-        then = answers_of(files[1].gguf, task, examples, context.threads)
-        advance(2, "second stage")
-        return choose(task, examples, first, then, self.give_up)
+        for number, file in enumerate(files, 1):
+            stages.append(answers_of(file.gguf, task, examples, context.threads))
+            advance(number, f"stage {number}")
+        return choose(task, examples, stages, self.give_up)
 
 
 class Routing(NamedTuple):
     """Who answers what.
 
     Attributes:
-        threshold: the least probability with which the first stage answers
-        share_first: of the validation items, those that it answers
-        kept: of the better stage's score there, by the joint decision
+        thresholds: the least probabilities with which the stages but the last answer
+        shares: of the validation items, those that each stage answers
+        kept: of the best stage's score there, by the joint decision
     """
 
-    threshold: float
-    share_first: float
+    thresholds: list[float]
+    shares: list[float]
     kept: Figure
 
     @staticmethod
     def of(cascade: Artifact) -> Routing:
         """As it was chosen for another cascade."""
         facts = cascade.facts_as(CascadeFacts)
-        return Routing(facts.threshold, facts.share_first, facts.kept)
+        return Routing(list(facts.thresholds), list(facts.shares), facts.kept)
 
 
 class Answered(NamedTuple):
@@ -119,16 +121,39 @@ def answers_of(path: Path, task: Task, examples: Sequence[Example], threads: int
     return Answered(made.texts, np.array(made.probabilities, np.float32))
 
 
-def choose(task: Task, examples: Sequence[Example], first: Answered, then: Answered, give_up: float) -> Routing:
-    """The lowest threshold at which no more is surely given up."""
-    references = [e.completion for e in examples]
+def choose(task: Task, examples: Sequence[Example], stages: Sequence[Answered], give_up: float) -> Routing:
+    """The thresholds of all stages but the last at which no more is surely given up."""
     sign = 1 if higher_is_better(task.metric) else -1
-    better = max((first, then), key=lambda a: sign * (score_of(task, examples, a.texts).value or 0.0)).texts
-    quantiles = np.quantile(first.probabilities, np.linspace(0, 1, STEPS, endpoint=False))
+    best = max(stages, key=lambda a: sign * (score_of(task, examples, a.texts).value or 0.0)).texts
+    rest = stages[-1].texts
+    thresholds: list[float] = []
+    for place in reversed(range(len(stages) - 1)):
+        threshold, rest, kept = _lowest(task, examples, stages[place], rest, best, give_up / 2**place)
+        thresholds.insert(0, threshold)
+    return Routing(thresholds, shares_of(stages, thresholds), kept)
+
+
+def _lowest(
+    task: Task, examples: Sequence[Example], stage: Answered, rest: list[str], best: list[str], give_up: float
+) -> tuple[float, list[str], Figure]:
+    """The lowest threshold of a stage at which it gives up no more, the joint answers there, and what they keep."""
+    references = [e.completion for e in examples]
+    quantiles = np.quantile(stage.probabilities, np.linspace(0, 1, STEPS, endpoint=False))
     for threshold in [*np.unique(quantiles.astype(np.float32)), np.float32(NEVER)]:
-        sure = first.probabilities >= threshold
-        joint = [a if keeps else b for keeps, a, b in zip(sure, first.texts, then.texts, strict=True)]
-        kept = retention(task.metric, joint, better, references)
+        sure = stage.probabilities >= threshold
+        joint = [a if keeps else b for keeps, a, b in zip(sure, stage.texts, rest, strict=True)]
+        kept = retention(task.metric, joint, best, references)
         if threshold == NEVER or (kept.low is not None and kept.low >= 1 - give_up):
-            return Routing(float(threshold), float(sure.mean()), kept)
+            return float(threshold), joint, kept
     raise AssertionError("the last threshold is taken")
+
+
+def shares_of(stages: Sequence[Answered], thresholds: Sequence[float]) -> list[float]:
+    """The share of the examples that each stage answers."""
+    open_ = np.ones(len(stages[0].texts), bool)
+    shares = []
+    for stage, threshold in zip(stages, [*thresholds, -np.inf], strict=True):
+        sure = open_ & (stage.probabilities >= threshold)
+        shares.append(float(sure.mean()))
+        open_ &= ~sure
+    return shares

@@ -46,7 +46,7 @@ class FitNgrams(Pass):
 
     name: ClassVar[str] = "fit-ngrams"
     facts_type: ClassVar = NgramFacts
-    reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "task")
+    reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "encoder", "task")
     makes: ClassVar[ArtifactKind] = "ngrams"
 
     words: tuple[int, int] = (1, 2)

@@ -10,7 +10,7 @@ from pydantic import model_validator
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
 from lightbulb.core.facts import EncoderFacts
-from lightbulb.models.kinds.encoder_source import encoder_fingerprint, encoder_origin, folder_of, resolve_encoder
+from lightbulb.models.kinds.encoder_source import encoder_fingerprint, resolve_encoder
 from lightbulb.passes.base import Context, Pass
 
 
@@ -44,8 +44,7 @@ class ImportEncoder(Pass):
         return {**given, "fingerprint": encoder_fingerprint(resolve_encoder(named))}
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
-        from lightbulb.models.kinds.encoder import Encoder
-        from lightbulb.passes.encoders import facts_of
+        from lightbulb.passes.encoders import import_encoder
 
         found = resolve_encoder(self.encoder)
         if encoder_fingerprint(found) != self.fingerprint:
@@ -54,8 +53,4 @@ class ImportEncoder(Pass):
                 where=str(found.path),
                 hint="plan the step anew, or leave `fingerprint` out",
             )
-        with context.progress.bar(f"reading {found.name}", 1) as advance:
-            encoder = Encoder.from_checkpoint(folder_of(found))
-            encoder.save(out)
-            advance(1, "written")
-        return facts_of(encoder, out) | {"name": encoder_origin(found).name}
+        return import_encoder(found, out, context.progress)

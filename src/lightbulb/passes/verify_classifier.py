@@ -15,11 +15,12 @@ from lightbulb.models.form import turns_of
 from lightbulb.models.kinds.base import open_classifier, text_of
 from lightbulb.passes.base import Context, Pass
 from lightbulb.runtimes import open_gguf
+from lightbulb.tasks.metrics import wilson
 
 RUNTIME = "classifier"
 # Beyond these the export is broken, not merely rounded. A share of answers alone says little: where a model is unsure,
 # rounding moves them
-LEAST_AGREEMENT = 0.9
+LEAST_AGREEMENT = 0.9  # at the upper end of its interval: of few prompts one or two may always differ
 MOST_DIFFERENCE = 0.25  # nats, on average
 
 
@@ -60,7 +61,8 @@ class VerifyClassifier(Pass):
         if given.probabilities is None:
             raise RunFailure("the runtime tells no probabilities", where=str(source.gguf), hint=f"use {RUNTIME}")
         facts = agreement(trained, [task.answers.index(text) for text in given.texts], np.array(given.probabilities))
-        if facts["same_answer"] < LEAST_AGREEMENT or facts["mean_log_prob_difference"] > MOST_DIFFERENCE:
+        _, alike = wilson(round(facts["same_answer"] * facts["prompts"]), facts["prompts"])
+        if alike < LEAST_AGREEMENT or facts["mean_log_prob_difference"] > MOST_DIFFERENCE:
             raise RunFailure(
                 f"the exported file does not agree with the trained model: {facts}",
                 where=str(source.gguf),

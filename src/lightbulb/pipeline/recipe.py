@@ -190,14 +190,18 @@ class Execution:
         self.steps[s.label] = s if done == pass_ else s.model_copy(update={"parameters": done.parameters()})
 
 
-def check_recipe(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe, start: ArtifactKind = "model") -> None:
     """Refuses what `execute` would meet on its way: a typing error must not cost an hour.
+
+    Args:
+        recipe: to be performed
+        start: the kind of what its model becomes
 
     Raises:
         RecipeError: steps that do not fit together
         UserError: a runtime that is not there, or cannot do what a pass needs
     """
-    kinds: dict[str, ArtifactKind] = {START: "model"}
+    kinds: dict[str, ArtifactKind] = {START: start}
     last = START
     for s in recipe.steps:
         built = s.build()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,7 +25,7 @@ class Candidate(BaseModel):
 
     Attributes:
         kind: of model; "decoder" for one that is cut from the source
-        layers: how many it keeps
+        layers: how many it keeps; 0 of a kind that has none, or keeps all
         feed_forward: share of the channels of each layer's feed-forward that it keeps
         method: "distill" from the teacher's logits, "plain" on the examples, or "teacher", the adapted model itself
         quant_type: of the file's layers; None where it is not exported, or where its kind has types of its own
@@ -64,11 +65,18 @@ class Candidate(BaseModel):
         if self.is_stock:
             return "teacher"
         if self.kind != DECODER:
-            own = [self.variant] if self.give_up is None else [*(s.label for s in self.stages), f"{self.give_up:g}"]
-            return "-".join(part for part in (self.kind, *own) if part)
+            return "-".join(part for part in (self.kind, *self._own_label) if part)
         narrow = f"-ff{100 * self.feed_forward:.0f}" if self.feed_forward < 1 else ""
         trained = f"student-{self.layers}{narrow}-{self.method}"
         return trained if self.quant_type in (None, "f16") else f"{trained}-{self.quant_type}"
+
+    @property
+    def _own_label(self) -> list[str]:
+        """Of another kind, what tells it apart; q8_0 is so fine that weights are the same with it as without."""
+        if self.give_up is not None:
+            return [*(s.label for s in self.stages), f"{self.give_up:g}"]
+        fitted = "" if self.quant_type in (None, "q8_0") else str(self.quant_type)
+        return [self.variant, str(self.layers or ""), fitted]
 
     @property
     def file_label(self) -> str:
@@ -98,13 +106,18 @@ class Candidate(BaseModel):
         """What it is, in a few words."""
         title = TITLES.get(self.kind, self.kind)
         if self.give_up is not None:
-            stages = " and ".join(TITLES.get(s.kind, s.kind) for s in self.stages)
+            *names, last = (s.size if len(self.stages) > 2 else TITLES.get(s.kind, s.kind) for s in self.stages)
+            stages = f"{'; '.join(names)} and {last}"
             return f"{title} of {stages}, {1 - self.give_up:.0%}"
+        layers = "1 layer" if self.layers == 1 else f"{self.layers} layers"
         if self.kind != DECODER:
-            return ", ".join(part for part in (title, self.variant) if part)
-        depth = "1 layer" if self.layers == 1 else f"{self.layers} layers"
+            return ", ".join(part for part in (title, self.variant, layers if self.layers else "") if part)
         share = Fraction(self.feed_forward).limit_denominator(16)
-        return depth if self.feed_forward == 1 else f"{depth}, feed-forward {share}"
+        return layers if self.feed_forward == 1 else f"{layers}, feed-forward {share}"
+
+    def fewer_layers(self, than: Candidate) -> bool:
+        """Whether it is the same kind of model cut to fewer layers, and so cheaper to use."""
+        return self.kind == than.kind and 0 < self.layers < (than.layers or math.inf)
 
 
 @dataclass(frozen=True)
@@ -120,6 +133,8 @@ class Trial:
 
     @property
     def name(self) -> str:
+        if self.candidate.is_stock:
+            return self.candidate.name
         method = self.candidate.method if self.candidate.kind == DECODER else None
         parts = [self.candidate.size, method, self.candidate.quant_type]
         return ", ".join(part for part in (*parts, "probe" if self.fidelity == "probe" else None) if part)
@@ -145,8 +160,9 @@ class Outcome:
 
 
 def other_kinds(tried: Sequence[Outcome]) -> tuple[Candidate, ...]:
-    """Those of the candidates that are no decoders."""
-    return tuple(o.trial.candidate for o in tried if o.trial.candidate.kind != DECODER)
+    """Those of the candidates that are no decoders, and no stock files."""
+    found = (o.trial.candidate for o in tried)
+    return tuple(c for c in found if c.kind != DECODER and not c.is_stock)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from lightbulb.core.figures import Figure
 from lightbulb.energy.estimate import estimate_joules
 from lightbulb.energy.processor import threads_held
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
+from lightbulb.models.kinds.encoder_source import check_encoder, folder_of, is_encoder
+from lightbulb.models.kinds.encoder_spec import EncoderSpec
 from lightbulb.models.resolve import ModelSource
 from lightbulb.pipeline.recipe import Execution
 from lightbulb.shrinking.candidate import Candidate
@@ -18,10 +20,14 @@ from lightbulb.shrinking.cost_model import CANDIDATE_COST
 from lightbulb.shrinking.drafts import measuring_windows
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
-from lightbulb.shrinking.origins import recipe_of
+from lightbulb.shrinking.kinds import candidates_after, kind_named
+from lightbulb.shrinking.kinds.base import Setting
+from lightbulb.shrinking.origins import model_argument, recipe_of
 from lightbulb.shrinking.plan import Plan
+from lightbulb.shrinking.prepare import ENCODER_KIND, goal_for
 from lightbulb.shrinking.steps import (
     EMBEDDING,
+    TEACHER,
     cost_steps,
     file_steps,
     format_steps,
@@ -63,10 +69,11 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
     Raises:
         ModelError: the runtime does not read the model as its folder does
     """
+    if is_encoder(source):
+        return predict_encoder_run(source, task, goal_for(source, goal), say)
     from lightbulb.core.progress import Silent
     from lightbulb.energy.meter import Meter
     from lightbulb.pipeline.run import Run
-    from lightbulb.shrinking.kinds import candidates_after
     from lightbulb.shrinking.prepare import prepare, setting_of, start
 
     meter = Meter(())
@@ -74,8 +81,9 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         tempfile.TemporaryDirectory() as folder,
         Run(Path(folder), task, seed=goal.seed, progress=Silent(), meter=meter, threads=goal.threads) as run,
     ):
-        plan = prepare(Execution(run, start(run, source, say)), source, goal, say)
-        first = candidates_after("model", setting_of(run.task, goal), goal.kinds)
+        execution = Execution(run, model := start(run, source, say))
+        first = candidates_after("model", setting_of(run.task, goal, model), goal.kinds)
+        plan = prepare(execution, source, goal, say, len(first))
     steps, files = [*format_steps(goal.runtime), *teacher_steps(plan)], stock_candidates(plan.times.layers)
     if plan.space.depths:
         student = plan.space.candidate(plan.space.depths[0], plan.space.methods[0])
@@ -96,6 +104,62 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         bytes=predicted_bytes(plan),
         cpu_seconds_ratio=predicted_ratio(plan),
         goal=Floor.of(goal, task.metric).text,
+    )
+
+
+def predict_encoder_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str], None]) -> DryRun:
+    """The recipe of all that may be tried of an encoder; seconds from the first try to all of them."""
+    from lightbulb.passes.encoders import with_cut_texts
+    from lightbulb.shrinking.job import nothing_to_try
+
+    spec, fitting = check_encoder(folder_of(source)), with_cut_texts(task, folder_of(source))
+    for finding in fitting.findings[len(task.findings) :]:
+        say(f"task: {finding}")
+    setting = Setting(fitting, goal.runtime, model_argument(source), is_encoder=True, made=frozenset({TEACHER}))
+    if not (tried := candidates_after("model", setting, goal.kinds)):
+        raise nothing_to_try(goal)
+    files = [c for c in tried if not c.is_stock]
+    files += stock_candidates(spec.layers, ENCODER_KIND) if len(files) < len(tried) else []
+    steps = {s.label: s for c in tried for s in kind_named(c.kind).steps(c, setting)}
+    proof = [*cost_steps(files, measuring_windows(goal.max_seconds, len(files)), goal.runtime)]
+    proof += [test_step(c, None, goal.runtime) for c in files]
+    each = [kind_named(c.kind).seconds(c, setting) for c in tried]
+    seconds = encoder_seconds(each, goal)
+    layers = [c.layers for c in tried if c.layers] or [spec.layers]
+    return DryRun(
+        recipe=recipe_of(source, task, goal.seed, list({**steps, **{s.label: s for s in proof}}.values())).as_toml(),
+        findings=fitting.findings,
+        plan=(f"tried in this order, as far as the time goes: {', '.join(c.name for c in tried)}",),
+        depths=tuple(sorted(set(layers) - {spec.layers})),
+        seconds=seconds,
+        joules=predicted_joules(seconds, goal),
+        bytes=encoder_bytes(spec, min(layers)),
+        cpu_seconds_ratio=layers_ratio(spec.layers, min(layers), max(layers)),
+        goal=Floor.of(goal, task.metric).text,
+    )
+
+
+def encoder_seconds(each: Sequence[float], goal: Goal) -> Figure:
+    """From what every candidate of a run of an encoder takes."""
+    low, likely = min(each, default=0.0), min(goal.max_seconds, sum(each))
+    method = "characters x weights x seconds of reading, seen on another machine; from the first to all candidates"
+    high = min(1.1 * goal.max_seconds, max(likely, 3 * sum(each)))
+    return Figure(value=likely, low=min(0.3 * low, likely), high=high, unit="s", source="estimated", method=method)
+
+
+def encoder_bytes(spec: EncoderSpec, layers: int) -> Figure:
+    """Of the boldest student, from all that it may weigh to the whole encoder."""
+    bits = QUANT_TYPES[EMBEDDING].bits_per_weight / 8
+    rows = spec.vocabulary * spec.width
+    inside = (spec.parameters - rows) / spec.layers
+    value = (inside * layers + min(ROWS, spec.vocabulary) * spec.width) * bits
+    return Figure(
+        value=value,
+        low=0.1 * value,
+        high=max(value, spec.parameters * bits),
+        unit="bytes",
+        source="estimated",
+        method="weights x bits; from n-grams to the whole encoder",
     )
 
 
@@ -162,11 +226,16 @@ def predicted_bytes(plan: Plan) -> Figure:
 
 def predicted_ratio(plan: Plan) -> Figure:
     """Layers before / after: an answer of a closed set is prefill, and prefill is layers."""
-    shape, depths = plan.shape, plan.space.depths or (plan.shape.layers,)
-    value, low = shape.layers / depths[0], shape.layers / depths[-1]
+    depths = plan.space.depths or (plan.shape.layers,)
+    return layers_ratio(plan.shape.layers, depths[0], depths[-1])
+
+
+def layers_ratio(layers: int, boldest: int, mildest: int) -> Figure:
+    """Of a model to its students of so many layers."""
+    value = layers / boldest
     return Figure(
         value=value,
-        low=0.7 * low,
+        low=0.7 * layers / mildest,
         high=1.2 * value,
         unit="ratio",
         source="estimated",

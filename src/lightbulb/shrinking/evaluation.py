@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RunFailure
@@ -55,12 +56,12 @@ class StepEvaluator:
         return spent.scaled(1 / answers, "s", method)
 
 
-def early_steps(setting: Setting) -> StepsOf:
-    """The steps of kinds that need no teacher, and twice the seconds that they should take."""
+def early_steps(setting: Setting, execution: Execution, left: Callable[[], float]) -> StepsOf:
+    """The steps of kinds that need no teacher, and twice the seconds that they should take, if so many are left."""
 
     def steps_of(trial: Trial) -> tuple[list[Step], float]:
-        kind = kind_named(trial.candidate.kind)
-        return kind.steps(trial.candidate, setting), 2 * kind.seconds(trial.candidate, setting)
+        kind, now = kind_named(trial.candidate.kind), replace(setting, made=frozenset(execution.made))
+        return kind.steps(trial.candidate, now), min(2 * kind.seconds(trial.candidate, now), left())
 
     return steps_of
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import UserError
-from lightbulb.core.facts import TrainingFacts
+from lightbulb.core.facts import EncoderFacts, TrainingFacts
+from lightbulb.models.kinds.encoder_source import encoder_origin, is_encoder
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint
 from lightbulb.pipeline.recipe import START, Execution
@@ -22,7 +24,16 @@ from lightbulb.shrinking.kinds import candidates_after, kind_named, kind_names
 from lightbulb.shrinking.kinds.cascade import combined
 from lightbulb.shrinking.ladder import CheapestFirst
 from lightbulb.shrinking.plan import Plan
-from lightbulb.shrinking.prepare import Say, of_the_model, prepare, setting_of, start, task_stats
+from lightbulb.shrinking.prepare import (
+    ENCODER_KIND,
+    Say,
+    goal_for,
+    of_the_model,
+    prepare,
+    setting_of,
+    start,
+    task_stats,
+)
 from lightbulb.shrinking.steps import COSTS, TEACHER, stock_candidates, teacher_steps
 from lightbulb.shrinking.strategy import BoldFirst, search
 from lightbulb.shrinking.student_time import StudentTime
@@ -30,6 +41,7 @@ from lightbulb.shrinking.time_budget import TimeBudget
 from lightbulb.tasks.task import Task
 
 EARLY_SHARE = 0.2  # of the time, for kinds that are tried before the teacher
+ALL_SHARE = 0.7  # likewise, where no teacher comes after them: the rest is for the proof
 RUN_IN = {"choose": ("n-grams and encoders", CLASSIFIER), "generate": ("slot filling", SLOTS)}  # by kind of task
 QUICK_SECONDS = 300.0  # of a run without a teacher: it is measured as one of five minutes is, however long it may take
 
@@ -38,19 +50,23 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     """Performs (or resumes) the main job in `run`'s folder, up to what is to be published there when all is proven."""
     with run.release_on_user_error():
         execution = Execution(run, start(run, source, say))
+    goal = goal_for(source, goal)
     time_budget = TimeBudget(run.decisions, lambda: run.spent().seconds, goal.max_seconds)
     floor = Floor.of(goal, run.task.metric)
     choice = try_early_kinds(execution, goal, floor, time_budget, say)
-    missed = [*choice.missed, *without_filament(run.task), *not_suited(run.task, goal)]
+    missed = [*choice.missed, *without_filament(run.task), *not_suited(execution, goal)]
     stock: list[Candidate] = []
     windows_for = min(QUICK_SECONDS, goal.max_seconds)
-    if choice.candidate is None and needs_teacher(goal):
+    if choice.candidate is None and needs_teacher(goal, execution.made[START]):
         with run.release_on_user_error():
-            plan = prepare(execution, source, goal, say)
+            plan = prepare(execution, source, goal, say, len(choice.files))
         for line in plan.lines:
             say(f"plan: {line}")
         choice = search_students(execution, plan, goal, floor, time_budget, choice, say)
         stock, missed, windows_for = stock_candidates(plan.times.layers), [*missed, *plan.missed], goal.max_seconds
+    elif TEACHER in execution.made:
+        layers = execution.made[TEACHER].facts_as(EncoderFacts).layers
+        stock, windows_for = stock_candidates(layers, ENCODER_KIND), goal.max_seconds
     files = [*choice.files, *stock]
     if not files:
         raise nothing_to_try(goal)
@@ -65,7 +81,7 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
         goal,
         recipe,
         noticed=[*of_the_model(execution), *missed, *origins.shortened_trainings(recipe)],
-        base=origin_of(source),
+        base=encoder_origin(source) if is_encoder(source) else origin_of(source),
         command=command,
         versions=origins.versions(),
         machine=origins.machine_facts(goal),
@@ -73,18 +89,20 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
 
 
 def try_early_kinds(execution: Execution, goal: Goal, floor: Floor, time_budget: TimeBudget, say: Say) -> Choice:
-    """Kinds of student that need no teacher; a candidate where one of them is all that was asked for."""
-    setting = setting_of(execution.run.task, goal)
+    """Kinds of student that need no teacher; a candidate where one of them is all that was asked for. Where the model
+    is an encoder its fine-tuned self is among them."""
+    model = execution.made[START]
+    setting, last = setting_of(execution.run.task, goal, model), not needs_teacher(goal, model)
+
+    def left() -> float:
+        return (ALL_SHARE if last else EARLY_SHARE) * goal.max_seconds - (goal.max_seconds - time_budget.left)
 
     def allows(candidate: Candidate) -> bool:
-        def left() -> float:
-            return EARLY_SHARE * goal.max_seconds - (goal.max_seconds - time_budget.left)
-
         return time_budget.fits(candidate.label, lambda: kind_named(candidate.kind).seconds(candidate, setting), left)
 
     candidates, follow = candidates_after("model", setting, goal.kinds), follow_of(goal)
-    ladder = CheapestFirst(candidates, floor, allows, follow, say, last=not needs_teacher(goal))
-    return search(ladder, StepEvaluator(execution, early_steps(setting)), execution.run.events)
+    ladder = CheapestFirst(candidates, floor, allows, follow, say, last)
+    return search(ladder, StepEvaluator(execution, early_steps(setting, execution, left)), execution.run.events)
 
 
 def without_filament(task: Task) -> list[str]:
@@ -95,15 +113,18 @@ def without_filament(task: Task) -> list[str]:
     return [f"not tried: {kinds}, because filament, which runs them, is not built here (make filament)"]
 
 
-def not_suited(task: Task, goal: Goal) -> list[str]:
+def not_suited(execution: Execution, goal: Goal) -> list[str]:
     """The kinds for which the task is nothing, and why, in sentences."""
+    setting = setting_of(execution.run.task, goal, execution.made[START])
     names = [name for name in kind_names() if name != DECODER and (goal.kinds is None or name in goal.kinds)]
-    found = [(TITLES.get(name, name), kind_named(name).why_not(setting_of(task, goal))) for name in names]
+    found = [(TITLES.get(name, name), kind_named(name).why_not(setting)) for name in names]
     return [f"not tried: {title}, because {why}" for title, why in found if why]
 
 
-def needs_teacher(goal: Goal) -> bool:
-    """Whether a language model is trained: not where only kinds are asked for that need none."""
+def needs_teacher(goal: Goal, model: Artifact) -> bool:
+    """Whether a language model is trained: not where the model is none, or only kinds are asked for that need none."""
+    if model.kind == ENCODER_KIND:
+        return False
     return goal.kinds is None or any(name == DECODER or kind_named(name).after == "teacher" for name in goal.kinds)
 
 
@@ -111,7 +132,7 @@ def nothing_to_try(goal: Goal) -> UserError:
     """Of kinds that are all nothing for this task, or not there."""
     return UserError(
         f"none of the kinds asked for can be tried here ({', '.join(goal.kinds or ())}): they choose one of a closed "
-        "set of answers, or (slots) fill in JSON objects, and need filament",
+        "set of answers, or (slots) fill in JSON objects, and need filament; an encoder gives no decoder",
         where="`kinds`",
         hint="`make filament`, such a task, or leave `kinds` out",
     )
@@ -128,7 +149,7 @@ def search_students(
 ) -> Choice:
     """Trains the teacher, and the decoders that are needed where none of the kinds before does what was asked."""
     slowdown = teach(execution, plan, time_budget, say)
-    time = StudentTime(plan, time_budget, slowdown, setting_of(execution.run.task, goal))
+    time = StudentTime(plan, time_budget, slowdown, setting_of(execution.run.task, goal, execution.made[START]))
     strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, say, early.tried)
     return search(strategy, StepEvaluator(execution, student_steps(time, goal.runtime)), execution.run.events)
 

@@ -11,8 +11,8 @@ from lightbulb.shrinking.floor import Floor, holds_with_margin
 
 class CheapestFirst:
     """Tries candidates in their order, then what follows from them (cascades). Where the floor needs no reference it
-    stops at the first that holds it with a margin, and what follows from it; else all are tried, because the best of
-    them may be what the others are held against.
+    stops at the first that holds it with a margin, what is cut from it, and what follows; else all are tried, because
+    the best of them may be what the others are held against.
 
     Args:
         allows: whether there is time for a candidate
@@ -54,8 +54,8 @@ class CheapestFirst:
         self._left.pop(0)
         enough = self.floor.keep is None and holds_with_margin(self.floor, outcome.score, self.floor.score(None))
         if enough and not self._followed:
-            self._left.clear()
-            self.say("  that is enough: no kind that costs more is tried")
+            self._left = [c for c in self._left if c.fewer_layers(outcome.trial.candidate)]
+            self.say("  that is enough: nothing that costs more is tried")
 
     def choice(self) -> Choice:
         """The cheapest that holds the floor, and where nothing comes after, else the best; no candidate, and what was

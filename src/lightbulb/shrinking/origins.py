@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from lightbulb.energy.processor import processor_name, threads_held
-from lightbulb.models.kinds.encoder_source import encoder_origin, resolve_encoder
+from lightbulb.models.kinds.encoder_source import encoder_origin, is_packaged_encoder, resolve_encoder
 from lightbulb.models.origin import Origin
 from lightbulb.models.resolve import ModelSource, is_packaged
 from lightbulb.pipeline.recipe import START, Recipe, Step, TaskOptions
@@ -41,7 +41,8 @@ def recipe_of(source: ModelSource, task: Task, seed: int, steps: Sequence[Step])
 
 def model_argument(source: ModelSource) -> str:
     """What a recipe must say to name this model again."""
-    local = None if is_packaged(source) else source.path or source.gguf
+    packaged = is_packaged(source) or is_packaged_encoder(source)
+    local = None if packaged else source.path or source.gguf
     return str(local or source.name)
 
 

@@ -7,19 +7,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lightbulb.core.artifact import Artifact
+from lightbulb.core.errors import UserError
 from lightbulb.core.events import Decided
 from lightbulb.core.facts import Facts
 from lightbulb.core.files import read_json, sha256_of, write_json
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
+from lightbulb.models.kinds.base import text_of
+from lightbulb.models.kinds.encoder_source import encoder_fingerprint, is_encoder
 from lightbulb.models.resolve import ModelSource, fingerprint
 from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import PLAN, Run
+from lightbulb.runtimes import CLASSIFIER, check_installed
 from lightbulb.shrinking.candidate import DECODER
 from lightbulb.shrinking.cost_model import TaskStats
 from lightbulb.shrinking.drafts import make_plan
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.kinds import candidates_after
 from lightbulb.shrinking.kinds.base import ENCODER, Setting
+from lightbulb.shrinking.origins import model_argument
 from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.space import BLOCK_TYPES
 from lightbulb.shrinking.steps import CHECK, EMBEDDING, FORMATTED, FORMATTED_FILE, format_steps
@@ -28,41 +33,82 @@ from lightbulb.tasks.task import Example, Task
 
 Say = Callable[[str], None]
 IMPORT_VERSION = 4
+ENCODER_KIND = "encoder"  # of the artifact that is imported from one
 COUNTED = 2000  # answers, whose mean length is asked for
+
+
+def check_task(source: ModelSource, task: Task, goal: Goal) -> None:
+    """Raises UserError where the model is an encoder, and the task or the goal is nothing for one."""
+    if not is_encoder(source):
+        return
+    if task.kind != "choose":
+        raise UserError(
+            f"{source.name} is an encoder: it chooses one of a closed set of answers, and this task is of the kind "
+            f"{task.kind}",
+            where="`model`",
+            hint="give a language model such as smollm2-135m, or `kind=choose` where the answers are a closed set",
+        )
+    if goal.encoder is not None:
+        raise UserError("the model is an encoder itself", where="`encoder`", hint="leave `encoder` out")
+    if goal.kinds == (DECODER,):
+        raise UserError(
+            f"no decoder is made of an encoder such as {source.name}", where="`kinds`", hint="leave `kinds` out"
+        )
+    check_installed(CLASSIFIER)
+
+
+def goal_for(source: ModelSource, goal: Goal) -> Goal:
+    """The goal with the model as the encoder to try, where it is one."""
+    return goal.model_copy(update={"encoder": model_argument(source)}) if is_encoder(source) else goal
 
 
 def start(run: Run, source: ModelSource, say: Say) -> Artifact:
     """The imported model: the first artifact of a run. From here on the run's task is what this model can learn."""
-    from lightbulb.models.importing import import_model
-
-    key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
-    model = run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress, run.live))
+    model = start_of_encoder(run, source) if is_encoder(source) else start_of_model(run, source)
     run.task = prepared_for(model, run.task, say)
     run.keep_task()
     return model
 
 
+def start_of_model(run: Run, source: ModelSource) -> Artifact:
+    """A language model, imported."""
+    from lightbulb.models.importing import import_model
+
+    key = sha256_of(fingerprint(source), "import", IMPORT_VERSION)
+    return run.begin(START, key, lambda out, scratch, progress: import_model(source, out, progress, run.live))
+
+
+def start_of_encoder(run: Run, source: ModelSource) -> Artifact:
+    """Likewise, an encoder."""
+    from lightbulb.passes.encoders import import_encoder
+
+    key = sha256_of(encoder_fingerprint(source), "import", IMPORT_VERSION)
+    return run.begin(START, key, lambda out, scratch, progress: import_encoder(source, out, progress), ENCODER_KIND)
+
+
 def prepared_for(model: Artifact, task: Task, say: Say) -> Task:
     """The task as this model can learn it; says what that changes or costs."""
+    from lightbulb.passes.encoders import with_cut_texts
     from lightbulb.train.prepare import prepared
 
-    fitting = prepared(task, model.path)
+    fitting = (with_cut_texts if model.kind == ENCODER_KIND else prepared)(task, model.path)
     for finding in fitting.findings[len(task.findings) :]:
         say(f"task: {finding}")
     return fitting
 
 
-def setting_of(task: Task, goal: Goal) -> Setting:
+def setting_of(task: Task, goal: Goal, model: Artifact) -> Setting:
     """What kinds of student are told before there is a plan."""
-    return Setting(task, goal.runtime, goal.encoder or ENCODER)
+    return Setting(task, goal.runtime, goal.encoder or ENCODER, is_encoder=model.kind == ENCODER_KIND)
 
 
-def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> Plan:
+def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say, others: int = 0) -> Plan:
     """Gives the imported model the task's form, checks its file in the runtime that ships, times this machine with it
     and makes the plan; or reads the plan back, so that a resumed run decides alike.
 
     Args:
         say: hears what was changed
+        others: files of other kinds, made before it, that will be measured with those of the plan
     """
     run = execution.run
     import_and_check(execution, source, goal, say)
@@ -73,17 +119,17 @@ def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> 
     run.live.clear()  # timing reads and changes models of its own
     with run.progress.working("timing this machine"):
         times = timed(execution, stats, goal)
-    early = len(candidates_after("model", setting_of(run.task, goal), goal.kinds))
-    plan = with_kinds(make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds, early), run.task, goal)
+    plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds, others)
+    plan = with_kinds(plan, setting_of(run.task, goal, model), goal)
     write_json(place, made := plan.model_dump(mode="json"))
     run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))
     return plan
 
 
-def with_kinds(plan: Plan, task: Task, goal: Goal) -> Plan:
+def with_kinds(plan: Plan, setting: Setting, goal: Goal) -> Plan:
     """The plan with the candidates of other kinds in its space that need the teacher's steps; without decoders where
     none are asked for."""
-    setting = replace(setting_of(task, goal), plan=plan, costs=plan.costs)
+    setting = replace(setting, plan=plan, costs=plan.costs)
     space = plan.space.model_copy(update={"others": candidates_after("teacher", setting, goal.kinds)})
     if goal.kinds is not None and DECODER not in goal.kinds:
         space = space.without_students()
@@ -154,6 +200,8 @@ def task_stats(task: Task, model: Artifact) -> TaskStats:
     from lightbulb.models.form import render, turns_of
     from lightbulb.models.loading import load_tokenizer
 
+    if model.kind == ENCODER_KIND:
+        return encoder_stats(task, model)
     tokenizer = load_tokenizer(model.path)
 
     def count(texts: list[str]) -> int:
@@ -173,4 +221,19 @@ def task_stats(task: Task, model: Artifact) -> TaskStats:
         test_tokens=count(asked) + len(asked),
         validation_examples=len(task.validation),
         output_tokens=count(answers) / max(1, len(answers)) if answers else 1,
+    )
+
+
+def encoder_stats(task: Task, encoder: Artifact) -> TaskStats:
+    """Likewise, of a task that chooses, as an encoder reads it."""
+    from lightbulb.passes.encoders import words_of
+
+    asked = list(dict.fromkeys(text_of(e) for e in task.test))
+    return TaskStats(
+        kind=task.kind,
+        train_examples=len(task.train),
+        test_examples=len(asked),
+        test_tokens=sum(words_of(encoder.path).lengths(asked)),
+        validation_examples=len(task.validation),
+        output_tokens=1,
     )

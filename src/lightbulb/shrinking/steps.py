@@ -10,6 +10,7 @@ from lightbulb.passes.check_import import CheckImport
 from lightbulb.passes.distill import Distill
 from lightbulb.passes.evaluate import Evaluate
 from lightbulb.passes.export import Export
+from lightbulb.passes.export_encoder import ExportEncoder
 from lightbulb.passes.format_task import FormatTask
 from lightbulb.passes.measure import SOURCE, Measure
 from lightbulb.passes.prune_depth import PruneDepth
@@ -98,7 +99,7 @@ def file_steps(candidate: Candidate, plan: Plan, runtime: str) -> list[Step]:
     ]
 
 
-def export(candidate: Candidate) -> Export:
+def export(candidate: Candidate) -> Export | ExportEncoder:
     """The step that makes a candidate's file.
 
     Raises:
@@ -107,12 +108,15 @@ def export(candidate: Candidate) -> Export:
     if candidate.quant_type is None:
         raise ValueError(f"{candidate} has no type to be exported in")
     embedding = EMBEDDING if QUANT_TYPES[candidate.quant_type].block > 1 else None
+    if candidate.kind == "encoder":
+        return ExportEncoder(quant_type=candidate.quant_type, embedding=embedding)
     return Export(quant_type=candidate.quant_type, embedding=embedding)
 
 
-def stock_candidates(layers: int) -> list[Candidate]:
+def stock_candidates(layers: int, kind: str = DECODER) -> list[Candidate]:
     """What a user would try first: the adapted teacher of so many layers, finest first."""
-    return [Candidate(layers=layers, method="teacher", quant_type=q) for q in ("f16", *reversed(BLOCK_TYPES))]
+    types: tuple[QuantTypeName, ...] = ("f16", *reversed(BLOCK_TYPES))
+    return [Candidate(kind=kind, layers=layers, method="teacher", quant_type=q) for q in types]
 
 
 def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: str) -> list[Step]:

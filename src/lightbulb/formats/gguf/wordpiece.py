@@ -144,5 +144,25 @@ def wordpiece_fields(tokenizer: Mapping[str, Any], token_types: int) -> dict[str
     return fields | {f"tokenizer.ggml.{key}_token_id": i for role, i in roles.items() for key in GGUF_ROLES[role]}
 
 
+def tokenizer_of_fields(fields: Mapping[str, Any]) -> Json:
+    """tokenizer.json of the GGUF keys that `wordpiece_fields` gives.
+
+    Raises:
+        KeyError: a key is missing
+        ValueError: the tokens are not those of an uncased WordPiece
+    """
+    texts, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
+    if fields["tokenizer.ggml.model"] != "bert" or len(texts) != len(types):
+        raise ValueError("its tokenizer is no WordPiece")
+    found = [_as_bert(text) if kind == PIECE else text for text, kind in zip(texts, types, strict=True)]
+    if len(set(found)) < len(found) or not set(ROLES.values()) <= set(found):
+        raise ValueError("its tokens come twice, or lack [CLS], [SEP] or [UNK]")
+    return tokenizer_of(found)
+
+
+def _as_bert(text: str) -> str:
+    return text.removeprefix(WORD_BEGINS) if text.startswith(WORD_BEGINS) else GOES_ON + text
+
+
 def _as_llama_cpp(text: str) -> str:
     return text.removeprefix(GOES_ON) if text.startswith(GOES_ON) and text != GOES_ON else WORD_BEGINS + text

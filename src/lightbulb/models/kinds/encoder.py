@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,16 @@ class WordPiece:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token numbers of each text, [CLS] and [SEP] among them; what is too long loses its end."""
-        whole = [_well_formed(text) for text in texts]
         cls, sep, room = self.specials["cls"], self.specials["sep"], self.positions - 2
-        cut = self._cutter.encode_batch_fast(whole, add_special_tokens=False)
-        return [[cls, *encoding.ids[:room], sep] for encoding in cut]
+        return [[cls, *ids[:room], sep] for ids in self._cut(texts)]
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, [CLS] and [SEP] among them, however long it is."""
+        return [len(ids) + 2 for ids in self._cut(texts)]
+
+    def _cut(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        whole = [_well_formed(text) for text in texts]
+        return (encoding.ids for encoding in self._cutter.encode_batch_fast(whole, add_special_tokens=False))
 
 
 def _well_formed(text: str) -> str:

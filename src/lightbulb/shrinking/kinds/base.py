@@ -25,6 +25,8 @@ class Setting:
         task: as the model can learn it
         runtime: the one that was asked for; files of our own architectures run in filament whatever it is
         encoder: folder or short name of the encoder to try
+        is_encoder: whether that is the run's model itself, so that it is imported already
+        made: labels of what was made so far
         plan: of the teacher and its decoders; None before there is one
         costs: what trainings take as the machine has shown itself since; None before there is a plan
     """
@@ -32,6 +34,8 @@ class Setting:
     task: Task
     runtime: str
     encoder: str = ENCODER
+    is_encoder: bool = False
+    made: frozenset[str] = frozenset()
     plan: Plan | None = None
     costs: CostModel | None = None
 

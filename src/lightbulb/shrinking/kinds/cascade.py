@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from lightbulb.core.figures import standard_error
-from lightbulb.passes.cascade import Cascade
+from lightbulb.passes.cascade import ROLES, Cascade
 from lightbulb.pipeline.recipe import Step, step
 from lightbulb.shrinking.candidate import Candidate, Outcome
 from lightbulb.shrinking.floor import Floor
@@ -20,7 +20,7 @@ SECONDS, SECONDS_PER_CHARACTER = 5.0, 1e-4
 
 
 class Cascades(StudentKind):
-    """Of two files that were scored; `combined` says which."""
+    """Of two or three files that were scored; `combined` says which."""
 
     name: ClassVar[str] = "cascade"
     after: ClassVar[After] = "model"
@@ -30,15 +30,19 @@ class Cascades(StudentKind):
         return []
 
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
-        first, then = candidate.stages
+        first, *others = (stage.file_label for stage in candidate.stages)
         assert candidate.give_up is not None
-        make, label, inputs = Cascade(give_up=candidate.give_up), candidate.file_label, {"then": then.file_label}
-        if first.kind != "linear":
-            return [step(label, make, first.file_label, **inputs), on_validation(candidate)]
+        make, label, inputs = (
+            Cascade(give_up=candidate.give_up),
+            candidate.file_label,
+            dict(zip(ROLES, others, strict=False)),
+        )
+        if candidate.stages[0].kind != "linear":
+            return [step(label, make, first, **inputs), on_validation(candidate)]
         chosen = f"{candidate.label}-held-out-gguf"  # of a first stage that has not learnt from the validation split
         return [
             step(chosen, make, HELD_OUT_FILE, **inputs),
-            step(label, make, first.file_label, **inputs, chosen=chosen),
+            step(label, make, first, **inputs, chosen=chosen),
             on_validation(candidate, chosen),
         ]
 
@@ -47,15 +51,29 @@ class Cascades(StudentKind):
 
 
 def combined(tried: Sequence[Outcome], floor: Floor) -> list[Candidate]:
-    """Cascades of the cheapest file and the best of those that cost much more and are not surely worse."""
-    files = sorted((o for o in tried if o.cpu_seconds_per_answer.value), key=answer_cost)
-    if len(files) < 2:
+    """Cascades of the cheapest file and the best of those that cost much more and are not surely worse; and, where one
+    lies between the two by cost and by score, of all three."""
+    students = (o for o in tried if not o.trial.candidate.is_stock)
+    files = sorted((o for o in students if o.cpu_seconds_per_answer.value), key=answer_cost)
+    if not files:
         return []
-    cheap, dear = files[0], [o for o in files[1:] if answer_cost(o) >= CHEAPER * answer_cost(files[0])]
-    least = floor.sign * (cheap.score.value or 0) - standard_error(cheap.score)
-    able = [o for o in dear if floor.sign * (o.score.value or 0) > least]
+
+    def rank(outcome: Outcome) -> float:
+        return floor.sign * (outcome.score.value or 0)
+
+    cheap = files[0]
+    able = [o for o in _much_dearer(files, cheap) if rank(o) > rank(cheap) - standard_error(cheap.score)]
     if not able:
         return []
-    best = max(able, key=lambda o: floor.sign * (o.score.value or 0))
-    stages = (cheap.trial.candidate, best.trial.candidate)
-    return [Candidate(kind="cascade", method="plain", stages=stages, give_up=share) for share in GIVE_UP]
+    best = max(able, key=rank)
+    chains: list[tuple[Outcome, ...]] = [(cheap, best)]
+    between = [o for o in able if rank(cheap) < rank(o) < rank(best) and best in _much_dearer(files, o)]
+    if between:
+        chains.append((cheap, max(between, key=rank), best))
+    stages = [tuple(o.trial.candidate for o in chain) for chain in chains]
+    return [Candidate(kind="cascade", method="plain", stages=s, give_up=share) for s in stages for share in GIVE_UP]
+
+
+def _much_dearer(files: Sequence[Outcome], than: Outcome) -> list[Outcome]:
+    """Those that cost so much more that handing on to them is worth it."""
+    return [o for o in files if o is not than and answer_cost(o) >= CHEAPER * answer_cost(than)]
