@@ -60,6 +60,7 @@ class Export(BaseModel):
         source: name of the file that it was made from
         source_sha256: of that file
         answers: how many it chooses among
+        threshold: the least probability of an answer that is given; None where all are
         ngrams: how many have a row
         width: numbers of a row
         checked: how it was checked
@@ -76,6 +77,7 @@ class Export(BaseModel):
     source: str
     source_sha256: str
     answers: int
+    threshold: float | None = None
     ngrams: int
     width: int
     checked: Checked

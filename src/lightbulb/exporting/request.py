@@ -51,7 +51,7 @@ def export(model: Path, to: Form, out: Path) -> Export:
         raise UserError("there is something already", where=str(out), hint="name a new folder with `out`")
     source = model_file(model)
     file, texts = _ngrams(source), _test_texts(model)
-    expected = file.scores(texts)[0].argmax(axis=1).tolist() if texts else []
+    expected = file.choices(texts) if texts else []
     name, title, sha256 = _identifier(out.name), f"{out.name}: {source.name}", sha256_of_file(source)
     sources = c_files(file, name, title, sha256) if to == "c" else js_files(file, out.name, sha256, _cost(model))
     checked = check(to, name, sources, texts, expected)
@@ -62,6 +62,7 @@ def export(model: Path, to: Form, out: Path) -> Export:
         source=source.name,
         source_sha256=sha256,
         answers=len(file.labels),
+        threshold=file.threshold or None,
         ngrams=len(file.hashes),
         width=file.weights.shape[1],
         checked=checked,
@@ -92,12 +93,13 @@ def _ngrams(source: Path) -> NgramFile:
 
 
 def _test_texts(model: Path) -> list[str]:
-    """The texts of a run's test items; none for a file."""
+    """The texts of a run's test items, those that no answer fits among them; none for a file."""
     stored = sorted(model.glob("steps/task-*")) if model.is_dir() else []
     if not stored:
         return []
-    test = read_task(stored[-1]).test
-    return [text_of(example) for example in test]
+    task = read_task(stored[-1])
+    outside = task.outside.test if task.outside else ()
+    return [text_of(example) for example in (*task.test, *outside)]
 
 
 def _cost(model: Path) -> str | None:
