@@ -22,6 +22,7 @@ from lightbulb.predicting.request import predict
 from lightbulb.runtimes import check_ships, check_supports, check_threads
 from lightbulb.serving.ask import Completion, ask
 from lightbulb.serving.serve import serve
+from lightbulb.shrinking.abstain import check_abstaining
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.record import DONE, Result
 from lightbulb.tasks.load import load_task
@@ -91,6 +92,7 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     from lightbulb.shrinking.job import bind_config, perform
 
     goal.check_for(task.metric)
+    check_abstaining(goal.abstain, task)
     check_ships(goal.runtime, task.kind)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
@@ -120,6 +122,7 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     from lightbulb.shrinking.dry_run import predict_run
 
     goal.check_for(task.metric)
+    check_abstaining(goal.abstain, task)
     check_ships(goal.runtime, task.kind)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)

@@ -13,7 +13,7 @@ from lightbulb.shrinking.candidate import DECODER, Outcome, Trial
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.kinds import kind_named
 from lightbulb.shrinking.kinds.base import Setting
-from lightbulb.shrinking.steps import TEACHER_VALIDATION, file_steps, training_steps
+from lightbulb.shrinking.steps import TEACHER_VALIDATION, file_steps, student_calibration, training_steps
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.tasks.chance import at_chance, chance, enough
 from lightbulb.tasks.metrics import wilson
@@ -70,7 +70,9 @@ def student_steps(time: StudentTime, runtime: str) -> StepsOf:
             return kind_named(candidate.kind).steps(candidate, time.setting), time.other_seconds(candidate)
         plan = time.plan_for(layers)
         if trial.fidelity == "exported":
-            return file_steps(candidate, plan, runtime), time.recovery_seconds(layers)
+            setting = time.setting
+            calibrate = student_calibration(setting.task.kind, plan, runtime, setting.abstain)
+            return file_steps(candidate, plan, runtime, calibrate), time.recovery_seconds(layers)
         if trial.fidelity == "probe":
             return training_steps(candidate, plan, probe=True), time.probe_seconds(layers)
         return training_steps(candidate, plan), time.training_seconds(layers)

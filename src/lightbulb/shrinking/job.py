@@ -155,5 +155,6 @@ def bind_config(run: Run, source: ModelSource, goal: Goal) -> None:
             "runtime": goal.runtime,
             **({} if goal.kinds is None else {"kinds": list(goal.kinds)}),
             **({} if goal.encoder is None else {"encoder": goal.encoder}),
+            **({} if goal.abstain is None else {"abstain": goal.abstain.model_dump()}),
         }
     )

@@ -53,7 +53,7 @@ def prepared_for(model: Artifact, task: Task, say: Say) -> Task:
 
 def setting_of(task: Task, goal: Goal) -> Setting:
     """What kinds of student are told before there is a plan."""
-    return Setting(task, goal.runtime, goal.encoder or ENCODER)
+    return Setting(task, goal.runtime, goal.encoder or ENCODER, abstain=goal.abstain)
 
 
 def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> Plan:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lightbulb.core.errors import RunFailure
+from lightbulb.core.facts import AbstentionFacts
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.models.origin import Origin
@@ -39,8 +40,8 @@ class Scored(Record):
 
     kind: "decoder", "linear" (n-grams) or another kind of student, or "stock" for a quantization of the adapted
     teacher. bytes: size of the model file, counted. path: relative to the run folder, None where that is not known.
-    why: it is not handed out, of a student. making: CPU seconds of all
-    the steps that lead to it, the teacher's among them where it needs them.
+    why: it is not handed out, of a student. abstention: what leaving out answers does on test, where it does. making:
+    CPU seconds of all the steps that lead to it, the teacher's among them where it needs them.
     """
 
     name: str = ""
@@ -58,6 +59,7 @@ class Scored(Record):
     prompt_tokens_per_answer: Figure | None = None
     output_tokens_per_answer: Figure | None = None
     making: Figure | None = None
+    abstention: AbstentionFacts | None = None
     why: str = ""
 
     @property
@@ -146,8 +148,9 @@ class Result(Record):
     one that comes nearest. students: every student's file that was measured, of whatever kind, handed out or not.
     teacher: None where a kind that needs none was all that was asked for.
     base: the model that what is handed out was made from, None where that is the examples alone. keep, at_least: what
-    was asked for. reference: name of the model that `keep` is a share of. floor: the score on test that does what was
-    asked.
+    was asked for. abstain: likewise, what must hold of the answers that are given, {"precision" or "coverage": share};
+    scores are of all answers. none_label: what is said where none is given. reference: name of the model that `keep` is
+    a share of. floor: the score on test that does what was asked.
     retention: score of what is handed out / score of the reference on the same test items (inverted where lower is
     better); where it is the reference itself, / the adapted teacher's. break_even_answers: null when the making is
     never paid back. compare_with: name of the baseline that before / after speaks of; without it the teacher.
@@ -163,6 +166,8 @@ class Result(Record):
     higher_is_better: bool = True
     keep: float | None = None
     at_least: float | None = None
+    abstain: dict[str, float] | None = None
+    none_label: str | None = None
     reference: str | None = None
     floor: float | None = None
     teacher: Scored | None = None

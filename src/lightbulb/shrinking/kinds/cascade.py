@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from lightbulb.core.figures import standard_error
 from lightbulb.passes.cascade import Cascade
-from lightbulb.pipeline.recipe import Step, step
+from lightbulb.pipeline.recipe import Step
 from lightbulb.shrinking.candidate import Candidate, Outcome
 from lightbulb.shrinking.floor import Floor
-from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
+from lightbulb.shrinking.kinds.base import After, Setting, StudentKind, file_of
 from lightbulb.shrinking.kinds.linear import on_validation
 from lightbulb.shrinking.ladder import answer_cost
 
@@ -33,7 +33,7 @@ class Cascades(StudentKind):
         first, then = candidate.stages
         assert candidate.give_up is not None
         make = Cascade(give_up=candidate.give_up)
-        return [step(candidate.file_label, make, first.file_label, then=then.file_label), on_validation(candidate)]
+        return [*file_of(candidate, make, first.file_label, setting, then=then.file_label), on_validation(candidate)]
 
     def seconds(self, candidate: Candidate, setting: Setting) -> float:
         return SECONDS + SECONDS_PER_CHARACTER * sum(len(e.prompt) for e in setting.task.validation)

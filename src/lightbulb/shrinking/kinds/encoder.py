@@ -13,7 +13,7 @@ from lightbulb.passes.import_encoder import ImportEncoder
 from lightbulb.pipeline.recipe import START, Step, step
 from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking.candidate import Candidate
-from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
+from lightbulb.shrinking.kinds.base import After, Setting, StudentKind, file_of
 from lightbulb.shrinking.kinds.linear import checked
 
 IMPORTED = "encoder"
@@ -37,7 +37,7 @@ class Encoders(StudentKind):
         return [
             step(IMPORTED, ImportEncoder(encoder=setting.encoder), START),
             step(candidate.label, FitHead(), IMPORTED),
-            step(candidate.file_label, ExportEncoder(quant_type=candidate.quant_type), candidate.label),
+            *file_of(candidate, ExportEncoder(quant_type=candidate.quant_type), candidate.label, setting),
             *checked(candidate),
         ]
 

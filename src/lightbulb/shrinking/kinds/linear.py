@@ -12,7 +12,7 @@ from lightbulb.passes.verify_classifier import VerifyClassifier
 from lightbulb.pipeline.recipe import START, Step, step
 from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking.candidate import Candidate
-from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
+from lightbulb.shrinking.kinds.base import After, Setting, StudentKind, file_of
 
 # Seen on a Zen 3: fitting, leaving out and checking take some seconds, and about these for each character
 SECONDS, SECONDS_PER_CHARACTER = 10.0, 4e-5
@@ -32,7 +32,7 @@ class Linear(StudentKind):
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
         return [
             step(candidate.label, FitNgrams(), START),
-            step(candidate.file_label, ExportNgrams(), candidate.label),
+            *file_of(candidate, ExportNgrams(), candidate.label, setting),
             *checked(candidate),
         ]
 
