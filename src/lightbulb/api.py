@@ -92,7 +92,7 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     from lightbulb.shrinking.job import bind_config, perform
 
     goal.check_for(task.metric)
-    check_abstaining(goal.abstain, task)
+    check_abstaining(goal.abstain, task, goal.runtime)
     check_ships(goal.runtime, task.kind)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
@@ -122,7 +122,7 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     from lightbulb.shrinking.dry_run import predict_run
 
     goal.check_for(task.metric)
-    check_abstaining(goal.abstain, task)
+    check_abstaining(goal.abstain, task, goal.runtime)
     check_ships(goal.runtime, task.kind)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)

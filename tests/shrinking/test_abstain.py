@@ -15,6 +15,7 @@ from lightbulb import api
 from lightbulb.cli import main
 from lightbulb.core.errors import GoalError
 from lightbulb.formats.gguf.header import read_header
+from lightbulb.models.kinds.ngrams import NgramFile
 from lightbulb.runtimes import open_gguf
 from lightbulb.serving.service import Question, Service
 from lightbulb.shrinking import final_evaluation
@@ -40,7 +41,10 @@ def place(tmp_path_factory) -> Path:
     tiny_model(folder / "model", layers=1)
     tiny_encoder(folder / "encoder")
     none = [{"prompt": " ".join(rng.choices(WEATHER, k=6)) + f" {n}", "completion": "oos"} for n in range(200)]
-    write_rows(folder / "task.jsonl", choose_rows(600) + none)
+    rows = choose_rows(600)
+    for row, other in zip(rows[7::16], rows[9::16], strict=False):  # labels that are wrong: nobody is sure of all
+        row["completion"] = other["completion"]
+    write_rows(folder / "task.jsonl", rows + none)
     return folder
 
 
@@ -51,7 +55,7 @@ def shrink(place: Path, out: str, *more: str) -> tuple[int, Path]:
 
 @pytest.fixture(scope="module")
 def run(place) -> Path:
-    code, folder = shrink(place, "run", "--at-least", "0.8", "--abstain", "0.9", "--kinds", "linear")
+    code, folder = shrink(place, "run", "--at-least", "0.7", "--abstain", "0.8", "--kinds", "linear")
     assert code == 0
     return folder
 
@@ -59,9 +63,9 @@ def run(place) -> Path:
 def test_the_result_says_what_leaving_out_answers_does(run):
     result = json.loads((run / "result.json").read_text())
     student, found = result["student"], result["student"]["abstention"]
-    assert result["abstain"] == {"precision": 0.9} and result["none_label"] == "oos"
-    assert result["verdict"] == "kept" and student["kind"] == "linear"
-    assert found["precision"]["low"] >= 0.9 and found["coverage"]["value"] > 0.8 and found["recall"]["value"] > 0.9
+    assert result["abstain"] == {"precision": 0.8} and result["none_label"] == "oos"
+    assert result["verdict"] in ("kept", "within-noise") and student["kind"] == "linear"
+    assert found["precision"]["value"] > 0.7 and found["coverage"]["value"] > 0.5 and found["recall"]["value"] > 0.3
     assert found["items"] + found["outside"] > 100 and 0.2 < found["share"] < 0.3
     fields = read_header(run / "model.gguf").fields
     assert fields["lightbulb.threshold"] == found["threshold"] > 0 and fields["lightbulb.none"] == "oos"
@@ -77,13 +81,21 @@ def test_a_recipe_makes_the_same_file(run, tmp_path):
     assert wanted in [file.read_bytes() for file in (tmp_path / "again" / "steps").glob("*/model.gguf")]
 
 
+def left_out(run: Path) -> str:
+    """A question that no answer fits, and that gets none."""
+    task, file = read_task(next((run / "steps").glob("task-*"))), NgramFile.read(run / "model.gguf")
+    texts = [e.prompt for e in task.outside.test]
+    return texts[file.choices(texts).index(-1)]
+
+
 def test_ask_says_that_none_fits_and_how_sure_it_was(run, capsys):
     capsys.readouterr()
-    assert main(["ask", str(run), "rain snow fog hail", "--json"]) == 0
+    assert main(["ask", str(run), left_out(run), "--json"]) == 0
     asked = json.loads(capsys.readouterr().out)
-    known = read_header(run / "model.gguf").fields["lightbulb.answers"]
-    assert asked["text"] == "oos" and asked["likeliest"] in known and 0 < asked["probability"] < 0.9
-    assert main(["ask", str(run), "rain snow fog hail"]) == 0
+    fields = read_header(run / "model.gguf").fields
+    assert asked["text"] == "oos" and asked["likeliest"] in fields["lightbulb.answers"]
+    assert 0 < asked["probability"] < fields["lightbulb.threshold"]
+    assert main(["ask", str(run), left_out(run)]) == 0
     told = capsys.readouterr()
     assert told.out == "oos\n" and f"of {asked['likeliest']!r}, the likeliest: too low to be given" in told.err
     row = choose_rows(3)[2]
@@ -100,8 +112,6 @@ def test_exports_leave_out_the_same(run, tmp_path, to):
     if record.checked.items is None:
         pytest.skip(record.checked.why_not)
     assert record.checked.items == len(task.test) + len(task.outside.test) and record.threshold
-    from lightbulb.models.kinds.ngrams import NgramFile
-
     texts = [e.prompt for e in (*task.test, *task.outside.test)]
     file, runtime = NgramFile.read(run / "model.gguf"), open_gguf(run / "model.gguf", threads=1)
     made = runtime.answer(texts, task.answers)
@@ -110,7 +120,7 @@ def test_exports_leave_out_the_same(run, tmp_path, to):
         for text, p in zip(made.texts, made.probabilities, strict=True)
     ]
     runtime.close()
-    assert given == file.choices(texts) and 10 < given.count(-1) < len(given) - 10
+    assert given == file.choices(texts) and 5 < given.count(-1) < len(given) - 5
 
 
 @pytest.mark.slow
@@ -127,10 +137,12 @@ def test_encoders_and_cascades_abstain_too(place):
 
 def test_a_service_leaves_out_what_it_is_not_sure_of(run):
     service = Service(run / "model.gguf", threads=1)
-    questions = [Question(({"role": "user", "content": text},)) for text in ("fog hail", choose_rows(3)[2]["prompt"])]
-    left_out, given = service.answer([service.prepare(question) for question in questions])
+    texts = (left_out(run), choose_rows(3)[2]["prompt"])
+    questions = [Question(({"role": "user", "content": text},)) for text in texts]
+    without, given = service.answer([service.prepare(question) for question in questions])
     service.close()
-    assert left_out.text == "oos" and left_out.likeliest in service.answers and left_out.probability < 0.9
+    assert without.text == "oos" and without.likeliest in service.answers
+    assert without.probability < service.abstention.threshold <= given.probability
     assert given.text == choose_rows(3)[2]["completion"] and given.likeliest is None
 
 

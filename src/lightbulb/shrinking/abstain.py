@@ -12,6 +12,7 @@ from lightbulb.core.errors import GoalError
 from lightbulb.core.facts import AbstentionFacts
 from lightbulb.models.abstention import NONE
 from lightbulb.passes.calibrate import Calibrate
+from lightbulb.runtimes import runtime_class
 from lightbulb.tasks.task import Task
 
 WORDS = {"precision": "of what is answered {} is right", "coverage": "of the questions that have an answer {} get one"}
@@ -66,8 +67,11 @@ class Abstain(BaseModel):
         return low is not None and low >= self.least
 
 
-def check_abstaining(asked: Abstain | None, task: Task) -> None:
-    """Raises GoalError where a task and what is asked of abstaining do not fit together."""
+def check_abstaining(asked: Abstain | None, task: Task, runtime: str = "llamacpp") -> None:
+    """Raises GoalError where a task and what is asked of abstaining do not fit together, UserError for a runtime that
+    cannot tell how likely answers are."""
+    if asked is not None:
+        runtime_class(runtime).require("scores_answers")
     if asked is None and task.outside is not None:
         raise GoalError(
             f"questions labelled {task.outside.label!r} have no answer, and nothing says when to abstain",

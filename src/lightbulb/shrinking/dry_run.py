@@ -73,7 +73,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         student = plan.space.candidate(plan.space.depths[0], plan.space.methods[0])
         bold_plan = plan.model_copy(update={"distill_epochs": plan.epochs_for(student.layers)})
         files.insert(0, student.in_type(plan.space.quant_types[0]))
-        calibrate = student_calibration(task.kind, bold_plan, goal.runtime, goal.abstain)
+        calibrate = student_calibration(task.kind, goal.runtime, goal.abstain, bold_plan)
         steps += [*training_steps(student, bold_plan), *file_steps(files[0], bold_plan, goal.runtime, calibrate)]
     steps += cost_steps(files, measuring_windows(goal.max_seconds, len(files)), goal.runtime, goal.abstain)
     steps += [test_step(c, None, goal.runtime) for c in files]

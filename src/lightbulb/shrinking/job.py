@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from lightbulb.core.errors import UserError
 from lightbulb.core.facts import TrainingFacts
@@ -23,7 +24,7 @@ from lightbulb.shrinking.kinds.cascade import combined
 from lightbulb.shrinking.ladder import CheapestFirst
 from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.prepare import Say, of_the_model, prepare, setting_of, start, task_stats
-from lightbulb.shrinking.steps import COSTS, TEACHER, stock_candidates, teacher_steps
+from lightbulb.shrinking.steps import COSTS, TEACHER, stock_candidates, student_calibration, teacher_steps
 from lightbulb.shrinking.strategy import BoldFirst, search
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.shrinking.time_budget import TimeBudget
@@ -121,7 +122,9 @@ def search_students(
     slowdown = teach(execution, plan, time_budget, say)
     time = StudentTime(plan, time_budget, slowdown, setting_of(execution.run.task, goal))
     strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, say, early.tried)
-    return search(strategy, StepEvaluator(execution, student_steps(time, goal.runtime)), execution.run.events)
+    calibration = partial(student_calibration, execution.run.task.kind, goal.runtime, goal.abstain)
+    steps_of = student_steps(time, goal.runtime, calibration)
+    return search(strategy, StepEvaluator(execution, steps_of), execution.run.events)
 
 
 def teach(execution: Execution, plan: Plan, time_budget: TimeBudget, say: Say) -> float:

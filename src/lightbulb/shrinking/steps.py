@@ -19,6 +19,7 @@ from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
 from lightbulb.pipeline.recipe import Step, step
+from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking.abstain import Abstain
 from lightbulb.shrinking.candidate import DECODER, Candidate
 from lightbulb.shrinking.plan import Plan
@@ -105,9 +106,9 @@ def exported(candidate: Candidate, source: str, calibrate: Calibrate | None) -> 
     return [step(whole, export(candidate), source), step(candidate.file_label, calibrate, whole)]
 
 
-def student_calibration(kind: TaskKind, plan: Plan, runtime: str, abstain: Abstain | None) -> Calibrate | None:
-    """Of a decoder that chooses: `ask` tells how sure it is, and it may leave out answers."""
-    if kind != "choose":
+def student_calibration(kind: TaskKind, runtime: str, abstain: Abstain | None, plan: Plan) -> Calibrate | None:
+    """Of a decoder that chooses, where the runtime can tell: how sure it is, and which answers it leaves out."""
+    if kind != "choose" or not runtime_class(runtime).capabilities.scores_answers:
         return None
     limit = plan.validation_limit
     return abstain.calibration(runtime, limit) if abstain else Calibrate(runtime=runtime, limit=limit)
