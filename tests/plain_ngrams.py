@@ -104,3 +104,21 @@ def scored(file, text: str) -> tuple[list[int], int]:
         v = [x >> s for x in sums]
         scores = [sum(int(file.head[c][j]) * v[j] for j in range(width)) << s for c in range(answers)]
     return [scores[c] + int(file.bias[c]) * root for c in range(answers)], root
+
+
+def likelihoods(scores: list[int], root: int, unit: float) -> list[int]:
+    """How likely each answer is, of which the likeliest has 2^24. unit: exactly a float32."""
+    mantissa, exponent = math.frexp(unit * 0.6931471805599453)
+    octave, shift = round(mantissa * 65536), max(-63, min(63, 16 - exponent))
+    table = [round(2 ** (24 - i / 32)) for i in range(33)]
+    likely = []
+    for score in scores:
+        gap = max(scores) - score
+        steps = gap << shift if shift >= 0 else gap >> -shift
+        if steps >= 32 * root * octave:
+            likely.append(0)
+            continue
+        parts = 8192 * steps // (root * octave)
+        i, part = parts // 256 % 32, parts % 256
+        likely.append(table[i] - ((table[i] - table[i + 1]) * part >> 8) >> parts // 8192)
+    return likely

@@ -11,6 +11,7 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from lightbulb.models.abstention import Abstention
 from lightbulb.runtimes.base import PLAIN, Answers, Capabilities, ModelInfo, Options, Runtime, Tokens
 from lightbulb.serving.serve import Serving
 
@@ -29,12 +30,13 @@ class Toy(Runtime):
     capabilities: ClassVar[Capabilities] = CAN
     answers: ClassVar[tuple[str, ...]] = ()
     probabilities: ClassVar[bool] = False
+    abstention: ClassVar[Abstention] = Abstention()
     seconds_per_word: ClassVar[float] = 0.0
     gate: ClassVar[threading.Event] = threading.Event()
     calls: ClassVar[list[list[str]]] = []
 
     def __init__(self, path: Path):
-        self.info = ModelInfo(str(path), "toy", answers=self.answers)
+        self.info = ModelInfo(str(path), "toy", answers=self.answers, abstention=self.abstention)
 
     @classmethod
     def open(cls, model: Path, *, threads: int = 2, slots: int = 1, context: int = 1024) -> Self:

@@ -44,6 +44,7 @@ MORE = {
     "export": {"embedding": "q8_0"},
     "verify": {"prompts": 4},
     "check-import": {"answered": 4},
+    "calibrate": {"precision": 0.5},
     "evaluate": {"limit": 3},
     "measure": {"trials": 10, "window_seconds": 0.02},
 }
@@ -73,6 +74,7 @@ SOURCES = {
     "quantize": ("pruned", {"logits": "logits"}),
     "export": ("formatted", {}),
     "verify": ("gguf", {"model": "formatted"}),
+    "calibrate": ("gguf", {}),
     "evaluate": ("gguf", {}),
     "measure": ("gguf", {"teacher": "gguf"}),
 }

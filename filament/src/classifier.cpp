@@ -47,13 +47,19 @@ std::unique_ptr<Classifier> open(const std::shared_ptr<const File>& file, const 
 
 }  // namespace
 
-Classifier::Classifier(const File& file) : answers_(file.texts("lightbulb.answers")) {
+Classifier::Classifier(const File& file)
+    : answers_(file.texts("lightbulb.answers")),
+      threshold_(static_cast<float>(file.number("lightbulb.threshold", 0))),
+      none_(file.text("lightbulb.none", "none of these")) {
+    if (!(threshold_ >= 0 && threshold_ <= 1)) throw Error("lightbulb.threshold is no probability");
     if (answers_.size() < 2 || answers_.size() > kMostAnswers)
         throw Error("lightbulb.answers names " + std::to_string(answers_.size()) + " answers");
     std::vector<std::string> sorted = answers_;
     std::sort(sorted.begin(), sorted.end());
     if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
         throw Error("lightbulb.answers names an answer twice");
+    if (std::binary_search(sorted.begin(), sorted.end(), none_))
+        throw Error("lightbulb.none is one of the answers: " + none_);
 }
 
 std::unique_ptr<Classifier> open_classifier(const std::shared_ptr<const File>& file, const Means& means) {

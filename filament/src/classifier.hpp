@@ -29,6 +29,9 @@ class Classifier {
     Classifier& operator=(const Classifier&) = delete;
 
     const std::vector<std::string>& answers() const { return answers_; }
+    // Where its choice is less probable than this, none of the answers is given, but what `none` says. 0: never.
+    float threshold() const { return threshold_; }
+    const std::string& none() const { return none_; }
     // Architectures of its stages: one, save of a cascade.
     virtual std::vector<std::string> kinds() const = 0;
     // One choice for each text, which is bytes of any kind: what is not UTF-8 is read as U+FFFD. Calls from several
@@ -39,12 +42,14 @@ class Classifier {
     }
 
   protected:
-    explicit Classifier(const File& file);  // reads its answers
+    explicit Classifier(const File& file);  // reads its answers, and when it gives none of them
 
   private:
     virtual void choose(std::span<const std::string_view> texts, std::span<Choice> choices) = 0;
 
     std::vector<std::string> answers_;
+    float threshold_;
+    std::string none_;
     std::mutex mutex_;
 };
 

@@ -226,6 +226,8 @@ NB_MODULE(_native, m) {
     nb::class_<Classifier>(m, "Classifier")
         .def_prop_ro("answers", [](const Classifier& c) { return texts(c.answers()); })
         .def_prop_ro("kinds", [](const Classifier& c) { return texts(c.kinds()); })
+        .def_prop_ro("threshold", &Classifier::threshold)
+        .def_prop_ro("none", [](const Classifier& c) { return text(c.none()); })
         .def("classify", &classify, nb::arg("texts"));
     m.def("open_classifier", &open_classifier_file, nb::arg("path"), nb::arg("threads"),
           nb::arg("kernels") = nb::none());

@@ -42,15 +42,6 @@ uint64_t whole_root(uint64_t x) {
 
 int32_t weighted(int32_t weight, int32_t count) { return std::min((weight * count) >> 8, kMost); }
 
-// The likeliest answer, of equals the first, and softmax(score / divisor) of it.
-Choice likeliest(std::span<const int64_t> scores, double divisor) {
-    const auto best = std::max_element(scores.begin(), scores.end());
-    double total = 0;
-    for (const int64_t score : scores)
-        total += std::exp((static_cast<double>(score) - static_cast<double>(*best)) / divisor);
-    return {static_cast<uint32_t>(best - scores.begin()), static_cast<float>(1 / total)};
-}
-
 }  // namespace
 
 Ngrams::Ngrams(const std::shared_ptr<const File>& file, const Means& means) : Classifier(*file), means_(means) {
@@ -75,8 +66,9 @@ void Ngrams::read_keys(const File& file) {
     words_ = lengths(file, "ngrams.words");
     characters_ = lengths(file, "ngrams.chars");
     if (words_.shortest == 0 && characters_.shortest == 0) throw Error("ngrams.words and ngrams.chars name no n-grams");
-    unit_ = file.number("ngrams.unit");
-    if (!std::isfinite(unit_) || unit_ <= 0) throw Error("ngrams.unit is no number above 0");
+    const double unit = file.number("ngrams.unit");
+    if (!std::isfinite(unit) || unit <= 0) throw Error("ngrams.unit is no number above 0");
+    likelihood_ = Likelihood(unit);
 }
 
 void Ngrams::read_rows(const File& file) {
@@ -155,7 +147,10 @@ Choice Ngrams::answer(Work& work, std::string_view text) const {
     if (head_.empty()) std::copy(work.sums.begin(), work.sums.end(), work.scores.begin());
     else apply_head(work);
     for (size_t i = 0; i < bias_.size(); ++i) work.scores[i] += bias_[i] * root;
-    return likeliest(std::span(work.scores).first(bias_.size()), static_cast<double>(root) * unit_);
+    const auto scores = std::span<const int64_t>(work.scores).first(bias_.size());
+    const auto best = std::max_element(scores.begin(), scores.end());  // of equals the first
+    const auto total = static_cast<double>(likelihood_.total(scores, *best, root));
+    return {static_cast<uint32_t>(best - scores.begin()), static_cast<float>(Likelihood::kOne / total)};
 }
 
 void Ngrams::find_rows(Work& work, std::string_view text) const {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "classifier.hpp"
+#include "likelihood.hpp"
 #include "memory.hpp"
 #include "text_ngrams.hpp"
 
@@ -46,7 +47,7 @@ class Ngrams final : public Classifier {
 
     Means means_;
     Lengths words_, characters_;
-    double unit_ = 1;
+    Likelihood likelihood_{1};
     std::vector<uint32_t> hashes_;  // ascending
     std::vector<uint32_t> starts_;  // where hashes with these first bits begin
     uint32_t shift_ = 0;            // to these bits

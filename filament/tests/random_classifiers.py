@@ -155,7 +155,19 @@ class NgramModel:
         """The answer's number and its probability."""
         scores, root = self.scores(data)
         best = scores.index(max(scores))
-        return best, 1 / sum(math.exp((s - scores[best]) / (root * self.unit)) for s in scores)
+        return best, float(np.float32((1 << 24) / sum(self.likelihood(scores[best] - s, root) for s in scores)))
+
+    def likelihood(self, gap: int, root: int) -> int:
+        """Of an answer whose score is lower than the highest by `gap`."""
+        fraction, exponent = math.frexp(float(np.float32(self.unit)) * math.log(2))
+        octave, shift = round(fraction * 2**16), max(-63, min(63, 16 - exponent))
+        steps = gap << shift if shift >= 0 else gap >> -shift
+        whole, parts = divmod(steps * 8192 // (octave * root), 8192)
+        if whole >= 32:
+            return 0
+        i, part = divmod(parts, 256)
+        above, below = (round(2 ** (24 - n / 32)) for n in (i, i + 1))
+        return (above - ((above - below) * part >> 8)) >> whole
 
     def tensors(self) -> dict[str, np.ndarray]:
         tensors = {

@@ -25,6 +25,7 @@ from lightbulb.pretraining.record import TrainingRecord
 from lightbulb.runtimes import check_ships, check_supports, check_threads
 from lightbulb.serving.ask import Completion, ask
 from lightbulb.serving.serve import serve
+from lightbulb.shrinking.abstain import check_abstaining
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.record import DONE, Result
 from lightbulb.tasks.load import load_task
@@ -99,6 +100,7 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     from lightbulb.shrinking.prepare import check_task
 
     goal.check_for(task.metric)
+    check_abstaining(goal.abstain, task, goal.runtime)
     check_ships(goal.runtime, task.kind)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)
@@ -162,6 +164,7 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
     from lightbulb.shrinking.prepare import check_task
 
     goal.check_for(task.metric)
+    check_abstaining(goal.abstain, task, goal.runtime)
     check_ships(goal.runtime, task.kind)
     with waiting("reading the model", quiet):
         source = validate_model(model, goal.runtime)

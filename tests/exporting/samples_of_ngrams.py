@@ -20,12 +20,17 @@ def random_file(
     rows: int = 500,
     width: int | None = None,
     counts: int = 16,
+    unit: float | None = None,
+    threshold: float | None = None,
 ) -> NgramFile:
-    """Random numbers for n-grams that come in `texts`. width: with a head, None without."""
+    """Random numbers for n-grams that come in `texts`. width: with a head, None without. unit: the larger, the less
+    sure; None: random."""
     rng, ngrams = np.random.default_rng(0), Ngrams(words, chars)
     seen = features_of(texts, ngrams).hashes
     hashes = np.sort(rng.choice(seen, min(rows, len(seen)), replace=False))
     n, columns = len(hashes), width or len(answers)
+
+    drawn = rng.uniform(10, 100)
 
     def numbers(low: int, high: int, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         return rng.integers(low, high, shape, dtype=dtype, endpoint=True)
@@ -33,7 +38,7 @@ def random_file(
     return NgramFile(
         labels=tuple(answers),
         ngrams=ngrams,
-        unit=float(np.float32(rng.uniform(10, 100))),
+        unit=float(np.float32(drawn if unit is None else unit)),
         hashes=hashes,
         idf=numbers(1, 32767, (n,), np.int16),
         scales=numbers(0, 32767, (n,), np.int16),
@@ -41,6 +46,8 @@ def random_file(
         counts=np.sort(numbers(1, 2000, (counts,), np.int16)),
         bias=numbers(-50, 50, (len(answers),), np.int32),
         head=numbers(-2047, 2047, (len(answers), width), np.int16) if width else None,
+        threshold=None if threshold is None else float(np.float32(threshold)),
+        none='none"?? é',
     )
 
 
@@ -50,14 +57,14 @@ def scores(file: NgramFile, data: bytes) -> tuple[list[int], int]:
 
 
 def answer(file: NgramFile, data: bytes) -> int:
-    """Its number."""
+    """Its number; -1 for none."""
     found, _ = scores(file, data)
-    return found.index(max(found))
+    sure = np.float32(probabilities(file, data).max()) >= np.float32(file.threshold or 0)
+    return found.index(max(found)) if sure else -1
 
 
 def probabilities(file: NgramFile, data: bytes) -> np.ndarray:
-    found, root = scores(file, data)
-    likely = np.exp(np.array([score - max(found) for score in found], float) / (root * file.unit))
+    likely = np.array(plain_ngrams.likelihoods(*scores(file, data), file.unit), float)
     return likely / likely.sum()
 
 
@@ -112,4 +119,6 @@ KINDS = {
     "characters": {"words": (0, 0), "chars": (1, 8), "rows": 3000},
     "counts": {"counts": 256, "rows": 900},
     "one row": {"rows": 1, "counts": 1},
+    "none of them": {"unit": 60.0, "threshold": 0.6},
+    "none of them, a head": {"unit": 2e5, "threshold": 0.45, "width": 6},
 }

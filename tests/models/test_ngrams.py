@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lightbulb.core.errors import ModelError
 from lightbulb.formats.gguf.header import read_header
 from lightbulb.models.kinds.features import Ngrams, features_of
+from lightbulb.models.kinds.likelihood import ONE, likelihoods, most_total
 from lightbulb.models.kinds.ngrams import NgramFile, highest_score, whole_roots
 
 KNOWN = ["the card was lost", "where is my money, my money, my money?", "Über Geld spricht man nicht", "lost card"]
@@ -61,7 +62,40 @@ def test_answers_and_probabilities_follow_from_scores():
     assert file.answers(["zzz"]) == ["answer 0"]  # of equals the first
     (given_,), (scores,), (root,) = file.probabilities(KNOWN[:1]), *(x[:1] for x in file.scores(KNOWN))
     exponentials = [math.exp((s - scores.max()) / (root * file.unit)) for s in scores.tolist()]
-    assert given_ == pytest.approx([e / sum(exponentials) for e in exponentials])
+    assert given_ == pytest.approx([e / sum(exponentials) for e in exponentials], rel=1e-3, abs=1e-7)
+
+
+LARGE = st.integers(-(1 << 63) + 1, (1 << 63) - 1)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(LARGE | st.integers(-(1 << 30), 1 << 30), min_size=2, max_size=5),
+    st.integers(1, (1 << 29) - 1),
+    st.floats(2.0**-149, 2.0**127, width=32) | st.floats(1, 1e5, width=32),
+)
+@example([5, 5], 1, 1.0)
+@example([(1 << 63) - 1, -(1 << 63) + 1], 1, 2.0**127)
+@example([0, -7, -100], 3, 2.0**-149)
+def test_likelihoods_are_those_of_the_page(scores, root, unit):
+    found = likelihoods(np.array([scores]), np.array([root]), unit)
+    assert found[0].tolist() == plain_ngrams.likelihoods(scores, root, unit)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 0.3, 7.0, 431.0, 8e5, 3e9])
+def test_likelihoods_are_softmax(unit):
+    """Within three ten-thousandths, down to the last that is told apart."""
+    gaps = np.unique(np.geomspace(1, 16 * 999 * unit + 2, 300).astype(np.int64))
+    scores = np.concatenate([[0], -gaps])[None]
+    likely = likelihoods(scores, np.array([999]), unit)[0] / ONE
+    assert likely == pytest.approx(np.exp(scores[0] / (999 * np.float64(np.float32(unit)))), rel=3e-4, abs=2 / ONE)
+
+
+@pytest.mark.parametrize("threshold", [1e-6, 0.1, 0.25, 0.5, 0.7431, 0.99, 1.0])
+def test_a_threshold_as_a_sum_decides_alike(threshold):
+    most = most_total(threshold)
+    assert np.float32(ONE / most) >= np.float32(threshold) > np.float32(ONE / (most + 1))
+    assert most_total(1.01) == 0
 
 
 @given(st.lists(st.integers(0, (1 << 62) - 1)))

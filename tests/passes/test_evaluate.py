@@ -34,9 +34,9 @@ def test_a_question_that_comes_again_is_not_asked_again() -> None:
     test = tuple(Example(q, "x") for q in ["a", "b", "a", *(str(i) for i in range(CHUNK)), "b", "c"])
     runtime: Any = Recorder()
     task = Task("repeated", "generate", "exact", (Example("q", "x"),), (), test)
-    predictions, tokens = answer(runtime, task, test, lambda done, note: None, CHUNK)
+    predictions, told, tokens = answer(runtime, task, test, lambda done, note: None, CHUNK)
     assert runtime.asked == ["a", "b", *(str(i) for i in range(CHUNK)), "c"]
-    assert predictions[:3] == ["0", "1", "0"] and predictions[-2:] == ["1", str(CHUNK + 2)]
+    assert told is None and predictions[:3] == ["0", "1", "0"] and predictions[-2:] == ["1", str(CHUNK + 2)]
     assert tokens["prompt_tokens"] == tokens["num_prompts"] == CHUNK + 3
 
 
@@ -44,7 +44,7 @@ def test_a_chunk_of_known_questions_asks_nothing() -> None:
     test = tuple(Example("again", "x") for _ in range(2 * CHUNK + 1))
     runtime: Any = Recorder()
     task = Task("repeated", "generate", "exact", (Example("q", "x"),), (), test)
-    predictions, _ = answer(runtime, task, test, lambda done, note: None, CHUNK)
+    predictions, *_ = answer(runtime, task, test, lambda done, note: None, CHUNK)
     assert runtime.asked == ["again"] and predictions == ["0"] * len(test)
 
 
@@ -75,5 +75,5 @@ def test_indentation_is_part_of_an_answer_where_the_task_has_it() -> None:
     for completion, said in (("  x", " 0"), ("x", "0")):
         task = Task("code", "generate", "exact", (Example("q", completion),), (), (Example("a", completion),))
         runtime.asked.clear()
-        predictions, _ = answer(runtime, task, task.test, lambda done, note: None, CHUNK)
+        predictions, *_ = answer(runtime, task, task.test, lambda done, note: None, CHUNK)
         assert predictions == [said]

@@ -164,7 +164,7 @@ def test_an_endpoint_is_scored_on_a_task(served):
     rows = [Example(prompt, "red" if "r" in prompt else "blue") for prompt in ("rose", "sky", "rose", "sea")]
     task = Task("colours", "choose", "accuracy", tuple(rows), (), tuple(rows), answers=("blue", "red"))
     server, url = served(says("red", "blue", "red"))
-    answered, tokens = answer(Endpoint(url, "m"), task, task.test, lambda done, note: None, together=8)
+    answered, _, tokens = answer(Endpoint(url, "m"), task, task.test, lambda done, note: None, together=8)
     assert answered == ["red", "blue", "red", "red"] and tokens["num_prompts"] == len(server.asked) == 3
     assert score_of(task, task.test, answered).value == 0.75
 

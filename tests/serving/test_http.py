@@ -11,6 +11,7 @@ import pytest
 from serving_toy import ANSWERS
 
 from lightbulb.core.figures import Figure
+from lightbulb.models.abstention import Abstention
 from lightbulb.serving.limits import Limits
 
 pytest_plugins = ["serving_fixtures"]
@@ -93,6 +94,22 @@ def test_texts_are_classified(toy, toy_file, serve_it, monkeypatch, told):
         assert status == 200 and reply["results"] == results
         assert reply["usage"]["completion_tokens"] == 3 and reply["usage"]["joules"]["value"] > 0
         assert client.post("/v1/classify", input="my loan")[1]["results"][0]["answer"] == "loan"
+
+
+def test_none_of_the_answers_may_be_given(toy, toy_file, serve_it, monkeypatch):
+    monkeypatch.setattr(toy, "answers", ANSWERS)
+    monkeypatch.setattr(toy, "probabilities", True)
+    monkeypatch.setattr(toy, "abstention", Abstention(0.5, "oos"))
+    with serve_it(toy_file, runtime="toy") as client:
+        status, reply = client.post("/v1/classify", input=["my loan", "what?"])
+        assert status == 200 and reply["results"] == [
+            {"index": 0, "answer": "loan", "probability": 0.75, "abstained": False, "likeliest": "loan"},
+            {"index": 1, "answer": "oos", "probability": 0.25, "abstained": True, "likeliest": "card"},
+        ]
+        choice = client.chat("what?")[1]["choices"][0]
+        assert choice["message"]["content"] == "oos" and choice["likeliest"] == "card"
+        (about,) = client.get("/v1/models")[1]["data"]
+        assert about["none"] == "oos" and about["threshold"] == 0.5 and "oos" not in about["answers"]
 
 
 def test_a_model_that_chooses_is_asked_by_any_path(chooses):

@@ -10,6 +10,7 @@ from serving_toy import ANSWERS, CAN
 from lightbulb.core.errors import UserError
 from lightbulb.core.figures import Figure
 from lightbulb.energy.meter import Reading
+from lightbulb.models.abstention import Abstention
 from lightbulb.runtimes.base import Options, Sampling, Tokens
 from lightbulb.serving.service import Question, Service, shared_out
 
@@ -75,6 +76,19 @@ def test_a_probability_is_told_where_the_runtime_does(toy, toy_file, monkeypatch
             ("card", 0.25 if told else None),
         ]
         service.close()
+
+
+def test_what_is_not_probable_enough_is_not_given(toy, toy_file, monkeypatch):
+    monkeypatch.setattr(toy, "answers", ANSWERS)
+    monkeypatch.setattr(toy, "abstention", Abstention(0.5, "oos"))
+    service = Service(toy_file, runtime="toy")
+    prompts = [service.prepare(user(text)) for text in ("a loan?", "what?")]
+    with pytest.raises(UserError, match="does not tell how sure it is"):
+        service.answer(prompts)
+    monkeypatch.setattr(toy, "probabilities", True)
+    made = service.answer(prompts)
+    assert [(a.text, a.probability, a.likeliest) for a in made] == [("loan", 0.75, None), ("oos", 0.25, "card")]
+    service.close()
 
 
 def test_an_answer_has_the_room_that_is_left(toy, toy_file):

@@ -21,6 +21,8 @@ class Prefix: ...
 class Classifier:
     answers: list[str]
     kinds: list[str]
+    threshold: float
+    none: str
     def classify(self, texts: Sequence[str]) -> tuple[list[int], list[float], list[int]]: ...
 
 class Slots:

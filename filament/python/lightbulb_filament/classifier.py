@@ -39,11 +39,22 @@ class Classifier:
         """Architectures of its stages: of a cascade several, cheapest first."""
         return tuple(self._native.kinds)
 
+    @cached_property
+    def threshold(self) -> float:
+        """The least probability of an answer that is given; below it the answer is `none`. 0: all are given."""
+        return float(self._native.threshold)
+
+    @cached_property
+    def none(self) -> str:
+        """What is said where the likeliest answer is less probable than `threshold`."""
+        return str(self._native.none)
+
     def classify(self, texts: Sequence[str]) -> tuple[list[int], list[float]]:
         """The likeliest answer to each text.
 
         Returns:
-            Numbers of the answers (places in `answers`), and the probability of each by the model, 0 to 1.
+            Numbers of the answers (places in `answers`), and the probability of each by the model, 0 to 1. What is
+            less probable than `threshold` is for the caller to leave out.
         """
         numbers, probabilities, _ = self._native.classify(texts)
         return numbers, probabilities

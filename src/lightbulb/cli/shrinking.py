@@ -27,6 +27,8 @@ def shrink(
     prompt: str | None = None,
     completion: str | None = None,
     group: str | None = None,
+    abstain: str | None = None,
+    none_label: str | None = None,
     zone: str | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -53,6 +55,9 @@ def shrink(
         prompt: column with the question
         completion: column with the answer
         group: column of what must not be in two splits, like a patient or a contract
+        abstain: give none of the answers where the model is not sure, so that of what is answered at least this share
+            is right, like 0.95 (or coverage=0.9: so many of the questions that have an answer get one)
+        none_label: what the data say instead of an answer where none fits, like oos: with --abstain
         zone: country or region whose grid feeds this machine, for carbon (default: LIGHTBULB_ZONE, or the world's)
         seed: decides everything that is random
         threads: processor threads (default: all that this process may use)
@@ -72,8 +77,8 @@ def shrink(
     from lightbulb.shrinking.goal import Goal
 
     threads = threads_held() if threads is None else threads
-    goal = Goal.parse(keep, max_time, seed, threads, own_zone(zone), runtime, at_least, kinds, encoder)
-    columns = {"prompt": prompt, "completion": completion, "group": group}
+    goal = Goal.parse(keep, max_time, seed, threads, own_zone(zone), runtime, at_least, kinds, encoder, abstain)
+    columns = {"prompt": prompt, "completion": completion, "group": group, "none_label": none_label}
     with waiting("reading the task"):
         loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
     if dry_run:
@@ -166,6 +171,7 @@ def ask(
         "file": str(asked.file),
         "references": [other.model_dump() for other in asked.references],
         "probability": asked.probability,
+        "likeliest": asked.likeliest,
     }
     show(record, json, lambda console: console.print(asked.text, markup=False))
     if asked.unread:
@@ -174,7 +180,9 @@ def ask(
             file=sys.stderr,
         )
     if not json:
-        sure = "" if asked.probability is None else f"probability {asked.probability:.3g}; "
+        sure = "" if asked.probability is None else f"probability {asked.probability:.3g}"
+        sure += "" if asked.likeliest is None else f" of {asked.likeliest!r}, the likeliest: too low to be given"
+        sure += "; " if sure else ""
         print(
             f"{sure}{asked.prompt_tokens} tokens read, {asked.output_tokens} written; CPU {asked.cpu_seconds}; "
             f"{asked.joules} ({asked.joules.source})",

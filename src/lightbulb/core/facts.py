@@ -332,6 +332,46 @@ class CascadeFacts(GgufFacts):
     kept: Figure
 
 
+class AbstentionFacts(BaseModel):
+    """What becomes of answers where those that are not probable enough are left out.
+
+    Attributes:
+        threshold: the least probability of an answer that is given
+        precision: of the answers given the share that is right, questions counted that none of the answers fits
+        coverage: of the questions that have an answer, the share that gets one
+        recall: of those that none fits, the share that gets none; None where there were none
+        items: how many of the former there were
+        outside: how many of the latter
+        share: of all questions that the latter stand for in the precision
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    threshold: float
+    precision: Figure
+    coverage: Figure
+    recall: Figure | None = None
+    items: int
+    outside: int
+    share: float
+
+
+class CalibrationFacts(GgufFacts):
+    """Facts of a file whose probabilities were looked at on validation.
+
+    Attributes:
+        calibration: temperature of a language model's answers; None where the file had its own
+        nats_before: mean negative log-likelihood of the right answers at the temperature 1 (nats)
+        nats_after: likewise, at that temperature
+        abstention: what its threshold does there; None where it gives every answer
+    """
+
+    calibration: float | None = None
+    nats_before: float | None = None
+    nats_after: float | None = None
+    abstention: AbstentionFacts | None = None
+
+
 class LogitsFacts(Facts):
     """Facts of a teacher's logits.
 
@@ -351,6 +391,7 @@ class ScoreFacts(Facts):
         num_prompts: different ones among them
         prompt_tokens: of these
         output_tokens: likewise
+        abstention: what leaving out answers does, of a file that does so; the score is that of all answers
     """
 
     score: Figure
@@ -358,6 +399,7 @@ class ScoreFacts(Facts):
     num_prompts: int
     prompt_tokens: int
     output_tokens: int
+    abstention: AbstentionFacts | None = None
 
 
 class AgreementFacts(Facts):

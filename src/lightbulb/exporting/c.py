@@ -10,6 +10,7 @@ import numpy as np
 
 from lightbulb.core.version import __version__
 from lightbulb.exporting.tables import index_of, templates
+from lightbulb.models.kinds.likelihood import TABLE, most_total, octave_of
 
 if TYPE_CHECKING:
     from lightbulb.models.kinds.ngrams import NgramFile
@@ -61,6 +62,7 @@ def c_files(file: NgramFile, name: str, title: str, sha256: str) -> dict[str, st
     """
     arrays = list(_arrays(file))
     row_bits, count_bits = _slot_bits(file)
+    octave, shift = octave_of(file.unit)
     given = {
         "name": name,
         "upper": name.upper(),
@@ -79,7 +81,11 @@ def c_files(file: NgramFile, name: str, title: str, sha256: str) -> dict[str, st
         "slot_bytes": (row_bits + count_bits) // 8,
         "row_type": f"uint{row_bits}_t",
         "count_type": f"uint{count_bits}_t",
-        "unit": repr(float(file.unit)),
+        "octave": octave,
+        "octave_shift": shift,
+        "likely": ", ".join(map(str, TABLE.tolist())),
+        "most_total": most_total(file.threshold) if file.threshold else None,
+        "none_text": literal(file.none) if file.threshold else None,
         "tables": "\n\n".join([array.text() for array in arrays] + [_answers(file.labels, name)]),
     }
     return {f"{name}.{end}": templates().get_template(f"model.{end}.j2").render(given) for end in ("h", "c")}
@@ -88,7 +94,7 @@ def c_files(file: NgramFile, name: str, title: str, sha256: str) -> dict[str, st
 def table_bytes(file: NgramFile) -> int:
     """Bytes of the tables and of the answers with their addresses, on a machine with addresses of 32 bits."""
     answers = sum(len(answer.encode()) + 1 + 4 for answer in file.labels)
-    return sum(array.bytes for array in _arrays(file)) + answers
+    return sum(array.bytes for array in _arrays(file)) + answers + (4 * len(TABLE) if file.threshold else 0)
 
 
 def array_bytes(file: NgramFile) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from lightbulb.core.errors import UserError
 from lightbulb.core.version import __version__
 from lightbulb.exporting.tables import index_of, largest_score, templates
+from lightbulb.models.kinds.likelihood import TABLE, octave_of
 
 if TYPE_CHECKING:
     from lightbulb.models.kinds.ngrams import NgramFile
@@ -42,15 +43,20 @@ def js_files(file: NgramFile, title: str, sha256: str, cost: str | None) -> dict
             hint="keep fewer n-grams, or `to=c`",
         )
     places, tables = _tables(file)
+    octave, octave_shift = octave_of(file.unit)
     model = {
         "answers": file.labels,
         "rows": len(file.hashes),
         "width": file.weights.shape[1],
         "words": file.ngrams.words,
         "chars": file.ngrams.chars,
-        "unit": float(file.unit),
+        "octave": octave,
+        "octaveShift": octave_shift,
+        "likely": TABLE.tolist(),
+        "threshold": file.threshold or 0,
+        "none": file.none,
         "shift": 32 - index_of(file.hashes).bits,
-        "big": largest_score(file) >= EXACT,
+        "big": 2 * largest_score(file) >= EXACT,
         **places,
     }
     given = {"title": " ".join(title.split()), "version": __version__, "sha256": sha256, "answers": file.labels}

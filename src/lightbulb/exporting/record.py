@@ -66,6 +66,7 @@ class Export(BaseModel):
         source: name of the file that it was made from
         source_sha256: of that file
         answers: how many it chooses among
+        threshold: the least probability of an answer that is given; None where all are
         ngrams: how many have a row; None of an encoder
         layers: of an encoder; None of n-grams
         width: numbers of a row, or of an encoder's vectors
@@ -83,6 +84,7 @@ class Export(BaseModel):
     source: str
     source_sha256: str
     answers: int
+    threshold: float | None = None
     ngrams: int | None = None
     layers: int | None = None
     width: int

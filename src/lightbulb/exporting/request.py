@@ -81,7 +81,7 @@ def _onnx(model: Path, source: Path, to: Form, out: Path) -> tuple[Export, Mappi
 def _source_code(model: Path, source: Path, to: Form, out: Path) -> tuple[Export, Mapping[str, str]]:
     """The record and files of n-grams."""
     file, texts = _ngrams(source), _test_texts(model)
-    expected = file.scores(texts)[0].argmax(axis=1).tolist() if texts else []
+    expected = file.choices(texts) if texts else []
     name, title, sha256 = _identifier(out.name), f"{out.name}: {source.name}", sha256_of_file(source)
     sources = c_files(file, name, title, sha256) if to == "c" else js_files(file, out.name, sha256, _cost(model))
     checked = check(to, name, sources, texts, expected)
@@ -92,6 +92,7 @@ def _source_code(model: Path, source: Path, to: Form, out: Path) -> tuple[Export
         source=source.name,
         source_sha256=sha256,
         answers=len(file.labels),
+        threshold=file.threshold or None,
         ngrams=len(file.hashes),
         width=file.weights.shape[1],
         checked=checked,
@@ -119,9 +120,11 @@ def _ngrams(source: Path) -> NgramFile:
 
 
 def _test_texts(model: Path) -> list[str]:
-    """The texts of a run's test items; none for a file."""
+    """The texts of a run's test items, those that no answer fits among them; none for a file."""
     task = _task_of(model)
-    return [text_of(example) for example in task.test] if task else []
+    if task is None:
+        return []
+    return [text_of(example) for example in (*task.test, *(task.outside.test if task.outside else ()))]
 
 
 def _task_of(model: Path) -> Task | None:

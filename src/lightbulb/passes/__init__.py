@@ -29,6 +29,7 @@ PASSES = {
     "export-encoder": "export_encoder:ExportEncoder",
     "verify": "verify:Verify",
     "cascade": "cascade:Cascade",
+    "calibrate": "calibrate:Calibrate",
     "evaluate": "evaluate:Evaluate",
     "measure": "measure:Measure",
     "fit-ngrams": "fit_ngrams:FitNgrams",

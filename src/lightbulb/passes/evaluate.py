@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -15,6 +16,7 @@ from lightbulb.core.facts import ScoreFacts
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.models.form import turns_of
+from lightbulb.passes.abstaining import abstention_facts, sureness_of
 from lightbulb.passes.base import Budget, Context, Pass
 from lightbulb.runtimes import needed_for, open_gguf
 from lightbulb.runtimes.answering import answer_prompts, longest_answer, longest_exchange
@@ -29,6 +31,9 @@ TOGETHER = {"model": 256, "gguf": 32}  # questions between two reports of progre
 class Evaluate(Pass):
     """Answers a split and scores it. With a budget, it stops where the time for the next questions is not there:
     `limit` is then what was answered.
+
+    Of a file that leaves out answers all are scored, as if it gave them, and beside that what leaving out does, on
+    these items and on questions that no answer fits.
 
     Writes predictions.json: the answers in order (for kind "text": [nats, tokens, bytes] of each document).
 
@@ -54,19 +59,37 @@ class Evaluate(Pass):
         every = task.split(self.split)
         chosen = [every[i] for i in places]
         slots = SLOTS if self.split == "test" and task.kind != "text" else 1  # one slot decides alike in every run
-        room = longest_exchange(task, chosen)
+        outside = task.outside.split(self.split)[0] if task.outside else ()
+        room = longest_exchange(task, [*chosen, *outside])
         runtime = self._opened(source, slots, room, context)
         try:
             with context.progress.bar(f"evaluate on {self.split}", len(chosen)) as advance:
-                answered, tokens = answer(runtime, task, chosen, advance, TOGETHER[source.kind], context.budget)
+                ask = partial(answer, runtime, task, together=TOGETHER[source.kind], budget=context.budget)
+                replies = ask(chosen, advance)
+                abstention = self._abstention(ask, runtime, task, chosen, replies)
         finally:
             runtime.close()
+        answered = replies.predictions
         if context.budget and len(answered) < len(chosen):
             context.budget.shorten(limit=len(answered))
         in_order = sorted(range(len(answered)), key=places.__getitem__)
         predictions, examples = [answered[n] for n in in_order], [chosen[n] for n in in_order]
         write_json(out / "predictions.json", predictions)
-        return {"score": score_of(task, examples, predictions).model_dump(), "items": len(examples), **tokens}
+        score = score_of(task, examples, predictions).model_dump()
+        return {"score": score, "items": len(examples), **replies.tokens, **abstention}
+
+    def _abstention(
+        self, ask: Callable[..., Replies], runtime: Runtime, task: Task, chosen: Sequence[Example], replies: Replies
+    ) -> dict[str, Any]:
+        """The fact of that name, where the file leaves out answers."""
+        threshold = runtime.info.abstention.threshold
+        if threshold is None or replies.probabilities is None:
+            return {}
+        examples, share = task.outside.split(self.split) if task.outside else ((), 0.0)
+        beside = ask(examples, lambda *_: None).probabilities or ()
+        answered = chosen[: len(replies.predictions)]
+        sure = sureness_of(answered, replies.predictions, replies.probabilities, beside, share)
+        return {"abstention": abstention_facts(sure, threshold).model_dump(mode="json")}
 
     def _opened(self, source: Artifact, slots: int, room: int, context: Context) -> Runtime:
         if source.kind == "model":
@@ -83,7 +106,7 @@ def answer(
     advance: Callable[[float, str], None],
     together: int,
     budget: Budget | None = None,
-) -> tuple[list[Any], dict[str, int]]:
+) -> Replies:
     """Answers examples of a task. A question that comes again is not asked again.
 
     Args:
@@ -95,7 +118,7 @@ def answer(
         budget: the time for it; the first `together` are answered in any case
 
     Returns:
-        Predictions in order, and how many questions were asked and the tokens they took.
+        What it said, in order.
 
     Raises:
         UserError: the runtime cannot score documents and the task is of them
@@ -104,6 +127,8 @@ def answer(
         runtime.require(*needed_for(task.kind))
     predictions: list[Any] = []
     known: dict[str, str] = {}
+    sure: dict[str, float] = {}
+    asked: list[str] = []
     tokens = {"num_prompts": 0, "prompt_tokens": 0, "output_tokens": 0}
     longest, begin = longest_answer(task), time.monotonic()
     trim = str.rstrip if any(e.completion[:1].isspace() for e in task.train) else str.strip  # indentation is an answer
@@ -121,12 +146,28 @@ def answer(
             if new := [p for p in dict.fromkeys(prompts) if p not in known]:
                 answers = answer_prompts(runtime, task, new, longest)
                 known.update(zip(new, (trim(text) for text in answers.texts), strict=True))
+                sure.update(zip(new, answers.probabilities or (), strict=False))
                 tokens["num_prompts"] += len(new)
                 tokens["prompt_tokens"] += answers.prompt_tokens
                 tokens["output_tokens"] += answers.output_tokens
             predictions += [known[p] for p in prompts]
+            asked += prompts
         advance(start + len(chunk), "")
-    return predictions, tokens
+    return Replies(predictions, [sure[p] for p in asked] if known and len(sure) == len(known) else None, tokens)
+
+
+class Replies(NamedTuple):
+    """What a runtime says to examples of a task.
+
+    Attributes:
+        predictions: in the order of the examples
+        probabilities: of each, where the runtime tells them
+        tokens: how many questions were asked, and the tokens they took
+    """
+
+    predictions: list[Any]
+    probabilities: list[float] | None
+    tokens: dict[str, int]
 
 
 def score_of(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Figure:

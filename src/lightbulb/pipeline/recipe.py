@@ -73,6 +73,7 @@ class TaskOptions(BaseModel):
         prompt: name of the column
         completion: likewise
         group: a column of what must not be on two sides of a split
+        none_label: the completion of questions that none of the answers fits
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,6 +84,7 @@ class TaskOptions(BaseModel):
     prompt: str | None = None
     completion: str | None = None
     group: str | None = None
+    none_label: str | None = None
 
 
 class Recipe(BaseModel):

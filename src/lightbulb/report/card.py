@@ -162,6 +162,8 @@ def _kept(result: Result) -> str:
     if result.retention.value is not None:
         kept = f"retention: {units.text(units.percent(result.retention), source=True)}, {kept}"
     kept = kept[0].upper() + kept[1:]
+    if abstaining := words.abstaining_text(result):
+        agreement += f"\n\n## Where it gives no answer\n\n{_inline(abstaining)}"
     return f"## What was kept\n\n{_inline(kept)} All models answered the same test items.\n\n{_table(rows)}{agreement}"
 
 

@@ -60,6 +60,8 @@ def _facts(result: Result) -> dict[str, Any]:
         "pay_back": words.pay_back(result),
         "arithmetic": words.arithmetic(result),
         "limits": words.limits_text(result),
+        "abstaining": words.abstaining_text(result),
+        "abstaining_rows": words.abstaining_rows(result),
         "compared": bool(result.shrunk and savings.compared(result)),
         "columns": [heading for heading, _ in words.table_columns(result)],
         "side_by_side": side_by_side(result),

@@ -24,6 +24,8 @@ def render_summary(result: Result, *, report: Path | str | None = None) -> Rende
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     rows = _shrunk(result) if result.shrunk else _not_shrunk(result)
+    if abstaining := words.abstaining_text(result):
+        rows.append(("abstaining", abstaining))
     rows.append(("making", _making(result)))
     if result.shrunk and result.stock:
         rows.append(("pay-back", words.pay_back(result)))

@@ -252,6 +252,31 @@ def arithmetic(result: Result) -> str:
     return ""
 
 
+def abstaining_text(result: Result) -> str:
+    """What leaving out answers does on test, of what is handed out or comes nearest, in a sentence; "" where nothing
+    is left out."""
+    model = result.student or result.below
+    found = model.abstention if model else None
+    if model is None or found is None:
+        return ""
+    asked = " and ".join(f"{of} {share:g}" for of, share in (result.abstain or {}).items())
+    none = ""
+    if found.recall is not None:
+        none = f"; of those that no answer fits it leaves {units.text(units.percent(found.recall))} without one"
+    below = f"It says {result.none_label!r} where its probability is below {found.threshold:.3g}"
+    return (
+        f"{below if found.threshold else 'It gives every answer'} (asked for: {asked}). "
+        f"Of the test questions that have an answer it answers {units.text(units.percent(found.coverage))}; of what "
+        f"it answers {units.text(units.percent(found.precision))} is right{none}. Scores are of all answers, given or "
+        "not."
+    )
+
+
+def abstaining_rows(result: Result) -> list[Scored]:
+    """The models that leave out answers."""
+    return [model for model in result.models if model.abstention is not None]
+
+
 def verification_rows(result: Result) -> list[tuple[str, Figure]]:
     """(what, figure) of the comparison between the exported file and the model that was trained."""
     return [
@@ -265,8 +290,13 @@ def limits_text(result: Result) -> list[str]:
     lines = [f"Measured on the test split of one task ({result.task}); nothing is claimed about any other work."]
     models = [m for m in (result.student, result.below) if m is not None] or result.stock[:1]
     joules = [*(m.joules_per_answer for m in models), result.making.joules]
-    if result.kind == "choose":
+    if result.kind == "choose" and result.abstain is None:
         lines.append("It answers with one of a closed set and never says that none fits.")
+    elif result.kind == "choose":
+        lines.append(
+            "How much of what it answers is right depends on how many questions that none of the answers fits are "
+            "among those that it is asked: here as many as in the data."
+        )
     if any(f is not None and f.source == "estimated" for f in joules):
         lines.append("Joules are estimated, not read from a counter: trust ratios of CPU time more than joules.")
     machine = ", ".join(f"{k} {v}" if v[:1].isdigit() else v for k, v in result.machine.items())

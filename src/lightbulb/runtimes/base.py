@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
+
 from lightbulb.core.errors import UserError
+from lightbulb.models.abstention import Abstention, abstention_of, temperature_in
 
 if TYPE_CHECKING:
     from lightbulb.models.gguf import GgufInfo
@@ -34,6 +38,7 @@ class Capabilities:
         stream: option of `generate`: an answer is handed out while it is written
         sampling: option of `generate`: tokens are drawn at random
         sees_tokens: it has `tokenize` and `context_length`
+        scores_answers: it has `score_answers`
         scores_next: it has `score_next`
         scores_texts: it has `score_texts`
         writes_exactly: it has `write_exactly`
@@ -50,6 +55,7 @@ class Capabilities:
     stream: bool = False
     sampling: bool = False
     sees_tokens: bool = False
+    scores_answers: bool = False
     scores_next: bool = False
     scores_texts: bool = False
     writes_exactly: bool = False
@@ -71,6 +77,7 @@ EVERYTHING = Capabilities(
     stream=True,
     sampling=True,
     sees_tokens=True,
+    scores_answers=True,
     scores_next=True,
     scores_texts=True,
     writes_exactly=True,
@@ -85,6 +92,7 @@ WORDS = {  # what is missing without a capability
     "stream": "hand out an answer while it is written",
     "sampling": "draw tokens at random",
     "sees_tokens": "say which tokens a text becomes",
+    "scores_answers": "say how likely each answer of a closed set is",
     "scores_next": "say how likely a token is",
     "scores_texts": "score documents",
     "writes_exactly": "write an exact number of tokens",
@@ -168,6 +176,15 @@ class Answers:
     each: tuple[Tokens, ...] | None = None
 
     @staticmethod
+    def likeliest(scores: np.ndarray, temperature: float, answers: Sequence[str], each: Sequence[Tokens]) -> Answers:
+        """The likeliest of `answers` to each prompt and its calibrated probability. scores: what `score_answers`
+        gives."""
+        likely = np.exp((scores - scores.max(axis=1, keepdims=True)) / temperature)
+        made = Answers.counted([answers[i] for i in scores.argmax(axis=1)], each)
+        told = (1 / likely.sum(axis=1)).astype(np.float32)
+        return replace(made, probabilities=tuple(told.tolist()))
+
+    @staticmethod
     def counted(texts: list[str], each: Sequence[Tokens]) -> Answers:
         """Answers whose tokens are known one by one."""
         read, written = sum(t.read for t in each), sum(t.written for t in each)
@@ -212,6 +229,8 @@ class ModelInfo:
         context_length: tokens, read and written, that it was made for
         bytes: of its weights
         answers: the closed set that it was made for
+        abstention: when none of them is to be given; `answer` gives the likeliest all the same
+        temperature: of their probabilities, where a language model was calibrated
     """
 
     name: str
@@ -220,12 +239,22 @@ class ModelInfo:
     context_length: int | None = None
     bytes: int | None = None
     answers: tuple[str, ...] = ()
+    abstention: Abstention = Abstention()
+    temperature: float | None = None
 
     @staticmethod
     def of_gguf(name: str, info: GgufInfo) -> ModelInfo:
         """What the header of a GGUF says."""
-        answers = tuple(info.metadata.get("lightbulb.answers", ()))
-        return ModelInfo(name, info.architecture, info.vocabulary, info.context_length, info.bytes, answers)
+        return ModelInfo(
+            name,
+            info.architecture,
+            info.vocabulary,
+            info.context_length,
+            info.bytes,
+            answers=tuple(info.metadata.get("lightbulb.answers", ())),
+            abstention=abstention_of(info.metadata, Path(name)),
+            temperature=temperature_in(info.metadata, Path(name)),
+        )
 
 
 def windows(ids: Sequence[int], context: int) -> list[list[int]]:
@@ -337,7 +366,7 @@ class Runtime(ABC):
 
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         """Gives one of a closed set of answers to each prompt: with `closed_set` the likeliest, by one token each; else
-        what the model writes, which may be none of them.
+        what the model writes, which may be none of them. A language model that was calibrated tells its probability.
 
         Args:
             prompts: what `render` made
@@ -346,6 +375,21 @@ class Runtime(ABC):
         longest = max(len(a.encode()) for a in answers)
         written = self.generate(prompts, longest + 1)
         return Answers([text.strip() for text in written.texts], written.prompt_tokens, written.output_tokens)
+
+    def score_answers(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        """How likely each answer of a closed set is.
+
+        Args:
+            prompts: what `render` made
+            answers: the closed set
+
+        Returns:
+            Log-likelihoods in nats but for a constant of each prompt, float64 [prompts, answers], not calibrated.
+
+        Raises:
+            UserError: the runtime lacks `scores_answers`
+        """
+        raise self._lacks("scores_answers")
 
     def score_next(self, prompt: Sequence[int], among: Sequence[int] | None, asked: int) -> NextToken:
         """Scores the token after a prompt.

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 from lightbulb.core.errors import ModelError, UserError
 from lightbulb.formats.gguf.header import read_header
+from lightbulb.models.abstention import abstention_of
 from lightbulb.models.kinds.base import text_of_turns
 from lightbulb.runtimes.base import PLAIN, WORDS, Answers, Capabilities, ModelForm, ModelInfo, Options, Runtime, Tokens
 from lightbulb.runtimes.registry import check_installed
@@ -42,7 +43,13 @@ class Classifier(Runtime):
                 f"filament cannot run this file: {e}", where=str(path), hint="download or export the file again"
             ) from e
         architecture = header.fields["general.architecture"]
-        self.info = ModelInfo(str(path), architecture, bytes=header.bytes, answers=self._model.answers)
+        self.info = ModelInfo(
+            str(path),
+            architecture,
+            bytes=header.bytes,
+            answers=self._model.answers,
+            abstention=abstention_of(header.fields, path),
+        )
         self.path, self.kinds = path, self._model.kinds
 
     @classmethod

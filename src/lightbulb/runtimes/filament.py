@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+
 from lightbulb.core.errors import ModelError
 from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
 from lightbulb.models.form import shortened
@@ -98,11 +100,23 @@ class Filament(Runtime):
         return shortened(self.tokenize(prompt), max(1, self.context - room), self._gguf.bos)
 
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
+        scores, each = self._scored(prompts, answers)
+        if self.info.temperature is not None:
+            return Answers.likeliest(scores, self.info.temperature, answers, each)
+        return Answers.counted([answers[i] for i in scores.argmax(axis=1)], each)
+
+    def score_answers(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        return self._scored(prompts, answers)[0]
+
+    def _scored(self, prompts: Sequence[str], answers: Sequence[str]) -> tuple[np.ndarray, list[Tokens]]:
+        """Log-probabilities of the answers [prompts, answers], and the tokens of each prompt."""
         tokens = [[i] for i in answer_tokens(self._gguf, answers, self.path)]
         read = [self._prompt(prompt, 1) for prompt in prompts]
         prefix = self._shared(read)
-        texts = [answers[self._model.choose(ids, tokens, prefix=prefix)] for ids in read]
-        return Answers.counted(texts, [Tokens(len(ids), 1) for ids in read])
+        scores = np.zeros((len(read), len(tokens)))
+        for row, ids in zip(scores, read, strict=True):
+            row[:] = self._model.score(ids, tokens, prefix=prefix)
+        return scores, [Tokens(len(ids), 1) for ids in read]
 
     def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
         read = [self._prompt(prompt, max_tokens) for prompt in prompts]

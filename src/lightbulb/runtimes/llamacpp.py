@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
+
+import numpy as np
 
 from lightbulb.core.errors import ModelError, RunFailure
 from lightbulb.models.form import shortened
@@ -32,6 +35,12 @@ from lightbulb.runtimes.base import (
 )
 
 FORCE = 10_000.0  # a logit bias that no model outvotes
+LEAST = -80.0  # nats: what is less likely has no probability in single precision
+UNSAMPLED = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "post_sampling_probs": True}
+
+
+def _tokens_of(reply: dict[str, Any]) -> Tokens:
+    return Tokens(reply["usage"]["prompt_tokens"], reply["usage"]["completion_tokens"])
 
 
 class LlamaCpp(Runtime):
@@ -150,18 +159,38 @@ class LlamaCpp(Runtime):
             asked = {"prompt": prompts[n], **request}
             return self._complete(asked) if stream is None else self._stream(asked, partial(stream, n))
 
+        replies = self._side_by_side(one, len(prompts))
+        return Answers.counted([r["choices"][0]["text"] for r in replies], [_tokens_of(r) for r in replies])
+
+    def _side_by_side(self, one: Callable[[int], dict[str, Any]], count: int) -> list[dict[str, Any]]:
         if self.slots == 1:
-            replies = [one(n) for n in range(len(prompts))]
-        else:
-            with ThreadPoolExecutor(self.slots) as pool:
-                replies = list(pool.map(one, range(len(prompts))))
-        usages = [r["usage"] for r in replies]
-        each = [Tokens(usage["prompt_tokens"], usage["completion_tokens"]) for usage in usages]
-        return Answers.counted([r["choices"][0]["text"] for r in replies], each)
+            return [one(n) for n in range(count)]
+        with ThreadPoolExecutor(self.slots) as pool:
+            return list(pool.map(one, range(count)))
 
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
+        if self.info.temperature is not None:
+            scores, each = self._scored(prompts, answers)
+            return Answers.likeliest(scores, self.info.temperature, answers, each)
         ids = answer_tokens(self._gguf, answers, self.path)
         return self._all(prompts, {"max_tokens": 1, "logit_bias": [[i, FORCE] for i in ids]})
+
+    def score_answers(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        return self._scored(prompts, answers)[0]
+
+    def _scored(self, prompts: Sequence[str], answers: Sequence[str]) -> tuple[np.ndarray, list[Tokens]]:
+        """Log-probabilities of the answers [prompts, answers], and the tokens of each prompt: what llama.cpp's sampler
+        has left when all but the answers are out of the question. Which of them it draws does not matter."""
+        ids = answer_tokens(self._gguf, answers, self.path)
+        asked = {"max_tokens": 1, "logit_bias": [[i, FORCE] for i in ids], "logprobs": len(ids), **UNSAMPLED}
+        replies = self._side_by_side(lambda n: self._complete({"prompt": prompts[n], **asked}), len(prompts))
+        scores = np.full((len(prompts), len(ids)), LEAST)
+        place = {i: n for n, i in enumerate(ids)}
+        for row, reply in zip(scores, replies, strict=True):
+            (said,) = reply["choices"][0]["logprobs"]["content"]
+            for token in said["top_probs"]:
+                row[place[token["id"]]] = math.log(max(token["prob"], math.exp(LEAST)))
+        return scores, [_tokens_of(reply) for reply in replies]
 
     def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
         request: dict[str, Any] = {"max_tokens": max_tokens}

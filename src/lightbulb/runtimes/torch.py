@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -100,29 +101,38 @@ class Torch(Runtime):
             batches[-1].append(i)
         return batches
 
-    @torch.no_grad()
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         """As `Runtime.answer`.
 
         Raises:
             ModelError: the model has no answer tokens, or none for one of `answers`
         """
+        scores, each = self._scored(prompts, answers)
+        return Answers.counted([answers[i] for i in scores.argmax(axis=1)], each)
+
+    def score_answers(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        return self._scored(prompts, answers)[0]
+
+    @torch.no_grad()
+    def _scored(self, prompts: Sequence[str], answers: Sequence[str]) -> tuple[np.ndarray, list[Tokens]]:
+        """Logits of the answers [prompts, answers], and the tokens of each prompt. Raises ModelError as `answer`
+        does."""
         if self.answer_ids is None:
             raise ModelError(
                 "this model has no answer tokens", where=str(self.path), hint="run the pass `format-task` first"
             )
         ids = self._ids_of(answers, self.answer_ids)
-        texts, each = [""] * len(prompts), [Tokens(0, 1)] * len(prompts)
+        scores, each = np.zeros((len(prompts), len(ids))), [Tokens(0, 1)] * len(prompts)
         for indices in self._batches(prompts, READ_TOKENS):
             inputs = self.tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True).to(
                 self.model.device
             )
             with fast_math(self.model.device):
                 logits_BV = self.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
-            read = inputs["attention_mask"].sum(-1).tolist()
-            for i, best, tokens in zip(indices, logits_BV[:, ids].argmax(-1).tolist(), read, strict=True):
-                texts[i], each[i] = answers[best], Tokens(tokens, 1)
-        return Answers.counted(texts, each)
+            scores[indices] = logits_BV[:, ids].float().cpu().numpy()
+            for i, tokens in zip(indices, inputs["attention_mask"].sum(-1).tolist(), strict=True):
+                each[i] = Tokens(tokens, 1)
+        return scores, each
 
     def _ids_of(self, answers: Sequence[str], known: Sequence[int]) -> list[int]:
         """The token of each answer: the one that prints it."""

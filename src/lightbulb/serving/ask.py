@@ -35,6 +35,7 @@ class Completion:
         file: which one answered
         references: what an answer of other files costs, where a run's folder was asked
         probability: of the answer, calibrated on validation, where the runtime tells it; None elsewhere
+        likeliest: what that is the probability of, where it was too low and `text` says that no answer is given
     """
 
     text: str
@@ -46,6 +47,7 @@ class Completion:
     file: Path
     references: list[Reference]
     probability: float | None = None
+    likeliest: str | None = None
 
 
 def ask(
@@ -105,6 +107,7 @@ def ask(
         file,
         references_of(model),
         made.probability,
+        made.likeliest,
     )
 
 

@@ -39,6 +39,9 @@ class Routes:
         self._limits, self._metrics = limits, metrics
         about: dict[str, Any] = {"id": name, "object": "model", "created": created, "owned_by": "lightbulb"}
         self._about = {**about, "answers": list(service.answers) or None}
+        self._abstains = bool(service.answers and service.abstention.threshold)
+        if self._abstains:
+            self._about |= {"none": service.abstention.none, "threshold": service.abstention.threshold}
 
     def app(self) -> FastAPI:
         """The routes as an ASGI application: without pages that load from elsewhere, and without telemetry."""
@@ -91,7 +94,7 @@ class Routes:
         answers = await self._answers(request, asked.questions())
         if answers is None:
             return GONE
-        results = [{"index": n, "answer": a.text, "probability": a.probability} for n, a in enumerate(answers)]
+        results = [wire.result(n, answer, self._abstains) for n, answer in enumerate(answers)]
         record = {"object": "list", "model": self._name, "results": results, "usage": wire.usage(answers)}
         return JSONResponse(record)
 

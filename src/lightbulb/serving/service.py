@@ -55,6 +55,7 @@ class Answer:
     Attributes:
         text: as the model wrote it
         probability: that it is right, as the model says; None where the runtime does not tell
+        likeliest: what `probability` is of, where it was too low for that to be given, and `text` says so; else None
         unread: tokens of the question's beginning that the model had no room for
         prompt_tokens: read
         output_tokens: written
@@ -71,6 +72,7 @@ class Answer:
     whole: bool
     cpu_seconds: Figure
     joules: Figure
+    likeliest: str | None = None
 
 
 class Spent(NamedTuple):
@@ -102,6 +104,7 @@ class Service:
 
     Attributes:
         answers: the closed set that the model chooses from; empty where it writes
+        abstention: when it gives none of them
         spent: by all answers so far
         meter: what takes the windows
 
@@ -123,7 +126,7 @@ class Service:
         self.file, self.slots, self.most_tokens, self.spent = file, slots, most_tokens, NOTHING
         self.runtime = open_gguf(file, runtime, threads=threads, slots=slots, context=context)
         can = self.runtime.capabilities
-        self.answers = self.runtime.info.answers
+        self.answers, self.abstention = self.runtime.info.answers, self.runtime.info.abstention
         self.context = min(context, self.runtime.context_length) if can.sees_tokens else None
         self.meter = Meter(gpus=not can.cpu_only)
 
@@ -185,9 +188,12 @@ class Service:
         unread = 0
         if self.context is not None and tokens.read + NEAR >= self.context:
             unread = max(0, len(self.runtime.tokenize(prompt.text)) - tokens.read)
+        probability = None if made.probabilities is None else made.probabilities[n]
+        unsure = self._unsure(probability)
         return Answer(
-            text=made.texts[n],
-            probability=None if made.probabilities is None else made.probabilities[n],
+            text=self.abstention.none if unsure else made.texts[n],
+            probability=probability,
+            likeliest=made.texts[n] if unsure else None,
             unread=unread,
             prompt_tokens=tokens.read,
             output_tokens=tokens.written,
@@ -195,6 +201,18 @@ class Service:
             cpu_seconds=cpu,
             joules=joules,
         )
+
+    def _unsure(self, probability: float | None) -> bool:
+        """Whether none of the answers is given. Raises UserError where that cannot be known."""
+        if not self.answers or not self.abstention.threshold:
+            return False
+        if probability is None:
+            raise UserError(
+                f"this model leaves out what it is not sure of, and {self.runtime.title} does not tell how sure it is",
+                where="`runtime`",
+                hint="`runtime=llamacpp`",
+            )
+        return probability < self.abstention.threshold
 
     def close(self) -> None:
         """Lets the model and the meter go."""

@@ -257,6 +257,14 @@ def _within(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
+def result(number: int, answer: Answer, abstains: bool) -> Record:
+    """One text of /v1/classify. abstains: whether the model may give none of its answers."""
+    found = {"index": number, "answer": answer.text, "probability": answer.probability}
+    if not abstains:
+        return found
+    return {**found, "abstained": answer.likeliest is not None, "likeliest": answer.likeliest or answer.text}
+
+
 def usage(answers: Sequence[Answer]) -> Record:
     """Tokens as OpenAI counts them; CPU seconds and joules as figures, with source and interval."""
     read = sum(a.prompt_tokens for a in answers)
@@ -317,5 +325,7 @@ class Reply:
     def _choice(number: int, said: Record, answer: Answer | None = None) -> Record:
         reason = None if answer is None else "stop" if answer.whole else "length"
         choice = {"index": number, **said, "logprobs": None, "finish_reason": reason}
-        told = answer is not None and answer.probability is not None
-        return {**choice, "probability": answer.probability} if answer is not None and told else choice
+        if answer is None or answer.probability is None:
+            return choice
+        unsure = {} if answer.likeliest is None else {"likeliest": answer.likeliest}
+        return {**choice, "probability": answer.probability, **unsure}

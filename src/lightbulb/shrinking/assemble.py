@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.figures import Figure
 from lightbulb.measuring.costs import ratios, saved
+from lightbulb.models.abstention import NONE
 from lightbulb.models.origin import Origin
 from lightbulb.passes.evaluate import Answered, retention_of
 from lightbulb.pipeline.ledger import Cost, total_cost
 from lightbulb.pipeline.recipe import Execution, Recipe
 from lightbulb.shrinking import origins
+from lightbulb.shrinking.abstain import Abstain
 from lightbulb.shrinking.candidate import Candidate, Choice, Trial
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
@@ -81,7 +83,7 @@ def assemble(
     made, task, run = execution.made, execution.run.task, execution.run
     floor = Floor.of(goal, task.metric)
     answered = answers(execution, files)
-    measured = measured_files(execution, files, answered, goal.runtime)
+    measured = measured_files(execution, files, answered, goal.runtime, goal.abstain)
     stock, students = ([f for f in measured if f.candidate.is_stock is kind] for kind in (True, False))
     teacher = stock[0] if stock else None
     check_learned([*stock, *students], floor, task)
@@ -100,7 +102,7 @@ def assemble(
     items = len(answered[files[0]].examples)
     shown = selection.handed if selection.verdict == "kept" else selection.best
     result = Result(
-        verdict=certain(selection, retention, floor),
+        verdict=certain(selection, retention, floor, goal.abstain),
         reason=selection.reason,
         task=task.name,
         kind=task.kind,
@@ -108,6 +110,8 @@ def assemble(
         higher_is_better=higher_is_better(task.metric),
         keep=goal.keep,
         at_least=goal.at_least,
+        abstain={goal.abstain.of: goal.abstain.least} if goal.abstain else None,
+        none_label=none_label(goal, task),
         reference=selection.reference.scored.name if selection.reference else None,
         floor=selection.floor,
         teacher=teacher.scored if teacher else None,
@@ -175,13 +179,21 @@ def retention_against(
     return retention_of(task, answered[handed], answered[against.candidate])
 
 
-def certain(selection: Selection, retention: Figure, floor: Floor) -> Verdict:
+def none_label(goal: Goal, task: Task) -> str | None:
+    """What files of the run say where they give no answer."""
+    if goal.abstain is None:
+        return None
+    return task.outside.label if task.outside else NONE
+
+
+def certain(selection: Selection, retention: Figure, floor: Floor, abstain: Abstain | None = None) -> Verdict:
     """ "within-noise" for a student whose interval reaches below what was asked."""
     if selection.verdict != "kept" or selection.handed is None:
         return selection.verdict
     is_reference = selection.reference is None or selection.handed.candidate == selection.reference.candidate
     kept = sure(retention, selection.handed.scored.score, floor, is_reference)
-    return "kept" if kept else "within-noise"
+    surely = abstain is None or abstain.surely(selection.handed.scored.abstention)
+    return "kept" if kept and surely else "within-noise"
 
 
 def paid_back(spent: Cost, selection: Selection) -> Figure:

@@ -32,6 +32,7 @@ from lightbulb.shrinking.steps import (
     file_steps,
     format_steps,
     stock_candidates,
+    student_calibration,
     teacher_steps,
     test_step,
     training_steps,
@@ -89,8 +90,9 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         student = plan.space.candidate(plan.space.depths[0], plan.space.methods[0])
         bold_plan = plan.model_copy(update={"distill_epochs": plan.epochs_for(student.layers)})
         files.insert(0, student.in_type(plan.space.quant_types[0]))
-        steps += [*training_steps(student, bold_plan), *file_steps(files[0], bold_plan, goal.runtime)]
-    steps += cost_steps(files, measuring_windows(goal.max_seconds, len(files)), goal.runtime)
+        calibrate = student_calibration(task.kind, goal.runtime, goal.abstain, bold_plan)
+        steps += [*training_steps(student, bold_plan), *file_steps(files[0], bold_plan, goal.runtime, calibrate)]
+    steps += cost_steps(files, measuring_windows(goal.max_seconds, len(files)), goal.runtime, goal.abstain)
     steps += [test_step(c, None, goal.runtime) for c in files]
     recipe = recipe_of(source, task, goal.seed, steps)
     seconds = predicted_seconds(plan, goal)

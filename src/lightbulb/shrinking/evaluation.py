@@ -9,11 +9,13 @@ from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RunFailure
 from lightbulb.core.facts import ScoreFacts
 from lightbulb.core.figures import Figure
+from lightbulb.passes.calibrate import Calibrate
 from lightbulb.pipeline.recipe import Execution, Step
 from lightbulb.shrinking.candidate import DECODER, Outcome, Trial
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.kinds import kind_named
 from lightbulb.shrinking.kinds.base import Setting
+from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.steps import TEACHER_VALIDATION, file_steps, training_steps
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.tasks.chance import at_chance, chance, enough
@@ -66,8 +68,10 @@ def early_steps(setting: Setting, execution: Execution, left: Callable[[], float
     return steps_of
 
 
-def student_steps(time: StudentTime, runtime: str) -> StepsOf:
-    """The steps of students, the teacher's being done."""
+def student_steps(
+    time: StudentTime, runtime: str, calibration: Callable[[Plan], Calibrate | None] = lambda plan: None
+) -> StepsOf:
+    """The steps of students, the teacher's being done. calibration: of a decoder's file."""
 
     def steps_of(trial: Trial) -> tuple[list[Step], float]:
         candidate, layers = trial.candidate, trial.candidate.layers
@@ -75,7 +79,7 @@ def student_steps(time: StudentTime, runtime: str) -> StepsOf:
             return kind_named(candidate.kind).steps(candidate, time.setting), time.other_seconds(candidate)
         plan = time.plan_for(layers) if candidate.feed_forward == 1 else time.plan_for(layers).narrower
         if trial.fidelity == "exported":
-            return file_steps(candidate, plan, runtime), time.recovery_seconds(layers)
+            return file_steps(candidate, plan, runtime, calibration(plan)), time.recovery_seconds(layers)
         if trial.fidelity == "probe":
             return training_steps(candidate, plan, probe=True), time.probe_seconds(layers)
         return training_steps(candidate, plan), time.training_seconds(layers)

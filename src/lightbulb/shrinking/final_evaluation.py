@@ -40,7 +40,9 @@ class FinalEvaluation:
     def perform(self, say: Callable[[str], None]) -> None:
         """Measures the costs of all files, then scores as many test items as the time allows."""
         costs = self.execution.perform(
-            *cost_steps(self.files, measuring_windows(self.windows_for, len(self.files)), self.goal.runtime)
+            *cost_steps(
+                self.files, measuring_windows(self.windows_for, len(self.files)), self.goal.runtime, self.goal.abstain
+            )
         )
         figures = costs.facts_as(CostFacts).roles
         each = {c: seconds_each(figures[role], self.stats) for c, role in roles(self.files).items()}

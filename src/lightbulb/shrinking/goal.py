@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from lightbulb.core.errors import GoalError
 from lightbulb.models.kinds.encoder_source import resolve_encoder
 from lightbulb.runtimes import check_ships, check_threads
+from lightbulb.shrinking.abstain import Abstain
 from lightbulb.shrinking.kinds import check_kinds
 from lightbulb.tasks.chance import BITS_OF_A_BYTE
 from lightbulb.tasks.metrics import BITS_PER_BYTE
@@ -34,6 +35,8 @@ class Goal(BaseModel):
             architectures run in filament
         kinds: of student that may be tried; None: all that are installed
         encoder: folder or short name of an encoder to try; None: a packaged one, where it is installed
+        abstain: what must hold of the answers that are given, where questions may go without one; scores are of all
+            answers all the same
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +50,7 @@ class Goal(BaseModel):
     runtime: str = "llamacpp"
     kinds: tuple[str, ...] | None = None
     encoder: str | None = None
+    abstain: Abstain | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -66,6 +70,7 @@ class Goal(BaseModel):
         at_least: float | None = None,
         kinds: tuple[str, ...] | None = None,
         encoder: str | None = None,
+        abstain: str | None = None,
     ) -> Goal:
         """What was asked for, checked as far as that goes without the task; what the metric says to `at_least`,
         `check_for` knows.
@@ -94,6 +99,7 @@ class Goal(BaseModel):
             runtime=runtime,
             kinds=kinds,
             encoder=encoder,
+            abstain=None if abstain is None else Abstain.parse(abstain),
         )
 
     def check_for(self, metric: str) -> None:

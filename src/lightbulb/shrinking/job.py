@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import UserError
@@ -34,7 +35,7 @@ from lightbulb.shrinking.prepare import (
     start,
     task_stats,
 )
-from lightbulb.shrinking.steps import COSTS, TEACHER, stock_candidates, teacher_steps
+from lightbulb.shrinking.steps import COSTS, TEACHER, stock_candidates, student_calibration, teacher_steps
 from lightbulb.shrinking.strategy import BoldFirst, search
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.shrinking.time_budget import TimeBudget
@@ -151,7 +152,9 @@ def search_students(
     slowdown = teach(execution, plan, time_budget, say)
     time = StudentTime(plan, time_budget, slowdown, setting_of(execution.run.task, goal, execution.made[START]))
     strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, say, early.tried)
-    return search(strategy, StepEvaluator(execution, student_steps(time, goal.runtime)), execution.run.events)
+    calibration = partial(student_calibration, execution.run.task.kind, goal.runtime, goal.abstain)
+    steps_of = student_steps(time, goal.runtime, calibration)
+    return search(strategy, StepEvaluator(execution, steps_of), execution.run.events)
 
 
 def teach(execution: Execution, plan: Plan, time_budget: TimeBudget, say: Say) -> float:
@@ -185,5 +188,6 @@ def bind_config(run: Run, source: ModelSource, goal: Goal) -> None:
             "runtime": goal.runtime,
             **({} if goal.kinds is None else {"kinds": list(goal.kinds)}),
             **({} if goal.encoder is None else {"encoder": goal.encoder}),
+            **({} if goal.abstain is None else {"abstain": goal.abstain.model_dump()}),
         }
     )

@@ -13,6 +13,7 @@ from lightbulb.passes.evaluate import Answered, on_same_items, right_of
 from lightbulb.passes.measure import costs_of
 from lightbulb.pipeline.recipe import Execution
 from lightbulb.runtimes import runtime_of, title_of
+from lightbulb.shrinking.abstain import Abstain
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.evaluation import recorded_score
 from lightbulb.shrinking.floor import Floor
@@ -33,7 +34,11 @@ def answers(execution: Execution, files: Sequence[Candidate]) -> dict[Candidate,
 
 
 def measured_files(
-    execution: Execution, files: Sequence[Candidate], answered: Mapping[Candidate, Answered], runtime: str
+    execution: Execution,
+    files: Sequence[Candidate],
+    answered: Mapping[Candidate, Answered],
+    runtime: str,
+    abstain: Abstain | None = None,
 ) -> list[File]:
     """Every file with its costs and its score."""
     made, task, found = execution.made, execution.run.task, []
@@ -45,13 +50,15 @@ def measured_files(
         name = f"{candidate.name}, {title_of(runs_in)}" if stock else candidate.name
         kind: FileKind = "stock" if stock else candidate.kind
         known = Scored(name=name, kind=kind, runtime=runs_in, score=score)
+        scored = with_costs(execution, candidate, role, answered[candidate], known)
         found.append(
             File(
                 candidate,
-                with_costs(execution, candidate, role, answered[candidate], known),
+                scored,
                 costs[role],
                 at_chance(task, score, answered[candidate].examples),
                 not stock and beats(made[f"{candidate.file_label}-validation"], on_validation, task.metric),
+                abstain.short(scored.abstention) if abstain else "",
             )
         )
     return found
@@ -110,6 +117,7 @@ def with_costs(execution: Execution, candidate: Candidate, role: str, answered: 
     known = {
         "path": str(place.relative_to(place.parents[2])),  # steps/LABEL-KEY/model.gguf
         "bytes": made[candidate.file_label].bytes,
+        "abstention": test.abstention,
     }
     return file.model_copy(update=known | costs | per_answer | per_right)
 

@@ -99,7 +99,8 @@ def prepared_for(model: Artifact, task: Task, say: Say) -> Task:
 
 def setting_of(task: Task, goal: Goal, model: Artifact) -> Setting:
     """What kinds of student are told before there is a plan."""
-    return Setting(task, goal.runtime, goal.encoder or ENCODER, is_encoder=model.kind == ENCODER_KIND)
+    encoder, is_encoder = goal.encoder or ENCODER, model.kind == ENCODER_KIND
+    return Setting(task, goal.runtime, encoder, is_encoder=is_encoder, abstain=goal.abstain)
 
 
 def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say, others: int = 0) -> Plan:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lightbulb.core.errors import RunFailure
+from lightbulb.core.facts import AbstentionFacts
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.models.origin import Origin
@@ -44,6 +45,7 @@ class Scored(Record):
         bytes: size of the model file, counted
         making: CPU seconds of all the steps that lead to it, the teacher's among them where it needs them
         why: it is not handed out, of a student
+        abstention: what leaving out answers does on test, where it does
     """
 
     name: str = ""
@@ -61,6 +63,7 @@ class Scored(Record):
     prompt_tokens_per_answer: Figure | None = None
     output_tokens_per_answer: Figure | None = None
     making: Figure | None = None
+    abstention: AbstentionFacts | None = None
     why: str = ""
 
     @property
@@ -152,6 +155,9 @@ class Result(Record):
             "not-kept": nothing that was made does.
         reason: why it came to that, "" where a student is handed out
         keep: what was asked for, as is at_least
+        abstain: likewise, what must hold of the answers that are given, {"precision" or "coverage": share}; scores are
+            of all answers
+        none_label: what is said where none is given
         reference: name of the model that `keep` is a share of
         floor: the score on test that does what was asked
         teacher: None where a kind that needs none was all that was asked for
@@ -177,6 +183,8 @@ class Result(Record):
     higher_is_better: bool = True
     keep: float | None = None
     at_least: float | None = None
+    abstain: dict[str, float] | None = None
+    none_label: str | None = None
     reference: str | None = None
     floor: float | None = None
     teacher: Scored | None = None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantTypeName
 from lightbulb.passes.adapt import Adapt
+from lightbulb.passes.calibrate import Calibrate
 from lightbulb.passes.check_import import CheckImport
 from lightbulb.passes.distill import Distill
 from lightbulb.passes.evaluate import Evaluate
@@ -20,14 +21,18 @@ from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
 from lightbulb.pipeline.recipe import Step, step
+from lightbulb.runtimes import runtime_class
+from lightbulb.shrinking.abstain import Abstain
 from lightbulb.shrinking.candidate import DECODER, Candidate
 from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.space import BLOCK_TYPES
+from lightbulb.tasks.task import TaskKind
 from lightbulb.train.loop import Schedule
 
 FORMATTED, FORMATTED_FILE, CHECK, TEACHER = "formatted", "formatted-gguf", "import-check", "teacher"
 TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
+STOCK_LIMIT = 256  # validation items by which a stock file's threshold is chosen: it answers slowly
 COSTS, TEACHER_VALIDATION = "costs", "teacher-validation"
 EMBEDDING: QuantTypeName = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
 
@@ -81,9 +86,9 @@ def training_steps(candidate: Candidate, plan: Plan, *, probe: bool = False) -> 
     return [cut, train, step(f"{label}-validation", Evaluate(split="validation", limit=limit), label)]
 
 
-def file_steps(candidate: Candidate, plan: Plan, runtime: str) -> list[Step]:
+def file_steps(candidate: Candidate, plan: Plan, runtime: str, calibrate: Calibrate | None = None) -> list[Step]:
     """A trained student in the type of its file, exported, and its score on validation in `runtime`. f16 needs no
-    recovery: the trained student is exported as it is."""
+    recovery: the trained student is exported as it is. calibrate: what the file's probabilities say."""
     recover = Schedule(epochs=plan.recover_epochs, learning_rate=STUDENT_RATE / 4, batch_size=plan.batch_size)
     inputs = {"logits": "logits"} if candidate.method == "distill" else {}
     steps = []
@@ -94,9 +99,25 @@ def file_steps(candidate: Candidate, plan: Plan, runtime: str) -> list[Step]:
     file = candidate.file_label
     return [
         *steps,
-        step(file, export(candidate), candidate.label),
+        *exported(candidate, candidate.label, calibrate),
         step(f"{file}-validation", on_validation(plan, runtime), file),
     ]
+
+
+def exported(candidate: Candidate, source: str, calibrate: Calibrate | None) -> list[Step]:
+    """A decoder's file, and how it is calibrated."""
+    if calibrate is None:
+        return [step(candidate.file_label, export(candidate), source)]
+    whole = f"{candidate.file_label}-whole"
+    return [step(whole, export(candidate), source), step(candidate.file_label, calibrate, whole)]
+
+
+def student_calibration(kind: TaskKind, runtime: str, abstain: Abstain | None, plan: Plan) -> Calibrate | None:
+    """Of a decoder that chooses, where the runtime can tell: how sure it is, and which answers it leaves out."""
+    if kind != "choose" or not runtime_class(runtime).capabilities.scores_answers:
+        return None
+    limit = plan.validation_limit
+    return abstain.calibration(runtime, limit) if abstain else Calibrate(runtime=runtime, limit=limit)
 
 
 def export(candidate: Candidate) -> Export | ExportEncoder:
@@ -119,7 +140,9 @@ def stock_candidates(layers: int, kind: str = DECODER) -> list[Candidate]:
     return [Candidate(kind=kind, layers=layers, method="teacher", quant_type=q) for q in types]
 
 
-def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: str) -> list[Step]:
+def cost_steps(
+    files: Sequence[Candidate], windows: tuple[int, float], runtime: str, abstain: Abstain | None = None
+) -> list[Step]:
     """Stock exports, verification of a decoder (the student where there is one; other kinds were verified when they
     were made) and costs.
 
@@ -128,7 +151,8 @@ def cost_steps(files: Sequence[Candidate], windows: tuple[int, float], runtime: 
         windows: trials of each file, and seconds of one
     """
     (first, *others), (trials, seconds) = files, windows
-    exports = [step(c.file_label, export(c), TEACHER) for c in files if c.is_stock]
+    calibrate = abstain.calibration(runtime, STOCK_LIMIT) if abstain else None
+    exports = [s for c in files if c.is_stock for s in exported(c, TEACHER, calibrate)]
     measure = Measure(trials=trials, window_seconds=seconds, runtime=runtime)
     decoders = [c for c in files if c.kind == DECODER][:1]
     return [

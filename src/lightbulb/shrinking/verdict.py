@@ -22,6 +22,7 @@ class File:
         chance: why its score on test shows no learning, "" where it does
         beats_teacher: whether it scored better than the adapted teacher on validation, so that it can be the
             reference
+        short: why the answers that it gives are not what was asked of them, "" where they may be
     """
 
     candidate: Candidate
@@ -29,6 +30,7 @@ class File:
     costs: Costs
     chance: str = ""
     beats_teacher: bool = False
+    short: str = ""
 
     @property
     def score(self) -> float | None:
@@ -68,6 +70,8 @@ class Selection:
             return f"at chance on test: {file.chance}"
         if file.score is None or floor.sign * (file.score - self.floor) < 0:
             return f"{_needs(self.floor, floor)} was needed"
+        if file.short:
+            return file.short
         if self.handed is None or file is self.best:
             return self.reason
         return f"does what was asked, and costs more than {self.handed.scored.name}"
@@ -87,7 +91,8 @@ def select_file(stock: Sequence[File], students: Sequence[File], floor: Floor, n
     reference = max(references, key=lambda f: _rank(f, floor), default=None)
     best_score = reference.score if reference else None
     needed = floor.score(best_score)
-    does = {f.candidate for f in (*stock, *students) if not f.chance and floor.holds(f.score, best_score)}
+    fit = (f for f in (*stock, *students) if not f.chance and not f.short)
+    does = {f.candidate for f in fit if floor.holds(f.score, best_score)}
     learned = [s for s in students if not s.chance]
     able = [s for s in students if s.candidate in does]
     baselines_that_do = [f for f in stock if f.candidate in does]
@@ -98,6 +103,8 @@ def select_file(stock: Sequence[File], students: Sequence[File], floor: Floor, n
         return Selection("kept", "", best, None, best_baseline or teacher, reference, needed)
     if dear:
         reason = dear
+    elif best and best.short:
+        reason = f"of the best student: {best.short}"
     elif best:
         reason = f"the best student scores {units.text(best.scored.score)}, and {_needs(needed, floor)} was needed"
     elif students:

@@ -13,9 +13,10 @@ from lightbulb.tasks.conversations import BAD_ANSWER, EMPTY, NO_TEXT, LeftOut
 from lightbulb.tasks.demo import home_task
 from lightbulb.tasks.lines import Table
 from lightbulb.tasks.metrics import BITS_PER_BYTE, MACRO_F1, check_metric, parses_as_json
+from lightbulb.tasks.outside import outside_of, take_apart
 from lightbulb.tasks.sources import TaskSource, open_source
 from lightbulb.tasks.splits import Splits, check_enough, make_splits
-from lightbulb.tasks.task import Example, SplitName, Task, TaskKind, counted
+from lightbulb.tasks.task import Example, Outside, SplitName, Task, TaskKind, counted
 from lightbulb.tasks.tidy import with_blanks_that_matter, without_marks
 
 MOST_ANSWERS = 512
@@ -37,6 +38,7 @@ def load_task(
     prompt: str | None = None,
     completion: str | None = None,
     group: str | None = None,
+    none_label: str | None = None,
     seed: int = 0,
 ) -> Task:
     """Loads examples of work, understands what work they are, and splits them.
@@ -50,6 +52,7 @@ def load_task(
         prompt: name of the column; found when None
         completion: likewise; for kind "text" the column of text
         group: a column of what must not be on two sides of a split (a patient, a contract)
+        none_label: the completion of questions that none of the answers fits: no answer to be learned
         seed: decides splits made by hash, and the demo
 
     Raises:
@@ -58,14 +61,15 @@ def load_task(
     """
     _check_options(kind, metric)
     columns = {"prompt": prompt, "completion": completion, "group": group}
-    options = {"test": test, "kind": kind, "metric": metric, **columns}
+    options = {"test": test, "kind": kind, "metric": metric, **columns, "none_label": none_label}
     reading = {option: value for option, value in options.items() if value is not None}
     if source == "home":
+        columns |= {"none_label": none_label}
         return _built_in(test, kind, metric, columns, seed)
     found = _opened(source, test)
     findings = list(found.findings)
     rows, left = _examples(found, kind, columns, findings)
-    rows = without_marks(rows, findings)
+    rows, outside = _without_none(without_marks(rows, findings), none_label, seed, findings)
     check_enough(len(rows["train"]), len(rows["train"]), rows["train"])
     usual = infer_kind([row.example for row in rows["train"]])
     closed = "choose" in (kind, usual)
@@ -74,8 +78,24 @@ def load_task(
     if kind == "choose":
         _check_choices(rows)
         _name_lost_answers(rows, left, findings)
+    elif outside is not None:
+        raise TaskError(
+            f"this task is of the kind {kind}: where no answer is chosen from a closed set, none can fail to fit",
+            where="`none_label`",
+            hint="leave it out, or `kind=choose`",
+        )
     task = _as_task(found.name, rows, kind, metric, closed, seed, findings)
-    return dataclasses.replace(task, source=source, reading=reading)
+    return dataclasses.replace(task, source=source, reading=reading, outside=outside)
+
+
+def _without_none(
+    rows: dict[SplitName, list[Row]], label: str | None, seed: int, findings: list[str]
+) -> tuple[dict[SplitName, list[Row]], Outside | None]:
+    """Rows with answers, and the questions that none of them fits."""
+    if label is None:
+        return rows, None
+    inside, none = take_apart(rows, label.strip())
+    return inside, outside_of(inside, none, label.strip(), seed, findings)
 
 
 def _check_options(kind: str | None, metric: str | None) -> None:

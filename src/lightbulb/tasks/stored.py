@@ -1,6 +1,7 @@
 """A task on disk, as it was read and split: what a run keeps of its data.
 
-`task.json` holds everything but the examples, which are a line each in `train.jsonl`, `validation.jsonl`, `test.jsonl`.
+`task.json` holds everything but the examples, which are a line each in `train.jsonl`, `validation.jsonl`, `test.jsonl`;
+those that no answer fits, where there are such, in `outside-validation.jsonl`, `outside-test.jsonl`.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ from typing import Any
 
 from lightbulb.core.facts import TaskFacts
 from lightbulb.core.files import new_file, read_json, write_json
-from lightbulb.tasks.task import Example, Message, SplitName, Task
+from lightbulb.tasks.task import Example, Message, Outside, SplitName, Task
 
 TASK_VERSION = 1
 TASK = "task.json"
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+OUTSIDE: tuple[SplitName, ...] = ("validation", "test")
 
 
 def write_task(task: Task, folder: Path) -> dict[str, Any]:
     """Writes a task into a folder; returns its facts."""
     about = {"name": task.name, "kind": task.kind, "metric": task.metric, "answers": task.answers}
+    beside = {} if task.outside is None else _outside_record(task.outside, folder)
     where = {"findings": task.findings, "source": task.source, "reading": task.reading}
-    write_json(folder / TASK, about | where)
+    write_json(folder / TASK, about | where | beside)
     for split in SPLITS:
-        with new_file(folder / f"{split}.jsonl") as beside, beside.open("w", encoding="ascii") as file:
-            file.writelines(_lines(task.split(split)))
+        _write(task.split(split), folder / f"{split}.jsonl")
     facts = TaskFacts(
         task_kind=task.kind,
         metric=task.metric,
@@ -38,6 +40,21 @@ def write_task(task: Task, folder: Path) -> dict[str, Any]:
         findings=task.findings,
     )
     return facts.record()
+
+
+def _outside_record(outside: Outside, folder: Path) -> dict[str, Any]:
+    """Writes the questions that no answer fits; what task.json says of them."""
+    shares = {}
+    for split in OUTSIDE:
+        examples, share = outside.split(split)
+        _write(examples, folder / f"outside-{split}.jsonl")
+        shares[f"{split}_share"] = share
+    return {"outside": {"label": outside.label, **shares}}
+
+
+def _write(examples: Sequence[Example], place: Path) -> None:
+    with new_file(place) as beside, beside.open("w", encoding="ascii") as file:
+        file.writelines(_lines(examples))
 
 
 def _lines(examples: Sequence[Example]) -> Iterator[str]:
@@ -56,10 +73,13 @@ def read_task(folder: Path) -> Task:
     """
     about = read_json(folder / TASK)
     about |= {name: tuple(about[name]) for name in ("answers", "findings")}
+    if outside := about.pop("outside", None):
+        validation, test = (_examples(folder, f"outside-{split}") for split in OUTSIDE)
+        about["outside"] = Outside(**outside, validation=validation, test=test)
     return Task(**about | {split: _examples(folder, split) for split in SPLITS})
 
 
-def _examples(folder: Path, split: SplitName) -> tuple[Example, ...]:
+def _examples(folder: Path, split: str) -> tuple[Example, ...]:
     with (folder / f"{split}.jsonl").open(encoding="ascii") as lines:
         return tuple(_example(json.loads(line)) for line in lines)
 

@@ -47,6 +47,30 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """Questions of a "choose" task that none of its answers fits. Nothing is learned from them.
+
+    Attributes:
+        label: what their completions say
+        validation: by which it is chosen when to abstain, beside the validation split
+        test: by which that is proven, beside the test split
+        validation_share: of all questions, that such ones are, as they come with the validation split
+        test_share: likewise, with the test split
+    """
+
+    label: str
+    validation: tuple[Example, ...] = ()
+    test: tuple[Example, ...] = ()
+    validation_share: float = 0.0
+    test_share: float = 0.0
+
+    def split(self, name: SplitName) -> tuple[tuple[Example, ...], float]:
+        """Its questions, and the share of all questions that they stand for; none of train."""
+        found = {"validation": (self.validation, self.validation_share), "test": (self.test, self.test_share)}
+        return found.get(name, ((), 0.0))
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """Examples of one kind of work, split.
 
@@ -61,6 +85,7 @@ class Task:
         findings: sentences about what loading noticed and removed (duplicates, leakage, bad lines)
         source: where it came from
         reading: the options that were given; with `source` they load it again
+        outside: questions that none of the answers fits, where the data have a label for them
     """
 
     name: str
@@ -73,6 +98,7 @@ class Task:
     findings: tuple[str, ...] = ()
     source: str = ""
     reading: dict[str, str] = field(default_factory=dict, compare=False)
+    outside: Outside | None = None
     _fingerprint: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def split(self, name: SplitName, limit: int | None = None) -> tuple[Example, ...]:
@@ -103,14 +129,22 @@ class Task:
             "text": "model text",
         }
         sizes = f"{len(self.train):,} train, {len(self.validation):,} validation, {len(self.test):,} test examples"
-        return f"{what[self.kind]}, scored by {self.metric}; {sizes}"
+        beside = ""
+        if (none := self.outside) is not None:
+            sizes_of_none = f"{len(none.validation):,} and {len(none.test):,}"
+            beside = f"; beside the last two {sizes_of_none} labelled {none.label!r}, to abstain from"
+        return f"{what[self.kind]}, scored by {self.metric}; {sizes}{beside}"
 
     @property
     def fingerprint(self) -> str:
         """sha256 of everything that can change a result: kind, metric and every example in order."""
         if not self._fingerprint:
             digest = hashlib.sha256(json.dumps([self.kind, self.metric, self.answers]).encode())
-            for split in (self.train, self.validation, self.test):
+            splits = [self.train, self.validation, self.test]
+            if (beside := self.outside) is not None:
+                splits += [beside.validation, beside.test]
+                digest.update(json.dumps([beside.label, beside.validation_share, beside.test_share]).encode())
+            for split in splits:
                 digest.update(b"split")
                 for e in split:
                     row = [e.prompt, e.completion, [[m.role, m.content] for m in e.messages]]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lightbulb.core.errors import UserError
@@ -109,6 +110,19 @@ class RuntimeConformance:
             pytest.skip(f"{case.runtime.name} tells no probabilities")
         assert len(said.probabilities) == len(prompts)
         assert all(1 / len(case.answers) - 1e-6 <= p <= 1 for p in said.probabilities), "the likeliest has the most"
+
+    def test_an_answer_is_the_likeliest_of_its_scores(self, case: RuntimeCase) -> None:
+        """Whichever answers they are asked beside."""
+        case.needs("scores_answers", "closed_set")
+        prompts, answers = case.prompts(), list(case.answers)
+        scores = case.runtime.score_answers(prompts, answers)
+        assert scores.shape == (len(prompts), len(answers)) and np.isfinite(scores).all()
+        assert [answers[i] for i in scores.argmax(axis=1)] == case.runtime.answer(prompts, answers).texts
+        two = case.runtime.score_answers(prompts, answers[1::-1])
+        assert np.allclose(two[:, 1] - two[:, 0], scores[:, 0] - scores[:, 1], atol=0.02)
+        if case.reference is not None and case.reference.capabilities.scores_answers:
+            also = case.reference.score_answers(case.prompts(case.reference), answers)
+            assert np.allclose(scores - scores[:, :1], also - also[:, :1], atol=0.2)
 
     def test_generate_is_greedy_and_stops(self, case: RuntimeCase) -> None:
         case.needs("generates")
@@ -297,6 +311,7 @@ def _calls(case: RuntimeCase, capability: str) -> list[Callable[[], object]]:
         "stream": generate(Options(stream=lambda n, piece: None)),
         "sampling": generate(Options(sampling=Sampling(temperature=1.0))),
         "sees_tokens": [lambda: runtime.tokenize("a"), lambda: runtime.context_length],
+        "scores_answers": [lambda: runtime.score_answers(prompts, case.answers)],
         "scores_next": [lambda: runtime.score_next([1], None, 1)],
         "scores_texts": [lambda: runtime.score_texts(case.texts)],
         "writes_exactly": [lambda: runtime.write_exactly([[1]], 1)],

@@ -68,6 +68,23 @@ class GgufHeader:
         return sum(file.stat().st_size for file in self.files)
 
 
+@dataclass(frozen=True, slots=True)
+class GgufLayout:
+    """Where the parts of one file lie, in bytes.
+
+    Attributes:
+        keys: of each key its name, and (begin, end) of the whole
+        entries: (begin, end) of what is said of the tensors
+        data: where the tensors' bytes begin
+        alignment: of them
+    """
+
+    keys: list[tuple[str, tuple[int, int]]]
+    entries: tuple[int, int]
+    data: int
+    alignment: int
+
+
 class _Damaged(Exception):
     pass
 
@@ -121,6 +138,11 @@ def read_architecture(file: Path) -> str:
 
     found = _reading(file, read)
     return found if isinstance(found, str) else ""
+
+
+def read_layout(file: Path) -> GgufLayout:
+    """Where the parts of one file lie. Raises ModelError as `read_header` does."""
+    return _reading(file, _Reader.layout)
 
 
 def part_names(file: Path, number: int, count: int) -> list[Path]:
@@ -206,12 +228,26 @@ class _Reader:
         for _ in range(n_keys):
             yield self.string(), self.value(self.number("I"), depth=0)
 
+    def layout(self) -> GgufLayout:
+        keys, fields, begin = [], {}, 24
+        for name, value in self.keyed():
+            keys.append((name, (begin, self.at)))
+            fields[name], begin = value, self.at
+        for _ in range(self.tensors):
+            self.entry()
+        alignment = self.alignment(fields)
+        return GgufLayout(keys, (begin, self.at), -(-self.at // alignment) * alignment, alignment)
+
+    def alignment(self, fields: dict[str, Any]) -> int:
+        value = fields.get("general.alignment", 32)
+        if not isinstance(value, int) or value <= 0:
+            raise _Damaged(f"alignment {value}")
+        return value
+
     def header(self) -> GgufHeader:
         fields = dict(self.keyed())
         entries = [self.entry() for _ in range(self.tensors)]
-        alignment = fields.get("general.alignment", 32)
-        if not isinstance(alignment, int) or alignment <= 0:
-            raise _Damaged(f"alignment {alignment}")
+        alignment = self.alignment(fields)
         if not entries and not fields.get("split.count"):  # of several parts the first may hold keys alone
             raise _Damaged("it has no tensors")
         start = -(-self.at // alignment) * alignment

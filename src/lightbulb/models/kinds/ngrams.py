@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import softmax
 
 from lightbulb.core.errors import ModelError
 from lightbulb.core.files import new_file
 from lightbulb.formats.gguf.header import GgufHeader, TensorEntry, read_header
+from lightbulb.models.abstention import NONE, NONE_KEY, THRESHOLD_KEY, abstention_of
 from lightbulb.models.kinds.features import LONGEST, Ngrams, counts_of
+from lightbulb.models.kinds.likelihood import ONE, likelihoods
 
 ARCHITECTURE, KIND, VERSION = "lightbulb-ngrams", "choose", 1
 MOST_COUNTS = 256
@@ -38,6 +39,8 @@ class NgramFile:
         counts: int16 [K]
         bias: int32 [C]
         head: int16 [C, width]; None where the sums are the answers' own
+        threshold: the least probability of an answer that is given, a float32; None: all are given
+        none: what is said where none is given
     """
 
     labels: tuple[str, ...]
@@ -50,6 +53,8 @@ class NgramFile:
     counts: np.ndarray
     bias: np.ndarray
     head: np.ndarray | None = None
+    threshold: float | None = None
+    none: str = NONE
 
     @property
     def parameters(self) -> int:
@@ -80,6 +85,9 @@ class NgramFile:
             for name, lengths in (("words", self.ngrams.words), ("chars", self.ngrams.chars)):
                 writer.add_key_value(f"ngrams.{name}", list(lengths), GGUFValueType.ARRAY, GGUFValueType.UINT32)
             writer.add_float32("ngrams.unit", self.unit)
+            if self.threshold is not None:
+                writer.add_float32(THRESHOLD_KEY, self.threshold)
+                writer.add_string(NONE_KEY, self.none)
             for name, (stored, values) in self.tensors().items():
                 writer.add_tensor(name, np.ascontiguousarray(values, STORED[stored][1]))
             writer.write_header_to_file()
@@ -110,16 +118,21 @@ class NgramFile:
             scores = _times_head(scores, self.head.astype(np.int64))
         return scores + self.bias.astype(np.int64) * roots[:, None], roots
 
+    def choices(self, texts: Sequence[str]) -> list[int]:
+        """The number of the answer to each text: that with the highest score, of equals the first; -1 for none."""
+        scores, roots = self.scores(texts)
+        likely = likelihoods(scores, roots, self.unit)
+        sure = (ONE / likely.sum(axis=1)).astype(np.float32) >= np.float32(self.threshold or 0)
+        return np.where(sure, scores.argmax(axis=1), -1).tolist()
+
     def answers(self, texts: Sequence[str]) -> list[str]:
-        """The answer with the highest score to each text, of equals the first."""
-        scores, _ = self.scores(texts)
-        return [self.labels[i] for i in scores.argmax(axis=1)]
+        """The answer to each text, or what `none` says."""
+        return [self.labels[i] if i >= 0 else self.none for i in self.choices(texts)]
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Calibrated probabilities of the answers, float64 [texts, C]."""
-        scores, roots = self.scores(texts)
-        scores = scores - scores.max(axis=1, keepdims=True)
-        return np.asarray(softmax(scores / (roots[:, None] * np.float64(np.float32(self.unit))), axis=1))
+        likely = likelihoods(*self.scores(texts), self.unit)
+        return np.asarray(likely / likely.sum(axis=1, keepdims=True))
 
 
 def _like(found: sp.csr_matrix, values: np.ndarray) -> sp.csr_matrix:
@@ -175,6 +188,7 @@ class _Reader:
             counts=self._tensor("ngrams.counts", "I16", (self._length("ngrams.counts"),)),
             bias=self._tensor("ngrams.bias", "I32", (len(labels),)),
             head=head,
+            **self._abstention(),
         )
 
     def _labels(self) -> tuple[str, ...]:
@@ -195,6 +209,10 @@ class _Reader:
         if not isinstance(value, float) or not 0 < value < np.inf:
             refuse(self.path, f"ngrams.unit is {str(value)[:40]}, no number above 0")
         return value
+
+    def _abstention(self) -> dict[str, Any]:
+        found = abstention_of(self.fields, self.path)
+        return {"threshold": found.threshold, "none": found.none}
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self.entries:

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from lightbulb.pipeline.recipe import Step
+from lightbulb.passes.base import Pass
+from lightbulb.pipeline.recipe import Step, step
+from lightbulb.runtimes import CLASSIFIER
+from lightbulb.shrinking.abstain import Abstain
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import CostModel
 from lightbulb.shrinking.plan import Plan
@@ -29,6 +32,7 @@ class Setting:
         made: labels of what was made so far
         plan: of the teacher and its decoders; None before there is one
         costs: what trainings take as the machine has shown itself since; None before there is a plan
+        abstain: what must hold of the answers that are given; None where all are
     """
 
     task: Task
@@ -38,6 +42,16 @@ class Setting:
     made: frozenset[str] = frozenset()
     plan: Plan | None = None
     costs: CostModel | None = None
+    abstain: Abstain | None = None
+
+
+def file_of(candidate: Candidate, make: Pass, source: str, setting: Setting, **inputs: str) -> list[Step]:
+    """The steps that make a candidate's file: by `make`, and with a threshold where it is to leave out answers."""
+    if setting.abstain is None:
+        return [step(candidate.file_label, make, source, **inputs)]
+    whole = f"{candidate.file_label}-whole"
+    threshold = setting.abstain.calibration(CLASSIFIER)
+    return [step(whole, make, source, **inputs), step(candidate.file_label, threshold, whole)]
 
 
 class StudentKind(ABC):

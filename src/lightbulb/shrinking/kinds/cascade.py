@@ -10,8 +10,8 @@ from lightbulb.passes.cascade import ROLES, Cascade
 from lightbulb.pipeline.recipe import Step, step
 from lightbulb.shrinking.candidate import Candidate, Outcome
 from lightbulb.shrinking.floor import Floor
-from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
-from lightbulb.shrinking.kinds.linear import HELD_OUT_FILE, on_validation
+from lightbulb.shrinking.kinds.base import After, Setting, StudentKind, file_of
+from lightbulb.shrinking.kinds.linear import HELD_OUT_FILE, learns_from_validation, on_validation
 from lightbulb.shrinking.ladder import answer_cost
 
 CHEAPER = 3.0  # so many times a first stage must be cheaper: what it cannot answer costs both
@@ -32,17 +32,13 @@ class Cascades(StudentKind):
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
         first, *others = (stage.file_label for stage in candidate.stages)
         assert candidate.give_up is not None
-        make, label, inputs = (
-            Cascade(give_up=candidate.give_up),
-            candidate.file_label,
-            dict(zip(ROLES, others, strict=False)),
-        )
-        if candidate.stages[0].kind != "linear":
-            return [step(label, make, first, **inputs), on_validation(candidate)]
+        make, inputs = Cascade(give_up=candidate.give_up), dict(zip(ROLES, others, strict=False))
+        if candidate.stages[0].kind != "linear" or not learns_from_validation(setting):
+            return [*file_of(candidate, make, first, setting, **inputs), on_validation(candidate)]
         chosen = f"{candidate.label}-held-out-gguf"  # of a first stage that has not learnt from the validation split
         return [
             step(chosen, make, HELD_OUT_FILE, **inputs),
-            step(label, make, first, **inputs, chosen=chosen),
+            step(candidate.file_label, make, first, **inputs, chosen=chosen),
             on_validation(candidate, chosen),
         ]
 

@@ -20,7 +20,7 @@ from lightbulb.pipeline.recipe import START, Step, step
 from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import BATCH_SIZES
-from lightbulb.shrinking.kinds.base import After, Setting, StudentKind
+from lightbulb.shrinking.kinds.base import After, Setting, StudentKind, file_of
 from lightbulb.shrinking.kinds.linear import checked
 from lightbulb.shrinking.steps import EMBEDDING, TEACHER, TEACHER_VALIDATION, export, stock_candidates
 from lightbulb.train.loop import Schedule
@@ -84,7 +84,8 @@ class Encoders(StudentKind):
         else:
             make = [step(f"{whole}-trimmed", TrimEncoder(), whole)]
             make.append(step(candidate.label, adapt(candidate, setting), f"{whole}-trimmed"))
-        return [*begin, *make, step(candidate.file_label, export(candidate), candidate.label), *checked(candidate)]
+        file = file_of(candidate, export(candidate), candidate.label, setting)
+        return [*begin, *make, *file, *checked(candidate)]
 
     def seconds(self, candidate: Candidate, setting: Setting) -> float:
         spec = spec_of(setting)
