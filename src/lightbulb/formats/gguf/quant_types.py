@@ -15,7 +15,13 @@ from pydantic import AfterValidator
 
 from lightbulb.core import plugins
 from lightbulb.core.errors import PluginError
-from lightbulb.formats.gguf.quantizers import quantize_iq4_nl, quantize_q4_k, quantize_q6_k
+from lightbulb.formats.gguf.quantizers import (
+    quantize_iq4_nl,
+    quantize_q2_k,
+    quantize_q3_k,
+    quantize_q4_k,
+    quantize_q6_k,
+)
 
 Rows = Callable[[np.ndarray], np.ndarray]
 GUESSED_FILE_TYPE = 1024  # llama.cpp's number where a file does not say what most of it is
@@ -206,14 +212,14 @@ WRITTEN = (
     QuantType("q4_0", 2, 32, 18, *_by_gguf(2), BOTH, 2),
     QuantType("q4_1", 3, 32, 20, *_by_gguf(3), BOTH, 3),
     QuantType("iq4_nl", 20, 32, 18, _by_blocks(quantize_iq4_nl, 32), _unpacked_by_gguf(20), BOTH, 25),
+    QuantType("q2_k", 10, 256, 84, _by_blocks(quantize_q2_k, 256), _unpacked_by_gguf(10), LLAMACPP, 10, "iq4_nl"),
+    QuantType("q3_k", 11, 256, 110, _by_blocks(quantize_q3_k, 256), _unpacked_by_gguf(11), LLAMACPP, 11, "iq4_nl"),
     QuantType("q4_k", 12, 256, 144, _by_blocks(quantize_q4_k, 256), _unpacked_by_gguf(12), BOTH, 14, "q5_0"),
     QuantType("q6_k", 14, 256, 210, _by_blocks(quantize_q6_k, 256), _unpacked_by_gguf(14), BOTH, 18, "q8_0"),
     QuantType("tq2_0", 35, 256, 66, *_by_gguf(35), BOTH, 37, "q4_0"),
 )
 READ = (
     ("q5_1", 7, 32, 24),
-    ("q2_k", 10, 256, 84),
-    ("q3_k", 11, 256, 110),
     ("q5_k", 13, 256, 176),
     ("iq2_xxs", 16, 256, 66),
     ("iq2_xs", 17, 256, 74),
