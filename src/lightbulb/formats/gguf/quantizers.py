@@ -31,12 +31,12 @@ def quantize_iq4_nl(blocks: np.ndarray) -> np.ndarray:
     largest = _largest(x_nG)
     first = IQ4_NL_LEVELS[0]
     inverses = [_over(1, _over(-largest, first)), *(_over(first + step, largest) for step in range(-7, 8))]
-    scale_G = _best_scale(x_nG, inverses, lambda v: IQ4_NL_LEVELS[_iq4_nl_index(v)], x_first=False)
-    index_nG = _iq4_nl_index(x_nG * _over(1, scale_G)).astype(np.uint8)
+    scale_G = _best_scale(x_nG, inverses, lambda v: IQ4_NL_LEVELS[iq4_nl_index(v)], x_first=False)
+    index_nG = iq4_nl_index(x_nG * _over(1, scale_G)).astype(np.uint8)
     return np.concatenate([halves(scale_G), layouts.nibbles(index_nG.T)], axis=1)
 
 
-def _iq4_nl_index(values: np.ndarray) -> np.ndarray:
+def iq4_nl_index(values: np.ndarray) -> np.ndarray:
     """Of the nearest level, the upper one of two; levels lie half-way between at whole and half numbers."""
     return _HALF_STEPS.take((np.floor(2 * np.clip(values, -128, 127)) + 256).astype(np.int64), mode="clip")
 
