@@ -23,6 +23,7 @@ from lightbulb.pipeline.run import Run
 from lightbulb.runtimes import open_gguf
 from lightbulb.runtimes.base import PLAIN, Capabilities, Runtime
 from lightbulb.testing import PassCase, PassConformance, RuntimeConformance
+from lightbulb.train.calibration import read_mean_squares
 from lightbulb.train.loop import Schedule
 
 SHORT = Schedule(epochs=1, learning_rate=1e-3, batch_size=8)
@@ -31,6 +32,7 @@ MORE = {
     "trim-vocab": {"size": 300},
     "teacher-logits": {"top_k": 4},
     "prune-depth": {"layers": 1},
+    "calibrate": {"tokens": 100},
     "distill": {"temperature": 1.0},
     "quantize": {"quant_type": "q8_0"},
     "export": {"embedding": "q8_0"},
@@ -42,6 +44,7 @@ MORE = {
 PARAMETERS = {
     "adapt": {"schedule": SHORT},
     "prune-depth": {"layers": 2},
+    "calibrate": {"tokens": 200, "probe_tokens": 30},
     "distill": {"schedule": SHORT},
     "quantize": {"recover": SHORT},
     "export": {"quant_type": "q4_0"},
@@ -55,6 +58,7 @@ SOURCES = {
     "trim-vocab": ("formatted", {}),
     "teacher-logits": ("formatted", {}),
     "prune-depth": ("formatted", {}),
+    "calibrate": ("pruned", {}),
     "distill": ("pruned", {"logits": "logits"}),
     "quantize": ("pruned", {"logits": "logits"}),
     "export": ("formatted", {}),
@@ -124,6 +128,25 @@ class TestPasses(PassConformance):
             changed=cls(**parameters | MORE[name]) if name in MORE else None,
             trains=name in ("adapt", "distill", "quantize"),
             timed=name == "measure",
+            reload=reload_calibration if name == "calibrate" else None,
+        )
+
+
+def reload_calibration(made: Artifact) -> None:
+    mean_squares = read_mean_squares(made.path)
+    assert mean_squares.keys() == made.facts["sensitivities"].keys()
+    assert all((values >= 0).all() and values.any() for values in mean_squares.values())
+
+
+class TestGptq(PassConformance):
+    @pytest.fixture
+    def case(self, made):
+        cls = pass_class("quantize")
+        return PassCase(
+            cls(method="gptq", tokens=200),
+            made["choose"]["formatted"],
+            tiny_task("choose"),
+            changed=cls(method="gptq", tokens=100),
         )
 
 

@@ -17,6 +17,7 @@ PASSES = {
     "teacher-logits": "teacher_logits:CacheLogits",
     "prune-depth": "prune_depth:PruneDepth",
     "distill": "distill:Distill",
+    "calibrate": "calibrate:Calibrate",
     "quantize": "quantize:Quantize",
     "export": "export:Export",
     "import-encoder": "import_encoder:ImportEncoder",
