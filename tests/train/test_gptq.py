@@ -8,8 +8,11 @@ import torch
 
 from lightbulb.formats.gguf.grids import GRIDS
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
+from lightbulb.models.form import Encoded
+from lightbulb.models.loading import load_model
 from lightbulb.ops.gptq import compensate_, inverse_factor
-from lightbulb.train.gptq import gptq
+from lightbulb.train.gptq import gptq, hessians_of
+from lightbulb.train.layerwise import batches_of, trace
 
 ROWS, WIDTH = 24, 256
 
@@ -63,6 +66,21 @@ def test_outputs_are_nearer_than_with_rounding_alone(name):
         for p in (packed, quant_type.quantize(values, hessian.diagonal().numpy()), quant_type.quantize(values))
     )
     assert compensated < 0.7 * searched < 0.7 * nearest
+
+
+def test_second_moments_are_summed_in_full_precision(tiny_folder):
+    """Layers may compute in bfloat16; a sum of squares rounded to it is no positive matrix any more."""
+    model = load_model(tiny_folder)
+    batch = batches_of([Encoded([3 + i % 200 for i in range(300)], 1)])[0]
+    traced, seen = trace(model, batch, every=False), []
+    model.get_submodule("model.layers.0.self_attn.q_proj").register_forward_pre_hook(
+        lambda m, args: seen.append(args[0][0])
+    )
+    hessians = hessians_of(model, 0, [traced])
+    exact = seen[0].detach().double().T @ seen[0].detach().double()
+    torch.testing.assert_close(hessians["self_attn.q_proj"].double(), exact, rtol=1e-4, atol=1e-3)
+    assert hessians["self_attn.k_proj"] is hessians["self_attn.q_proj"]
+    assert hessians["self_attn.o_proj"] is not hessians["self_attn.q_proj"]
 
 
 def test_a_channel_that_was_never_seen_changes_nothing():

@@ -20,8 +20,12 @@ def inverse_factor(hessian_NN: torch.Tensor, damping: float) -> torch.Tensor:
     hessian = hessian_NN.double()
     diagonal_N = hessian.diagonal()
     least = diagonal_N.mean().clamp_min(torch.finfo(torch.float32).tiny)
-    damped = hessian + torch.diag((damping * least).expand_as(diagonal_N))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    singular = 1
+    while singular:  # sums in float32 may leave a large matrix slightly indefinite
+        damped = hessian + torch.diag((damping * least).expand_as(diagonal_N))
+        factor, singular = torch.linalg.cholesky_ex(damped)
+        damping *= 10
+    inverse = torch.cholesky_inverse(factor)
     return torch.linalg.cholesky(inverse, upper=True).float()
 
 
