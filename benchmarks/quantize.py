@@ -127,7 +127,7 @@ def chunks(asked: argparse.Namespace) -> tuple[list[list[int]], list[list[int]]]
 
 def calibration_batches(asked: argparse.Namespace, tokens: int = CALIBRATION) -> list[Any]:
     from lightbulb.models.form import Encoded
-    from lightbulb.train.layerwise import batches_of
+    from lightbulb.train.tracing import batches_of
 
     at_once = min(CHUNK, tokens)
     return batches_of([Encoded(ids[:at_once], 1) for ids in chunks(asked)[0][: tokens // at_once]])

@@ -32,7 +32,7 @@ MORE = {
     "trim-vocab": {"size": 300},
     "teacher-logits": {"top_k": 4},
     "prune-depth": {"layers": 1},
-    "calibrate": {"tokens": 100},
+    "importance-matrix": {"tokens": 100},
     "distill": {"temperature": 1.0},
     "quantize": {"quant_type": "q8_0"},
     "export": {"embedding": "q8_0"},
@@ -44,7 +44,7 @@ MORE = {
 PARAMETERS = {
     "adapt": {"schedule": SHORT},
     "prune-depth": {"layers": 2},
-    "calibrate": {"tokens": 200, "probe_tokens": 30},
+    "importance-matrix": {"tokens": 200, "probe_tokens": 30},
     "distill": {"schedule": SHORT},
     "quantize": {"recover": SHORT},
     "export": {"quant_type": "q4_0"},
@@ -58,7 +58,7 @@ SOURCES = {
     "trim-vocab": ("formatted", {}),
     "teacher-logits": ("formatted", {}),
     "prune-depth": ("formatted", {}),
-    "calibrate": ("pruned", {}),
+    "importance-matrix": ("pruned", {}),
     "distill": ("pruned", {"logits": "logits"}),
     "quantize": ("pruned", {"logits": "logits"}),
     "export": ("formatted", {}),
@@ -128,7 +128,7 @@ class TestPasses(PassConformance):
             changed=cls(**parameters | MORE[name]) if name in MORE else None,
             trains=name in ("adapt", "distill", "quantize"),
             timed=name == "measure",
-            reload=reload_calibration if name == "calibrate" else None,
+            reload=reload_calibration if name == "importance-matrix" else None,
         )
 
 

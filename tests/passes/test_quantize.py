@@ -19,15 +19,15 @@ from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.models.resolve import resolve
 from lightbulb.models.spec import spec_of_config
 from lightbulb.passes.base import Context, Pass
-from lightbulb.passes.calibrate import Calibrate
+from lightbulb.passes.importance_matrix import ImportanceMatrix
 from lightbulb.passes.export import Export
 from lightbulb.passes.quantize import Quantize
 from lightbulb.train.calibration import PROBE, read_mean_squares
-from lightbulb.train.layerwise import calibration_text
+from lightbulb.train.tracing import calibration_text
 from lightbulb.train.quantized import matrices_of, quantize_dequantize
 
 TASK = tiny_task("text")
-SMALL = Calibrate(tokens=600, probe_tokens=60)
+SMALL = ImportanceMatrix(tokens=600, probe_tokens=60)
 
 
 def done(tmp_path, label: str, pass_: Pass, source: Artifact, **inputs: Artifact) -> Artifact:
@@ -51,7 +51,7 @@ def held(gguf, model: Artifact) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("quant_type", ["q3_k", "iq4_nl"])
 def test_the_file_holds_what_was_rounded(tmp_path, method, quant_type):
     source = imported(tmp_path, tiny_model(tmp_path / "m", width=256))
-    calibration = done(tmp_path, "calibration", Calibrate(tokens=600, probe_tokens=0), source)
+    calibration = done(tmp_path, "calibration", ImportanceMatrix(tokens=600, probe_tokens=0), source)
     rounded = done(
         tmp_path, "rounded", Quantize(quant_type=quant_type, method=method, tokens=600), source, calibration=calibration
     )
@@ -122,7 +122,7 @@ def test_mean_squares_and_changes_are_those_of_plain_reading(tmp_path):
 
 def test_what_is_missing_is_said(tmp_path):
     source = imported(tmp_path, tiny_model(tmp_path / "m"))
-    bare = done(tmp_path, "bare", Calibrate(tokens=60, probe_tokens=0), source)
+    bare = done(tmp_path, "bare", ImportanceMatrix(tokens=60, probe_tokens=0), source)
     for label, pass_, inputs, message in (
         ("a", Quantize(method="imatrix"), {}, "needs to know what matters"),
         ("b", Quantize(bits_per_weight=5), {}, "needs to know what matters"),

@@ -12,7 +12,7 @@ from lightbulb.models.form import Encoded
 from lightbulb.models.loading import load_model
 from lightbulb.ops.gptq import compensate_, inverse_factor
 from lightbulb.train.gptq import gptq, hessians_of
-from lightbulb.train.layerwise import batches_of, trace
+from lightbulb.train.tracing import batches_of, trace
 
 ROWS, WIDTH = 24, 256
 

@@ -94,7 +94,7 @@ class QuantizingFacts(ModelFacts):
     types: dict[str, str] | None = None
 
 
-class CalibrationFacts(Facts):
+class ImportanceFacts(Facts):
     """Facts of what a task's text tells of a model's matrices.
 
     Attributes:

@@ -17,7 +17,7 @@ PASSES = {
     "teacher-logits": "teacher_logits:CacheLogits",
     "prune-depth": "prune_depth:PruneDepth",
     "distill": "distill:Distill",
-    "calibrate": "calibrate:Calibrate",
+    "importance-matrix": "importance_matrix:ImportanceMatrix",
     "quantize": "quantize:Quantize",
     "export": "export:Export",
     "import-encoder": "import_encoder:ImportEncoder",

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
-from lightbulb.core.facts import CalibrationFacts, QuantizingFacts
+from lightbulb.core.facts import ImportanceFacts, QuantizingFacts
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantTypeName
 from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.loading import load_tokenizer
@@ -22,7 +22,7 @@ from lightbulb.passes.model_pass import ModelPass
 from lightbulb.train.calibration import read_mean_squares
 from lightbulb.train.forward import deterministic
 from lightbulb.train.gptq import gptq_
-from lightbulb.train.layerwise import batches_of, calibration_text
+from lightbulb.train.tracing import batches_of, calibration_text
 from lightbulb.train.loop import Schedule
 from lightbulb.train.mixture import choose_types
 from lightbulb.train.quantized import Packed, matrices_of, round_
@@ -94,12 +94,12 @@ class Quantize(ModelPass):
         if self.bits_per_weight is None:
             return TypeMap.of(self.quant_type, self.embedding)
         calibration = self._calibration(context, "bits_per_weight")
-        sensitivities = calibration.facts_as(CalibrationFacts).sensitivities
+        sensitivities = calibration.facts_as(ImportanceFacts).sensitivities
         if not sensitivities:
             raise RecipeError(
                 "`bits_per_weight` needs measured sensitivities",
                 where=f"step {calibration.path.name}",
-                hint="let `calibrate` measure them: give it `probe_tokens`",
+                hint="let `importance-matrix` measure them: give it `probe_tokens`",
             )
         mean_squares = read_mean_squares(calibration.path)
         types = choose_types(model, sensitivities, mean_squares, self.among, self.bits_per_weight, self.embedding)
@@ -128,6 +128,6 @@ class Quantize(ModelPass):
             raise RecipeError(
                 f"`{what}` needs to know what matters",
                 where="quantize",
-                hint="add a step `calibrate`, and give its label among the inputs as calibration",
+                hint="add a step `importance-matrix`, and give its label among the inputs as calibration",
             )
         return context.inputs["calibration"]

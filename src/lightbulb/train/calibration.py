@@ -17,7 +17,7 @@ from lightbulb.models.families import architecture_spec, is_tied, layers_of
 from lightbulb.ops.divergence import kl_divergences
 from lightbulb.train.data import Batch
 from lightbulb.train.forward import device_of, fast_math
-from lightbulb.train.layerwise import Traced, linears_of, logits_from, real_positions, trace, watching
+from lightbulb.train.tracing import Traced, linears_of, logits_from, real_positions, trace, watching
 from lightbulb.train.quantized import BlockWeight, matrices_of, quantize_dequantize
 
 FILE = "calibration.safetensors"

@@ -23,7 +23,7 @@ from lightbulb.ops.gptq import compensate_, inverse_factor
 from lightbulb.train.calibration import head_name
 from lightbulb.train.data import Batch
 from lightbulb.train.forward import device_of, fast_math
-from lightbulb.train.layerwise import Traced, linears_of, through, trace, watching
+from lightbulb.train.tracing import Traced, linears_of, through, trace, watching
 from lightbulb.train.quantized import BlockWeight, Packed, matrices_of, round_
 
 DAMPING = 0.01

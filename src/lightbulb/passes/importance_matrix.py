@@ -1,4 +1,4 @@
-"""calibrate: what the task's own text tells of the model's matrices, for `quantize`."""
+"""importance-matrix: what the task's own text tells of the model's matrices, for `quantize`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
-from lightbulb.core.facts import CalibrationFacts
+from lightbulb.core.facts import ImportanceFacts
 from lightbulb.models.form import Encoded
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.calibration import mean_squares_of, sensitivities_of, write_mean_squares
 from lightbulb.train.forward import deterministic, to_best_device
-from lightbulb.train.layerwise import batches_of, calibration_text
+from lightbulb.train.tracing import batches_of, calibration_text
 from lightbulb.train.quantized import matrices_of
 
 
-class Calibrate(Pass):
+class ImportanceMatrix(Pass):
     """Reads prompts and completions of the train split and keeps the mean square of what goes into each channel of each
     matrix (llama.cpp's importance matrix), and how much the answers change when each matrix alone is rounded.
 
@@ -27,8 +27,8 @@ class Calibrate(Pass):
         probe_tokens: read for the changes, once for each matrix; 0: these are not measured
     """
 
-    name: ClassVar[str] = "calibrate"
-    facts_type: ClassVar = CalibrationFacts
+    name: ClassVar[str] = "importance-matrix"
+    facts_type: ClassVar = ImportanceFacts
     makes: ClassVar[ArtifactKind] = "calibration"
 
     tokens: int = Field(default=32768, ge=1)
