@@ -251,3 +251,24 @@ def test_models_of_random_blocks_are_as_large_as_they_say(tmp_path: Path) -> Non
         assert sum(int(t.n_elements) for t in tensors if len(t.shape) > 1) == TINY.weights
         logits = filament.Model(path).logits([1, 2, 3])
         assert 0.1 < logits.std() < 10
+
+
+def test_rounded_models_stand_beside_the_best_of_llama_cpp(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    import quantize
+
+    from lightbulb.core.files import write_json
+
+    prepared = {"nats": [3.0, 3.2, 2.8], "calibrate": 20.0, "probe": 60.0}
+    write_json(tmp_path / "prepared.json", prepared)
+    made = {"seconds": 12.0, "peak_bytes": 2_000_000_000, "bits_per_weight": 5.342}
+    for side, factor in ((quantize.LLAMACPP, 3.0), (quantize.LLAMACPP_IMATRIX, 2.0), (quantize.GPTQ, 1.0)):
+        kl = [0.01 * factor, 0.03 * factor, 0.02 * factor]
+        said = made | {"nats": [n + 0.01 * factor for n in prepared["nats"]], "divergence": kl}
+        write_json(tmp_path / quantize.Row("4", side).file, said)
+    lines = quantize.table(Namespace(out=tmp_path)).splitlines()
+    rows = {line.split(" | ")[1]: line for line in lines if line.startswith("| 4 ")}
+    assert "0.5x [0.5, 0.5]" in rows[quantize.GPTQ] and "| 20 [10, 30] |" in rows[quantize.GPTQ]
+    assert "1.03 [1.03, 1.03]" in rows[quantize.LLAMACPP] and "x [" not in rows[quantize.LLAMACPP]
+    assert len(rows) == 3 and "5.342" in rows[quantize.GPTQ] and "| 12 | 2.00 |" in rows[quantize.GPTQ]

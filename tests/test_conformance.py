@@ -26,6 +26,7 @@ from lightbulb.pipeline.run import Run
 from lightbulb.runtimes import open_gguf
 from lightbulb.runtimes.base import PLAIN, Capabilities, Runtime
 from lightbulb.testing import PassCase, PassConformance, RuntimeConformance
+from lightbulb.train.calibration import read_mean_squares
 from lightbulb.train.loop import Schedule
 from lightbulb.train.pretraining import Pretraining
 
@@ -39,6 +40,7 @@ MORE = {
     "prune-depth": {"layers": 1},
     "prune-width": {"feed_forward": 0.25},
     "prune-weights": {"share": 0.25},
+    "importance-matrix": {"tokens": 100},
     "distill": {"temperature": 1.0},
     "quantize": {"quant_type": "q8_0"},
     "export": {"embedding": "q8_0"},
@@ -54,6 +56,7 @@ PARAMETERS = {
     "prune-depth": {"layers": 2},
     "prune-width": {"feed_forward": 0.5},
     "prune-weights": {"recover": SHORT},
+    "importance-matrix": {"tokens": 200, "probe_tokens": 30},
     "distill": {"schedule": SHORT},
     "quantize": {"recover": SHORT},
     "export": {"quant_type": "q4_0"},
@@ -70,6 +73,7 @@ SOURCES = {
     "prune-depth": ("formatted", {}),
     "prune-width": ("formatted", {}),
     "prune-weights": ("pruned", {"logits": "logits"}),
+    "importance-matrix": ("pruned", {}),
     "distill": ("pruned", {"logits": "logits"}),
     "quantize": ("pruned", {"logits": "logits"}),
     "export": ("formatted", {}),
@@ -149,6 +153,25 @@ class TestPasses(PassConformance):
             changed=cls(**parameters | MORE[name]) if name in MORE else None,
             trains=name in ("pretrain", "adapt", "distill", "prune-weights", "quantize"),
             timed=name == "measure",
+            reload=reload_calibration if name == "importance-matrix" else None,
+        )
+
+
+def reload_calibration(made: Artifact) -> None:
+    mean_squares = read_mean_squares(made.path)
+    assert mean_squares.keys() == made.facts["sensitivities"].keys()
+    assert all((values >= 0).all() and values.any() for values in mean_squares.values())
+
+
+class TestGptq(PassConformance):
+    @pytest.fixture
+    def case(self, made):
+        cls = pass_class("quantize")
+        return PassCase(
+            cls(method="gptq", tokens=200),
+            made["choose"]["formatted"],
+            tiny_task("choose"),
+            changed=cls(method="gptq", tokens=100),
         )
 
 

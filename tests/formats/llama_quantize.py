@@ -26,10 +26,11 @@ def _quantize_chunk():
     return function
 
 
-def llama_quantize(quant_type: QuantType, rows: np.ndarray) -> np.ndarray:
-    """What llama.cpp writes for rows [R, n] without an importance matrix."""
+def llama_quantize(quant_type: QuantType, rows: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
+    """What llama.cpp writes for rows [R, n], with an importance matrix of one row [n] or without one."""
     rows = np.ascontiguousarray(rows, np.float32)
+    weighted = None if importance is None else np.ascontiguousarray(importance, np.float32).ctypes.data
     out = np.zeros((len(rows), rows.shape[1] // quant_type.block * quant_type.block_bytes), np.uint8)
-    written = _quantize_chunk()(quant_type.id, rows.ctypes.data, out.ctypes.data, 0, *rows.shape, None)
+    written = _quantize_chunk()(quant_type.id, rows.ctypes.data, out.ctypes.data, 0, *rows.shape, weighted)
     assert written == out.nbytes
     return out

@@ -22,10 +22,13 @@ FLOATS = st.one_of(st.floats(-1e4, 1e4, width=32), ODD)
 # (root mean square of the error of normal weights, largest error / largest weight of the block), as each type allows
 ERRORS = {"f32": (0, 0), "f16": (2.2e-4, 2**-11), "bf16": (1.7e-3, 2**-8), "q8_0": (0.0055, 1 / 230),
           "q5_0": (0.044, 1 / 15), "q4_0": (0.088, 1 / 7.9), "q4_1": (0.083, 1 / 14), "iq4_nl": (0.078, 0.21),
-          "q4_k": (0.073, 0.17), "q6_k": (0.0185, 1 / 25), "tq2_0": (0.84, 0.51)}  # fmt: skip
+          "q4_k": (0.073, 0.17), "q6_k": (0.0185, 1 / 25), "tq2_0": (0.84, 0.51), "q2_k": (0.31, 0.51),
+          "q3_k": (0.16, 0.3)}  # fmt: skip
 LARGEST_LEVEL = {"f32": 0, "f16": 1, "bf16": 1, "q8_0": 127, "q5_0": 16, "q4_0": 8, "q4_1": 16, "iq4_nl": 127,
-                 "tq2_0": 1, "q4_k": 2 * 15 * 63, "q6_k": 32 * 128}  # fmt: skip
-OURS = ("iq4_nl", "q4_k", "q6_k")  # quantizers; the others are gguf-py's
+                 "tq2_0": 1, "q4_k": 2 * 15 * 63, "q6_k": 32 * 128, "q2_k": 2 * 3 * 15,
+                 "q3_k": 4 * 32}  # fmt: skip
+MOVING = {"iq4_nl": 0.02, "q3_k": 0.5}  # the scale of scales of q3_k is -32 or 31 times the largest
+OURS = ("iq4_nl", "q2_k", "q3_k", "q4_k", "q6_k")  # quantizers; the others are gguf-py's
 
 
 def smallest(name: str) -> float:
@@ -37,7 +40,7 @@ def smallest(name: str) -> float:
 class TestQuantTypes(QuantTypeConformance):
     @pytest.fixture
     def case(self, name):
-        return QuantTypeCase(QUANT_TYPES[name], *ERRORS[name], smallest(name), moving=0.02 if name == "iq4_nl" else 0)
+        return QuantTypeCase(QUANT_TYPES[name], *ERRORS[name], smallest(name), moving=MOVING.get(name, 0))
 
 
 def odd_rows(width: int) -> np.ndarray:
@@ -106,13 +109,13 @@ def test_llama_cpp_writes_the_same_weights(quant_type, rows):
 
 
 def test_a_type_that_can_only_be_read_says_so():
-    with pytest.raises(ValueError, match="can be written as q2_k"):
-        QUANT_TYPES["q2_k"].quantize(np.zeros((1, 256), np.float32))
+    with pytest.raises(ValueError, match="can be written as q5_k"):
+        QUANT_TYPES["q5_k"].quantize(np.zeros((1, 256), np.float32))
     with pytest.raises(ValueError, match="can be read from i32"):
         QUANT_TYPES["i32"].dequantize(np.zeros((1, 256), np.uint8))
     with pytest.raises(ValueError, match="rows of 48 are no whole number of q4_0's blocks of 32"):
         QUANT_TYPES["q4_0"].quantize(np.zeros((1, 48), np.float32))
-    assert QUANT_TYPES["q2_k"].dequantize(np.zeros((2, 84), np.uint8)).shape == (2, 256)
+    assert QUANT_TYPES["q5_k"].dequantize(np.zeros((2, 176), np.uint8)).shape == (2, 256)
 
 
 @pytest.mark.parametrize("name, number, fallback", [("q4_0", 200, "f16"), ("new", 2, "f16"), ("new", 200, "nothing")])

@@ -53,8 +53,8 @@ def test_names_that_are_none():
         TypeMap("q4_0", {"heads": "q8_0"})
     with pytest.raises(ValueError, match="there is no quant type 'q9_0'"):
         TypeMap("q4_0", {"head": "q9_0"})
-    with pytest.raises(ValueError, match="cannot be written as q2_k"):
-        TypeMap("q4_0", {"head": "q2_k"}).check_writable()
+    with pytest.raises(ValueError, match="cannot be written as q5_k"):
+        TypeMap("q4_0", {"head": "q5_k"}).check_writable()
 
 
 def test_bits_of_types_and_mixtures_by_name():

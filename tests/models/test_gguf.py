@@ -202,8 +202,8 @@ def test_the_chat_template_survives_byte_for_byte(tmp_path):
 def test_what_llama_cpp_cannot_compute_is_refused_before_writing(tmp_path):
     folder = tiny_model(tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
-    with pytest.raises(ValueError, match="cannot be written as q2_k"):
-        write_gguf(folder, tmp_path / "m.gguf", "q2_k")
+    with pytest.raises(ValueError, match="cannot be written as q5_k"):
+        write_gguf(folder, tmp_path / "m.gguf", "q5_k")
     for change in ({"hidden_act": "relu"}, {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}):
         (folder / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(UnsupportedModel):

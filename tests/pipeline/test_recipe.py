@@ -127,7 +127,7 @@ def test_no_recipe(tmp_path):
     [
         (('pass = "export"', 'pass = "explode"'), "no pass 'explode'"),
         (('"f16" }', '"f17" }'), "quant_type: .* 'f17'; use one of f32, f16"),
-        (('"f16" }', '"q2_k" }'), "cannot be written as 'q2_k'"),
+        (('"f16" }', '"q5_k" }'), "cannot be written as 'q5_k'"),
         (('quant_type = "f16"', 'quantisation = "f16"'), "quant"),
     ],
 )

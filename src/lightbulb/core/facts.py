@@ -84,10 +84,27 @@ class QuantizingFacts(ModelFacts):
     Attributes:
         steps: of the recovery, where there was one
         train_loss: likewise
+        bits_per_weight: of all matrices in blocks
+        types: the type of each of them by its name in a file, where they were chosen one by one
     """
 
     steps: int | None = None
     train_loss: float | None = None
+    bits_per_weight: float | None = None
+    types: dict[str, str] | None = None
+
+
+class ImportanceFacts(Facts):
+    """Facts of what a task's text tells of a model's matrices.
+
+    Attributes:
+        tokens: that were read
+        sensitivities: KL divergence (nats) of the answers from the model's own when one matrix alone is rounded to
+            q4_0, by its name
+    """
+
+    tokens: int
+    sensitivities: dict[str, float]
 
 
 class EncoderFacts(ModelFacts):

@@ -20,10 +20,11 @@ from lightbulb.formats.gguf.header import GgufHeader, TensorEntry, read_header
 from lightbulb.formats.gguf.quant_types import QuantType, quant_type_of
 from lightbulb.formats.gguf.tokenizer import tokenizer_fields
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
-from lightbulb.formats.gguf.type_map import EMBEDDING, HEAD, TypeMap, role_of
+from lightbulb.formats.gguf.type_map import EMBEDDING, HEAD, TypeMap
 from lightbulb.models import matmulfree_gguf
 from lightbulb.models.families import GGUF_LINEAR
 from lightbulb.models.gguf_shape import PERMUTED, architecture_of, context_length, shape_fields
+from lightbulb.models.packed import PackedWeights
 from lightbulb.models.spec import LOWER, ModelSpec, spec_of_config
 
 
@@ -68,7 +69,8 @@ def write_gguf(
     types: TypeMap | str,
     metadata: Mapping[str, str | list[str] | list[int]] | None = None,
 ) -> dict[str, Any]:
-    """Writes `out` from a model artifact folder; the same folder and options give the same bytes.
+    """Writes `out` from a model artifact folder; the same folder and options give the same bytes. What the folder holds
+    packed in the type of its tensor is written as it is.
 
     Args:
         model_folder: config, weights and tokenizer
@@ -101,11 +103,12 @@ def write_gguf(
     fallbacks: list[str] = []
 
     def typed() -> Iterator[tuple[str, np.ndarray, QuantType]]:
-        for name, tensor in _tensors(model_folder, spec):
-            quant_type = types.type_for(name, tensor.shape)
-            if tensor.ndim > 1 and quant_type != types.type_of(role_of(name)):
-                fallbacks.append(name)
-            yield name, tensor, quant_type
+        packed = PackedWeights(model_folder)
+        for entry, tensor in _tensors(model_folder, spec):
+            quant_type = types.type_for(entry.name, tensor.shape)
+            if tensor.ndim > 1 and quant_type != types.asked_for(entry.name):
+                fallbacks.append(entry.name)
+            yield entry.name, tensor, packed.of(entry, quant_type)
 
     written = write_file(out, architecture, fields, typed())
     return {"architecture": architecture, **written, "fallbacks": fallbacks, "context_length": context_length(spec)}
@@ -181,8 +184,8 @@ def _add(writer: GGUFWriter, key: str, value: Any) -> None:
         writer.add_array(key, list(value))
 
 
-def _tensors(folder: Path, spec: ModelSpec) -> Iterator[tuple[str, np.ndarray]]:
-    """(GGUF name, float32 array) in file order. Raises ModelError for weights without a place in the file."""
+def _tensors(folder: Path, spec: ModelSpec) -> Iterator[tuple[Entry, np.ndarray]]:
+    """(entry, float32 array) in file order. Raises ModelError for weights without a place in the file."""
     from safetensors import safe_open
 
     path = folder / "model.safetensors"
@@ -202,9 +205,9 @@ def _tensors(folder: Path, spec: ModelSpec) -> Iterator[tuple[str, np.ndarray]]:
             )
         read = matmulfree_gguf.acting(spec, file.get_tensor) if spec.arch.ternary else file.get_tensor
         for entry in entries_of(spec):
-            yield entry.name, entry.packed([read(name).float().numpy() for name in entry.parts])
+            yield entry, entry.packed([read(name).float().numpy() for name in entry.parts])
     if spec.head_width and (divisors := spec.rope.divisors(spec.head_width)) is not None:
-        yield "rope_freqs.weight", divisors
+        yield Entry("rope_freqs.weight", ()), divisors
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ PASSES = {
     "prune-width": "prune_width:PruneWidth",
     "prune-weights": "prune_weights:PruneWeights",
     "distill": "distill:Distill",
+    "importance-matrix": "importance_matrix:ImportanceMatrix",
     "quantize": "quantize:Quantize",
     "export": "export:Export",
     "import-encoder": "import_encoder:ImportEncoder",

@@ -100,11 +100,16 @@ def target_logits(model: PreTrainedModel, batch: Batch, answer_ids: list[int] | 
     device = device_of(model)
     h_BTD = model.base_model(input_ids=batch.ids.to(device), use_cache=False).last_hidden_state
     h_PD = h_BTD[batch.rows.to(device), batch.columns.to(device)]
+    return head_logits(model, h_PD, answer_ids)
+
+
+def head_logits(model: PreTrainedModel, h_PD: torch.Tensor, answer_ids: list[int] | None = None) -> torch.Tensor:
+    """Logits [P, V] of what comes out of the last norm; `answer_ids` as `target_logits` has them."""
     weight_VD = model.lm_head.weight
     if answer_ids is None:
         logits_PV = torch.nn.functional.linear(h_PD, weight_VD)
     else:
-        index = torch.tensor(answer_ids, device=device)
+        index = torch.tensor(answer_ids, device=h_PD.device)
         others_PV = torch.nn.functional.linear(h_PD, weight_VD.detach())
         logits_PV = others_PV.index_copy(1, index, torch.nn.functional.linear(h_PD, weight_VD[index]))
     cap = logit_cap_of(model)

@@ -5,6 +5,9 @@ Straight-through estimator (Bengio et al. 2013) on GGUF blocks, so that the loss
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
@@ -12,8 +15,10 @@ from transformers import PreTrainedModel
 
 from lightbulb.core.errors import ModelError
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
-from lightbulb.formats.gguf.type_map import LAYER_ROLES, TypeMap
-from lightbulb.models.families import GGUF_LINEAR, architecture_spec, embedding_of, layers_of
+from lightbulb.formats.gguf.type_map import TypeMap
+from lightbulb.models.families import architecture_spec, is_tied, layers_of
+from lightbulb.models.gguf import entries_of
+from lightbulb.models.spec import spec_of_config
 from lightbulb.ops.fake_quantize import quantize_dequantize_q4_0, quantize_dequantize_q8_0
 from lightbulb.train.data import Batch
 from lightbulb.train.forward import target_logits
@@ -33,31 +38,74 @@ def quantize_dequantize(w: torch.Tensor, quant_type: str) -> torch.Tensor:
     return torch.from_numpy(held).to(w)
 
 
-def block_weights(model: PreTrainedModel, types: TypeMap) -> list[tuple[torch.Tensor, str]]:
-    """What the file will hold in blocks, with the names of the types: every linear of the layers, the embedding, and an
-    untied head. Raises ModelError for a model whose layers are ternary as they are."""
+@dataclass(frozen=True)
+class BlockWeight:
+    """A matrix that a file holds in blocks.
+
+    Attributes:
+        name: of the parameter
+        tensor: in the file
+        weight: the parameter itself
+    """
+
+    name: str
+    tensor: str
+    weight: torch.Tensor
+
+    @property
+    def weights(self) -> int:
+        """How many."""
+        return self.weight.numel()
+
+
+def matrices_of(model: PreTrainedModel) -> list[BlockWeight]:
+    """Every linear of the layers, an untied head, and the embedding.
+
+    Raises:
+        ModelError: the layers are ternary as they are
+    """
     arch = architecture_spec(model.config)
     if arch.ternary:
         raise ModelError(
             f"the layers of a {arch.family} model are ternary already and are rounded to nothing else",
             hint="leave out the pass `quantize`: `export` writes them as they are",
         )
-    roles = {path: LAYER_ROLES[GGUF_LINEAR[role]] for role, path in arch.linears.items()}
-    ends = {id(w): (w, role) for role, w in (("head", model.lm_head.weight), ("embedding", embedding_of(model).weight))}
-    weights = [
-        (module.weight, roles.get(path, "other"))
-        for layer in layers_of(model)
+    entries = entries_of(spec_of_config(model.config.to_dict()))
+    tensors = {part: entry.name for entry in entries for part in entry.parts}
+    names = [
+        f"{arch.layers}.{index}.{path}.weight"
+        for index, layer in enumerate(layers_of(model))
         for path, module in layer.named_modules()
         if isinstance(module, nn.Linear)
     ]
-    return [(w, types.type_of(role).name) for w, role in [*weights, *ends.values()]]
+    names += [f"{path}.weight" for path in ([] if is_tied(model) else [arch.head]) + [arch.embed]]
+    return [BlockWeight(name, tensors[name], model.get_parameter(name)) for name in names]
+
+
+def block_weights(model: PreTrainedModel, types: TypeMap) -> list[tuple[torch.Tensor, str]]:
+    """What the file will hold in blocks, with the names of the types."""
+    return [(m.weight, types.asked_for(m.tensor).name) for m in matrices_of(model)]
+
+
+Packed = dict[str, tuple[str, np.ndarray]]  # the name of a type and bytes [rows, ...], by the name of a parameter
 
 
 @torch.no_grad()
-def quantize_dequantize_(model: PreTrainedModel, types: TypeMap) -> None:
-    """Rounds all block weights in place."""
-    for weight, quant_type in block_weights(model, types):
-        weight.copy_(quantize_dequantize(weight, quant_type))
+def round_(matrix: BlockWeight, quant_type: str, importance: torch.Tensor | None = None) -> tuple[str, np.ndarray]:
+    """Rounds a matrix in place.
+
+    Args:
+        matrix: of a model
+        quant_type: the name of its type
+        importance: see `QuantType.quantize`
+
+    Returns:
+        The name of the type, and the bytes that hold what the matrix now is.
+    """
+    values = matrix.weight.detach().float().cpu().numpy()
+    packed = QUANT_TYPES[quant_type].quantize(values, None if importance is None else importance.numpy())
+    matrix.weight.copy_(torch.from_numpy(QUANT_TYPES[quant_type].dequantize(packed)))
+    return quant_type, packed
 
 
 class FakeQuantized(nn.Module):

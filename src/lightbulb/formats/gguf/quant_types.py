@@ -7,7 +7,7 @@ that can be written has a reference quantizer; the others can be read, or at lea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -15,11 +15,17 @@ from pydantic import AfterValidator
 
 from lightbulb.core import plugins
 from lightbulb.core.errors import PluginError
-from lightbulb.formats.gguf.quantizers import quantize_iq4_nl, quantize_q4_k, quantize_q6_k
+from lightbulb.formats.gguf.grids import GRIDS, WEIGHTS_AT_ONCE, Grid
+from lightbulb.formats.gguf.quantizers import (
+    quantize_iq4_nl,
+    quantize_q2_k,
+    quantize_q3_k,
+    quantize_q4_k,
+    quantize_q6_k,
+)
 
 Rows = Callable[[np.ndarray], np.ndarray]
 GUESSED_FILE_TYPE = 1024  # llama.cpp's number where a file does not say what most of it is
-WEIGHTS_AT_ONCE = 1 << 18  # of our own quantizers: what they work on stays in the caches
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class QuantType:
         runtimes: what computes with it
         file_type: llama.cpp's number for a file mostly of this type
         fallback: the type of rows that are no whole number of blocks, as llama.cpp's quantize chooses it
+        grid: how scales are fitted to what weights matter; None where they are not
     """
 
     name: str
@@ -47,6 +54,7 @@ class QuantType:
     runtimes: tuple[str, ...] = ("llamacpp",)
     file_type: int = GUESSED_FILE_TYPE
     fallback: str = "f16"
+    grid: Grid | None = None
 
     @property
     def bits_per_weight(self) -> float:
@@ -62,8 +70,13 @@ class QuantType:
         """Whether a row of so many weights is a whole number of blocks."""
         return width % self.block == 0
 
-    def quantize(self, values: np.ndarray) -> np.ndarray:
+    def quantize(self, values: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
         """Values [..., n] as the file's bytes [..., n / block * block_bytes].
+
+        Args:
+            values: of a matrix
+            importance: what squared errors of each column [n] are multiplied by where the type has a grid: scales are
+                then searched for the least sum. None: as the type's reference quantizer does it.
 
         Raises:
             ValueError: a type that can only be read, or rows that do not fit
@@ -74,7 +87,11 @@ class QuantType:
             raise ValueError(f"rows of {values.shape[-1]} are no whole number of {self.name}'s blocks of {self.block}")
         rows = np.ascontiguousarray(values, np.float32).reshape(-1, values.shape[-1])
         with np.errstate(all="ignore"):  # blocks of next to nothing have a scale of 0
-            return self.pack(rows).reshape(*values.shape[:-1], -1)
+            if importance is not None and self.grid is not None:
+                packed = self.grid.quantize(rows, np.asarray(importance, np.float32))
+            else:
+                packed = self.pack(rows)
+        return packed.reshape(*values.shape[:-1], -1)
 
     def dequantize(self, packed: np.ndarray) -> np.ndarray:
         """The float32 values [..., n] of bytes [..., n / block * block_bytes].
@@ -206,14 +223,14 @@ WRITTEN = (
     QuantType("q4_0", 2, 32, 18, *_by_gguf(2), BOTH, 2),
     QuantType("q4_1", 3, 32, 20, *_by_gguf(3), BOTH, 3),
     QuantType("iq4_nl", 20, 32, 18, _by_blocks(quantize_iq4_nl, 32), _unpacked_by_gguf(20), BOTH, 25),
+    QuantType("q2_k", 10, 256, 84, _by_blocks(quantize_q2_k, 256), _unpacked_by_gguf(10), LLAMACPP, 10, "iq4_nl"),
+    QuantType("q3_k", 11, 256, 110, _by_blocks(quantize_q3_k, 256), _unpacked_by_gguf(11), LLAMACPP, 11, "iq4_nl"),
     QuantType("q4_k", 12, 256, 144, _by_blocks(quantize_q4_k, 256), _unpacked_by_gguf(12), BOTH, 14, "q5_0"),
     QuantType("q6_k", 14, 256, 210, _by_blocks(quantize_q6_k, 256), _unpacked_by_gguf(14), BOTH, 18, "q8_0"),
     QuantType("tq2_0", 35, 256, 66, *_by_gguf(35), BOTH, 37, "q4_0"),
 )
 READ = (
     ("q5_1", 7, 32, 24),
-    ("q2_k", 10, 256, 84),
-    ("q3_k", 11, 256, 110),
     ("q5_k", 13, 256, 176),
     ("iq2_xxs", 16, 256, 66),
     ("iq2_xs", 17, 256, 74),
@@ -238,7 +255,7 @@ COUNTED = (
     ("q1_0", 41, 128, 18),
 )  # their sizes are known, so that the rest of a file can be read
 for _type in (
-    *WRITTEN,
+    *(replace(known, grid=GRIDS.get(known.name)) for known in WRITTEN),
     *(QuantType(*row, unpack=_unpacked_by_gguf(row[1])) for row in READ),
     *(QuantType(*row) for row in COUNTED),
 ):

@@ -1,4 +1,4 @@
-"""Reference quantizers for the block types that gguf-py can only read: iq4_nl, q4_k and q6_k.
+"""Reference quantizers for the block types that gguf-py can only read: iq4_nl, q2_k, q3_k, q4_k and q6_k.
 
 A group of weights gets the scale (and minimum) with the least weighted squared error among a few tries, each of which
 rounds to the nearest levels and then solves for the scale: the method of llama.cpp's reference quantizers without an
@@ -16,6 +16,9 @@ from functools import reduce
 
 import numpy as np
 
+from lightbulb.formats.gguf import layouts
+from lightbulb.formats.gguf.layouts import floats, halves
+
 NOTHING = np.float32(1e-15)  # groups whose largest weight is smaller hold zeros
 TINY = np.float32(1e-30)  # what is smaller is no divisor: quotients stay finite
 IQ4_NL_LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
@@ -28,12 +31,12 @@ def quantize_iq4_nl(blocks: np.ndarray) -> np.ndarray:
     largest = _largest(x_nG)
     first = IQ4_NL_LEVELS[0]
     inverses = [_over(1, _over(-largest, first)), *(_over(first + step, largest) for step in range(-7, 8))]
-    scale_G = _best_scale(x_nG, inverses, lambda v: IQ4_NL_LEVELS[_iq4_nl_index(v)], x_first=False)
-    index_nG = _iq4_nl_index(x_nG * _over(1, scale_G)).astype(np.uint8)
-    return np.concatenate([_halves(scale_G), (index_nG[:16] | index_nG[16:] << 4).T], axis=1)
+    scale_G = _best_scale(x_nG, inverses, lambda v: IQ4_NL_LEVELS[iq4_nl_index(v)], x_first=False)
+    index_nG = iq4_nl_index(x_nG * _over(1, scale_G)).astype(np.uint8)
+    return np.concatenate([halves(scale_G), layouts.nibbles(index_nG.T)], axis=1)
 
 
-def _iq4_nl_index(values: np.ndarray) -> np.ndarray:
+def iq4_nl_index(values: np.ndarray) -> np.ndarray:
     """Of the nearest level, the upper one of two; levels lie half-way between at whole and half numbers."""
     return _HALF_STEPS.take((np.floor(2 * np.clip(values, -128, 127)) + 256).astype(np.int64), mode="clip")
 
@@ -49,14 +52,42 @@ def quantize_q6_k(blocks: np.ndarray) -> np.ndarray:
     scales = _best_scale(x_nG, inverses, lambda v: np.clip(np.rint(v), -32, 31), x_first=True).reshape(n, 16)
     inverse = _over(-128, _largest(scales.T))
     steps = np.minimum(np.rint(inverse[:, None] * scales), 127).astype(np.int8)
-    outer = _halves(_over(1, inverse))
-    step_G = (outer.view(np.float16).astype(np.float32) * steps).reshape(-1)
+    outer = halves(_over(1, inverse))
+    step_G = (floats(outer)[:, None] * steps).reshape(-1)
     level_nG = np.clip(np.rint(_over(x_nG, step_G)), -32, 31) + 32
-    levels = level_nG.astype(np.uint8).T.reshape(n, 2, 4, 32)
-    low, high = levels & 15, levels >> 4
-    packed_low = low[:, :, :2] | low[:, :, 2:] << 4
-    packed_high = high[:, :, 0] | high[:, :, 1] << 2 | high[:, :, 2] << 4 | high[:, :, 3] << 6
-    return np.concatenate([packed_low.reshape(n, -1), packed_high.reshape(n, -1), steps.view(np.uint8), outer], axis=1)
+    levels = level_nG.astype(np.uint8).T.reshape(n, 256)
+    return np.concatenate(
+        [layouts.pairs_of_64(levels), layouts.two_bits(levels >> 4), steps.view(np.uint8), outer], axis=1
+    )
+
+
+def quantize_q3_k(blocks: np.ndarray) -> np.ndarray:
+    """Blocks [N, 256] as bytes [N, 110]: 3 bits a weight (2 low, 1 high), a 6-bit scale for each 16, a half-precision
+    scale of those."""
+    n = len(blocks)
+    x_nG = np.ascontiguousarray(blocks.reshape(-1, 16).T)
+    scales = _one_by_one(x_nG).reshape(n, 16)
+    inverse = _over(-32, _largest(scales.T))
+    steps = np.clip(np.rint(inverse[:, None] * scales), -32, 31)
+    outer = halves(_over(1, inverse))
+    step_G = (floats(outer)[:, None] * steps).reshape(-1)
+    level_nG = np.clip(np.rint(_over(x_nG, step_G)), -4, 3) + 4
+    levels = level_nG.astype(np.uint8).T.reshape(n, 256)
+    packed_steps = layouts.six_bits((steps + 32).astype(np.uint8))
+    return np.concatenate([layouts.third_bits(levels), layouts.two_bits(levels & 3), packed_steps, outer], axis=1)
+
+
+def quantize_q2_k(blocks: np.ndarray) -> np.ndarray:
+    """Blocks [N, 256] as bytes [N, 84]: 2 bits a weight; for each 16 a scale and a minimum of 4 bits; half-precision
+    scales of both."""
+    n = len(blocks)
+    x_nG = np.ascontiguousarray(blocks.reshape(-1, 16).T)
+    tries = np.float32(-0.5) + np.float32(0.1) * np.arange(16, dtype=np.float32)
+    scale_G, low_G = _best_scale_and_minimum(x_nG, np.abs(x_nG), 3, tries, np.abs)
+    scale_steps, scale_outer = _steps_of(scale_G.reshape(n, 16), 15)
+    low_steps, low_outer = _steps_of(-low_G.reshape(n, 16), 15)
+    levels = _levels_above(x_nG, scale_steps, scale_outer, low_steps, low_outer, 3)
+    return np.concatenate([scale_steps | low_steps << 4, layouts.two_bits(levels), scale_outer, low_outer], axis=1)
 
 
 def quantize_q4_k(blocks: np.ndarray) -> np.ndarray:
@@ -64,24 +95,36 @@ def quantize_q4_k(blocks: np.ndarray) -> np.ndarray:
     scales of both."""
     n = len(blocks)
     x_nG = np.ascontiguousarray(blocks.reshape(-1, 32).T)
-    scale_G, low_G = _best_scale_and_minimum(x_nG)
-    scale_steps, scale_outer = _six_bits(scale_G.reshape(n, 8))
-    low_steps, low_outer = _six_bits(-low_G.reshape(n, 8))
-    step_G = (scale_outer.view(np.float16).astype(np.float32) * scale_steps).reshape(-1)
-    below_G = (low_outer.view(np.float16).astype(np.float32) * low_steps).reshape(-1)
-    level_nG = np.clip(np.rint(_over(x_nG + below_G, step_G)), 0, 15).astype(np.uint8)
-    levels = level_nG.T.reshape(n, 4, 2, 32)
-    packed = (levels[:, :, 0] | levels[:, :, 1] << 4).reshape(n, -1)
-    first_scales, first_lows = (steps[:, :4] | steps[:, 4:] >> 4 << 6 for steps in (scale_steps, low_steps))
-    rest = (scale_steps[:, 4:] & 15) | (low_steps[:, 4:] & 15) << 4
-    return np.concatenate([scale_outer, low_outer, first_scales, first_lows, rest, packed], axis=1)
+    weight = np.sqrt(_sum(x_nG * x_nG) / np.float32(32)) + np.abs(x_nG)
+    tries = np.float32(-1) + np.float32(0.1) * np.arange(21, dtype=np.float32)
+    scale_G, low_G = _best_scale_and_minimum(x_nG, weight, 15, tries, np.square)
+    scale_steps, scale_outer = _steps_of(scale_G.reshape(n, 8), 63)
+    low_steps, low_outer = _steps_of(-low_G.reshape(n, 8), 63)
+    levels = _levels_above(x_nG, scale_steps, scale_outer, low_steps, low_outer, 15)
+    packed_steps = layouts.six_bit_pairs(scale_steps, low_steps)
+    return np.concatenate([scale_outer, low_outer, packed_steps, layouts.pairs_of_32(levels)], axis=1)
 
 
-def _six_bits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values [N, 8], none negative, as 6-bit steps [N, 8] of a half-precision scale [N, 2 bytes]."""
+def _steps_of(values: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values [N, groups], none negative, as steps 0 to `top` of a half-precision scale [N, 2 bytes]."""
     most = values.max(axis=1)
-    steps = np.minimum(np.rint(_over(63, most)[:, None] * values), 63).astype(np.uint8)
-    return steps, _halves(most / np.float32(63))
+    steps = np.minimum(np.rint(_over(top, most)[:, None] * values), top).astype(np.uint8)
+    return steps, halves(most / np.float32(top))
+
+
+def _levels_above(
+    x_nG: np.ndarray,
+    scale_steps: np.ndarray,
+    scale_outer: np.ndarray,
+    low_steps: np.ndarray,
+    low_outer: np.ndarray,
+    top: int,
+) -> np.ndarray:
+    """The nearest levels [N, 256] from 0 to `top` with these scales and minima."""
+    step_G = (floats(scale_outer)[:, None] * scale_steps).reshape(-1)
+    below_G = (floats(low_outer)[:, None] * low_steps).reshape(-1)
+    level_nG = np.clip(np.rint(_over(x_nG + below_G, step_G)), 0, top).astype(np.uint8)
+    return level_nG.T.reshape(len(scale_steps), 256)
 
 
 def _best_scale(
@@ -102,24 +145,44 @@ def _best_scale(
     return np.where(np.abs(x_nG).max(axis=0) < NOTHING, np.float32(0), scale)
 
 
-def _best_scale_and_minimum(x_nG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scales and minima [G], the latter at most 0, with the least squared error of `scale * level + minimum`, levels 0
-    to 15; errors are weighted by |x| + rms(x)."""
-    weight = np.sqrt(_sum(x_nG * x_nG) / np.float32(len(x_nG))) + np.abs(x_nG)
+def _one_by_one(x_nG: np.ndarray) -> np.ndarray:
+    """Scales [G] of levels -4 to 3, errors weighted by x squared: levels are changed one after the other where that
+    lessens the error, in at most five rounds."""
+    weight = x_nG * x_nG
+    level_nG = np.clip(np.rint(_over(-4, _largest(x_nG)) * x_nG), -4, 3)
+    qx, qq = _sum(weight * x_nG * level_nG), _sum(weight * level_nG * level_nG)
+    for _ in range(5):
+        before = level_nG.copy()
+        for x, w, level in zip(x_nG, weight, level_nG, strict=True):
+            rest_qx, rest_qq = qx - w * x * level, qq - w * level * level
+            new = np.clip(np.rint(_over(x * rest_qq, rest_qx)), -4, 3)
+            new_qx, new_qq = rest_qx + w * x * new, rest_qq + w * new * new
+            better = (rest_qx > 0) & (new != level) & (new_qq > 0) & (new_qx * new_qx * qq > qx * qx * new_qq)
+            level[better] = new[better]
+            qx, qq = np.where(better, new_qx, qx), np.where(better, new_qq, qq)
+        if np.array_equal(before, level_nG):
+            break
+    return np.where(np.abs(x_nG).max(axis=0) < NOTHING, np.float32(0), _over(qx, qq))
+
+
+def _best_scale_and_minimum(
+    x_nG: np.ndarray, weight: np.ndarray, top: int, tries: np.ndarray, loss: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scales and minima [G], the latter at most 0, with the least weighted loss of `scale * level + minimum`, levels 0
+    to `top`. tries: added to `top` for the level that the range is first divided into."""
     sum_w, sum_x = _sum(weight), _sum(weight * x_nG)
     low, high = np.minimum(x_nG.min(axis=0), 0), x_nG.max(axis=0)
-    scale = _over(1, _over(15, high - low))
+    scale = _over(1, _over(top, high - low))
 
     def levels(inverse: np.ndarray) -> np.ndarray:
-        return np.clip(np.rint(inverse * (x_nG - low)), 0, 15)
+        return np.clip(np.rint(inverse * (x_nG - low)), 0, top)
 
     def error(scale: np.ndarray, low: np.ndarray, q: np.ndarray) -> np.ndarray:
-        off = scale * q + low - x_nG
-        return _sum(weight * (off * off))
+        return _sum(weight * loss(scale * q + low - x_nG))
 
-    least = error(scale, low, levels(_over(15, high - low)))
-    for step in range(21):
-        q = levels(_over(np.float32(-1) + np.float32(0.1) * np.float32(step) + np.float32(15), high - low))
+    least = error(scale, low, levels(_over(top, high - low)))
+    for step in tries:
+        q = levels(_over(step + np.float32(top), high - low))
         sum_q, sum_qq, sum_qx = _sum(weight * q), _sum(weight * q * q), _sum(weight * q * x_nG)
         determinant = sum_w * sum_qq - sum_q * sum_q
         new_scale = _over(sum_w * sum_qx - sum_x * sum_q, determinant)
@@ -148,8 +211,3 @@ def _over(a: np.ndarray | np.floating | float, b: np.ndarray) -> np.ndarray:
     """a / b in float32, and 0 where b is next to 0."""
     out = np.zeros(np.broadcast_shapes(np.shape(a), b.shape), np.float32)
     return np.divide(np.float32(a), b, out=out, where=np.abs(b) > TINY)
-
-
-def _halves(values: np.ndarray) -> np.ndarray:
-    """Values [N] in half precision, as bytes [N, 2]."""
-    return np.ascontiguousarray(values.astype(np.float16))[:, None].view(np.uint8)

@@ -39,6 +39,7 @@ class TypeMap:
     Attributes:
         default: of all matrices but those in `roles`
         roles: by the name of a role ("attention.v") or of all that begin like it ("attention")
+        tensors: by the name of a tensor in a GGUF, before its role
 
     Raises:
         ValueError: a role or type that is not known
@@ -46,12 +47,13 @@ class TypeMap:
 
     default: str
     roles: Mapping[str, str] = field(default_factory=dict)
+    tensors: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for role in self.roles:
             if role not in ROLES:
                 raise ValueError(f"no tensor has the role {role!r}; use one of {', '.join(ROLES)}")
-        for name in (self.default, *self.roles.values()):
+        for name in self.names:
             if name not in QUANT_TYPES:
                 raise ValueError(f"there is no quant type {name!r}; use one of {', '.join(QUANT_TYPES)}")
 
@@ -66,6 +68,11 @@ class TypeMap:
         return TypeMap(layers, {"embedding": ends, "head": ends} if ends else {})
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of all types that it may choose."""
+        return (self.default, *self.roles.values(), *self.tensors.values())
+
+    @property
     def file_type(self) -> int:
         """llama.cpp's number for a file mostly of the default."""
         return QUANT_TYPES[self.default].file_type
@@ -76,7 +83,7 @@ class TypeMap:
         Raises:
             ValueError: for the first of them
         """
-        for name in (self.default, *self.roles.values()):
+        for name in self.names:
             if not QUANT_TYPES[name].writable:
                 raise ValueError(f"weights cannot be written as {name}; use one of {', '.join(writable_types())}")
 
@@ -87,19 +94,26 @@ class TypeMap:
 
     def type_for(self, tensor: str, shape: tuple[int, ...]) -> QuantType:
         """The type of a tensor by its GGUF name and shape [rows ..., width]."""
-        return QUANT_TYPES["f32"] if len(shape) < 2 else self.fitting(role_of(tensor), shape[-1])
+        return QUANT_TYPES["f32"] if len(shape) < 2 else _fitting(self.asked_for(tensor), shape[-1])
+
+    def asked_for(self, tensor: str) -> QuantType:
+        """The type of a matrix by its GGUF name, whatever its width."""
+        return QUANT_TYPES[self.tensors[tensor]] if tensor in self.tensors else self.type_of(role_of(tensor))
 
     def fitting(self, role: str, width: int) -> QuantType:
         """As `type_of`, or its fallback where its blocks do not fit the width."""
-        chosen = self.type_of(role)
-        while not chosen.fits(width):
-            chosen = QUANT_TYPES[chosen.fallback]
-        return chosen
+        return _fitting(self.type_of(role), width)
 
     def bits_per_weight(self, weights: Mapping[str, float]) -> float:
         """The mean over so many weights of each role."""
         bits = math.fsum(count * self.type_of(role).bits_per_weight for role, count in weights.items())
         return bits / math.fsum(weights.values())
+
+
+def _fitting(chosen: QuantType, width: int) -> QuantType:
+    while not chosen.fits(width):
+        chosen = QUANT_TYPES[chosen.fallback]
+    return chosen
 
 
 @dataclass(frozen=True)
