@@ -16,11 +16,20 @@ def nats(scores_NC: np.ndarray, labels_N: np.ndarray, temperature: float) -> flo
 
 
 def temperature_of(scores_NC: np.ndarray, labels_N: np.ndarray) -> float:
-    """The temperature with the likeliest labels, between LEAST and MOST; 1 where there is no label."""
+    """The temperature with the likeliest labels, between LEAST and MOST; 1 where there is no label. Each label is
+    believed but for 1 / (N + 2), shared out over all answers, as by Platt (1999): N items without an error do not show
+    that there are none."""
     if not len(labels_N):
         return 1.0
+    doubt = 1 / (len(labels_N) + 2)
+    believed_N = (1 - doubt) * scores_NC[np.arange(len(labels_N)), labels_N] + doubt * scores_NC.mean(axis=1)
+
+    def loss(log: float) -> float:
+        inverse = np.exp(-log)
+        return float(np.mean(logsumexp(scores_NC * inverse, axis=1) - believed_N * inverse))
+
     found = minimize_scalar(
-        lambda log: nats(scores_NC, labels_N, float(np.exp(log))),
+        loss,
         bounds=(np.log(LEAST), np.log(MOST)),
         method="bounded",
         options={"xatol": 1e-4},
