@@ -88,10 +88,10 @@ def test_what_is_no_pass_or_no_runtime_is_refused(install):
 
 def test_an_unknown_name_lists_those_known(install):
     install("lb_more", plugins.RUNTIMES, "more = lb_more:R", "")
-    assert runtime_names() == ["llamacpp", "filament", "classifier", "torch", "endpoint", "more"]
+    assert runtime_names() == ["llamacpp", "filament", "classifier", "slots", "torch", "endpoint", "more"]
     with pytest.raises(UserError, match="no runtime 'mroe'") as error:
         runtime_class("mroe")
-    assert error.value.hint == "use one of llamacpp, filament, classifier, torch, endpoint, more"
+    assert error.value.hint == "use one of llamacpp, filament, classifier, slots, torch, endpoint, more"
     install("lb_pass", plugins.PASSES, "polish = lb_pass:P", "")
     with pytest.raises(RecipeError) as error:
         pass_class("plish")

@@ -40,16 +40,16 @@ def joint(stages: list[Answered], thresholds: list[float]) -> list[str]:
 @pytest.mark.parametrize("rights", [(0.6, 0.95), (0.6, 0.8, 0.95)])
 def test_the_joint_decision_surely_keeps_what_was_asked(rights):
     stages = [stage(right, seed) for seed, right in enumerate(rights)]
-    thresholds, kept = choose(TASK, EXAMPLES, stages, 0.05)
+    thresholds, shares, kept = choose(TASK, EXAMPLES, stages, 0.05)
     again = retention("accuracy", joint(stages, thresholds), stages[-1].texts, [e.completion for e in EXAMPLES])
     assert kept == again and kept.low >= 0.95 and len(thresholds) == len(rights) - 1
-    shares = shares_of(stages, thresholds)
+    assert shares == shares_of(stages, thresholds)
     assert sum(shares) == pytest.approx(1) and shares[0] > 0.3 and all(share > 0.02 for share in shares)
-    bolder, _ = choose(TASK, EXAMPLES, stages, 0.2)
-    assert shares_of(stages, bolder)[-1] < shares[-1], "the best one is asked less where more may be lost"
+    bolder = choose(TASK, EXAMPLES, stages, 0.2)
+    assert bolder.shares[-1] < shares[-1], "the best one is asked less where more may be lost"
 
 
 def test_a_stage_that_does_not_know_what_it_knows_is_not_asked():
     stages = [stage(0.6, 0), stage(0.5, 1, knows=False), stage(0.95, 2)]
-    thresholds, _ = choose(TASK, EXAMPLES, stages, 0.01)
-    assert thresholds[1] == NEVER and shares_of(stages, thresholds)[1] == 0
+    made = choose(TASK, EXAMPLES, stages, 0.01)
+    assert made.thresholds[1] == NEVER and made.shares[1] == 0

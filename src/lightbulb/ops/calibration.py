@@ -28,12 +28,7 @@ def temperature_of(scores_NC: np.ndarray, labels_N: np.ndarray) -> float:
         inverse = np.exp(-log)
         return float(np.mean(logsumexp(scores_NC * inverse, axis=1) - believed_N * inverse))
 
-    found = minimize_scalar(
-        loss,
-        bounds=(np.log(LEAST), np.log(MOST)),
-        method="bounded",
-        options={"xatol": 1e-4},
-    )
+    found = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-4})
     return float(np.float32(np.exp(found.x)))
 
 
