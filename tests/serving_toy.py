@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from lightbulb.models.abstention import Abstention
-from lightbulb.runtimes.base import PLAIN, Answers, Capabilities, ModelInfo, Options, Runtime, Tokens
+from lightbulb.runtimes.base import Capabilities, ModelInfo, Runtime
+from lightbulb.runtimes.exchange import PLAIN, Answers, Options, Tokens
 from lightbulb.serving.serve import Serving
 
 ANSWERS = ("card", "cash", "loan")

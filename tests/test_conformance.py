@@ -24,7 +24,8 @@ from lightbulb.models.kinds.slot_file import read_slots
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.pipeline.run import Run
 from lightbulb.runtimes import open_gguf
-from lightbulb.runtimes.base import PLAIN, Capabilities, Runtime
+from lightbulb.runtimes.base import Capabilities, Runtime
+from lightbulb.runtimes.exchange import PLAIN
 from lightbulb.testing import PassCase, PassConformance, RuntimeConformance
 from lightbulb.train.calibration import read_mean_squares
 from lightbulb.train.loop import Schedule

@@ -11,7 +11,8 @@ from simulated_clock import Clock, meter_on
 from lightbulb.measuring import protocol, workload
 from lightbulb.measuring.protocol import measure_blocks
 from lightbulb.measuring.workload import CALL_SECONDS, MOST_IN_A_CALL, Workload, bulk_subject, subjects
-from lightbulb.runtimes.base import Answers, Capabilities
+from lightbulb.runtimes.base import Capabilities
+from lightbulb.runtimes.exchange import Answers
 from lightbulb.tasks.task import Example, Task
 
 

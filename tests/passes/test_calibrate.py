@@ -10,7 +10,7 @@ from conftest import tiny_task
 from scipy.stats import binomtest
 
 from lightbulb.core.errors import ModelError, RecipeError
-from lightbulb.core.facts import CalibrationFacts
+from lightbulb.core.facts_of_kinds import CalibrationFacts
 from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
 from lightbulb.formats.gguf.header import read_header

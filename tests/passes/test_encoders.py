@@ -15,7 +15,7 @@ from tiny_encoder import tiny_encoder
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import MissingExtra, ModelError, RecipeError
-from lightbulb.core.facts import LabelFacts
+from lightbulb.core.facts_of_kinds import LabelFacts
 from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
 from lightbulb.models.kinds.encoder import Encoder

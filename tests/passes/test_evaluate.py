@@ -10,7 +10,7 @@ from lightbulb.passes import evaluate
 from lightbulb.passes.evaluate import Evaluate, answer, predictions_of
 from lightbulb.passes.format_task import FormatTask
 from lightbulb.pipeline.run import Run
-from lightbulb.runtimes.base import Answers
+from lightbulb.runtimes.exchange import Answers
 from lightbulb.tasks.task import Example, Task
 
 CHUNK = 64

@@ -14,7 +14,7 @@ from samples import SHARED
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError, RunFailure, TaskError
-from lightbulb.core.facts import NgramFacts, NgramFileFacts
+from lightbulb.core.facts_of_kinds import NgramFacts, NgramFileFacts
 from lightbulb.core.progress import Silent
 from lightbulb.energy.meter import Meter
 from lightbulb.models.kinds.ngram_model import NgramModel

@@ -11,8 +11,8 @@ from endpoint_server import event, good, serve
 
 from lightbulb.core.errors import LightbulbError, ModelError, UserError
 from lightbulb.passes.evaluate import answer, score_of
-from lightbulb.runtimes.base import Options, Sampling
 from lightbulb.runtimes.endpoint import KEY, Endpoint
+from lightbulb.runtimes.exchange import Options, Sampling
 from lightbulb.tasks.task import Example, Task
 
 HELLO = [{"role": "user", "content": "one two three"}]

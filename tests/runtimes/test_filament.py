@@ -20,7 +20,7 @@ from lightbulb.models.form import render
 from lightbulb.models.gguf import write_gguf
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.models.resolve import packaged_gguf
-from lightbulb.runtimes.base import Options
+from lightbulb.runtimes.exchange import Options
 from lightbulb.runtimes.filament import Filament
 from lightbulb.runtimes.llamacpp import LlamaCpp
 from lightbulb.runtimes.registry import is_language_model, open_gguf, runtime_of

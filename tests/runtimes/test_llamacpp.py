@@ -7,7 +7,7 @@ from tiny import TEXT
 
 from lightbulb.core.errors import RunFailure
 from lightbulb.models.gguf import write_gguf
-from lightbulb.runtimes.base import Options
+from lightbulb.runtimes.exchange import Options
 from lightbulb.runtimes.llamacpp import LlamaCpp
 
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightbulb.runtimes.base import Options, Sampling
 from lightbulb.runtimes.decoding import drawn
+from lightbulb.runtimes.exchange import Options, Sampling
 from lightbulb.runtimes.writing import Writing
 
 

@@ -11,7 +11,7 @@ from lightbulb.core.errors import UserError
 from lightbulb.core.figures import Figure
 from lightbulb.energy.meter import Reading
 from lightbulb.models.abstention import Abstention
-from lightbulb.runtimes.base import Options, Sampling, Tokens
+from lightbulb.runtimes.exchange import Options, Sampling, Tokens
 from lightbulb.serving.service import Question, Service, shared_out
 
 pytest_plugins = ["serving_fixtures"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightbulb.core.errors import UserError
-from lightbulb.runtimes.base import TextScore
+from lightbulb.runtimes.exchange import TextScore
 from lightbulb.tasks import metrics
 from lightbulb.tasks.metrics import bits_per_byte, check_metric, higher_is_better, item_scores, retention, score
 

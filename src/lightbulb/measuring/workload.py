@@ -25,7 +25,8 @@ from lightbulb.runtimes import check_installed, runtime_class, runtime_of
 from lightbulb.runtimes.endpoint import Endpoint, Streamed, is_url
 
 if TYPE_CHECKING:
-    from lightbulb.runtimes.base import Answers, Runtime
+    from lightbulb.runtimes.base import Runtime
+    from lightbulb.runtimes.exchange import Answers
     from lightbulb.tasks.task import Example, Task
 
 PROMPTS = 16  # distinct batches; a task has up to EXAMPLES prompts

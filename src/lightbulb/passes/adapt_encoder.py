@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
-from lightbulb.core.facts import LabelFacts
+from lightbulb.core.facts_of_kinds import LabelFacts
 from lightbulb.models.kinds.encoder_spec import Pooling
 from lightbulb.passes.base import Context, Pass
 from lightbulb.train.loop import Schedule

@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError, RunFailure
-from lightbulb.core.facts import CalibrationFacts
+from lightbulb.core.facts_of_kinds import CalibrationFacts
 from lightbulb.formats.gguf.keys import with_keys
 from lightbulb.models.abstention import NONE, NONE_KEY, TEMPERATURE_KEY, THRESHOLD_KEY
 from lightbulb.models.form import turns_of

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RunFailure
-from lightbulb.core.facts import CascadeFacts, GgufFacts
+from lightbulb.core.facts import GgufFacts
+from lightbulb.core.facts_of_kinds import CascadeFacts
 from lightbulb.core.figures import Figure
 from lightbulb.models.form import turns_of
 from lightbulb.models.kinds.cascade import ARCHITECTURE, write_cascade

@@ -20,7 +20,8 @@ from lightbulb.passes.abstaining import abstention_facts, sureness_of
 from lightbulb.passes.base import Budget, Context, Pass
 from lightbulb.runtimes import needed_for, open_gguf
 from lightbulb.runtimes.answering import answer_prompts, longest_answer, longest_exchange
-from lightbulb.runtimes.base import Runtime, TextScore
+from lightbulb.runtimes.base import Runtime
+from lightbulb.runtimes.exchange import TextScore
 from lightbulb.tasks import metrics
 from lightbulb.tasks.task import Example, SplitName, Task
 

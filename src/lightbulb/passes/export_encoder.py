@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
-from lightbulb.core.facts import EncoderFileFacts
+from lightbulb.core.facts_of_kinds import EncoderFileFacts
 from lightbulb.formats.gguf.quant_types import QuantTypeName
 from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.passes.base import Context, Pass

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
-from lightbulb.core.facts import NgramFacts, NgramFileFacts
+from lightbulb.core.facts_of_kinds import NgramFacts, NgramFileFacts
 from lightbulb.models.kinds.ngram_model import NgramModel
 from lightbulb.models.kinds.ngrams import ARCHITECTURE, NgramFile
 from lightbulb.ops.calibration import calibration_error

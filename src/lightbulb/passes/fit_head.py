@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
-from lightbulb.core.facts import LabelFacts
+from lightbulb.core.facts_of_kinds import LabelFacts
 from lightbulb.formats.gguf.quant_types import QuantTypeName
 from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.passes.base import Context, Pass

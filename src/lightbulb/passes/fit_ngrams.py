@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import TaskError
-from lightbulb.core.facts import NgramFacts
+from lightbulb.core.facts_of_kinds import NgramFacts
 from lightbulb.models.kinds.features import LONGEST, Ngrams
 from lightbulb.models.kinds.ngram_model import WEIGHTS, NgramModel
 from lightbulb.ops.calibration import calibration_error, nats, temperature_of

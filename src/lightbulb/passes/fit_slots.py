@@ -12,7 +12,7 @@ from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import TaskError
-from lightbulb.core.facts import SlotFacts
+from lightbulb.core.facts_of_kinds import SlotFacts
 from lightbulb.models.kinds.base import text_of
 from lightbulb.models.kinds.slot_file import ARCHITECTURE, read_slots, tensors_of, write_slots
 from lightbulb.models.kinds.slots import SlotFile

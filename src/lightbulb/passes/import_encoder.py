@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
-from lightbulb.core.facts import EncoderFacts
+from lightbulb.core.facts_of_kinds import EncoderFacts
 from lightbulb.models.kinds.encoder_source import encoder_fingerprint, resolve_encoder
 from lightbulb.passes.base import Context, Pass
 

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
-from lightbulb.core.facts import NgramFacts
+from lightbulb.core.facts_of_kinds import NgramFacts
 from lightbulb.models.kinds.features import counts_of
 from lightbulb.models.kinds.ngram_model import WEIGHTS, NgramModel, times_of
 from lightbulb.passes.base import Context, Pass

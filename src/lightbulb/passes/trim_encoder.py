@@ -10,7 +10,7 @@ from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
-from lightbulb.core.facts import TrimmedEncoderFacts
+from lightbulb.core.facts_of_kinds import TrimmedEncoderFacts
 from lightbulb.passes.base import Context, Pass
 
 if TYPE_CHECKING:

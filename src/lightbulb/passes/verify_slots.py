@@ -10,7 +10,7 @@ from pydantic import Field
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RunFailure
-from lightbulb.core.facts import ClassifierAgreementFacts
+from lightbulb.core.facts_of_kinds import ClassifierAgreementFacts
 from lightbulb.models.form import turns_of
 from lightbulb.models.kinds.base import text_of
 from lightbulb.models.kinds.slot_file import read_slots

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightbulb.runtimes.base import Answers, Runtime
+from lightbulb.runtimes.base import Runtime
+from lightbulb.runtimes.exchange import Answers
 from lightbulb.tasks.task import Example, Task
 
 

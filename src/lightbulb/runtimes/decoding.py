@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from lightbulb.runtimes.base import GREEDY, Sampling
+from lightbulb.runtimes.exchange import GREEDY, Sampling
 from lightbulb.runtimes.grammar import Matcher
 from lightbulb.runtimes.writing import Writing
 

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urldefrag, urlsplit
 
 from lightbulb.core.errors import ModelError, RunFailure
-from lightbulb.runtimes.base import PLAIN, Answers, Capabilities, ModelForm, ModelInfo, Options, Runtime, Tokens
+from lightbulb.runtimes.base import Capabilities, ModelForm, ModelInfo, Runtime
+from lightbulb.runtimes.exchange import PLAIN, Answers, Options, Tokens
 
 Messages = Sequence[dict[str, str]]
 

@@ -19,20 +19,8 @@ from lightbulb.models.gguf import answer_tokens, read_fields, read_gguf
 from lightbulb.models.gguf_shape import architecture_of
 from lightbulb.models.spec import ModelSpec
 from lightbulb.models.templates import compiled
-from lightbulb.runtimes.base import (
-    EVERYTHING,
-    PLAIN,
-    Answers,
-    Capabilities,
-    ModelForm,
-    ModelInfo,
-    NextToken,
-    Options,
-    Runtime,
-    TextScore,
-    Tokens,
-    windows,
-)
+from lightbulb.runtimes.base import EVERYTHING, Capabilities, ModelForm, ModelInfo, Runtime, windows
+from lightbulb.runtimes.exchange import PLAIN, Answers, NextToken, Options, TextScore, Tokens
 from lightbulb.runtimes.registry import ONLY_IN, check_installed
 from lightbulb.runtimes.writing import Writing
 

@@ -19,20 +19,8 @@ from lightbulb.models.form import shortened
 from lightbulb.models.gguf import answer_tokens, read_gguf
 from lightbulb.models.gguf_shape import architecture_of
 from lightbulb.models.spec import ModelSpec
-from lightbulb.runtimes.base import (
-    EVERYTHING,
-    PLAIN,
-    Answers,
-    Capabilities,
-    ModelForm,
-    ModelInfo,
-    NextToken,
-    Options,
-    Runtime,
-    TextScore,
-    Tokens,
-    windows,
-)
+from lightbulb.runtimes.base import EVERYTHING, Capabilities, ModelForm, ModelInfo, Runtime, windows
+from lightbulb.runtimes.exchange import PLAIN, Answers, NextToken, Options, TextScore, Tokens
 
 FORCE = 10_000.0  # a logit bias that no model outvotes
 LEAST = -80.0  # nats: what is less likely has no probability in single precision

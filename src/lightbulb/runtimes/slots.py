@@ -12,7 +12,8 @@ from typing import ClassVar, Self
 from lightbulb.core.errors import ModelError, UserError
 from lightbulb.formats.gguf.header import read_header
 from lightbulb.models.kinds.base import text_of_turns
-from lightbulb.runtimes.base import PLAIN, WORDS, Answers, Capabilities, ModelForm, ModelInfo, Options, Runtime, Tokens
+from lightbulb.runtimes.base import WORDS, Capabilities, ModelForm, ModelInfo, Runtime
+from lightbulb.runtimes.exchange import PLAIN, Answers, Options, Tokens
 from lightbulb.runtimes.registry import check_installed
 
 WORD, PIECES = re.compile(r"\S+"), re.compile(r"[^,]*,|[^,]+")  # what is counted; what is streamed: a field, as a rule

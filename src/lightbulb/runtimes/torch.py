@@ -15,21 +15,9 @@ from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import ModelError
 from lightbulb.models.form import render
 from lightbulb.models.loading import load_model, load_tokenizer
-from lightbulb.runtimes.base import (
-    EVERYTHING,
-    PLAIN,
-    Answers,
-    Capabilities,
-    ModelForm,
-    ModelInfo,
-    NextToken,
-    Options,
-    Runtime,
-    TextScore,
-    Tokens,
-    windows,
-)
+from lightbulb.runtimes.base import EVERYTHING, Capabilities, ModelForm, ModelInfo, Runtime, windows
 from lightbulb.runtimes.decoding import Row, write_rows
+from lightbulb.runtimes.exchange import PLAIN, Answers, NextToken, Options, TextScore, Tokens
 from lightbulb.runtimes.grammar import Grammars
 from lightbulb.runtimes.writing import Writing
 from lightbulb.train.forward import best_device, fast_math, to_best_device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lightbulb.runtimes.base import Options
+from lightbulb.runtimes.exchange import Options
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -12,7 +12,7 @@ from pathlib import Path
 from lightbulb.core.errors import RunFailure, UserError
 from lightbulb.core.figures import Figure
 from lightbulb.runtimes import check_opens, check_threads
-from lightbulb.runtimes.base import Options
+from lightbulb.runtimes.exchange import Options
 from lightbulb.runtimes.grammar import parses, read_schema
 from lightbulb.serving.finding import model_file, references_of
 from lightbulb.serving.service import Question, Service

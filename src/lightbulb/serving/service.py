@@ -11,7 +11,7 @@ from lightbulb.core.errors import UserError
 from lightbulb.core.figures import Figure, total
 from lightbulb.energy.meter import Meter, Reading
 from lightbulb.runtimes import check_opens, open_gguf
-from lightbulb.runtimes.base import PLAIN, Answers, Options, Tokens
+from lightbulb.runtimes.exchange import PLAIN, Answers, Options, Tokens
 
 NEAR = 8  # tokens from the end of the context: a prompt that fills it so far may have lost its beginning
 

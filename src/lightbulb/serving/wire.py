@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from lightbulb.core.figures import total
-from lightbulb.runtimes.base import Options, Sampling
+from lightbulb.runtimes.exchange import Options, Sampling
 from lightbulb.runtimes.grammar import parses
 from lightbulb.serving.limits import TEXTS, Refused
 from lightbulb.serving.service import Answer, Question

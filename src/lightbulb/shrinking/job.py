@@ -7,7 +7,8 @@ from functools import partial
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import UserError
-from lightbulb.core.facts import EncoderFacts, TrainingFacts
+from lightbulb.core.facts import TrainingFacts
+from lightbulb.core.facts_of_kinds import EncoderFacts
 from lightbulb.models.kinds.encoder_source import encoder_origin, is_encoder
 from lightbulb.models.origin import origin_of
 from lightbulb.models.resolve import ModelSource, fingerprint

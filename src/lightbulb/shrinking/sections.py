@@ -6,7 +6,8 @@ import shlex
 from typing import Any
 
 from lightbulb.core.artifact import Artifact
-from lightbulb.core.facts import AgreementFacts, ClassifierAgreementFacts
+from lightbulb.core.facts import AgreementFacts
+from lightbulb.core.facts_of_kinds import ClassifierAgreementFacts
 from lightbulb.core.figures import Figure
 from lightbulb.energy.carbon import grams_co2e
 from lightbulb.passes.evaluate import Answered, right_of

@@ -14,7 +14,8 @@ import pytest
 
 from lightbulb.core.errors import UserError
 from lightbulb.models.spec import ModelSpec
-from lightbulb.runtimes.base import WORDS, Answers, Capabilities, Options, Runtime, Sampling
+from lightbulb.runtimes.base import WORDS, Capabilities, Runtime
+from lightbulb.runtimes.exchange import Answers, Options, Sampling
 
 SCHEMA = {
     "type": "object",

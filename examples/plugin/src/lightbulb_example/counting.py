@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from lightbulb.runtimes import open_gguf, runtime_class
-from lightbulb.runtimes.base import PLAIN, Answers, NextToken, Options, Runtime, TextScore
+from lightbulb.runtimes.base import Runtime
+from lightbulb.runtimes.exchange import PLAIN, Answers, NextToken, Options, TextScore
 
 
 class Counting(Runtime):
