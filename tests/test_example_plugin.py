@@ -119,7 +119,7 @@ def test_its_runtime_works_in_every_verb(plugged, tmp_path, capsys, monkeypatch)
     assert result["baselines"][0]["name"].endswith("the counting runtime")
     assert asked["answer"] > 0 and asked["score_next"] > 0
     first = result["candidates"][0]  # chosen, unless another candidate took less in windows this short
-    assert first["name"] == "first-layer, q8_0" and "holds the floor" in first["why"]
+    assert first["name"] == "first-layer, 1 layer, q8_0" and "holds the floor" in first["why"]
     assert sum(c["chosen"] for c in result["candidates"]) == 1 and (out / "model.gguf").exists()
     assert "No language model is needed" not in (out / "README.md").read_text(), "another kind, and a language model"
     task = load_task(str(data), kind="choose")

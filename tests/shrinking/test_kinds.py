@@ -214,10 +214,12 @@ def test_without_filament_it_is_told_that_they_were_not_tried(monkeypatch):
 def test_what_cannot_be_filled_in_is_told_with_the_reason():
     from lightbulb.shrinking.goal import Goal
     from lightbulb.shrinking.job import not_suited
+    from lightbulb.shrinking.kinds.base import Setting
     from lightbulb.tasks.task import Example, Task
 
     shell = tuple(Example(f"list files of {n}", f"ls -u {n}") for n in range(9))
     task = Task("t", "generate", "exact-match", shell, (), ())
-    (told,) = not_suited(task, Goal(keep=0.9, max_seconds=60.0))
+    setting = Setting(task, "llamacpp")
+    (told,) = not_suited(Goal(keep=0.9, max_seconds=60.0), setting)
     assert told == "not tried: slot filling, because 9 of 9 answers in train are no JSON objects"
-    assert not_suited(task, Goal(keep=0.9, max_seconds=60.0, kinds=("decoder",))) == []
+    assert not_suited(Goal(keep=0.9, max_seconds=60.0, kinds=("decoder",)), setting) == []

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lightbulb.core.facts_of_kinds import AbstentionFacts
 from lightbulb.core.figures import Figure
 
 
@@ -205,6 +204,30 @@ class LogitsFacts(Facts):
     """
 
     positions: int
+
+
+class AbstentionFacts(BaseModel):
+    """What becomes of answers where those that are not probable enough are left out.
+
+    Attributes:
+        threshold: the least probability of an answer that is given
+        precision: of the answers given the share that is right, questions counted that none of the answers fits
+        coverage: of the questions that have an answer, the share that gets one
+        recall: of those that none fits, the share that gets none; None where there were none
+        items: how many of the former there were
+        outside: how many of the latter
+        share: of all questions that the latter stand for in the precision
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    threshold: float
+    precision: Figure
+    coverage: Figure
+    recall: Figure | None = None
+    items: int
+    outside: int
+    share: float
 
 
 class ScoreFacts(Facts):

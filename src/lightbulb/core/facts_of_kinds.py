@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
-from lightbulb.core.facts import Facts, GgufFacts, ModelFacts
+from lightbulb.core.facts import AbstentionFacts, Facts, GgufFacts, ModelFacts
 from lightbulb.core.figures import Figure
 
 
@@ -159,30 +157,6 @@ class CascadeFacts(GgufFacts):
     thresholds: list[float]
     shares: list[float]
     kept: Figure
-
-
-class AbstentionFacts(BaseModel):
-    """What becomes of answers where those that are not probable enough are left out.
-
-    Attributes:
-        threshold: the least probability of an answer that is given
-        precision: of the answers given the share that is right, questions counted that none of the answers fits
-        coverage: of the questions that have an answer, the share that gets one
-        recall: of those that none fits, the share that gets none; None where there were none
-        items: how many of the former there were
-        outside: how many of the latter
-        share: of all questions that the latter stand for in the precision
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    threshold: float
-    precision: Figure
-    coverage: Figure
-    recall: Figure | None = None
-    items: int
-    outside: int
-    share: float
 
 
 class CalibrationFacts(GgufFacts):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightbulb.core.facts_of_kinds import AbstentionFacts
+from lightbulb.core.facts import AbstentionFacts
 from lightbulb.core.figures import Figure
 from lightbulb.ops.abstaining import Share, Sureness, precision_at, share_given
 from lightbulb.tasks.metrics import item_scores

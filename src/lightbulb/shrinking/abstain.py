@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lightbulb.core import units
 from lightbulb.core.errors import GoalError
-from lightbulb.core.facts_of_kinds import AbstentionFacts
+from lightbulb.core.facts import AbstentionFacts
 from lightbulb.models.abstention import NONE
 from lightbulb.passes.calibrate import Calibrate
 from lightbulb.runtimes import runtime_class

@@ -23,6 +23,7 @@ from lightbulb.shrinking.final_evaluation import FinalEvaluation
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.kinds import candidates_after, kind_named, kind_names
+from lightbulb.shrinking.kinds.base import Setting
 from lightbulb.shrinking.kinds.cascade import combined
 from lightbulb.shrinking.ladder import CheapestFirst
 from lightbulb.shrinking.plan import Plan
@@ -56,7 +57,11 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     time_budget = TimeBudget(run.decisions, lambda: run.spent().seconds, goal.max_seconds)
     floor = Floor.of(goal, run.task.metric)
     choice = try_early_kinds(execution, goal, floor, time_budget, say)
-    missed = [*choice.missed, *without_filament(run.task), *not_suited(execution, goal)]
+    missed = [
+        *choice.missed,
+        *without_filament(run.task),
+        *not_suited(goal, setting_of(run.task, goal, execution.made[START])),
+    ]
     stock: list[Candidate] = []
     windows_for = min(QUICK_SECONDS, goal.max_seconds)
     if choice.candidate is None and needs_teacher(goal, execution.made[START]):
@@ -115,9 +120,8 @@ def without_filament(task: Task) -> list[str]:
     return [f"not tried: {kinds}, because filament, which runs them, is not built here (make filament)"]
 
 
-def not_suited(execution: Execution, goal: Goal) -> list[str]:
+def not_suited(goal: Goal, setting: Setting) -> list[str]:
     """The kinds for which the task is nothing, and why, in sentences."""
-    setting = setting_of(execution.run.task, goal, execution.made[START])
     names = [name for name in kind_names() if name != DECODER and (goal.kinds is None or name in goal.kinds)]
     found = [(TITLES.get(name, name), kind_named(name).why_not(setting)) for name in names]
     return [f"not tried: {title}, because {why}" for title, why in found if why]

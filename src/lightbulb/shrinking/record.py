@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lightbulb.core.errors import RunFailure
-from lightbulb.core.facts_of_kinds import AbstentionFacts
+from lightbulb.core.facts import AbstentionFacts
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
 from lightbulb.models.origin import Origin

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from lightbulb.runtimes import open_gguf, runtime_class
 from lightbulb.runtimes.base import Runtime
 from lightbulb.runtimes.exchange import PLAIN, Answers, NextToken, Options, TextScore
@@ -39,6 +41,9 @@ class Counting(Runtime):
     def answer(self, prompts: Sequence[str], answers: Sequence[str]) -> Answers:
         self.prompts += len(prompts)
         return self.inner.answer(prompts, answers)
+
+    def score_answers(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        return self.inner.score_answers(prompts, answers)
 
     def score_next(self, prompt: Sequence[int], among: Sequence[int] | None, asked: int) -> NextToken:
         return self.inner.score_next(prompt, among, asked)
