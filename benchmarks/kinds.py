@@ -1,11 +1,13 @@
-"""Every kind of model on closed sets: what each scores and costs, what is handed out, and what one would have used.
+"""Every kind of model on closed sets and JSON objects: what each scores and costs, what is handed out, and what one
+would have used.
 
     python benchmarks/kinds.py --out ../runs/kinds --write
 
 For each task one `lightbulb shrink` over the kinds that need no language model, all test items; then, in the same run:
 scikit-learn's own pipeline as a user would write it, an encoder in ONNX Runtime (where onnxruntime and a package with
-its weights are installed), and what an answer of the whole language model costs as a stock q4_0 file (its scores are
-those of the main job's tables). Costs are CPU seconds an answer on one thread.
+its weights are installed), and the language model. Where --decoders holds a finished run of main_job.py on the task,
+that is the adapted teacher's stock files and the student that was cut from it: scores of that run, costs measured anew;
+else what an answer of the model costs as a stock q4_0 file. Costs are CPU seconds an answer on one thread.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -37,7 +40,7 @@ from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
 HEADING = "## Kinds of model"
-KINDS = ("linear", "encoder", "cascade")
+KINDS = ("linear", "encoder", "cascade", "slots")
 DATA = ROOT.parent / "shared" / "data"
 ROUNDS, ROUND_SECONDS = 3, 10.0  # of all test items, by what is not ours; one where it takes longer
 ALONE = 100  # answers, one at a time
@@ -78,6 +81,8 @@ CASES = (
     Case("unfair_tos", group="doc"),
     Case("pubmedqa"),
     Case("arc"),
+    Case("home"),  # built in; its answers, and those of the next, are JSON objects
+    Case("restaurant8k"),
 )
 
 
@@ -115,7 +120,8 @@ def main() -> int:
         else:
             result = Result.read(folder / "result.json")
             rows = [of_ours(result, m, folder, task) for m in result.students]
-        rows += [r for r in (of_scikit_learn(task), of_onnx(task)) if r]
+        if task.kind == "choose":
+            rows += [r for r in (of_scikit_learn(task), of_onnx(task)) if r]
         rows += of_decoders(asked, case, data) or [of_language_model(asked, case, data)]
         handed = handed_out(result) if result else ["* none of these kinds has learned it: a language model is needed"]
         section = "\n".join([*table(rows, task), "", *handed, f"* {machine(asked)}"])
@@ -140,7 +146,7 @@ def arguments() -> argparse.Namespace:
 def prepare(case: Case, out: Path) -> Path:
     """The folder of the data: as it is, or a copy with so many examples of each answer drawn from train."""
     if case.each is None:
-        return DATA / case.name
+        return Path(case.name) if case.name == "home" else DATA / case.name
     folder, drawn = out / case.label, defaultdict(list)
     folder.mkdir(parents=True, exist_ok=True)
     lines = (DATA / case.name / "train.jsonl").read_text(encoding="utf-8").splitlines()
@@ -166,7 +172,8 @@ def of_ours(result: Result, model: Scored, folder: Path, task: Task) -> Row:
     handed = result.student is not None and model.name == result.student.name
     note = "**handed out at 97%**" if handed else model.why
     runtime = open_gguf(folder / str(model.path), threads=1)
-    alone = one_at_a_time(lambda texts: runtime.answer(texts, task.answers).texts, [e.prompt for e in task.test])
+    ask = partial(runtime.answer, answers=task.answers) if task.answers else partial(runtime.generate, max_tokens=64)
+    alone = one_at_a_time(lambda texts: ask(texts).texts, [e.prompt for e in task.test])
     runtime.close()
     return Row(f"lightbulb: {model.name}", units.text(model.score), cost, alone, model.bytes, making, note)
 
@@ -278,7 +285,9 @@ def of_decoders(asked: argparse.Namespace, case: Case, data: Path) -> list[Row]:
 def of_language_model(asked: argparse.Namespace, case: Case, data: Path) -> Row:
     """What an answer of the whole language model costs in the task's form as a stock q4_0 file; not its score."""
     folder, recipe = asked.out / f"{case.label}-lm", asked.out / f"{case.label}-lm.toml"
-    recipe.write_text(RECIPE.format(model=asked.model, task=data.resolve()), encoding="utf-8")
+    recipe.write_text(
+        RECIPE.format(model=asked.model, task=data if data.name == "home" else data.resolve()), encoding="utf-8"
+    )
     run_lightbulb("run", str(recipe), "--out", str(folder))
     file = next(folder.glob("steps/file-*/model.gguf"))
     cost = answer_cost(file, data, "llamacpp")
