@@ -6,6 +6,7 @@ import json
 from importlib.util import find_spec
 
 import pytest
+from random_matmulfree import MixedShape, write_matmulfree
 from tiny import tiny_varied
 
 from lightbulb.core.errors import ModelError, UserError
@@ -143,3 +144,12 @@ def test_a_file_with_state_space_layers(tmp_path):
     assert shape.state_bytes == 4 * 128 * 16 and shape.kv_bytes_per_token == 2 * 2 * 16 * 2  # one layer of two
     with pytest.raises(ModelError, match="'granitehybrid' are not predicted"):
         from_model(write("plain.gguf", [0, 0]))
+
+
+def test_a_matmulfree_file_keeps_a_state_in_place_of_keys(tmp_path):
+    shape = MixedShape(mixers=("mlgru", "mlgru", "attention", "mlgru"))
+    mixed = from_model(str(write_matmulfree(tmp_path / "mixed.gguf", shape)))
+    plain = from_model(str(write_matmulfree(tmp_path / "plain.gguf", MixedShape())))
+    assert plain.kv_width == plain.attention_width == 0 and plain.state_bytes == 2 * 256 * 4
+    assert mixed.kv_width == 2 * 64 / 4 and mixed.attention_width == 256 / 4 and mixed.state_bytes == 3 * 256 * 4
+    assert plain.bits == pytest.approx(2.06, abs=0.2) and plain.head_bits == 16

@@ -210,15 +210,17 @@ def from_gguf(file: Path) -> ModelShape:
     blocks = [sizes for name, sizes in weights.items() if name.startswith("blk.")]
     if embedding is None or not blocks:
         raise ModelError("this GGUF holds no language model", where=str(file), hint="give a model's file")
-    if not header.fields.get(f"{architecture}.attention.head_count"):
+    recurrent = {name.split(".")[1] for name in weights if ".mix_f." in name}  # layers of a MatMul-free model
+    if not header.fields.get(f"{architecture}.attention.head_count") and not recurrent:
         raise ModelError(
             f"layers of the kind {architecture!r} are not predicted", where=str(file), hint="or `parameters=8.03e9`"
         )
     layers = math.ceil(_number(header, f"{architecture}.block_count", file))
     vocabulary, width = embedding.shape
-    heads = _number(header, f"{architecture}.attention.head_count", file)
-    kv_heads = _number(header, f"{architecture}.attention.head_count_kv", file, heads)
-    head_dim = _number(header, f"{architecture}.attention.key_length", file, width // math.ceil(heads))
+    attending = (layers - len(recurrent)) / layers
+    heads = attending and _number(header, f"{architecture}.attention.head_count", file)
+    kv_heads = attending and _number(header, f"{architecture}.attention.head_count_kv", file, heads)
+    head_dim = attending and _number(header, f"{architecture}.attention.key_length", file, width // math.ceil(heads))
     count, length = (sum(column) for column in zip(*blocks, strict=True))
     routed = [sizes for name, sizes in weights.items() if "_exps." in name]
     routed_count, routed_bytes = (sum(column) for column in zip(*routed, strict=True)) if routed else (0, 0)
@@ -230,8 +232,8 @@ def from_gguf(file: Path) -> ModelShape:
     return ModelShape(
         layers=layers,
         width=width,
-        kv_width=kv_heads * head_dim,
-        attention_width=heads * head_dim,
+        kv_width=kv_heads * head_dim * attending,
+        attention_width=heads * head_dim * attending,
         layer_parameters=count / layers,
         vocabulary=vocabulary,
         tied="output.weight" not in weights,
@@ -240,7 +242,7 @@ def from_gguf(file: Path) -> ModelShape:
         routed_parameters=routed_count / layers,
         routed_share=share,
         routed_bits=8 * routed_bytes / routed_count if routed else None,
-        state_bytes=_state_bytes(header, architecture, file),
+        state_bytes=_state_bytes(header, architecture, file) + 4 * width * len(recurrent),
     )
 
 
