@@ -12,7 +12,8 @@ from tiny import tiny_model
 from lightbulb.api import validate_model
 from lightbulb.cli import main
 from lightbulb.formats.gguf.tokenizer_check import check_tokenizer_fields
-from lightbulb.models.gguf import read_fields, write_gguf
+from lightbulb.models.gguf import write_gguf
+from lightbulb.models.gguf_info import read_fields
 
 KEY = "tokenizer.ggml."
 TEXTS, INTS, FLOATS = GGUFValueType.STRING, GGUFValueType.INT32, GGUFValueType.FLOAT32

@@ -16,7 +16,7 @@ from tiny_encoder import tiny_classifier, tiny_encoder, with_head
 from lightbulb.core.errors import MissingExtra, ModelError, UnsupportedModel
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.formats.gguf.type_map import TypeMap
-from lightbulb.models.gguf import read_fields
+from lightbulb.models.gguf_info import read_fields
 from lightbulb.models.kinds.encoder import Encoder
 from lightbulb.models.kinds.encoder_file import file_tensors, write_encoder
 from lightbulb.models.kinds.encoder_source import PACKAGED, encoder_fingerprint, encoder_origin, resolve_encoder

@@ -13,7 +13,8 @@ from lightbulb.formats.gguf.header import read_header
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantType, register, writable_types
 from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.families import keep_layers
-from lightbulb.models.gguf import interleave, read_gguf, read_weights, separate, write_gguf
+from lightbulb.models.gguf import interleave, read_weights, separate, write_gguf
+from lightbulb.models.gguf_info import read_gguf
 from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer, save_model
 from lightbulb.models.spec import spec_of_config
 

@@ -11,7 +11,8 @@ from tiny import tiny_model
 
 from lightbulb.core.errors import ModelError
 from lightbulb.formats.gguf.header import read_header
-from lightbulb.models.gguf import read_gguf, write_gguf
+from lightbulb.models.gguf import write_gguf
+from lightbulb.models.gguf_info import read_gguf
 from lightbulb.models.resolve import fingerprint, resolve
 from lightbulb.predicting.shapes import from_model
 

@@ -12,7 +12,8 @@ from tiny import TEXT, tiny_varied
 from lightbulb.core.errors import UnsupportedModel
 from lightbulb.formats.gguf.header import read_header
 from lightbulb.models.families import OWN
-from lightbulb.models.gguf import read_gguf, write_gguf
+from lightbulb.models.gguf import write_gguf
+from lightbulb.models.gguf_info import read_gguf
 from lightbulb.models.gguf_shape import spec_of_gguf
 from lightbulb.models.importing import import_model
 from lightbulb.models.loading import json_object, load_model, load_tokenizer

@@ -14,7 +14,8 @@ from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.header import read_header
 from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.decoder import Decoder
-from lightbulb.models.gguf import read_gguf, weights_of, write_gguf
+from lightbulb.models.gguf import weights_of, write_gguf
+from lightbulb.models.gguf_info import read_gguf
 from lightbulb.models.gguf_shape import spec_of_gguf
 from lightbulb.models.importing import import_model
 from lightbulb.models.loading import load_model, save_model

@@ -15,7 +15,8 @@ from tiny import tiny_model
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import ModelError
 from lightbulb.core.progress import Silent
-from lightbulb.models.gguf import read_gguf, write_gguf
+from lightbulb.models.gguf import write_gguf
+from lightbulb.models.gguf_info import read_gguf
 from lightbulb.models.importing import import_model
 from lightbulb.models.loading import is_tied, load_model
 from lightbulb.models.resolve import resolve

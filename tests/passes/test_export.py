@@ -5,7 +5,7 @@ from test_trim_vocab import ANSWERS, CHOOSE, GENERATE, formatted, trimmed
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.progress import Silent
-from lightbulb.models.gguf import read_gguf
+from lightbulb.models.gguf_info import read_gguf
 from lightbulb.models.loading import load_tokenizer
 from lightbulb.passes.base import Context
 from lightbulb.passes.export import Export

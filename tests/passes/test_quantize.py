@@ -13,7 +13,8 @@ from lightbulb.core.errors import RecipeError
 from lightbulb.core.progress import Silent
 from lightbulb.formats.gguf.header import read_header
 from lightbulb.formats.gguf.quant_types import quant_type_of
-from lightbulb.models.gguf import read_gguf, read_weights
+from lightbulb.models.gguf import read_weights
+from lightbulb.models.gguf_info import read_gguf
 from lightbulb.models.importing import import_model
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.models.resolve import resolve

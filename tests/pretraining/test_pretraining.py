@@ -17,7 +17,7 @@ from lightbulb.core.events import EVENTS
 from lightbulb.core.figures import Figure
 from lightbulb.formats.gguf.header import read_architecture
 from lightbulb.models.bpe import END, train_tokenizer
-from lightbulb.models.gguf import read_gguf
+from lightbulb.models.gguf_info import read_gguf
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.pipeline.decisions import Decisions, EnergyBudget
 from lightbulb.pipeline.ledger import Cost

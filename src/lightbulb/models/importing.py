@@ -140,7 +140,8 @@ def spec_of_source(source: ModelSource) -> ModelSpec:
 def _read_gguf_model(source: ModelSource, header: GgufHeader, out: Path) -> PreTrainedModel:
     """Dequantizes the file's weights under transformers' names; writes the config into `out`, and makes the model that
     a folder with both would hold."""
-    from lightbulb.models.gguf import info_of, weights_of
+    from lightbulb.models.gguf import weights_of
+    from lightbulb.models.gguf_info import info_of
     from lightbulb.models.gguf_shape import spec_of_gguf
 
     file = header.files[0]

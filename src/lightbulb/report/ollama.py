@@ -92,7 +92,7 @@ def describe(folder: Path, gguf: Path, kind: TaskKind) -> str | None:
     """Writes `Modelfile` for a file that is handed out as model.gguf in `folder`; returns its bare form. Nothing, and
     None, where no plain template reads as the file's own."""
     from lightbulb.core.files import write_text
-    from lightbulb.models.gguf import read_fields, read_gguf
+    from lightbulb.models.gguf_info import read_fields, read_gguf
 
     fields = read_fields(gguf)
     marks = marks_in(fields, read_gguf(gguf).added_bos)

@@ -21,7 +21,7 @@ from lightbulb.models.abstention import Abstention, abstention_of, temperature_i
 from lightbulb.runtimes.exchange import PLAIN, Answers, NextToken, Options, TextScore
 
 if TYPE_CHECKING:
-    from lightbulb.models.gguf import GgufInfo
+    from lightbulb.models.gguf_info import GgufInfo
     from lightbulb.models.spec import ModelSpec
 
 ModelForm = Literal["gguf", "folder", "url"]  # what a runtime opens: a Path, an Artifact, an address

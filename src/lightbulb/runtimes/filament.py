@@ -15,7 +15,7 @@ import numpy as np
 from lightbulb.core.errors import ModelError
 from lightbulb.formats.gguf.tokenizer import tokenizer_from_gguf
 from lightbulb.models.form import shortened
-from lightbulb.models.gguf import answer_tokens, read_fields, read_gguf
+from lightbulb.models.gguf_info import answer_tokens, read_fields, read_gguf
 from lightbulb.models.gguf_shape import architecture_of
 from lightbulb.models.spec import ModelSpec
 from lightbulb.models.templates import compiled

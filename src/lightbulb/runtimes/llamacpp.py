@@ -16,7 +16,7 @@ import numpy as np
 
 from lightbulb.core.errors import ModelError, RunFailure
 from lightbulb.models.form import shortened
-from lightbulb.models.gguf import answer_tokens, read_gguf
+from lightbulb.models.gguf_info import answer_tokens, read_gguf
 from lightbulb.models.gguf_shape import architecture_of
 from lightbulb.models.spec import ModelSpec
 from lightbulb.runtimes.base import EVERYTHING, Capabilities, ModelForm, ModelInfo, Runtime, windows

@@ -138,6 +138,12 @@ def quant_type_of(number: int) -> QuantType | None:
     return found
 
 
+def type_name_of(number: int) -> str:
+    """As llama.cpp's tools write it; the number itself where it is not known."""
+    quant_type = quant_type_of(number)
+    return quant_type.name.upper() if quant_type else str(number)
+
+
 def _numbered(number: int) -> QuantType | None:
     return next((known for known in QUANT_TYPES.values() if known.id == number), None)
 
