@@ -270,9 +270,11 @@ const Tensor& File::tensor(std::string_view name) const {
 
 void File::forget(const uint8_t* from, size_t bytes) const {
     const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const uintptr_t begin = (reinterpret_cast<uintptr_t>(from) + page - 1) & ~(page - 1);
-    const uintptr_t end = (reinterpret_cast<uintptr_t>(from) + bytes) & ~(page - 1);
-    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    const auto address = reinterpret_cast<uintptr_t>(from);
+    const size_t before = (page - address % page) % page, after = (address + bytes) % page;
+    if (before + after < bytes) {  // whole pages only
+        ::madvise(const_cast<uint8_t*>(from) + before, bytes - before - after, MADV_DONTNEED);
+    }
 }
 
 void File::forget(const Tensor& tensor) const { forget(tensor.data, tensor.bytes); }
