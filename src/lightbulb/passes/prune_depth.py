@@ -21,7 +21,8 @@ from lightbulb.passes.base import Context
 from lightbulb.passes.model_pass import ModelPass
 from lightbulb.train.data import encode_split, in_order, micro_batches, within
 from lightbulb.train.forward import deterministic, device_of, fast_math
-from lightbulb.train.importance import real_positions, task_loss, without_layers
+from lightbulb.train.importance import task_loss, without_layers
+from lightbulb.train.tracing import real_positions
 
 CALIBRATION_EXAMPLES = 256
 SCORED_EXAMPLES, SCORED_TOKENS = 64, 4096  # each layer's removal is scored on them, anew after every layer that went

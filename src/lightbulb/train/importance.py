@@ -16,6 +16,7 @@ from lightbulb.ops.importance import contribution, taylor
 from lightbulb.ops.losses import cross_entropy
 from lightbulb.train.data import Batch, in_order, micro_batches
 from lightbulb.train.forward import device_of, fast_math, target_logits
+from lightbulb.train.tracing import real_positions
 
 Key = tuple[str, int]  # a role ("o", "down"), whose matrix's input is meant, and its layer; or all norms' outputs
 COLUMNS: Key = ("columns", 0)
@@ -114,11 +115,6 @@ def without_layers(model: PreTrainedModel, indices: Sequence[int]) -> Iterator[N
 
 def _same(hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     return hidden_states
-
-
-def real_positions(batch: Batch) -> torch.Tensor:
-    """Mask [B, T] of what is not padding."""
-    return torch.arange(batch.ids.shape[1])[None, :] < torch.tensor(batch.lengths)[:, None]
 
 
 def _read(data: Sequence[Encoded], advance: Advance) -> Iterator[Batch]:
