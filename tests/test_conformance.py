@@ -35,6 +35,7 @@ SHORT = Schedule(epochs=1, learning_rate=1e-3, batch_size=8)
 PACKED = Pretraining(epochs=1, learning_rate=1e-3, batch_size=4)
 MORE = {
     "pretrain": {"context": 16},
+    "format-task": {"phrases": 8},
     "adapt": {"freeze_layers": 1},
     "trim-vocab": {"size": 300},
     "teacher-logits": {"top_k": 4},

@@ -44,6 +44,16 @@ class ModelFacts(Facts):
     bytes: int | None = None
 
 
+class FormatFacts(ModelFacts):
+    """Facts of a model in the task's form.
+
+    Attributes:
+        phrases: runs of tokens of its answers that are one token now
+    """
+
+    phrases: int = 0
+
+
 class ImportFacts(ModelFacts):
     """Facts of a model that was imported.
 

@@ -17,6 +17,8 @@ from lightbulb.tasks.task import Example, Task
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from lightbulb.models.phrases import Phrases
+
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}"
 TEXT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"  # a document is written on
 
@@ -81,7 +83,12 @@ def texts_of(task: Task, tokenizer: PreTrainedTokenizerFast) -> Iterator[str]:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, task: Task, example: Example, answer_ids: list[int] | None, max_length: int
+    tokenizer: PreTrainedTokenizerFast,
+    task: Task,
+    example: Example,
+    answer_ids: list[int] | None,
+    max_length: int,
+    phrases: Phrases | None = None,
 ) -> Encoded:
     """Token ids of one example and its end. A sequence longer than `max_length` loses the beginning of its prompt (not
     its BOS): the answer must stay.
@@ -92,6 +99,7 @@ def encode(
         example: a prompt and its completion, or a document
         answer_ids: a token for each of task.answers ("choose" only)
         max_length: tokens
+        phrases: of the tokenizer, that a written answer is shortened by
 
     Raises:
         ModelError: a "choose" task without `answer_ids`, or a prompt that the template cannot render
@@ -108,8 +116,8 @@ def encode(
         # the end is taught, too: a chat program goes on until it comes
         answer = [answer_ids[task.answers.index(example.completion)], tokenizer.eos_token_id]
     else:
-        answer = tokenizer(example.completion, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
-        answer = answer[: max_length // 2]
+        written = tokenizer(example.completion, add_special_tokens=False).input_ids
+        answer = [*(phrases.shorten(written) if phrases else written), tokenizer.eos_token_id][: max_length // 2]
     prompt = shortened(prompt, max_length - len(answer), tokenizer.bos_token_id)
     return Encoded(prompt + answer, len(prompt))
 

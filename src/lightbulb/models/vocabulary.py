@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,11 +101,44 @@ def add_answers(folder_in: Path, folder_out: Path, model: PreTrainedModel, answe
         _add_sentencepiece_merges(
             tokenizer, [entry_text(a, tokenizer) for a, i in zip(answers, ids, strict=True) if i in sources]
         )
+    _grow(tokenizer, folder_in, folder_out, model, next_id, sources)
+    return ids
+
+
+def grow_vocabulary(
+    tokenizer: Json, folder_in: Path, folder_out: Path, model: PreTrainedModel, entries: Mapping[str, Sequence[int]]
+) -> list[int]:
+    """Adds entries that no merge leads to; writes the tokenizer into `folder_out` and grows `model` in place.
+
+    Args:
+        tokenizer: tokenizer.json, changed
+        folder_in: of the model
+        folder_out: for the new tokenizer
+        model: grown in place
+        entries: as the vocabulary writes them, with the tokens whose mean is their row of embedding and head
+
+    Returns:
+        The id of each.
+    """
+    first = max(entries_of(tokenizer)) + 1
+    ids = list(range(first, first + len(entries)))
+    tokenizer["model"]["vocab"] |= dict(zip(entries, ids, strict=True))
+    _grow(tokenizer, folder_in, folder_out, model, first + len(ids), dict(zip(ids, entries.values(), strict=True)))
+    return ids
+
+
+def _grow(
+    tokenizer: Json,
+    folder_in: Path,
+    folder_out: Path,
+    model: PreTrainedModel,
+    next_id: int,
+    sources: Mapping[int, Sequence[int]],
+) -> None:
     rows = _padded(max(next_id, embedding_of(model).num_embeddings))
     _fill(tokenizer, next_id, rows)
     _resize(model, rows, sources)
     _write_tokenizer(tokenizer, folder_in, folder_out)
-    return ids
 
 
 def entry_text(text: str, tokenizer: Json) -> str:
@@ -289,7 +322,7 @@ def _matrices(model: PreTrainedModel) -> list[Any]:
 
 
 @torch.no_grad()
-def _resize(model: PreTrainedModel, rows: int, sources: dict[int, list[int]]) -> None:
+def _resize(model: PreTrainedModel, rows: int, sources: Mapping[int, Sequence[int]]) -> None:
     """Grows to `rows`. Rows in `sources` become the mean of the rows named there, other new rows the mean of all:
     an average row never has the highest logit."""
     for module in _matrices(model):
@@ -297,7 +330,7 @@ def _resize(model: PreTrainedModel, rows: int, sources: dict[int, list[int]]) ->
         grown = old.mean(0, keepdim=True).repeat(rows, 1)
         grown[: len(old)] = old
         for index, pieces in sources.items():
-            grown[index] = (old[pieces] if pieces else old).mean(0)
+            grown[index] = (old[list(pieces)] if pieces else old).mean(0)
         _set_rows(module, grown)
     _finish(model, rows)
 

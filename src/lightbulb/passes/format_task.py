@@ -7,11 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import Field
+
 from lightbulb.core.artifact import Artifact
-from lightbulb.core.facts import ModelFacts
+from lightbulb.core.facts import FormatFacts
 from lightbulb.formats.gguf.tokenizer import ROLES, chat_template_of
 from lightbulb.models.form import PLAIN_TEMPLATE, TEXT_TEMPLATE, render, turns_of
 from lightbulb.models.loading import copy_tokenizer, load_tokenizer
+from lightbulb.models.phrases import add_phrases, phrases_for
 from lightbulb.models.templates import compiled, is_plain, marks_of
 from lightbulb.models.vocabulary import add_answers
 from lightbulb.passes.base import Context
@@ -29,18 +32,28 @@ FROZEN = (
 
 
 class FormatTask(ModelPass):
-    """Every answer of a closed set becomes one token; tasks without chat get a chat template without marks of roles."""
+    """Every answer of a closed set becomes one token, and so do phrases of written answers; tasks without chat get a
+    chat template without marks of roles.
+
+    Attributes:
+        phrases: at most so many, in a task whose answers are written
+    """
 
     name: ClassVar[str] = "format-task"
     version: ClassVar[int] = 3
-    facts_type: ClassVar = ModelFacts
+    facts_type: ClassVar = FormatFacts
     computes: ClassVar[bool] = False
+
+    phrases: int = Field(default=0, ge=0)
 
     def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         task = context.task
         facts: dict[str, Any] = {}
         if task.kind == "choose":
             facts["answer_ids"] = add_answers(source.path, out, model, task.answers)
+        elif phrases := phrases_for(task, source.path, self.phrases):
+            add_phrases(source.path, out, model, phrases)
+            facts["phrases"] = len(phrases)
         else:
             copy_tokenizer(source.path, out)
         tokenizer = load_tokenizer(out)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 class TrimVocab(ModelPass):
-    """Keeps the tokens of the rendered train and validation examples, all bytes, all special tokens and the answers,
-    topped up with the most general merges.
+    """Keeps the tokens of the rendered train and validation examples, all bytes, all special tokens, the answers and
+    phrases, topped up with the most general merges.
 
     The task's own text keeps its tokens; other text still tokenizes, into more and smaller pieces. The test split is
     not looked at.
@@ -37,6 +37,7 @@ class TrimVocab(ModelPass):
         from lightbulb.models.families import embedding_of
         from lightbulb.models.form import texts_of
         from lightbulb.models.loading import load_tokenizer
+        from lightbulb.models.phrases import phrases_of
         from lightbulb.models.vocabulary import trim
 
         tokenizer = load_tokenizer(source.path)
@@ -45,7 +46,8 @@ class TrimVocab(ModelPass):
         with context.progress.bar("trim-vocab", 2) as step:
             texts = list(texts_of(context.task, tokenizer))
             step(1, "rendered")
-            kept = trim(source.path, out, model, texts, answer_ids or [], self.size)
+            phrases = phrases_of(tokenizer).ids.values()
+            kept = trim(source.path, out, model, texts, [*(answer_ids or []), *phrases], self.size)
             step(2, "trimmed")
         facts: dict[str, Any] = {
             "rows_before": rows_before,

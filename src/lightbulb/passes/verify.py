@@ -15,6 +15,7 @@ from lightbulb.core.errors import RunFailure
 from lightbulb.core.facts import AgreementFacts
 from lightbulb.models.form import render, turns_of
 from lightbulb.models.loading import load_tokenizer
+from lightbulb.models.phrases import phrases_of
 from lightbulb.passes.base import Context, Pass
 from lightbulb.runtimes import open_gguf
 from lightbulb.runtimes.answering import longest_exchange
@@ -85,8 +86,13 @@ class Trained:
 
     def __init__(self, artifact: Artifact, model: PreTrainedModel, task: Task):
         self.model, self.tokenizer = model, load_tokenizer(artifact.path)
+        self.phrases = phrases_of(self.tokenizer)
         self.positions = self.model.config.max_position_embeddings - 1  # room for the token that is asked for
         self.candidates = artifact.answer_ids if task.kind == "choose" else None
+
+    def written(self, example: Example) -> list[int]:
+        """The tokens of its completion as the model writes them."""
+        return self.phrases.shorten(self.tokenizer(example.completion, add_special_tokens=False).input_ids)
 
     @torch.no_grad()
     def likeliest(self, ids: list[int]) -> tuple[int, float]:
@@ -138,9 +144,7 @@ def compare_outputs(trained: Trained, shipped: Runtime, task: Task, example: Exa
             log-probabilities (nats).
     """
     read = read_alike(trained.tokenizer, shipped, task, example)
-    answer = (
-        trained.tokenizer(example.completion, add_special_tokens=False).input_ids if task.kind == "generate" else []
-    )
+    answer = trained.written(example) if task.kind == "generate" else []
     room = min(trained.positions, shipped.context_length - 1)
     place = (read.ids + answer[: turn % (len(answer) + 1)])[-room:]
     best, log_prob = trained.likeliest(place)

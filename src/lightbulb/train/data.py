@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from lightbulb.models.form import Encoded, encode
+from lightbulb.models.phrases import phrases_of
 from lightbulb.tasks.task import SplitName, Task
 
 MAX_LENGTH = 1024  # tokens of one training sequence
@@ -65,7 +66,8 @@ def encode_split(
         ModelError: the template cannot render a prompt
     """
     max_length = min(MAX_LENGTH, context_length)
-    return [encode(tokenizer, task, example, answer_ids, max_length) for example in task.split(split, limit)]
+    phrases = phrases_of(tokenizer)
+    return [encode(tokenizer, task, example, answer_ids, max_length, phrases) for example in task.split(split, limit)]
 
 
 def within(data: Sequence[Encoded], tokens: int) -> list[Encoded]:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from lightbulb.models.families import final_norm_of, layers_of
 from lightbulb.models.form import Encoded, encode
+from lightbulb.models.phrases import phrases_of
 from lightbulb.tasks.task import Task
 from lightbulb.train.data import MAX_LENGTH, Batch, in_order, micro_batches
 from lightbulb.train.forward import device_of, head_logits
@@ -44,10 +45,11 @@ def calibration_text(
     """Examples spread over the train split, encoded until they have so many tokens. The others as `encode_split` has
     them."""
     found: list[Encoded] = []
+    phrases = phrases_of(tokenizer)
     for at in task.spread("train"):
         if tokens <= 0:
             break
-        found.append(encode(tokenizer, task, task.train[at], answer_ids, min(MAX_LENGTH, context_length)))
+        found.append(encode(tokenizer, task, task.train[at], answer_ids, min(MAX_LENGTH, context_length), phrases))
         tokens -= len(found[-1].ids) - 1
     return found
 
