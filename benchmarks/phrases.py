@@ -1,4 +1,4 @@
-"""Written answers with and without phrases as single tokens: score, tokens and CPU time an answer, CPU time of training.
+"""Written answers with and without phrases as single tokens: score, tokens and CPU time an answer, and of training.
 
     python benchmarks/phrases.py --task home --layers 12 --epochs 2 [--phrases 64 256] [--write]
 
