@@ -8,9 +8,11 @@ run takes. Then every trial starts in a folder of its own, is killed (SIGKILL to
 command is repeated to its end.
 
 Half of the kills come after the clock has decided something: these runs have little time and more examples, and once
-their plan is made others spin on their cores until the kill, so that trainings are shortened. What they decide hangs on
-the moment, so each is compared with its own recipe.toml, performed straight by `lightbulb run` in another folder. Exits
-1 when any model.gguf differs from what it is compared with, or anything half-written is left over.
+their plan is made others spin on their cores until the kill, so that trainings are shortened. They begin with a model
+that knows the task a little (the teacher of a run left alone), so that a busy machine leaves them something to hand
+out. What they decide hangs on the moment, so each is compared with its own recipe.toml, performed straight by
+`lightbulb run` in another folder. Trials that are done stand in kills.json of --out, and the same command goes on after
+them. Exits 1 when any model.gguf differs from what it is compared with, or anything half-written is left over.
 """
 
 from __future__ import annotations
@@ -24,21 +26,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from lightbulb.core.files import read_json, sha256_of_file  # noqa: E402
+from lightbulb.core.files import read_json, sha256_of_file, write_json  # noqa: E402
 from lightbulb.shrinking.record import Result  # noqa: E402
 
-MAX_TIME = "20m"  # far more than is needed, so that the clock decides nothing
-PRESSED_TIME, PRESSED_EXAMPLES = "4m", 16_000
-SPINNING = 1  # process a core: with more the teacher learns nothing in its time, and the run ends there
+MAX_TIME = "15m"  # far more than is needed, so that the clock decides nothing
+PRESSED_TIME, PRESSED_EXAMPLES = "3m", 12_000
+SPINNING = 1  # process a core
 PATIENCE_SECONDS = 900
 
 
@@ -62,41 +67,82 @@ class Trial:
 
 def main() -> int:
     asked = arguments()
-    if asked.out.exists():
-        print(f"error: {asked.out} exists\n  hint:  remove it, or choose another --out", file=sys.stderr)
+    out, record = asked.out, asked.out / "kills.json"
+    if out.exists() and not record.exists():
+        print(f"error: {out} exists\n  hint:  remove it, or choose another --out", file=sys.stderr)
         return 2
-    model, task = prepare(asked.out, asked.layers, asked.width, asked.examples, asked.seed)
+    model, task = prepare(out, asked.layers, asked.width, asked.examples, asked.seed)
+    _, pressed = prepare(out / "pressed", asked.layers, asked.width, PRESSED_EXAMPLES, asked.seed)
+    done = Done(record)
 
-    def command(folder: Path, data: Path = task, max_time: str = MAX_TIME) -> list[str]:
-        words = [sys.executable, "-m", "lightbulb", "shrink", str(model), "--task", str(data), "--keep", "0.9"]
+    def command(folder: Path, data: Path = task, max_time: str = MAX_TIME, of: Path = model) -> list[str]:
+        words = [sys.executable, "-m", "lightbulb", "shrink", str(of), "--task", str(data), "--keep", "0.9"]
         words += ["--kinds", "decoder"]  # n-grams know this task in a second, and nothing would be left to kill
         return [*words, "--max-time", max_time, "--threads", "1", "--out", str(folder), "--seed", str(asked.seed)]
 
     rng = random.Random(asked.seed)
-    _, pressed = prepare(asked.out / "pressed", asked.layers, asked.width, PRESSED_EXAMPLES, asked.seed)
-    calm = asked.kills - asked.kills // 2
+    alone = [out / f"alone-{n}" for n in range(2)]
     with workers(asked.jobs) as pool:
-        alone = [asked.out / f"alone-{n}" for n in range(2)]
-        left_alone = [pool.submit(finish, command(folder), folder) for folder in alone]
-        waiting: list[Future[Trial]] = []
-        for n in range(calm, asked.kills):
-            folder = asked.out / f"kill-{n + 1}"
-            words = command(folder, pressed, PRESSED_TIME)
-            waiting.append(pool.submit(pressed_trial, n, rng.uniform(0, 8), words, folder, asked.keep_runs))
-        durations = [run.result() for run in left_alone]
+        if not done.seconds_alone:
+            done.alone([run.result() for run in [pool.submit(finish, command(folder), folder) for folder in alone]])
         check_plans(alone)
         digests = {sha256_of_file(student(folder)) for folder in alone}
         named = ", ".join(d[:16] for d in sorted(digests))
-        print(f"runs left alone: {min(durations):.0f} to {max(durations):.0f} s, sha256 {named}", flush=True)
-        first = sha256_of_file(student(alone[0]))
-        for n, moment in enumerate(kill_moments(calm, min(durations), measure_share(alone[0]), asked.seed)):
-            folder = asked.out / f"kill-{n + 1}"
-            waiting.append(pool.submit(trial, n, moment, command, folder, first, asked.keep_runs))
-        trials = [run.result() for run in waiting]
+        fastest, slowest = min(done.seconds_alone), max(done.seconds_alone)
+        print(f"runs left alone: {fastest:.0f} to {slowest:.0f} s, sha256 {named}", flush=True)
+        first, taught = sha256_of_file(student(alone[0])), next(alone[0].glob("steps/teacher-" + 12 * "[0-9a-f]"))
+        waiting: list[Future[None]] = []
+        calm = asked.kills - asked.kills // 2
+        for n, moment in enumerate(kill_moments(calm, fastest, measure_share(alone[0]), asked.seed), start=1):
+            waiting.append(pool.submit(done.once, n, out, trial, moment, command, first))
+        for n in range(calm + 1, asked.kills + 1):
+            words = partial(command, data=pressed, max_time=PRESSED_TIME, of=taught)
+            waiting.append(pool.submit(done.once, n, out, pressed_trial, rng.uniform(0, 8), words))
+        for run in waiting:
+            run.result()
+    trials = done.trials
     print(table(trials), flush=True)
     same = sum(t.same for t in trials)
     print(f"\n{same} of {len(trials)} killed runs ended with the bytes of a run left alone, or of their recipe")
     return 0 if same == len(trials) and len(digests) == 1 and not any(t.left_over for t in trials) else 1
+
+
+class Done:
+    """What was done, kept in a file: seconds of the runs left alone, and trials."""
+
+    def __init__(self, file: Path):
+        self.file, self._lock = file, threading.Lock()
+        kept = read_json(file) if file.exists() else {}
+        self.seconds_alone: list[float] = kept.get("alone", [])
+        self.trials = [Trial(**{**row, "left_over": tuple(row["left_over"])}) for row in kept.get("trials", [])]
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.file, {"alone": self.seconds_alone, "trials": [asdict(t) for t in self.trials]})
+
+    def alone(self, seconds: list[float]) -> None:
+        self.seconds_alone = seconds
+        self._write()
+
+    def once(self, number: int, out: Path, perform: Callable[..., Trial], *arguments: Any) -> None:
+        """Performs a trial in a folder of its own, unless it was done. Folders of one that went well are removed."""
+        if any(t.number == number for t in self.trials):
+            return
+        folders = [out / f"kill-{number}", out / f"kill-{number}-recipe"]
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        made = perform(number, folders[0], *arguments)
+        after = f", after {made.decided}" if made.decided else ""
+        print(
+            f"kill {number}: {made.seconds:.1f} s, {made.during}{after}: {made.sha256[:16]}",
+            file=sys.stderr,
+            flush=True,
+        )
+        for folder in folders if made.same else ():
+            shutil.rmtree(folder, ignore_errors=True)
+        with self._lock:
+            self.trials.append(made)
+            self._write()
 
 
 def workers(jobs: int) -> ThreadPoolExecutor:
@@ -123,7 +169,6 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--keep-runs", action="store_true", help="leave the folders of good trials")
     return parser.parse_args()
 
 
@@ -133,12 +178,12 @@ def prepare(out: Path, layers: int, width: int, examples: int, seed: int) -> tup
 
     from lightbulb.tasks.demo import home_task
 
-    home, task = home_task(seed, train=examples, validation=150, test=200), out / "task"
-    task.mkdir(parents=True)
+    home, task, model = home_task(seed, train=examples, validation=150, test=200), out / "task", out / "model"
+    task.mkdir(parents=True, exist_ok=True)
     for split in ("train", "validation", "test"):
         rows = [{"prompt": e.prompt, "completion": json.loads(e.completion)["do"]} for e in getattr(home, split)]
         (task / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return tiny_model(out / "model", layers=layers, width=width, seed=seed), task
+    return model if model.exists() else tiny_model(model, layers=layers, width=width, seed=seed), task
 
 
 def start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
@@ -169,24 +214,21 @@ def finish(command: Sequence[str], folder: Path) -> float:
     return time.monotonic() - begin
 
 
-def trial(n: int, seconds: float, command: Callable[[Path], list[str]], folder: Path, wanted: str, keep: bool) -> Trial:
+def trial(number: int, folder: Path, seconds: float, command: Callable[[Path], list[str]], wanted: str) -> Trial:
     """Start, kill after `seconds` (sooner, where the run was done by then), look, repeat to the end, hash."""
     while not killed(command(folder), folder, seconds):
         shutil.rmtree(folder)
         seconds *= 0.9
     during, kept = state(folder), len(finished(folder))
     finish(command(folder), folder)
-    made = Trial(n + 1, seconds, during, kept, sha256_of_file(student(folder)), wanted, left_over=left_over(folder))
-    if not keep:
-        shutil.rmtree(folder)
-    print(f"kill {made.number}: {made.seconds:.1f} s, {made.during}: {made.sha256[:16]}", file=sys.stderr, flush=True)
-    return made
+    return Trial(number, seconds, during, kept, sha256_of_file(student(folder)), wanted, left_over=left_over(folder))
 
 
-def pressed_trial(n: int, delay: float, command: list[str], folder: Path, keep: bool) -> Trial:
+def pressed_trial(number: int, folder: Path, delay: float, command: Callable[[Path], list[str]]) -> Trial:
     """Start, load this thread's cores when the plan is made, kill `delay` seconds after the clock has decided
     something, repeat to the end, perform the recipe in another folder, compare."""
-    process, begin, spinning = start(command, folder.with_suffix(".log")), time.monotonic(), []
+    words, begin, spinning = command(folder), time.monotonic(), []
+    process = start(words, folder.with_suffix(".log"))
     try:
         while process.poll() is None and not shortened(folder):
             time.sleep(0.2)
@@ -202,20 +244,15 @@ def pressed_trial(n: int, delay: float, command: list[str], folder: Path, keep: 
     finally:
         for other in spinning:
             other.kill()
-    finish(command, folder)
+    finish(words, folder)
     again = folder.with_name(folder.name + "-recipe")
-    task = command[command.index("--task") + 1]
-    words = [*command[:3], "run", str(folder / "recipe.toml"), "--task", task, "--out", str(again), "--threads", "1"]
-    perform(words, again)
+    task = words[words.index("--task") + 1]
+    run = [*words[:3], "run", str(folder / "recipe.toml"), "--task", task, "--out", str(again), "--threads", "1"]
+    perform(run, again)
     digest = sha256_of_file(student(folder))
     files = {sha256_of_file(f) for f in again.glob("steps/*/model.gguf")}
     wanted = digest if digest in files else "none of its recipe's files"
-    made = Trial(n + 1, seconds, during, kept, digest, wanted, decided, left_over(folder))
-    print(f"kill {made.number}: {seconds:.1f} s, {during}, after {decided}: {digest[:16]}", file=sys.stderr, flush=True)
-    if not keep and made.same:
-        shutil.rmtree(folder)
-        shutil.rmtree(again)
-    return made
+    return Trial(number, seconds, during, kept, digest, wanted, decided, left_over(folder))
 
 
 def perform(command: Sequence[str], folder: Path) -> None:
