@@ -41,7 +41,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 from lightbulb.core.files import read_json, sha256_of_file, write_json  # noqa: E402
 from lightbulb.shrinking.record import Result  # noqa: E402
 
-MAX_TIME = "15m"  # far more than is needed, so that the clock decides nothing
+MAX_TIME = "20m"  # far more than is needed, so that the clock decides nothing
 PRESSED_TIME, PRESSED_EXAMPLES = "3m", 12_000
 SPINNING = 1  # process a core
 PATIENCE_SECONDS = 900
