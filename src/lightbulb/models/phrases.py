@@ -1,7 +1,8 @@
 """Phrases: runs of tokens that a task's answers keep repeating, each as one token, so that an answer is written in
 fewer steps.
 
-They are learned from the training answers by byte-pair encoding (Sennrich et al. 2016) with tokens as its letters. A
+They are learned from the training answers by byte-pair encoding (Sennrich et al. 2016) with tokens as its letters. What
+answers copy from their prompts is in no phrase: a token of its own would have to learn anew what its pieces know. A
 phrase is an entry of the vocabulary that no merge leads to: prompts are cut into the same tokens as before, and a
 runtime prints it as the text it stands for. Which entries are phrases, and of which pieces, stands in
 tokenizer_config.json, so it travels with the model.
@@ -9,8 +10,9 @@ tokenizer_config.json, so it travels with the model.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +25,13 @@ from lightbulb.models.vocabulary import grow_vocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from lightbulb.tasks.task import Task
+    from lightbulb.tasks.task import Example, Task
 
 KEY = "lightbulb_phrases"  # in tokenizer_config.json: the pieces of each, as the vocabulary writes them
 LEARNED_FROM = 4000  # answers: more find the same phrases
 LEAST = 16  # uses of a phrase among those answers, or its row learns little
 LONGEST = 16  # tokens
+COPIED = 0.25  # of a token's uses in answers with its text in the prompt: from this share on it is copied
 FIRST_LETTER = 0x10000  # beyond it all characters are free to stand for tokens
 
 
@@ -73,7 +76,7 @@ def learn_phrases(answers: Iterable[Sequence[int]], most: int) -> list[tuple[int
     """The runs of tokens worth a token of their own.
 
     Args:
-        answers: token ids of each
+        answers: token ids of each, or of the parts between what is copied
         most: phrases
 
     Returns:
@@ -112,7 +115,7 @@ def phrases_for(task: Task, folder: Path, most: int) -> list[tuple[int, ...]]:
     """The phrases that a task's answers suggest for a model.
 
     None where the tokenizer is SentencePiece's: llama.cpp would join any two neighbours that spell an entry, in prompts
-    as well. Without those that spell an entry of the vocabulary or hold a special token.
+    as well. Without those that spell an entry of the vocabulary, hold a special token or what is copied from prompts.
 
     Args:
         task: with answers that are written, or none are found
@@ -125,19 +128,47 @@ def phrases_for(task: Task, folder: Path, most: int) -> list[tuple[int, ...]]:
     tokenizer = load_tokenizer(folder)
     if task.kind != "generate" or not most or is_sentencepiece(read_tokenizer_json(folder / "tokenizer.json")):
         return []
-    known, special = tokenizer.get_vocab(), set(tokenizer.all_special_ids)
-    found: dict[str, tuple[int, ...]] = {}
-    for pieces in learn_phrases(answers_of(task, tokenizer), most):
-        text = "".join(tokenizer.convert_ids_to_tokens(list(pieces)))
-        if text not in known and not special.intersection(pieces):
-            found.setdefault(text, pieces)
-    return list(found.values())
+    examples = task.split("train", LEARNED_FROM)
+    answers = token_ids(tokenizer, [e.completion for e in examples])
+    apart = copied(tokenizer, [prompt_of(e) for e in examples], answers) | set(tokenizer.all_special_ids)
+    known, found = tokenizer.get_vocab(), {}
+    for pieces in learn_phrases(between(answers, apart), most):
+        found.setdefault("".join(tokenizer.convert_ids_to_tokens(list(pieces))), pieces)
+    return [pieces for text, pieces in found.items() if text not in known]
 
 
-def answers_of(task: Task, tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
-    """Token ids of the training answers that phrases are learned from."""
-    texts = [e.completion for e in task.split("train", LEARNED_FROM)]
-    return list(tokenizer(texts, add_special_tokens=False).input_ids) if texts else []
+def copied(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], answers: Sequence[Sequence[int]]) -> set[int]:
+    """Tokens whose letters and digits stand in the prompt, in any case, in `COPIED` of the answers that use them."""
+    used, there = Counter[int](), Counter[int]()
+    words = {i: bare(tokenizer.decode([i])) for tokens in answers for i in tokens}
+    for prompt, tokens in zip(prompts, answers, strict=True):
+        text = bare(prompt)
+        used.update(seen := {i for i in tokens if words[i]})
+        there.update(i for i in seen if words[i] in text)
+    return {i for i, uses in used.items() if there[i] >= COPIED * uses}
+
+
+def bare(text: str) -> str:
+    """Its letters and digits, in lower case."""
+    return "".join(filter(str.isalnum, text.lower()))
+
+
+def between(answers: Iterable[Sequence[int]], apart: Set[int]) -> Iterator[list[int]]:
+    """The runs of each answer without the tokens `apart`."""
+    for tokens in answers:
+        for out, run in itertools.groupby(tokens, apart.__contains__):
+            if not out:
+                yield list(run)
+
+
+def prompt_of(example: Example) -> str:
+    """All that is said before the answer."""
+    return "\n".join([example.prompt, *(m.content for m in example.messages)])
+
+
+def token_ids(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+    """Of each text, without what a tokenizer adds."""
+    return list(tokenizer(list(texts), add_special_tokens=False).input_ids) if texts else []
 
 
 def add_phrases(folder_in: Path, folder_out: Path, model: PreTrainedModel, phrases: Sequence[tuple[int, ...]]) -> None:

@@ -199,7 +199,7 @@ def task_stats(task: Task, model: Artifact) -> TaskStats:
     """Sizes of the task, tokens counted by the model's own tokenizer in the form that `format-task` will give it."""
     from lightbulb.models.form import render, turns_of
     from lightbulb.models.loading import load_tokenizer
-    from lightbulb.models.phrases import answers_of, numbers, phrases_for
+    from lightbulb.models.phrases import LEARNED_FROM, numbers, phrases_for, token_ids
 
     if model.kind == ENCODER_KIND:
         return encoder_stats(task, model)
@@ -214,7 +214,8 @@ def task_stats(task: Task, model: Artifact) -> TaskStats:
         return [render(tokenizer, turns_of(e)) if chat else e.prompt or e.completion for e in examples]
 
     asked = prompts(task.test) if task.kind == "text" else list(dict.fromkeys(prompts(task.test)))
-    answers = answers_of(task, tokenizer) if task.kind == "generate" else []
+    written = [e.completion for e in task.split("train", LEARNED_FROM)] if task.kind == "generate" else []
+    answers = token_ids(tokenizer, written)
     phrases = numbers(phrases_for(task, model.path, PHRASES))
     return TaskStats(
         kind=task.kind,
