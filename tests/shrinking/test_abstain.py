@@ -152,7 +152,9 @@ def test_encoders_and_cascades_abstain_too(place):
     for student in result["students"]:
         found = student["abstention"]
         assert read_header(folder / student["path"]).fields["lightbulb.threshold"] == found["threshold"] > 0
-        assert found["coverage"]["high"] >= 0.6 and found["coverage"]["value"] + found["recall"]["value"] > 1, student
+        assert found["coverage"]["high"] >= 0.6 and found["recall"]["value"] > 0, student
+    handed = result["student"]["abstention"]
+    assert handed["coverage"]["value"] + handed["recall"]["value"] > 1.3, "by chance it would be 1"
 
 
 def test_a_service_leaves_out_what_it_is_not_sure_of(run):
