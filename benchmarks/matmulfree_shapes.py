@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, TokenType
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
+from shapes import write_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
@@ -70,15 +71,7 @@ def _write_keys(writer: GGUFWriter, size: Size, architecture: str) -> None:
         writer.add_head_count(size.width // HEAD_WIDTH)
         writer.add_head_count_kv(size.width // HEAD_WIDTH)
         writer.add_rope_dimension_count(HEAD_WIDTH)
-    words = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
-    words += [f"\u2581w{i}" for i in range(size.vocabulary - len(words))]
-    kinds = [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL] + [TokenType.BYTE] * 256
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(words)
-    writer.add_token_scores([0.0] * len(words))
-    writer.add_token_types(kinds + [TokenType.NORMAL] * (len(words) - len(kinds)))
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
+    write_tokenizer(writer, size.vocabulary)
 
 
 def _matrices(size: Size, architecture: str, kind: Kind, dense: Kind) -> Iterator[tuple[str, tuple[int, ...], Kind]]:

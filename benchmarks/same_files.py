@@ -33,8 +33,11 @@ from lightbulb.tasks.task import TaskKind  # noqa: E402
 from lightbulb.train.loop import Schedule  # noqa: E402
 
 KINDS: tuple[TaskKind, ...] = ("choose", "generate", "text")
-# Words that recipes had before: (now, then), the newest change first.
-OLD_WORDS = (("quant_type = ", "quantization = "), ('pass = "format-task"', 'pass = "frame"'))
+# Words that recipes had before: (now, then, what the passes say that know the new one), the newest change first.
+OLD_WORDS = (
+    ("quant_type = ", "quantization = ", "quant_type: QuantTypeName"),
+    ('pass = "format-task"', 'pass = "frame"', '"format-task"'),
+)
 
 
 def main() -> int:
@@ -63,7 +66,7 @@ def compare(work: Path, other: Path) -> int:
         data = write_rows(work / f"{kind}.jsonl", ROWS[kind](120))
         written = recipe(model, data, kind).as_toml()
         after = files(work / f"{kind}-after", written, ROOT)
-        before = files(work / f"{kind}-before", in_old_words(written), other)
+        before = files(work / f"{kind}-before", in_words_of(other, written), other)
         for label in sorted(before | after):
             then, now = before.get(label, "none"), after.get(label, "none")
             print(
@@ -91,9 +94,11 @@ def recipe(model: Path, data: Path, kind: TaskKind) -> Recipe:
     return Recipe(model=str(model), task=str(data), reading=TaskOptions(kind=kind), step=tuple(steps))
 
 
-def in_old_words(text: str) -> str:
-    for now, then in OLD_WORDS:
-        text = text.replace(now, then)
+def in_words_of(tree: Path, text: str) -> str:
+    """The recipe as the code in `tree` reads it."""
+    passes = "".join(file.read_text(encoding="utf-8") for file in (tree / "src/lightbulb/passes").glob("*.py"))
+    for now, then, known in OLD_WORDS:
+        text = text if known in passes else text.replace(now, then)
     return text
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType
+from gguf.quants import quantize
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
@@ -53,10 +55,20 @@ def make(name: str, folder: Path) -> Path:
     return path
 
 
-def write_shape(path: Path, shape: Shape) -> None:
-    from gguf import GGMLQuantizationType, GGUFWriter, TokenType
-    from gguf.quants import quantize
+def write_tokenizer(writer: GGUFWriter, vocabulary: int) -> None:
+    """Bytes, and made-up words up to `vocabulary` entries."""
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+    words += [f"\u2581w{i}" for i in range(vocabulary - len(words))]
+    kinds = [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL] + [TokenType.BYTE] * 256
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(words)
+    writer.add_token_scores([0.0] * len(words))
+    writer.add_token_types(kinds + [TokenType.NORMAL] * (len(words) - len(kinds)))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
 
+
+def write_shape(path: Path, shape: Shape) -> None:
     rng = np.random.default_rng(0)
     writer = GGUFWriter(path, "llama")
     writer.add_block_count(shape.layers)
@@ -67,16 +79,7 @@ def write_shape(path: Path, shape: Shape) -> None:
     writer.add_feed_forward_length(shape.feed_forward)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.head)
-    words = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
-    words += [f"\u2581w{i}" for i in range(shape.vocabulary - len(words))]
-    kinds = [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL] + [TokenType.BYTE] * 256
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(words)
-    writer.add_token_scores([0.0] * len(words))
-    writer.add_token_types(kinds + [TokenType.NORMAL] * (len(words) - len(kinds)))
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-
+    write_tokenizer(writer, shape.vocabulary)
     drawn: dict[tuple[int, int, str], np.ndarray] = {}  # layers of one shape share their numbers: half a minute less
 
     def matrix(name: str, rows: int, columns: int, type: str) -> None:

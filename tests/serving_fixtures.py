@@ -61,7 +61,7 @@ def serve_it(monkeypatch) -> Iterator[Callable[..., Any]]:
 
         def run() -> None:
             try:
-                serving.serve(file, port=0, threads=1, limits=limits, told=heard, **options)
+                serving.serve(file, port=0, threads=1, limits=limits, on_start=heard, **options)
             except BaseException as e:
                 failed.append(e)
             listening.set()

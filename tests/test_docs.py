@@ -80,16 +80,15 @@ def test_files_that_are_named_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_use_verbs_and_options_that_exist(page: str) -> None:
-    import inspect
-
     from lightbulb.cli import VERBS
+    from lightbulb.cli.options import options_of
 
     text = (ROOT / page).read_text(encoding="utf-8")
     fenced = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     blocks = "\n".join(fenced + re.findall(r"^    .*", text, re.MULTILINE))
     for verb, rest in re.findall(r"^ *lightbulb ([a-z]+) (.*)$", blocks, re.MULTILINE):
         assert verb in VERBS, f"{page}: there is no verb {verb}"
-        options = {name.replace("_", "-") for name in inspect.signature(VERBS[verb]).parameters}
+        options = {name.replace("_", "-") for name in options_of(VERBS[verb])}
         assert set(re.findall(r"--([a-z-]+)", rest)) <= options, f"{page}: lightbulb {verb} {rest}"
 
 

@@ -172,10 +172,7 @@ parameters = {{ runtime = "counting", limit = 5 }}
     [
         (("shrink", "MODEL", "--task", "TASK", "--runtime", "torch"), "runs model folders"),
         (("shrink", "MODEL", "--task", "TASK", "--runtime", "nothing"), "there is no runtime 'nothing'"),
-        (
-            ("measure", "MODEL", "--runtime", "nothing"),
-            "one of llamacpp, filament, classifier, slots, torch, endpoint, counting",
-        ),
+        (("measure", "MODEL", "--runtime", "nothing"), "one of llamacpp, filament, torch, endpoint, counting"),
         (("ask", "FILE", "what?", "--runtime", "endpoint"), "runs addresses of endpoints"),
     ],
 )

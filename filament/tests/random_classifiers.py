@@ -1,8 +1,7 @@
-"""Random files of classifiers, and docs/format.md once more in slow, plain Python: the reference of what C++ makes."""
+"""Random files of classifiers, and what the reference makes of them (plain_ngrams.py)."""
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from gguf import GGUFWriter
+from plain_ngrams import counted, likelihoods, scored, text_of
 
-WORD_BASIS, BASIS, M32 = 2166136261 ^ 0x9E3779B9, 2166136261, 0xFFFFFFFF
 WORDS = "card pay money why is my the transfer top-up not_yet 3,50 £9 İstanbul ЁЖ Σίσυφος naïve 東京 é Ǆ ß ½ don't"
 BLANKS = " \t\n\u00a0\u2003\u3000\u200b"
 HOSTILE = (
@@ -32,84 +31,9 @@ HOSTILE = (
 )  # bytes of every kind
 
 
-def decoded(data: bytes) -> list[int]:
-    """Code points; each byte that belongs to none is U+FFFD."""
-    points, at = [], 0
-    while at < len(data):
-        for length in (1, 2, 3, 4):
-            try:
-                points.append(ord(data[at : at + length].decode()))
-            except (UnicodeDecodeError, TypeError):
-                continue
-            at += length
-            break
-        else:
-            points.append(0xFFFD)
-            at += 1
-    return points
-
-
-def lowered(p: int) -> int:
-    if 0x41 <= p <= 0x5A or (0xC0 <= p <= 0xDE and p != 0xD7) or 0x391 <= p <= 0x3A9 or 0x410 <= p <= 0x42F:
-        return p + 32
-    if 0x400 <= p <= 0x40F:
-        return p + 80
-    even = [(0x100, 0x137), (0x14A, 0x177), (0x460, 0x481), (0x48A, 0x4BF), (0x4D0, 0x52F)]
-    if any(a <= p <= b for a, b in even) and p % 2 == 0:
-        return p + 1
-    return p + 1 if (0x139 <= p <= 0x148 or 0x179 <= p <= 0x17E) and p % 2 == 1 else p
-
-
-def is_blank(p: int) -> bool:
-    single = (0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
-    return 9 <= p <= 13 or 0x1C <= p <= 0x20 or 0x2000 <= p <= 0x200A or p in single
-
-
-def is_letter(p: int) -> bool:
-    if p < 0xC0:
-        return chr(p) in "0123456789abcdefghijklmnopqrstuvwxyz_" or p in (0xAA, 0xB5, 0xBA)
-    gaps = [(0x2000, 0x206F), (0x3000, 0x303F), (0xFF00, 0xFF0F)]
-    return p not in (0xD7, 0xF7, 0xFFFD) and not is_blank(p) and not any(a <= p <= b for a, b in gaps)
-
-
-def runs(points: Sequence[int], belongs: Any) -> list[list[int]]:
-    found: list[list[int]] = [[]]
-    for p in points:
-        if belongs(p):
-            found[-1].append(p)
-        elif found[-1]:
-            found.append([])
-    return [run for run in found if run]
-
-
-def hashed(points: Sequence[int], basis: int) -> int:
-    h = basis
-    for p in points:
-        h = (h ^ p) * 16777619 & M32
-    h ^= h >> 16
-    h = h * 0x85EBCA6B & M32
-    h ^= h >> 13
-    h = h * 0xC2B2AE35 & M32
-    return h ^ h >> 16
-
-
-def features(data: bytes, words: tuple[int, int], chars: tuple[int, int]) -> Counter[int]:
+def features(data: bytes, words: tuple[int, int], chars: tuple[int, int]) -> dict[int, int]:
     """How often each hash comes."""
-    points = [lowered(p) for p in decoded(data)]
-    found: Counter[int] = Counter()
-    if words[0]:
-        all_words = runs(points, is_letter)
-        for n in range(words[0], words[1] + 1):
-            for first in range(len(all_words) - n + 1):
-                joined = [p for word in all_words[first : first + n] for p in (*word, 0x20)][:-1]
-                found[hashed(joined, WORD_BASIS)] += 1
-    if chars[0]:
-        for token in runs(points, lambda p: not is_blank(p)):
-            padded = [0x20, *token, 0x20]
-            for n in range(chars[0], chars[1] + 1):
-                for first in range(len(padded) - n + 1):
-                    found[hashed(padded[first : first + n], BASIS)] += 1
-    return found
+    return counted(text_of(data), words, chars)
 
 
 @dataclass(frozen=True)
@@ -128,46 +52,20 @@ class NgramModel:
     bias: np.ndarray
     head: np.ndarray | None = None
 
-    def scores(self, data: bytes) -> tuple[list[int], int]:
-        """Of each answer, and the root, in Python's integers."""
-        rows = {int(h): f for f, h in enumerate(self.hashes)}
-        width = self.weights.shape[1]
-        squares, sums = 0, [0] * width
-        for h, times in features(data, self.words, self.chars).items():
-            if (f := rows.get(h)) is None:
-                continue
-            count = int(self.counts[min(times, len(self.counts)) - 1])
-            a = min(32767, max(1, int(self.idf[f]) * count >> 8))
-            m = min(32767, int(self.scales[f]) * count >> 8)
-            squares += a * a
-            for j in range(width):
-                sums[j] += m * int(self.weights[f, j])
-        root = max(1, math.isqrt(squares))
-        if self.head is not None:
-            shift = 0
-            while any(abs(s) >> shift >= 32768 for s in sums):
-                shift += 1
-            narrow = [s >> shift for s in sums]
-            sums = [sum(int(w) * v for w, v in zip(row, narrow, strict=True)) << shift for row in self.head]
-        return [s + int(b) * root for s, b in zip(sums, self.bias, strict=True)], root
+    @property
+    def labels(self) -> list[str]:
+        return self.answers
+
+    @property
+    def ngrams(self) -> NgramModel:
+        """What says which n-grams are counted: itself."""
+        return self
 
     def choice(self, data: bytes) -> tuple[int, float]:
         """The answer's number and its probability."""
-        scores, root = self.scores(data)
-        best = scores.index(max(scores))
-        return best, float(np.float32((1 << 24) / sum(self.likelihood(scores[best] - s, root) for s in scores)))
-
-    def likelihood(self, gap: int, root: int) -> int:
-        """Of an answer whose score is lower than the highest by `gap`."""
-        fraction, exponent = math.frexp(float(np.float32(self.unit)) * math.log(2))
-        octave, shift = round(fraction * 2**16), max(-63, min(63, 16 - exponent))
-        steps = gap << shift if shift >= 0 else gap >> -shift
-        whole, parts = divmod(steps * 8192 // (octave * root), 8192)
-        if whole >= 32:
-            return 0
-        i, part = divmod(parts, 256)
-        above, below = (round(2 ** (24 - n / 32)) for n in (i, i + 1))
-        return (above - ((above - below) * part >> 8)) >> whole
+        scores, root = scored(self, text_of(data))
+        likely = likelihoods(scores, root, float(np.float32(self.unit)))
+        return scores.index(max(scores)), float(np.float32((1 << 24) / sum(likely)))
 
     def tensors(self) -> dict[str, np.ndarray]:
         tensors = {

@@ -71,8 +71,21 @@ def say_to(events: Stream) -> Callable[[str], None]:
 
 def introduce(task: Task, say: Callable[[str], None]) -> None:
     """Says what was found in the data and what was understood of them, before the work starts."""
-    for told in (*task.findings, task.summary):
-        say(f"task: {told}")
+    for sentence in (*task.findings, task.summary):
+        say(f"task: {sentence}")
+
+
+def _checked(model: str, task: Task, goal: Goal, quiet: bool) -> ModelSource:
+    """The model's files, where the goal can be asked of them and of the task: known before any work is begun."""
+    from lightbulb.shrinking.prepare import check_task
+
+    goal.check_for(task.metric)
+    check_abstaining(goal.abstain, task, goal.runtime)
+    check_ships(goal.runtime, task.kind)
+    with waiting("reading the model", quiet):
+        source = validate_model(model, goal.runtime)
+    check_task(source, task, goal)
+    return source
 
 
 def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", quiet: bool = False) -> Result:
@@ -97,14 +110,8 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
     """
     from lightbulb.report.publish import publish
     from lightbulb.shrinking.job import bind_config, perform
-    from lightbulb.shrinking.prepare import check_task
 
-    goal.check_for(task.metric)
-    check_abstaining(goal.abstain, task, goal.runtime)
-    check_ships(goal.runtime, task.kind)
-    with waiting("reading the model", quiet):
-        source = validate_model(model, goal.runtime)
-    check_task(source, task, goal)
+    source = _checked(model, task, goal, quiet)
     events = Stream(*terminal(quiet))
     introduce(task, say := say_to(events))
     with opened(out, task, goal, events) as run:
@@ -161,14 +168,8 @@ def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRu
         UserError: what is asked for cannot be done as asked
     """
     from lightbulb.shrinking.dry_run import predict_run
-    from lightbulb.shrinking.prepare import check_task
 
-    goal.check_for(task.metric)
-    check_abstaining(goal.abstain, task, goal.runtime)
-    check_ships(goal.runtime, task.kind)
-    with waiting("reading the model", quiet):
-        source = validate_model(model, goal.runtime)
-    check_task(source, task, goal)
+    source = _checked(model, task, goal, quiet)
     introduce(task, say := say_to(Stream(*terminal(quiet))))
     with waiting("planning", quiet):
         return predict_run(source, task, goal, say)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
+import re
 import subprocess
 import sys
 import time
+from typing import get_type_hints
 
 import pytest
 
 from lightbulb import api
-from lightbulb.cli import main
+from lightbulb.cli import VERBS, main
+from lightbulb.cli.options import options_of
 from lightbulb.core.errors import RunFailure
 
 
@@ -115,10 +120,54 @@ def test_json_is_one_object_on_stdout(capsys, tmp_path, monkeypatch):
     assert json.loads(out) == {"report": str(tmp_path / "report.html")} and err == "" and out.count("\n") == 1
 
 
-def test_a_wrong_option_is_tyro_s_business(capsys):
+def refused_by_tyro(capsys, *arguments: str) -> str:
     with pytest.raises(SystemExit) as e:
-        main(["shrink", "m", "--tsk", "x"])
+        main(list(arguments))
     assert e.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    return " ".join(err.replace("\u2502", " ").split())
+
+
+def test_a_wrong_option_is_named_with_the_right_one(capsys):
+    said = refused_by_tyro(capsys, "shrink", "m", "--task", "home", "--tsk", "x")
+    assert "Unrecognized options: --tsk" in said and "Perhaps you meant: --task" in said
+
+
+@pytest.mark.parametrize(
+    "arguments, what",
+    [
+        (["shrink", "m", "--task", "home", "--keep", "97%"], "could not convert string to float: '97%'"),
+        (["shrink", "m", "--task", "home", "--kind", "chose"], "Expected one of ('choose', 'generate', 'text')"),
+        (["predict", "--layers", "many"], "invalid literal for int() with base 10: 'many'"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_said_of_its_type_alone(capsys, arguments, what):
+    """Not of None, which an option that is left out has."""
+    said = refused_by_tyro(capsys, *arguments)
+    assert what in said and "None" not in said
+
+
+@pytest.mark.parametrize(
+    "verb, hint", [("shrnk", "did you mean shrink?"), ("help", "`lightbulb --help` says what they do")]
+)
+def test_a_wrong_verb_is_one_clear_error(capsys, verb, hint):
+    assert main([verb, "m", "--task", "home"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"error: there is no verb {verb!r}\n") and hint in err and err.count("\n") == 2
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_is_in_the_help_and_explained(capsys, verb):
+    """Those of groups, too."""
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    page, options = capsys.readouterr().out, options_of(VERBS[verb])
+    typed = [f"--{name.replace('_', '-')}" for name, kind in options.items() if not kind.startswith("conf.Positional")]
+    assert all(re.search(rf"\s{option}[\s,]", page) for option in typed)
+    groups = filter(dataclasses.is_dataclass, get_type_hints(VERBS[verb]).values())
+    explained = "\n".join(inspect.getdoc(thing) for thing in (VERBS[verb], *groups))
+    assert all(f"\n    {name}: " in explained for name in options)
 
 
 def test_dry_run_writes_nothing_and_says_what_it_would_do(capsys, tiny_folder, tmp_path, monkeypatch):

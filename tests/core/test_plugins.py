@@ -91,7 +91,7 @@ def test_an_unknown_name_lists_those_known(install):
     assert runtime_names() == ["llamacpp", "filament", "classifier", "slots", "torch", "endpoint", "more"]
     with pytest.raises(UserError, match="no runtime 'mroe'") as error:
         runtime_class("mroe")
-    assert error.value.hint == "use one of llamacpp, filament, classifier, slots, torch, endpoint, more"
+    assert error.value.hint == "use one of llamacpp, filament, torch, endpoint, more"
     install("lb_pass", plugins.PASSES, "polish = lb_pass:P", "")
     with pytest.raises(RecipeError) as error:
         pass_class("plish")

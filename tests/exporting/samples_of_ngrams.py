@@ -1,11 +1,10 @@
-"""Random files of n-grams, texts that are hard to read, and what tests/plain_ngrams.py makes of both."""
+"""Random files of n-grams, texts that are hard to read, and what filament/tests/plain_ngrams.py makes of both."""
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import plain_ngrams
+from plain_ngrams import text_of
 
 from lightbulb.models.kinds.features import Ngrams, features_of
 from lightbulb.models.kinds.ngrams import NgramFile
@@ -66,23 +65,6 @@ def answer(file: NgramFile, data: bytes) -> int:
 def probabilities(file: NgramFile, data: bytes) -> np.ndarray:
     likely = np.array(plain_ngrams.likelihoods(*scores(file, data), file.unit), float)
     return likely / likely.sum()
-
-
-@cache
-def text_of(data: bytes) -> str:
-    """Each byte that is in no well-formed sequence is U+FFFD."""
-    text, at = "", 0
-    while at < len(data):
-        for length in (1, 2, 3, 4):
-            try:
-                text += data[at : at + length].decode("utf-8")
-            except UnicodeDecodeError:
-                continue
-            break
-        else:
-            text, length = text + "\ufffd", 1
-        at += length
-    return text
 
 
 HOSTILE = [

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
+import main_job
 import pytest
 from conftest import choose_rows, generate_rows, write_rows
+from main_job import record
 from tiny_encoder import tiny_encoder
 
 from lightbulb.cli import main
@@ -19,6 +22,8 @@ from lightbulb.train.loop import Schedule
 filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
 if not hasattr(filament, "Classifier"):
     pytest.skip("this filament runs no classifiers: make filament", allow_module_level=True)
+
+shrink = partial(main_job.shrink, model="bert")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,20 +46,11 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def shrink(place: Path, out: str, *more: str, task: str = "task.jsonl") -> tuple[int, Path]:
-    command = ["shrink", str(place / "bert"), "--task", str(place / task), "--out", str(place / out)]
-    return main([*command, "--max-time", "15m", "--threads", "1", *more]), place / out
-
-
 @pytest.fixture(scope="module")
 def run(place) -> Path:
     code, folder = shrink(place, "run", "--keep", "0.9")
     assert code == 0
     return folder
-
-
-def record(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
 
 
 def test_the_encoder_is_source_teacher_and_student(run):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import choose_rows, write_rows
+from main_job import record, shrink
 from test_shrink import QUICK
 from tiny import tiny_model
 from tiny_encoder import tiny_encoder
@@ -42,21 +43,12 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def shrink(place: Path, out: str, *more: str) -> tuple[int, Path]:
-    command = ["shrink", str(place / "model"), "--task", str(place / "task.jsonl"), "--out", str(place / out)]
-    return main([*command, "--max-time", "15m", "--threads", "1", *more]), place / out
-
-
 @pytest.fixture(scope="module")
 def enough(place) -> Path:
     """A run that n-grams end."""
     code, folder = shrink(place, "enough", "--at-least", "0.8")
     assert code == 0
     return folder
-
-
-def record(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
 
 
 def test_where_n_grams_are_enough_no_language_model_is_made(enough):
@@ -172,18 +164,18 @@ def test_where_answers_can_be_filled_in_no_language_model_is_made(place, capsys)
     if not hasattr(filament, "SlotFiller"):
         pytest.skip("this filament fills in no answers: make filament")
     write_rows(place / "spoken.jsonl", spoken_rows(300))
-    command = ["shrink", str(place / "model"), "--task", str(place / "spoken.jsonl"), "--out", str(place / "spoken")]
-    assert main([*command, "--at-least", "0.8", "--max-time", "15m", "--threads", "1"]) == 0
-    result = record(place / "spoken")
+    code, folder = shrink(place, "spoken", "--at-least", "0.8", task="spoken.jsonl")
+    assert code == 0
+    result = record(folder)
     student = result["student"]
     assert result["verdict"] == "kept" and (student["kind"], student["runtime"]) == ("slots", "slots")
     assert student["score"]["value"] > 0.9 and student["cpu_seconds_per_answer"]["value"] > 0
     assert result["teacher"] is None and result["base"] is None and result["verify"]["same_answer"]["value"] == 1
-    assert not (place / "spoken" / "Modelfile").exists()
-    card = (place / "spoken" / "README.md").read_text()
+    assert not (folder / "Modelfile").exists()
+    card = (folder / "README.md").read_text()
     assert "No language model is needed" in card and "text-generation" in card and "llama-completion" not in card
     capsys.readouterr()
-    assert main(["ask", str(place / "spoken"), "turn off the heater number 4711", "--json"]) == 0
+    assert main(["ask", str(folder), "turn off the heater number 4711", "--json"]) == 0
     asked = json.loads(capsys.readouterr().out)
     assert json.loads(asked["text"]) == {"do": "off", "fan": False, "number": "4711"}
     assert 0.5 < asked["probability"] <= 1
@@ -191,8 +183,7 @@ def test_where_answers_can_be_filled_in_no_language_model_is_made(place, capsys)
 
 def test_kinds_that_cannot_do_the_task_are_refused(place, capsys):
     write_rows(place / "text.jsonl", [{"prompt": f"say {n}", "completion": f"this is number {n}"} for n in range(60)])
-    command = ["shrink", str(place / "model"), "--task", str(place / "text.jsonl"), "--out", str(place / "text")]
-    assert main([*command, "--kind", "generate", "--kinds", "linear", "--threads", "1"]) == 2
+    assert shrink(place, "text", "--kind", "generate", "--kinds", "linear", task="text.jsonl")[0] == 2
     assert "none of the kinds asked for" in capsys.readouterr().err
 
 

@@ -12,6 +12,7 @@ from lightbulb.cli.examining import doctor
 from lightbulb.cli.exporting import export
 from lightbulb.cli.forecasting import forecast
 from lightbulb.cli.measuring import measure
+from lightbulb.cli.options import VALUES, check_verb
 from lightbulb.cli.output import check_arguments, is_text, print_anything, shown, with_flags
 from lightbulb.cli.predicting import predict
 from lightbulb.cli.serving import serve
@@ -61,7 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments in (["--version"], ["-V"]):
             print(f"lightbulb {__version__}")
         else:
-            tyro.extras.subcommand_cli_from_dict(VERBS, args=arguments, prog="lightbulb", description=DESCRIPTION)
+            check_verb(arguments, VERBS)
+            tyro.extras.subcommand_cli_from_dict(
+                VERBS, args=arguments, prog="lightbulb", description=DESCRIPTION, registry=VALUES
+            )
         sys.stdout.flush()
     except BrokenPipeError:  # who reads has read enough (`| head`); nothing more is written, at exit neither
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import inspect
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightbulb.cli.options import options_of
 from lightbulb.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,20 +63,20 @@ def with_flags(text: str, verb: Callable[..., Any] | None) -> str:
     `max_time=45m` becomes --max-time 45m, `max_time` --max-time, `dry_run=True` --dry-run; a positional `model` becomes
     MODEL. Other words in backticks stay.
     """
-    parameters = {} if verb is None else inspect.signature(verb).parameters
+    options = {} if verb is None else options_of(verb)
 
-    def typed(found: re.Match[str]) -> str:
+    def as_typed(found: re.Match[str]) -> str:
         name, value = found.groups()
-        if name not in parameters:
+        if name not in options:
             return found[0]
-        if str(parameters[name].annotation).startswith("conf.Positional"):
+        if options[name].startswith("conf.Positional"):
             return value or name.upper()
         flag = name.replace("_", "-")
-        if parameters[name].annotation in (bool, "bool"):
+        if options[name] == "bool":
             return f"--no-{flag}" if value == "False" else f"--{flag}"
         return f"--{flag}" if value is None else f"--{flag} {value}"
 
-    return re.sub(r"`([a-z][a-z0-9_]*)(?:=([^`\n]*))?`", typed, text)
+    return re.sub(r"`([a-z][a-z0-9_]*)(?:=([^`\n]*))?`", as_typed, text)
 
 
 def is_text(word: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from tyro import conf
@@ -12,38 +13,11 @@ RuntimeClass = Literal["eager", "vllm", "llama.cpp", "filament"]
 Scope = Literal["chip", "board", "machine", "wall"]
 
 
-def predict(
-    model: conf.Positional[str] = "",
-    device: str = "",
-    batch: int = 1,
-    context: int | None = None,
-    count: int = 1,
-    bits: str | None = None,
-    runtime: RuntimeClass | None = None,
-    scope: Scope | None = None,
-    prompt_share: float | None = None,
-    prompt_tokens: float | None = None,
-    answer_tokens: float | None = None,
-    thinking_tokens: float = 0.0,
-    result: str | None = None,
-    retries: int = 0,
-    parameters: float | None = None,
-    layers: int | None = None,
-    width: int | None = None,
-    heads: int | None = None,
-    kv_heads: int | None = None,
-    ffn: int | None = None,
-    vocab: int | None = None,
-    calibrate: str | None = None,
-    out: str = "device.toml",
-    devices: bool = False,
-    json: bool = False,
-) -> None:
-    """Joules and seconds a token on a device that you do not have: an estimate, with its interval.
+@dataclass(frozen=True)
+class Running:
+    """How it runs.
 
-    Args:
-        model: a folder, config.json, .gguf file, hub id or short name; left out when the shape is given
-        device: a name from the catalogue (--devices), or a .toml file with a device of your own
+    Attributes:
         batch: sequences side by side
         context: tokens of each sequence when a token is written (default: 512, or where the answer's tokens put it)
         count: devices that share the weights
@@ -51,22 +25,83 @@ def predict(
         runtime: eager (plain torch), vllm (or any batching server), llama.cpp, filament (default: usual on the device)
         scope: what the joules include (default: what the device's power does)
         prompt_share: prompt tokens read for each token written, charged to it (default: 0.4 in a server's batches)
+    """
+
+    batch: int = 1
+    context: int | None = None
+    count: int = 1
+    bits: str | None = None
+    runtime: RuntimeClass | None = None
+    scope: Scope | None = None
+    prompt_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an answer is.
+
+    Attributes:
         prompt_tokens: of a question: with it, what an answer costs
         answer_tokens: written for it
         thinking_tokens: written before the answer, beside those
         result: a run folder: tokens of an answer and the share right from there; what a right answer costs
         retries: how often an answer that is not right is asked for again; with --result
-        parameters: bare shape: number of weights, e.g. 8.03e9; what else is needed is guessed from it
-        layers: bare shape, with width, heads, kv-heads, ffn and vocab
+    """
+
+    prompt_tokens: float | None = None
+    answer_tokens: float | None = None
+    thinking_tokens: float = 0.0
+    result: str | None = None
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class BareShape:
+    """A shape instead of a model.
+
+    Attributes:
+        parameters: number of weights, e.g. 8.03e9; what else is needed is guessed from it
+        layers: how many, with width, heads, kv-heads, ffn and vocab
         width: of the hidden states
         heads: of attention
         kv_heads: of keys and values (default: as many as heads)
         ffn: width of the feed-forward part
         vocab: tokens of the vocabulary
+    """
+
+    parameters: float | None = None
+    layers: int | None = None
+    width: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    ffn: int | None = None
+    vocab: int | None = None
+
+
+def predict(
+    model: conf.Positional[str] = "",
+    device: str = "",
+    calibrate: str | None = None,
+    out: str = "device.toml",
+    devices: bool = False,
+    json: bool = False,
+    *,
+    running: conf.OmitArgPrefixes[Running],
+    answer: conf.OmitArgPrefixes[Answer],
+    shape: conf.OmitArgPrefixes[BareShape],
+) -> None:
+    """Joules and seconds a token on a device that you do not have: an estimate, with its interval.
+
+    Args:
+        model: a folder, config.json, .gguf file, hub id or short name; left out when the shape is given
+        device: a name from the catalogue (--devices), or a .toml file with a device of your own
         calibrate: a .toml file with readings of your own: writes the device that predictions are corrected by
         out: the .toml file that --calibrate writes
         devices: list the catalogue
         json: one JSON object on stdout
+        running: how the model runs there
+        answer: what a question and its answer take, for the cost of an answer
+        shape: what to predict for where there is no model to read
     """
     from lightbulb import api
     from lightbulb.core.progress import waiting
@@ -84,29 +119,7 @@ def predict(
         show(page.corrected_dict(corrected, out), json, lambda console: console.print(text, markup=False))
         return
     with waiting("predicting"):
-        prediction = api.predict(
-            model or None,
-            device,
-            batch=batch,
-            context=context,
-            count=count,
-            bits=bits,
-            runtime=runtime,
-            scope=scope,
-            prompt_share=prompt_share,
-            prompt_tokens=prompt_tokens,
-            answer_tokens=answer_tokens,
-            thinking_tokens=thinking_tokens,
-            result=result,
-            retries=retries,
-            parameters=parameters,
-            layers=layers,
-            width=width,
-            heads=heads,
-            kv_heads=kv_heads,
-            ffn=ffn,
-            vocab=vocab,
-        )
+        prediction = api.predict(model or None, device, **vars(running), **vars(answer), **vars(shape))
     show(
         page.prediction_dict(prediction),
         json,

@@ -63,7 +63,7 @@ def serve(
         context=context,
         limits=Limits(max_bytes, max_tokens, max_seconds, max_waiting),
         key=read_key(key_file),
-        told=_as_json if json else _told,
+        on_start=_as_json if json else _print_address,
     )
 
 
@@ -72,13 +72,13 @@ def _as_json(serving: Serving) -> None:
     print(json_format.dumps(record), flush=True)
 
 
-def _told(serving: Serving) -> None:
+def _print_address(serving: Serving) -> None:
     does = f"chooses among {serving.answers} answers" if serving.answers else "writes"
     print(f"{serving.file} ({serving.runtime}; it {does}) is served at {serving.address}. Ctrl-C stops it. Try:\n")
-    path, asked = "/v1/chat/completions", {"messages": [{"role": "user", "content": "your question"}]}
-    body = {"input": "your question"} if serving.answers else asked
+    path, chat = "/v1/chat/completions", {"messages": [{"role": "user", "content": "your question"}]}
+    body = {"input": "your question"} if serving.answers else chat
     path = "/v1/classify" if serving.answers else path
-    said = shlex.quote(json_format.dumps(body))
-    print(f"  curl {serving.address}{path} -H 'Content-Type: application/json' -d {said}\n", flush=True)
+    body_text = shlex.quote(json_format.dumps(body))
+    print(f"  curl {serving.address}{path} -H 'Content-Type: application/json' -d {body_text}\n", flush=True)
     if serving.open_to_others:
         print("no key is asked for, and other machines may reach this service: see --key-file", file=sys.stderr)

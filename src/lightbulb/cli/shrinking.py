@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tyro import conf
 
@@ -12,6 +14,51 @@ from lightbulb.cli.output import show
 from lightbulb.core.errors import RunFailure
 from lightbulb.energy.processor import threads_held
 from lightbulb.tasks.task import TaskKind
+
+if TYPE_CHECKING:
+    from lightbulb.serving.ask import Completion
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the task is read.
+
+    Attributes:
+        test: test split, when it is a file of its own
+        kind: inferred from the data when left out
+        metric: accuracy, macro-f1, exact-match, json-match, chrf, rouge-l, bits-per-byte or your own module:function
+        prompt: column with the question
+        completion: column with the answer
+        group: column of what must not be in two splits, like a patient or a contract
+        none_label: what the data say instead of an answer where none fits, like oos: with --abstain
+    """
+
+    test: str | None = None
+    kind: TaskKind | None = None
+    metric: str | None = None
+    prompt: str | None = None
+    completion: str | None = None
+    group: str | None = None
+    none_label: str | None = None
+
+
+@dataclass(frozen=True)
+class Student:
+    """What the result may be.
+
+    Attributes:
+        abstain: give none of the answers where the model is not sure, so that of what is answered at least this share
+            is right, like 0.95 (or coverage=0.9: so many of the questions that have an answer get one)
+        runtime: what the model will be used in, where every file is scored and measured; llamacpp, filament where it
+            is built, or that of a plugin
+        kinds: of model that may be tried, like linear (n-grams), slots or decoder (default: all that are installed)
+        encoder: a folder with a BERT-shaped encoder to try, or minilm-l6 (default: that, where it is installed)
+    """
+
+    abstain: str | None = None
+    runtime: str = "llamacpp"
+    kinds: tuple[str, ...] | None = None
+    encoder: str | None = None
 
 
 def shrink(
@@ -21,22 +68,14 @@ def shrink(
     at_least: float | None = None,
     max_time: str = "1h",
     out: Path | None = None,
-    test: str | None = None,
-    kind: TaskKind | None = None,
-    metric: str | None = None,
-    prompt: str | None = None,
-    completion: str | None = None,
-    group: str | None = None,
-    abstain: str | None = None,
-    none_label: str | None = None,
     zone: str | None = None,
     seed: int = 0,
     threads: int | None = None,
-    runtime: str = "llamacpp",
-    kinds: tuple[str, ...] | None = None,
-    encoder: str | None = None,
     dry_run: bool = False,
     json: bool = False,
+    *,
+    reading: conf.OmitArgPrefixes[Reading],
+    student: conf.OmitArgPrefixes[Student],
 ) -> None:
     """Make the smallest model that keeps the work: the main job. The same command again resumes.
 
@@ -49,24 +88,13 @@ def shrink(
         at_least: score that the result must reach, in the metric's own unit (bits-per-byte: at most)
         max_time: for the whole job, like 45m or 1h30m
         out: the run folder (default: runs/TASK)
-        test: test split, when it is a file of its own
-        kind: inferred from the data when left out
-        metric: accuracy, macro-f1, exact-match, json-match, chrf, rouge-l, bits-per-byte or your own module:function
-        prompt: column with the question
-        completion: column with the answer
-        group: column of what must not be in two splits, like a patient or a contract
-        abstain: give none of the answers where the model is not sure, so that of what is answered at least this share
-            is right, like 0.95 (or coverage=0.9: so many of the questions that have an answer get one)
-        none_label: what the data say instead of an answer where none fits, like oos: with --abstain
         zone: country or region whose grid feeds this machine, for carbon (default: LIGHTBULB_ZONE, or the world's)
         seed: decides everything that is random
         threads: processor threads (default: all that this process may use)
-        runtime: what the model will be used in, where every file is scored and measured; llamacpp, filament where it
-            is built, or that of a plugin
-        kinds: of model that may be tried, like linear (n-grams), slots or decoder (default: all that are installed)
-        encoder: a folder with a BERT-shaped encoder to try, or minilm-l6 (default: that, where it is installed)
         dry_run: print the recipe with predicted size, cost and time, and stop
         json: one JSON object on stdout
+        reading: how the task is read
+        student: what the result may be, and where it will run
     """
     from lightbulb import api
     from lightbulb.core.progress import waiting
@@ -77,10 +105,9 @@ def shrink(
     from lightbulb.shrinking.goal import Goal
 
     threads = threads_held() if threads is None else threads
-    goal = Goal.parse(keep, max_time, seed, threads, own_zone(zone), runtime, at_least, kinds, encoder, abstain)
-    columns = {"prompt": prompt, "completion": completion, "group": group, "none_label": none_label}
+    goal = Goal.parse(keep, max_time, seed, threads, own_zone(zone), at_least=at_least, **vars(student))
     with waiting("reading the task"):
-        loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
+        loaded = api.load_task(task, seed=seed, **vars(reading))
     if dry_run:
         planned = api.dry_run(model, loaded, goal)
         show(dry.dry_run_dict(planned), json, lambda console: console.print(dry.dry_run_text(planned), markup=False))
@@ -151,7 +178,7 @@ def ask(
     from lightbulb.report import words
 
     with waiting("answering"):
-        asked = api.ask(
+        answered = api.ask(
             model,
             question,
             max_tokens=max_tokens,
@@ -161,35 +188,42 @@ def ask(
             stop=stop,
             system=system,
         )
-    record = {
-        "text": asked.text,
-        "unread_tokens": asked.unread,
-        "prompt_tokens": asked.prompt_tokens,
-        "output_tokens": asked.output_tokens,
-        "cpu_seconds": asked.cpu_seconds.model_dump(),
-        "joules": asked.joules.model_dump(),
-        "file": str(asked.file),
-        "references": [other.model_dump() for other in asked.references],
-        "probability": asked.probability,
-        "likeliest": asked.likeliest,
-    }
-    show(record, json, lambda console: console.print(asked.text, markup=False))
-    if asked.unread:
+    show(_answer_record(answered), json, lambda console: console.print(answered.text, markup=False))
+    if answered.unread:
         print(
-            f"the question is too long for this model: the first {asked.unread:,} of its tokens were not read",
+            f"the question is too long for this model: the first {answered.unread:,} of its tokens were not read",
             file=sys.stderr,
         )
     if not json:
-        sure = "" if asked.probability is None else f"probability {asked.probability:.3g}"
-        sure += "" if asked.likeliest is None else f" of {asked.likeliest!r}, the likeliest: too low to be given"
-        sure += "; " if sure else ""
-        print(
-            f"{sure}{asked.prompt_tokens} tokens read, {asked.output_tokens} written; CPU {asked.cpu_seconds}; "
-            f"{asked.joules} ({asked.joules.source})",
-            file=sys.stderr,
-        )
-        for other in asked.references:
+        print(_cost_of(answered), file=sys.stderr)
+        for other in answered.references:
             print(words.reference_text(other), file=sys.stderr)
+
+
+def _answer_record(answered: Completion) -> dict[str, Any]:
+    return {
+        "text": answered.text,
+        "unread_tokens": answered.unread,
+        "prompt_tokens": answered.prompt_tokens,
+        "output_tokens": answered.output_tokens,
+        "cpu_seconds": answered.cpu_seconds.model_dump(),
+        "joules": answered.joules.model_dump(),
+        "file": str(answered.file),
+        "references": [other.model_dump() for other in answered.references],
+        "probability": answered.probability,
+        "likeliest": answered.likeliest,
+    }
+
+
+def _cost_of(answered: Completion) -> str:
+    """How sure the answer is, and what it took."""
+    sure = "" if answered.probability is None else f"probability {answered.probability:.3g}"
+    sure += "" if answered.likeliest is None else f" of {answered.likeliest!r}, the likeliest: too low to be given"
+    sure += "; " if sure else ""
+    return (
+        f"{sure}{answered.prompt_tokens} tokens read, {answered.output_tokens} written; CPU {answered.cpu_seconds}; "
+        f"{answered.joules} ({answered.joules.source})"
+    )
 
 
 def report(folder: conf.Positional[Path], json: bool = False) -> None:

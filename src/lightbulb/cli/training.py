@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,34 +14,11 @@ from lightbulb.cli.output import show
 from lightbulb.energy.processor import threads_held
 
 
-def train(
-    text: conf.Positional[str],
-    architecture: Literal["matmulfree", "hybrid", "transformer"] = "matmulfree",
-    size: str = "5m",
-    layers: int | None = None,
-    width: int | None = None,
-    feed_forward: int | None = None,
-    context: int = 512,
-    vocabulary: int = 4096,
-    tokenizer: str | None = None,
-    tokens: float | None = None,
-    max_time: str = "1h",
-    max_joules: float | None = None,
-    learning_rate: float | None = None,
-    batch_tokens: int = 8192,
-    decay: Literal["cosine", "linear"] = "cosine",
-    drop: float | None = None,
-    out: Path | None = None,
-    test: str | None = None,
-    completion: str | None = None,
-    seed: int = 0,
-    threads: int | None = None,
-    json: bool = False,
-) -> None:
-    """Train a language model from text, from its first weights on. The same command again resumes.
+@dataclass(frozen=True)
+class Shape:
+    """What is trained.
 
-    Args:
-        text: a text file, a folder of text, a JSONL, CSV or Parquet file, or a datasets id
+    Attributes:
         architecture: matmulfree (ternary weights, recurrent), hybrid (one layer of four with attention), or transformer
         size: about so many parameters, like 5m or 370m
         layers: how many, instead of what fits the size
@@ -49,6 +27,23 @@ def train(
         context: tokens that are read at once
         vocabulary: entries of a tokenizer learned from the text
         tokenizer: a model whose tokenizer is used instead
+    """
+
+    architecture: Literal["matmulfree", "hybrid", "transformer"] = "matmulfree"
+    size: str = "5m"
+    layers: int | None = None
+    width: int | None = None
+    feed_forward: int | None = None
+    context: int = 512
+    vocabulary: int = 4096
+    tokenizer: str | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How it is trained.
+
+    Attributes:
         tokens: to read, like 2e6; the same ones again where there are fewer (default: 20 for each parameter)
         max_time: for the whole job, like 45m or 1h30m
         max_joules: for the training
@@ -56,12 +51,41 @@ def train(
         batch_tokens: tokens of a step
         decay: of the learning rate
         drop: what the learning rate is multiplied with from halfway on (default: 0.5, 1 for a transformer)
+    """
+
+    tokens: float | None = None
+    max_time: str = "1h"
+    max_joules: float | None = None
+    learning_rate: float | None = None
+    batch_tokens: int = 8192
+    decay: Literal["cosine", "linear"] = "cosine"
+    drop: float | None = None
+
+
+def train(
+    text: conf.Positional[str],
+    out: Path | None = None,
+    test: str | None = None,
+    completion: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    json: bool = False,
+    *,
+    model: conf.OmitArgPrefixes[Shape],
+    training: conf.OmitArgPrefixes[Budget],
+) -> None:
+    """Train a language model from text, from its first weights on. The same command again resumes.
+
+    Args:
+        text: a text file, a folder of text, a JSONL, CSV or Parquet file, or a datasets id
         out: the run folder (default: runs/TEXT-ARCHITECTURE)
         test: held-out text, when it is a file of its own
         completion: column with the text
         seed: decides everything that is random
         threads: processor threads (default: all that this process may use)
         json: one JSON object on stdout
+        model: what is trained
+        training: how, and for how long
     """
     from lightbulb import api
     from lightbulb.core.progress import waiting
@@ -70,28 +94,18 @@ def train(
     from lightbulb.report.trained import render_trained
     from lightbulb.shrinking.goal import seconds
 
+    shape, budget = dict(vars(model)), dict(vars(training))
     goal = TrainingGoal(
-        architecture=architecture,
-        size=parameters_of(size),
-        layers=layers,
-        width=width,
-        feed_forward=feed_forward,
-        context=context,
-        vocabulary=vocabulary,
-        tokenizer=tokenizer,
-        tokens=tokens,
-        max_seconds=seconds(max_time),
-        max_joules=max_joules,
-        learning_rate=learning_rate,
-        batch_tokens=batch_tokens,
-        decay=decay,
-        drop=drop,
+        size=parameters_of(shape.pop("size")),
+        max_seconds=seconds(budget.pop("max_time")),
         seed=seed,
         threads=threads_held() if threads is None else threads,
+        **shape,
+        **budget,
     )
     goal.check()
     with waiting("reading the text"):
         loaded = api.load_task(text, test=test, kind="text", completion=completion, seed=seed)
-    folder = out or Path("runs") / f"{loaded.name}-{architecture}"
+    folder = out or Path("runs") / f"{loaded.name}-{goal.architecture}"
     record = api.train(loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]))
     show(record.model_dump(mode="json"), json, lambda console: console.print(render_trained(record, folder)))

@@ -315,16 +315,16 @@ class EventFile:
     """
 
     def __init__(self, path: Path, seconds: Callable[[], float] = clock.monotonic):
-        self._seconds, self._told = seconds, -math.inf
+        self._seconds, self._last_progress = seconds, -math.inf
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._end = _whole_bytes(self._fd)
         os.ftruncate(self._fd, self._end)
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, WorkProgress):
-            if self._seconds() - self._told < PROGRESS_SECONDS:
+            if self._seconds() - self._last_progress < PROGRESS_SECONDS:
                 return
-            self._told = self._seconds()
+            self._last_progress = self._seconds()
         line = event.as_line()
         try:
             if os.write(self._fd, line) == len(line):

@@ -119,7 +119,7 @@ class Reporter:
         self._open: list[_Piece] = []
         self._lock = threading.RLock()
         self._stop = threading.Event()
-        self._numbers, self._told = 0, -math.inf
+        self._numbers, self._last = 0, -math.inf
         self._spent: tuple[float, Figure | None] = (-math.inf, None)
 
     def working(self, label: str) -> AbstractContextManager[None]:
@@ -151,7 +151,7 @@ class Reporter:
             if not self._open:
                 self._start()
             self._open.append(piece)
-            self._told = piece.begin
+            self._last = piece.begin
             self.stream.emit(WorkStarted(number=piece.number, path=path, total=total))
         try:
             yield piece
@@ -171,9 +171,9 @@ class Reporter:
 
     def _tell(self, least: float) -> None:
         now, piece = self.clock(), self._open[-1]
-        if now - self._told < least:
+        if now - self._last < least:
             return
-        self._told = now
+        self._last = now
         self.stream.emit(
             WorkProgress(
                 number=piece.number,

@@ -102,21 +102,21 @@ class Lines:
         self, *, write: Callable[[str], None] | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._write, self.clock = write or _to_stderr, clock
-        self._said = 0.0
+        self._last = 0.0
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Message):
             with suppress(OSError, ValueError):
                 self._write(event.text + "\n")
         elif isinstance(event, WorkStarted) and len(event.path) == 1:
-            self._said = self.clock()
-        elif isinstance(event, WorkProgress) and self.clock() - self._said >= LINE_SECONDS:
+            self._last = self.clock()
+        elif isinstance(event, WorkProgress) and self.clock() - self._last >= LINE_SECONDS:
             self._say(_state(event))
         elif isinstance(event, WorkFinished) and event.seconds > SHOW_AFTER_SECONDS:
             self._say(f"{_where(event.path)}: {event.seconds:.0f} s {event.note}".rstrip())
 
     def _say(self, text: str) -> None:
-        self._said = self.clock()
+        self._last = self.clock()
         with suppress(OSError, ValueError):  # nobody reads the log any more; the work goes on
             self._write(_plain(text) + "\n")
 

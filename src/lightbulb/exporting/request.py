@@ -139,10 +139,10 @@ def _cost(model: Path) -> str | None:
     student = Result.read(done).student if model.is_dir() and done.exists() else None
     if student is None or student.cpu_seconds_per_answer is None or student.cpu_seconds_per_answer.value is None:
         return None
-    told = f"{units.text(student.cpu_seconds_per_answer)} of CPU time"
+    cost = f"{units.text(student.cpu_seconds_per_answer)} of CPU time"
     if (joules := student.joules_per_answer) is not None and joules.value is not None:
-        told += f" and {units.text(joules)} ({joules.source})"
-    return f"In {student.runtime or 'the runtime of its run'}, where it was made, an answer takes {told}."
+        cost += f" and {units.text(joules)} ({joules.source})"
+    return f"In {student.runtime or 'the runtime of its run'}, where it was made, an answer takes {cost}."
 
 
 def _needs(file: NgramFile) -> tuple[Figure, Figure, list[Fit]]:

@@ -66,7 +66,7 @@ def write_gguf(
     architecture = architecture_of(spec)
     fallbacks: list[str] = []
 
-    def typed() -> Iterator[tuple[str, np.ndarray, QuantType]]:
+    def typed_tensors() -> Iterator[tuple[str, np.ndarray, QuantType]]:
         packed = PackedWeights(model_folder)
         for entry, tensor in _tensors(model_folder, spec):
             quant_type = types.type_for(entry.name, tensor.shape)
@@ -74,7 +74,7 @@ def write_gguf(
                 fallbacks.append(entry.name)
             yield entry.name, tensor, packed.of(entry, quant_type)
 
-    written = write_file(out, architecture, fields, typed())
+    written = write_file(out, architecture, fields, typed_tensors())
     return {"architecture": architecture, **written, "fallbacks": fallbacks, "context_length": context_length(spec)}
 
 

@@ -33,9 +33,9 @@ def write_packed(folder: Path, types: TypeMap, packed: Mapping[str, tuple[str, n
     """
     from safetensors.numpy import save_file
 
-    said = asdict(types) | {"quant_types": {name: quant_type for name, (quant_type, _) in sorted(packed.items())}}
+    record = asdict(types) | {"quant_types": {name: quant_type for name, (quant_type, _) in sorted(packed.items())}}
     tensors = {name: np.ascontiguousarray(packed[name][1]) for name in sorted(packed)}
-    save_file(tensors, folder / FILE, metadata={"types": json.dumps(said, sort_keys=True)})
+    save_file(tensors, folder / FILE, metadata={"types": json.dumps(record, sort_keys=True)})
     (folder / FILE).chmod(0o644)  # safetensors makes it private
 
 
@@ -53,9 +53,9 @@ class PackedWeights:
         self.quant_types: dict[str, str] = {}
         if (folder / FILE).is_file():
             self._file = safe_open(folder / FILE, framework="np")
-            said = json.loads(self._file.metadata()["types"])
-            self.quant_types = said.pop("quant_types")
-            self.types = TypeMap(**said)
+            record = json.loads(self._file.metadata()["types"])
+            self.quant_types = record.pop("quant_types")
+            self.types = TypeMap(**record)
 
     def of(self, entry: Entry, quant_type: QuantType) -> QuantType:
         """The type, which writes the bytes that are kept of a tensor of a file where they are of this type."""

@@ -109,11 +109,12 @@ class Calibrate(Pass):
         scores = runtime.score_answers([runtime.render(turns_of(e)) for e in (*examples, *outside)], task.answers)
         n, labels = len(examples), np.array([task.answers.index(e.completion) for e in examples])
         temperature = temperature_of(scores[:n], labels)
-        told = softmax(scores / temperature, axis=1).max(axis=1)
+        confidence = softmax(scores / temperature, axis=1).max(axis=1)
         texts = [task.answers[i] for i in scores[:n].argmax(axis=1)]
         facts = {
             "calibration": temperature,
             "nats_before": nats(scores[:n], labels, 1.0),
             "nats_after": nats(scores[:n], labels, temperature),
         }
-        return sureness_of(examples, texts, told[:n], told[n:], share), {TEMPERATURE_KEY: temperature}, facts
+        sureness = sureness_of(examples, texts, confidence[:n], confidence[n:], share)
+        return sureness, {TEMPERATURE_KEY: temperature}, facts

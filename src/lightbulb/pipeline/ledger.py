@@ -55,17 +55,17 @@ def total_cost(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def less(whole: Cost, parts: Sequence[Cost]) -> Cost:
+def subtract(whole: Cost, parts: Sequence[Cost]) -> Cost:
     """What is left of `whole` beside its parts: never below 0, whatever clocks and counters rounded."""
     inside = total_cost(parts)
     return Cost(
         seconds=max(0.0, whole.seconds - inside.seconds),
-        cpu_seconds=_less(whole.cpu_seconds, inside.cpu_seconds),
-        joules=_less(whole.joules, inside.joules),
+        cpu_seconds=_subtract(whole.cpu_seconds, inside.cpu_seconds),
+        joules=_subtract(whole.joules, inside.joules),
     )
 
 
-def _less(whole: Figure, part: Figure) -> Figure:
+def _subtract(whole: Figure, part: Figure) -> Figure:
     """Estimates are linear in what was spent, with the same unknown watts, so their ends subtract like their values;
     the ends of counters that step are off by themselves."""
 

@@ -130,7 +130,7 @@ class Recipe(BaseModel):
         except OSError as e:
             raise RecipeError(f"cannot read the recipe: {e.strerror}", where=str(path)) from e
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-            raise RecipeError(f"not TOML: {e}", where=str(path)) from e
+            raise RecipeError(f"not TOML: {e}", where=str(path), hint="recipe.toml of a run is one") from e
         except ValidationError as e:
             first = e.errors()[0]
             raise RecipeError(

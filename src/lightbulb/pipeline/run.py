@@ -27,26 +27,15 @@ from typing import Any
 
 from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import UserError
-from lightbulb.core.events import (
-    EVENTS,
-    EventFile,
-    Measured,
-    RunFinished,
-    RunResumed,
-    RunStarted,
-    StepFinished,
-    StepFound,
-    StepStarted,
-    Stream,
-)
+from lightbulb.core.events import Stream
 from lightbulb.core.files import new_folder, plain_os_errors, read_json, sha256_of, write_json
 from lightbulb.core.progress import Progress
-from lightbulb.core.version import __version__
 from lightbulb.energy.meter import Meter
 from lightbulb.models.live import LiveModel
 from lightbulb.passes.base import Context, Pass
 from lightbulb.pipeline.decisions import Decisions, EnergyBudget, StepBudget
-from lightbulb.pipeline.ledger import Cost, Heartbeat, less, total_cost
+from lightbulb.pipeline.ledger import Cost, Heartbeat, subtract, total_cost
+from lightbulb.pipeline.run_log import RunLog
 from lightbulb.tasks.stored import TASK_VERSION, write_task
 from lightbulb.tasks.task import Task
 
@@ -62,13 +51,6 @@ StepFunction = Callable[[Path, Path, Heartbeat], dict[str, Any]]  # (out, scratc
 def _shortened(label: str, planned: str) -> str:
     """The name of the decision what a step was shortened to."""
     return f"{label}-{planned[:12]} shortened to"
-
-
-def _end_of_run(error: BaseException | None) -> RunFinished:
-    if error is None:
-        return RunFinished(outcome="done")
-    text = str(error) or type(error).__name__
-    return RunFinished(outcome="failed" if isinstance(error, Exception) else "interrupted", error=text)
 
 
 class Run:
@@ -98,7 +80,7 @@ class Run:
         self.folder, self.task, self.seed = folder, task, seed
         self.progress, self.meter, self.threads = progress, meter, threads
         self.events = events or Stream()
-        self._log: EventFile | None = None
+        self._log = RunLog(folder, self.events)
         self.live = LiveModel()
         self.steps: list[Artifact] = []
         self.resumed = 0
@@ -148,32 +130,8 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._window.__exit__(None, None, None)
-        if self._log is not None:
-            self.events.emit(_end_of_run(error))
-            self.events.unsubscribe(self._log)
-            self._log.close()
+        self._log.close(error)
         self._lock.close()
-
-    def _tell_begin(self) -> None:
-        """Opens the file of events when the first step is asked for: a run that is found done changes nothing."""
-        if self._log is not None:
-            return
-        place, found = self.folder / EVENTS, len(list((self.folder / "steps").iterdir()))
-        again = found > 0 or place.exists()
-        with plain_os_errors(place):
-            self._log = EventFile(place)
-        self.events.subscribe(self._log)
-        begun = RunResumed if again else RunStarted
-        self.events.emit(
-            begun(
-                task=self.task.name,
-                fingerprint=self.task.fingerprint,
-                seed=self.seed,
-                threads=self.threads,
-                version=__version__,
-                found=found,
-            )
-        )
 
     def bind_config(self, goal: Mapping[str, Any]) -> None:
         """Ties the folder to what was asked: the same again resumes.
@@ -303,13 +261,13 @@ class Run:
         return self.folder / "steps" / f"{label}-{key[:12]}"
 
     def _found(self, label: str, key: str) -> Artifact | None:
-        self._tell_begin()
+        self._log.open(self.task, self.seed, self.threads)
         place = self._place(label, key)
         if not place.exists():
             return None
         self.resumed += 1
         found = Artifact.read(place)
-        self.events.emit(StepFound(label=label, key=found.key, made_by=found.made_by, makes=found.kind))
+        self._log.step_found(label, found)
         return found
 
     def make(
@@ -335,8 +293,8 @@ class Run:
         """
         scratch, window = self.folder / "scratch" / key[:12], self.meter.window(label)
         final_key = final_key or (lambda: key)
-        self._tell_begin()
-        self.events.emit(StepStarted(label=label, key=key, made_by=made_by))
+        self._log.open(self.task, self.seed, self.threads)
+        self._log.step_started(label, key, made_by)
 
         def place() -> Path:
             return self._place(label, final_key())
@@ -359,24 +317,8 @@ class Run:
             self._inside.append(Cost.of(window.reading))
         shutil.rmtree(scratch, ignore_errors=True)
         write_json(self.folder / OVERHEAD, self.overhead().model_dump())
-        self._tell_end(label, artifact, cost)
+        self._log.step_finished(label, artifact, cost)
         return artifact
-
-    def _tell_end(self, label: str, made: Artifact, cost: Cost) -> None:
-        self.events.emit(
-            StepFinished(
-                label=label,
-                key=made.key,
-                made_by=made.made_by,
-                makes=made.kind,
-                seconds=cost.seconds,
-                cpu_seconds=cost.cpu_seconds,
-                joules=cost.joules,
-                attempts=cost.attempts,
-            )
-        )
-        for name, figure in made.figures().items():
-            self.events.emit(Measured(label=label, name=name, figure=figure))
 
     def cost(self, artifact: Artifact) -> Cost:
         """What making it took, killed attempts included."""
@@ -385,7 +327,7 @@ class Run:
     def overhead(self) -> Cost:
         """What this run took beside its steps: libraries, planning, choosing, copying; earlier attempts included."""
         now = Cost.of(self._window.so_far())
-        return total_cost([*self._earlier, less(now, self._inside) if self._inside else now])
+        return total_cost([*self._earlier, subtract(now, self._inside) if self._inside else now])
 
     def spent(self) -> Cost:
         """All finished steps of this run, each once, and what was spent beside them."""

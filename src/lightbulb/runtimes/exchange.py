@@ -91,8 +91,8 @@ class Answers:
         gives."""
         likely = np.exp((scores - scores.max(axis=1, keepdims=True)) / temperature)
         made = Answers.counted([answers[i] for i in scores.argmax(axis=1)], each)
-        told = (1 / likely.sum(axis=1)).astype(np.float32)
-        return replace(made, probabilities=tuple(told.tolist()))
+        probabilities = (1 / likely.sum(axis=1)).astype(np.float32)
+        return replace(made, probabilities=tuple(probabilities.tolist()))
 
     @staticmethod
     def counted(texts: list[str], each: Sequence[Tokens]) -> Answers:

@@ -175,8 +175,8 @@ class LlamaCpp(Runtime):
         scores = np.full((len(prompts), len(ids)), LEAST)
         place = {i: n for n, i in enumerate(ids)}
         for row, reply in zip(scores, replies, strict=True):
-            (said,) = reply["choices"][0]["logprobs"]["content"]
-            for token in said["top_probs"]:
+            (first,) = reply["choices"][0]["logprobs"]["content"]
+            for token in first["top_probs"]:
                 row[place[token["id"]]] = math.log(max(token["prob"], math.exp(LEAST)))
         return scores, [_tokens_of(reply) for reply in replies]
 

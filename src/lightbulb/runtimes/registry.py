@@ -53,9 +53,8 @@ def runtime_class(name: str) -> type[Runtime]:
     if plugin is not None:
         return plugin
     if name not in BUILT_IN:
-        raise UserError(
-            f"there is no runtime {name!r}", where="`runtime`", hint=f"use one of {', '.join(runtime_names())}"
-        )
+        chosen = [known for known in runtime_names() if known not in NO_LANGUAGE_MODEL]  # those are chosen by the file
+        raise UserError(f"there is no runtime {name!r}", where="`runtime`", hint=f"use one of {', '.join(chosen)}")
     module, cls = BUILT_IN[name].split(":")
     return getattr(importlib.import_module(module), cls)
 
@@ -79,7 +78,7 @@ def check_installed(name: str) -> type[Runtime]:
         raise UserError(
             f"{runtime.title} is not installed",
             where=f"`runtime={name}`",
-            hint=runtime.install + ("" if name == CLASSIFIER else f", or `runtime={USUAL[runtime.opens]}`"),
+            hint=runtime.install + ("" if name in NO_LANGUAGE_MODEL else f", or `runtime={USUAL[runtime.opens]}`"),
         )
     return runtime
 

@@ -25,7 +25,7 @@ class Writing:
 
         self._tokenizer, self._number, self._options = tokenizer, number, options
         self._decoder = DecodeStream(skip_special_tokens=skip_special)
-        self._text, self._told = "", 0
+        self._text, self._sent = "", 0
 
     def add(self, token: int) -> bool:
         """Whether the answer goes on after this token."""
@@ -50,7 +50,7 @@ class Writing:
 
     def _tell(self, upto: int) -> bool:
         """Whether who hears it wants no more."""
-        if self._options.stream is None or upto <= self._told:
+        if self._options.stream is None or upto <= self._sent:
             return False
-        piece, self._told = self._text[self._told : upto], upto
+        piece, self._sent = self._text[self._sent : upto], upto
         return self._options.stream(self._number, piece) is True

@@ -200,8 +200,8 @@ class Batcher:
 
     def _answer(self, places: list[Place]) -> None:
         """Side by side; where that fails each alone, so that no question harms its neighbours."""
-        heard = any(place.job.listener for place in places)
-        hearers: list[Hearer] = [place.hear for place in places] if heard else []
+        streamed = any(place.job.listener for place in places)
+        hearers: list[Hearer] = [place.hear for place in places] if streamed else []
         began = time.perf_counter()
         try:
             made = self._service.answer([place.prompt for place in places], hearers)

@@ -19,7 +19,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Told = Callable[[str, int, float], None]  # path, status, seconds
+Log = Callable[[str, int, float], None]  # path, status, seconds
 
 OPEN_PATHS = ("/health",)  # without the key
 
@@ -43,11 +43,11 @@ class Guard:
         limits: of requests
         names: that a Host header may say; None for any
         key: that must be shown; None for none
-        told: hears of every request
+        log: hears of every request
     """
 
-    def __init__(self, app: App, limits: Limits, names: frozenset[str] | None, key: str | None, told: Told):
-        self._app, self._limits, self._names, self._told = app, limits, names, told
+    def __init__(self, app: App, limits: Limits, names: frozenset[str] | None, key: str | None, log: Log):
+        self._app, self._limits, self._names, self._log = app, limits, names, log
         self._key = None if key is None else f"Bearer {key}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +73,7 @@ class Guard:
                 raise ConnectionAbortedError(refused.message) from e
             await _say(refused, sent)
         finally:
-            self._told(scope["path"], status, time.perf_counter() - began)
+            self._log(scope["path"], status, time.perf_counter() - began)
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
@@ -83,8 +83,8 @@ class Guard:
         if self._key is None or scope["path"] in OPEN_PATHS:
             return
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._key):
-            told = {"WWW-Authenticate": "Bearer"}
-            raise Refused(401, "the key is missing or wrong: Authorization: Bearer KEY", None, "invalid_api_key", told)
+            how = {"WWW-Authenticate": "Bearer"}
+            raise Refused(401, "the key is missing or wrong: Authorization: Bearer KEY", None, "invalid_api_key", how)
 
 
 def _name_in(host: str) -> str:

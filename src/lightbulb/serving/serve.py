@@ -59,7 +59,7 @@ def serve(
     context: int = 2048,
     limits: Limits | None = None,
     key: str | None = None,
-    told: Callable[[Serving], None] = lambda serving: None,
+    on_start: Callable[[Serving], None] = lambda serving: None,
 ) -> None:
     """Answers over HTTP, in OpenAI's form, until SIGTERM or SIGINT; then finishes what is in flight.
 
@@ -73,7 +73,7 @@ def serve(
         context: tokens of the longest question with its answer
         limits: of requests
         key: that clients must show
-        told: hears where it listens, as soon as it does
+        on_start: hears where it listens, as soon as it does
 
     Raises:
         UserError: what is asked for cannot be done as asked
@@ -100,7 +100,7 @@ def serve(
             answers=len(service.answers),
             open_to_others=key is None and names_of(host) is None,
         )
-        _run(service, name, limits, names_of(host), key, listener, lambda: told(serving))
+        _run(service, name, limits, names_of(host), key, listener, lambda: on_start(serving))
 
 
 def _run(

@@ -252,10 +252,10 @@ def _numbered(stream: Callable[[int, str], bool | None], number: int) -> Callabl
 
 def _joined(parts: Sequence[Answers]) -> Answers:
     """Answers to single prompts as those of a batch."""
-    told = [part.probabilities[0] for part in parts if part.probabilities is not None]
+    probabilities = [part.probabilities[0] for part in parts if part.probabilities is not None]
     each = tuple(Tokens(part.prompt_tokens, part.output_tokens) for part in parts)
     made = Answers.counted([part.texts[0] for part in parts], each)
-    return replace(made, probabilities=tuple(told) if len(told) == len(parts) else None)
+    return replace(made, probabilities=tuple(probabilities) if len(probabilities) == len(parts) else None)
 
 
 def _check_room(max_tokens: int, prompt_tokens: int, left: int) -> None:

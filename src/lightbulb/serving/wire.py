@@ -298,10 +298,10 @@ class Reply:
     def whole(self, answers: Sequence[Answer]) -> Record:
         choices = []
         for n, answer in enumerate(answers):
-            said: Record = {"text": answer.text}
+            content: Record = {"text": answer.text}
             if self._chat:
-                said = {"message": {"role": "assistant", "content": answer.text, "refusal": None}}
-            choices.append(self._choice(n, said, answer))
+                content = {"message": {"role": "assistant", "content": answer.text, "refusal": None}}
+            choices.append(self._choice(n, content, answer))
         kind = "chat.completion" if self._chat else "text_completion"
         return {"id": self._id, "object": kind, **self._head, "choices": choices, "usage": usage(answers)}
 
@@ -313,8 +313,8 @@ class Reply:
         return self._chunk([self._choice(number, {"delta": {"content": text}} if self._chat else {"text": text})])
 
     def end(self, answers: Sequence[Answer], tells_usage: bool) -> list[Record]:
-        said: Record = {"delta": {}} if self._chat else {"text": ""}
-        last = [self._chunk([self._choice(n, said, answer)]) for n, answer in enumerate(answers)]
+        content: Record = {"delta": {}} if self._chat else {"text": ""}
+        last = [self._chunk([self._choice(n, content, answer)]) for n, answer in enumerate(answers)]
         return [*last, {**self._chunk([]), "usage": usage(answers)}] if tells_usage else last
 
     def _chunk(self, choices: list[Record]) -> Record:
@@ -322,9 +322,9 @@ class Reply:
         return {"id": self._id, "object": kind, **self._head, "choices": choices, "usage": None}
 
     @staticmethod
-    def _choice(number: int, said: Record, answer: Answer | None = None) -> Record:
+    def _choice(number: int, content: Record, answer: Answer | None = None) -> Record:
         reason = None if answer is None else "stop" if answer.whole else "length"
-        choice = {"index": number, **said, "logprobs": None, "finish_reason": reason}
+        choice = {"index": number, **content, "logprobs": None, "finish_reason": reason}
         if answer is None or answer.probability is None:
             return choice
         unsure = {} if answer.likeliest is None else {"likeliest": answer.likeliest}

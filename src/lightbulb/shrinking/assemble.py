@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lightbulb.core.artifact import Artifact
@@ -30,8 +31,8 @@ from lightbulb.shrinking.sections import (
     ledger_row,
     making,
     remainder,
+    too_few_items,
     unanswered,
-    undecided,
     verification_figures,
 )
 from lightbulb.shrinking.verdict import File, Selection, break_even, select_file, sure
@@ -58,51 +59,125 @@ class Assembled(NamedTuple):
     files: dict[str, Artifact]
 
 
+class Circumstances(NamedTuple):
+    """What a result says beside what was measured and tested.
+
+    Attributes:
+        base: the model that was given
+        command: that was typed
+        versions: of libraries
+        machine: in words
+        noticed: findings beside those of the task
+    """
+
+    base: Origin
+    command: str
+    versions: dict[str, str]
+    machine: dict[str, str]
+    noticed: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run's figures say; the result follows from it.
+
+    Attributes:
+        stock: the adapted teacher's files, its own f16 first; none where no teacher was needed
+        students: the files of all others
+        answered: what each file answered on test
+    """
+
+    execution: Execution
+    goal: Goal
+    floor: Floor
+    stock: Sequence[File]
+    students: Sequence[File]
+    answered: Mapping[Candidate, Answered]
+    selection: Selection
+
+    @staticmethod
+    def of(execution: Execution, files: Sequence[Candidate], goal: Goal, no_student: str) -> Evidence:
+        """What was measured of `files`. no_student: why none of them is one.
+
+        Raises:
+            RunFailure: nothing that was made has learned anything, so that there is nothing to choose from
+        """
+        task = execution.run.task
+        floor, answered = Floor.of(goal, task.metric), answers(execution, files)
+        measured = measured_files(execution, files, answered, goal.runtime, goal.abstain)
+        stock, students = ([f for f in measured if f.candidate.is_stock is kind] for kind in (True, False))
+        check_learned([*stock, *students], floor, task)
+        selection = select_file(stock, students, floor, no_student)
+        return Evidence(execution, goal, floor, stock, students, answered, selection)
+
+    @property
+    def task(self) -> Task:
+        return self.execution.run.task
+
+    @property
+    def teacher(self) -> File | None:
+        return self.stock[0] if self.stock else None
+
+    @property
+    def shown(self) -> File | None:
+        """The file whose answers are shown: what is handed out, or came nearest to it."""
+        return self.selection.handed if self.selection.verdict == "kept" else self.selection.best
+
+    @property
+    def num_items(self) -> int:
+        """Test items that were answered: of every file the same."""
+        return len(next(iter(self.answered.values())).examples)
+
+    @property
+    def answer_pair(self) -> tuple[Answered, Answered] | None:
+        """What the teacher and the shown file answered, where there are both."""
+        if self.teacher is None or self.shown is None:
+            return None
+        return self.answered[self.teacher.candidate], self.answered[self.shown.candidate]
+
+
 def assemble(
     execution: Execution,
     choice: Choice,
     files: Sequence[Candidate],
     goal: Goal,
     recipe: Recipe,
-    *,
-    noticed: Sequence[str] = (),
-    base: Origin,
-    command: str,
-    versions: dict[str, str],
-    machine: dict[str, str],
+    circumstances: Circumstances,
 ) -> Assembled:
-    """The result of a run, from what was measured and tested.
-
-    Args:
-        files: what was measured
-        noticed: findings beside those of the task
+    """The result of a run, from what was measured and tested of `files`.
 
     Raises:
         RunFailure: nothing that was made has learned anything, so that there is nothing to choose from
     """
-    made, task, run = execution.made, execution.run.task, execution.run
-    floor = Floor.of(goal, task.metric)
-    answered = answers(execution, files)
-    measured = measured_files(execution, files, answered, goal.runtime, goal.abstain)
-    stock, students = ([f for f in measured if f.candidate.is_stock is kind] for kind in (True, False))
-    teacher = stock[0] if stock else None
-    check_learned([*stock, *students], floor, task)
-    selection = select_file(stock, students, floor, choice.why)
-    published = to_publish(selection)
+    found = Evidence.of(execution, files, goal, choice.why)
+    published = to_publish(found.selection)
     named = {file.candidate: name for name, file in published.items()}
-    of_students = measured_students(execution, students, selection, floor, named)
+    result = result_of(found, choice, recipe, circumstances, named)
+    artifacts = {name: execution.made[file.candidate.file_label] for name, file in published.items()}
+    return Assembled(result, recipe, artifacts)
+
+
+def result_of(
+    found: Evidence, choice: Choice, recipe: Recipe, circumstances: Circumstances, named: Mapping[Candidate, str]
+) -> Result:
+    """result.json, field by field. named: the published files' names."""
+    execution, goal, task, selection = found.execution, found.goal, found.task, found.selection
+    teacher, shown, pair, run = found.teacher, found.shown, found.answer_pair, execution.run
+    of_students = measured_students(found, named)
     handed, best = (
         None if file is None else of_students.get(file.candidate) or with_path(file, named)
         for file in (selection.handed, selection.best)
     )
-    retention = retention_against(task, answered, selection, teacher)
-    overhead = run.overhead()
-    spent = total_cost([*(run.cost(a) for a in run.finished_steps()), overhead])
-    of_teacher = answered[teacher.candidate] if teacher else None
-    items = len(answered[files[0]].examples)
-    shown = selection.handed if selection.verdict == "kept" else selection.best
-    result = Result(
-        verdict=certain(selection, retention, floor, goal.abstain),
+    retention = retention_against(found)
+    steps, overhead = run.finished_steps(), run.overhead()
+    spent = total_cost([*(run.cost(a) for a in steps), overhead])
+    notes = [*unanswered(task, found.num_items), *too_few_items(task, found.num_items, goal.keep)]
+    verify = (
+        verification_figures(execution.made.get(shown.candidate.verify_label), shown.scored.runtime) if shown else {}
+    )
+    of_handed = selection.handed.candidate if selection.handed else None
+    return Result(
+        verdict=certain(selection, retention, found.floor, goal.abstain),
         reason=selection.reason,
         task=task.name,
         kind=task.kind,
@@ -115,29 +190,28 @@ def assemble(
         reference=selection.reference.scored.name if selection.reference else None,
         floor=selection.floor,
         teacher=teacher.scored if teacher else None,
-        baselines=[file.scored for file in stock[1:]],
+        baselines=[file.scored for file in found.stock[1:]],
         student=handed,
         best_student=best,
         students=list(of_students.values()),
-        base=origins.base_of(selection.handed.candidate if selection.handed else None, base, goal.encoder or ENCODER),
+        base=origins.base_of(of_handed, circumstances.base, goal.encoder or ENCODER),
         compare_with=selection.compared.scored.name if selection.compared else None,
         retention=retention,
         making=making(spent, goal),
         break_even_answers=paid_back(spent, selection),
         ratios=shown_ratios(selection, teacher),
-        recipe=performed(recipe, made),
-        ledger=[*(ledger_row(execution, a) for a in run.finished_steps()), remainder(overhead)],
-        candidates=candidates(choice, {file.candidate: file.chance for file in students}, selection),
-        verify=verification_figures(made.get(shown.candidate.verify_label), shown.scored.runtime) if shown else {},
-        counts=counts(task, of_teacher, answered[shown.candidate]) if shown and of_teacher else None,
-        examples=differences(task, of_teacher, answered[shown.candidate]) if shown and of_teacher else [],
-        findings=[*task.findings, *noticed, *unanswered(task, items), *undecided(task, items, goal.keep)],
+        recipe=performed(recipe, execution.made),
+        ledger=[*(ledger_row(execution, a) for a in steps), remainder(overhead)],
+        candidates=candidates(choice, {file.candidate: file.chance for file in found.students}, selection),
+        verify=verify,
+        counts=counts(task, *pair) if pair else None,
+        examples=differences(task, *pair) if pair else [],
+        findings=[*task.findings, *circumstances.noticed, *notes],
         use=[asking(shlex.quote(str(run.folder)), example_question(task), goal.runtime)] if handed else [],
-        versions=versions,
-        machine=machine,
-        command=command,
+        versions=circumstances.versions,
+        machine=circumstances.machine,
+        command=circumstances.command,
     )
-    return Assembled(result, recipe, {name: made[file.candidate.file_label] for name, file in published.items()})
 
 
 def to_publish(selection: Selection) -> dict[str, File]:
@@ -148,35 +222,32 @@ def to_publish(selection: Selection) -> dict[str, File]:
     return files
 
 
-def measured_students(
-    execution: Execution, students: Sequence[File], selection: Selection, floor: Floor, named: Mapping[Candidate, str]
-) -> dict[Candidate, Scored]:
+def measured_students(found: Evidence, named: Mapping[Candidate, str]) -> dict[Candidate, Scored]:
     """Every student that was measured: why it is not handed out, and what it took to make it."""
-    run, made, found = execution.run, execution.made, {}
-    for file in students:
+    execution, scored = found.execution, {}
+    for file in found.students:
         steps = origins.needed(execution.steps, [file.candidate.file_label])
-        cost = total_cost([run.cost(made[s.label]) for s in steps])
-        known = {"making": cost.cpu_seconds, "why": selection.why_not(file, floor)}
+        cost = total_cost([execution.run.cost(execution.made[s.label]) for s in steps])
+        known = {"making": cost.cpu_seconds, "why": found.selection.why_not(file, found.floor)}
         path = {"path": named[file.candidate]} if file.candidate in named else {}
-        found[file.candidate] = file.scored.model_copy(update=known | path)
-    return found
+        scored[file.candidate] = file.scored.model_copy(update=known | path)
+    return scored
 
 
 def with_path(file: File, named: Mapping[Candidate, str]) -> Scored:
     return file.scored.model_copy(update={"path": named[file.candidate]})
 
 
-def retention_against(
-    task: Task, answered: Mapping[Candidate, Answered], selection: Selection, teacher: File | None
-) -> Figure:
+def retention_against(found: Evidence) -> Figure:
     """Score of what is handed out / that of the reference; / the teacher's where nothing else was better."""
+    selection = found.selection
     if selection.handed is None:
         return Figure(value=None, unit="ratio", source="derived", method="nothing is handed out")
     handed, reference = selection.handed.candidate, selection.reference
-    against = (teacher or reference) if reference is None or reference.candidate == handed else reference
+    against = (found.teacher or reference) if reference is None or reference.candidate == handed else reference
     if against is None or against.candidate == handed:
         return Figure(value=None, unit="ratio", source="derived", method="nothing else was made to hold it against")
-    return retention_of(task, answered[handed], answered[against.candidate])
+    return retention_of(found.task, found.answered[handed], found.answered[against.candidate])
 
 
 def none_label(goal: Goal, task: Task) -> str | None:
@@ -202,8 +273,8 @@ def paid_back(spent: Cost, selection: Selection) -> Figure:
     if selection.compared is None:
         why = "no language model was made to compare it with"
         return Figure(value=None, unit="answers", source="derived", method=why)
-    less = saved(selection.compared.costs, selection.handed.costs, "joules_per_answer")
-    return break_even(spent.joules, selection.compared.scored, selection.handed.scored, less)
+    difference = saved(selection.compared.costs, selection.handed.costs, "joules_per_answer")
+    return break_even(spent.joules, selection.compared.scored, selection.handed.scored, difference)
 
 
 def shown_ratios(selection: Selection, teacher: File | None) -> list[Ratio]:

@@ -123,13 +123,13 @@ def predict_encoder_run(source: ModelSource, task: Task, goal: Goal, say: Callab
     files = [c for c in tried if not c.is_stock]
     files += stock_candidates(spec.layers, ENCODER_KIND) if len(files) < len(tried) else []
     steps = {s.label: s for c in tried for s in kind_named(c.kind).steps(c, setting)}
-    proof = [*cost_steps(files, measuring_windows(goal.max_seconds, len(files)), goal.runtime)]
-    proof += [test_step(c, None, goal.runtime) for c in files]
+    final = [*cost_steps(files, measuring_windows(goal.max_seconds, len(files)), goal.runtime)]
+    final += [test_step(c, None, goal.runtime) for c in files]
     each = [kind_named(c.kind).seconds(c, setting) for c in tried]
     seconds = encoder_seconds(each, goal)
     layers = [c.layers for c in tried if c.layers] or [spec.layers]
     return DryRun(
-        recipe=recipe_of(source, task, goal.seed, list({**steps, **{s.label: s for s in proof}}.values())).as_toml(),
+        recipe=recipe_of(source, task, goal.seed, list({**steps, **{s.label: s for s in final}}.values())).as_toml(),
         findings=fitting.findings,
         plan=(f"tried in this order, as far as the time goes: {', '.join(c.name for c in tried)}",),
         depths=tuple(sorted(set(layers) - {spec.layers})),

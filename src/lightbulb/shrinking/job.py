@@ -16,7 +16,7 @@ from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import Run
 from lightbulb.runtimes import CLASSIFIER, SLOTS, runtime_class
 from lightbulb.shrinking import origins
-from lightbulb.shrinking.assemble import Assembled, assemble
+from lightbulb.shrinking.assemble import Assembled, Circumstances, assemble
 from lightbulb.shrinking.candidate import DECODER, TITLES, Candidate, Choice, Outcome
 from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher, early_steps, student_steps
 from lightbulb.shrinking.final_evaluation import FinalEvaluation
@@ -81,18 +81,14 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     FinalEvaluation(execution, files, stats, time_budget, goal, windows_for).perform(say)
     proven = [COSTS, *(c.verify_label for c in files), *(c.test_label for c in files)]
     recipe = origins.recipe_of(source, run.task, goal.seed, origins.needed(execution.steps, proven))
-    return assemble(
-        execution,
-        choice,
-        files,
-        goal,
-        recipe,
-        noticed=[*of_the_model(execution), *missed, *origins.shortened_trainings(recipe)],
+    circumstances = Circumstances(
         base=encoder_origin(source) if is_encoder(source) else origin_of(source),
         command=command,
         versions=origins.versions(),
         machine=origins.machine_facts(goal),
+        noticed=[*of_the_model(execution), *missed, *origins.shortened_trainings(recipe)],
     )
+    return assemble(execution, choice, files, goal, recipe, circumstances)
 
 
 def try_early_kinds(execution: Execution, goal: Goal, floor: Floor, time_budget: TimeBudget, say: Say) -> Choice:

@@ -6,10 +6,9 @@ import shlex
 from typing import Any
 
 from lightbulb.core.artifact import Artifact
-from lightbulb.core.facts import AgreementFacts
-from lightbulb.core.facts_of_kinds import ClassifierAgreementFacts
 from lightbulb.core.figures import Figure
 from lightbulb.energy.carbon import grams_co2e
+from lightbulb.passes import pass_class
 from lightbulb.passes.evaluate import Answered, right_of
 from lightbulb.pipeline.ledger import Cost
 from lightbulb.pipeline.recipe import Execution
@@ -28,7 +27,7 @@ def unanswered(task: Task, items: int) -> list[str]:
     return [f"{items:,} of {len(task.test):,} test items were answered: there was no time for all"]
 
 
-def undecided(task: Task, items: int, keep: float | None) -> list[str]:
+def too_few_items(task: Task, items: int, keep: float | None) -> list[str]:
     """Where there are too few items for the verdict "kept", however well the student does (Wilson's interval)."""
     if keep is None or task.kind == "text" or (most := wilson(items, items)[0]) >= keep:
         return []
@@ -46,10 +45,9 @@ def verification_figures(verify: Artifact | None, runtime: str) -> dict[str, Fig
         return {}
     method = f"exported file in {title_of(runtime)} against the trained model in float32"
     units = {"prompts": "prompts", "mean_log_prob_difference": "nats", "max_log_prob_difference": "nats"}
-    facts = AgreementFacts if "same_choice" in verify.facts else ClassifierAgreementFacts
     return {
         name: Figure(value=value, unit=units.get(name, "share"), method=method)
-        for name, value in verify.facts_as(facts)
+        for name, value in verify.facts_as(pass_class(verify.made_by).facts_type)
         if isinstance(value, (int, float))
     }
 

@@ -64,9 +64,20 @@ def load_task(
     options = {"test": test, "kind": kind, "metric": metric, **columns, "none_label": none_label}
     reading = {option: value for option, value in options.items() if value is not None}
     if source == "home":
-        columns |= {"none_label": none_label}
-        return _built_in(test, kind, metric, columns, seed)
-    found = _opened(source, test)
+        return _built_in(test, kind, metric, columns | {"none_label": none_label}, seed)
+    task = _task_of(_opened(source, test), kind, metric, columns, none_label, seed)
+    return dataclasses.replace(task, source=source, reading=reading)
+
+
+def _task_of(
+    found: TaskSource,
+    kind: TaskKind | None,
+    metric: str | None,
+    columns: Mapping[str, str | None],
+    none_label: str | None,
+    seed: int,
+) -> Task:
+    """The task in the tables of a source. Raises TaskError."""
     findings = list(found.findings)
     rows, left = _examples(found, kind, columns, findings)
     rows, outside = _without_none(without_marks(rows, findings), none_label, seed, findings)
@@ -85,7 +96,7 @@ def load_task(
             hint="leave it out, or `kind=choose`",
         )
     task = _as_task(found.name, rows, kind, metric, closed, seed, findings)
-    return dataclasses.replace(task, source=source, reading=reading, outside=outside)
+    return dataclasses.replace(task, outside=outside)
 
 
 def _without_none(

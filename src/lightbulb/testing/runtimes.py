@@ -106,11 +106,11 @@ class RuntimeConformance:
 
     def test_probabilities_are_those_of_the_answers(self, case: RuntimeCase) -> None:
         prompts = case.prompts()
-        said = case.runtime.answer(prompts, case.answers)
-        if said.probabilities is None:
+        answered = case.runtime.answer(prompts, case.answers)
+        if answered.probabilities is None:
             pytest.skip(f"{case.runtime.name} tells no probabilities")
-        assert len(said.probabilities) == len(prompts)
-        assert all(1 / len(case.answers) - 1e-6 <= p <= 1 for p in said.probabilities), "the likeliest has the most"
+        assert len(answered.probabilities) == len(prompts)
+        assert all(1 / len(case.answers) - 1e-6 <= p <= 1 for p in answered.probabilities), "the likeliest has the most"
 
     def test_an_answer_is_the_likeliest_of_its_scores(self, case: RuntimeCase) -> None:
         """Whichever answers they are asked beside."""
@@ -167,11 +167,11 @@ class RuntimeConformance:
         prompts, end = case.prompts(), case.memorised[0][1][5:8]
         stops = [(), (end,)] if case.runtime.capabilities.stop else [()]
         for stop in stops:
-            heard: list[list[str]] = [[] for _ in prompts]
-            options = Options(stop=stop, stream=lambda n, piece, heard=heard: heard[n].append(piece))  # type: ignore[misc]
+            streamed: list[list[str]] = [[] for _ in prompts]
+            options = Options(stop=stop, stream=lambda n, piece, streamed=streamed: streamed[n].append(piece))  # type: ignore[misc]
             completions = case.runtime.generate(prompts, 64, options)
-            assert ["".join(pieces) for pieces in heard] == completions.texts
-            assert max(map(len, heard)) > 1, "all in one piece is not streamed"
+            assert ["".join(pieces) for pieces in streamed] == completions.texts
+            assert max(map(len, streamed)) > 1, "all in one piece is not streamed"
             assert completions.texts == case.runtime.generate(prompts, 64, Options(stop=stop)).texts
 
     def test_the_same_seed_draws_the_same(self, case: RuntimeCase) -> None:
@@ -277,6 +277,8 @@ class RuntimeConformance:
         def both(capability: str) -> bool:
             return getattr(ours.capabilities, capability) and getattr(theirs.capabilities, capability)
 
+        if not any(map(both, ("generates", "closed_set", "scores_texts", "sees_tokens"))):
+            pytest.skip("there is nothing that both can do")
         prompts, others = case.prompts(), case.prompts(theirs)
         if both("generates"):
             completions, also = ours.generate(prompts, 32), theirs.generate(others, 32)

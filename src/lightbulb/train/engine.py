@@ -54,12 +54,12 @@ def fits(model: PreTrainedModel) -> bool:
         all(type(linear) is nn.Linear for linear in linears)
         and all(activation_of(model, i) in ("silu", "gelu_pytorch_tanh") for i in range(len(layers_of(model))))
         and not getattr(config, "attention_dropout", 0)
-        and not _said(model, "attn_logit_softcapping", "attention_cap")
-        and not _said(model, "use_bidirectional_attention", "two_way")
+        and not _option(model, "attn_logit_softcapping", "attention_cap")
+        and not _option(model, "use_bidirectional_attention", "two_way")
     )
 
 
-def _said(model: Any, name: str, own: str) -> Any:
+def _option(model: Any, name: str, own: str) -> Any:
     """What transformers' config says, or the spec of a model of ours."""
     return getattr(model.spec, own) if model.config.model_type == OWN else getattr(model.config, name, None)
 

@@ -112,11 +112,11 @@ def watching(linears: Mapping[str, nn.Module], real: torch.Tensor, watch: Watch)
     """Within it `watch` is told what goes into each of the modules, padding left out."""
 
     def hook(path: str) -> Any:
-        def told(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        def before(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             with torch.autocast(args[0].device.type, enabled=False):  # sums of squares in bfloat16 are no sums
                 watch(path, args[0][real].float())
 
-        return told
+        return before
 
     hooks = [module.register_forward_pre_hook(hook(path)) for path, module in linears.items()]
     try:

@@ -202,9 +202,8 @@ def _reading(file: Path, read: Callable[[_Reader], Read]) -> Read:
             with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return read(_Reader(data, file))
     except (_Damaged, struct.error, UnicodeDecodeError) as e:
-        raise ModelError(
-            f"{file.name} is not a readable GGUF: {e}", where=str(file), hint="download or export the file again"
-        ) from e
+        hint = "download or export the file again" if file.suffix == ".gguf" else "give a .gguf file"
+        raise ModelError(f"{file.name} is not a readable GGUF: {e}", where=str(file), hint=hint) from e
     except OSError as e:
         raise ModelError(f"cannot read {file.name}: {e}", where=str(file)) from e
 
@@ -251,7 +250,7 @@ class _Reader:
         if not entries and not fields.get("split.count"):  # of several parts the first may hold keys alone
             raise _Damaged("it has no tensors")
         start = -(-self.at // alignment) * alignment
-        return GgufHeader(fields, [self.placed(e, start) for e in entries], (self.file,))
+        return GgufHeader(fields, [self._tensor(e, start) for e in entries], (self.file,))
 
     def number(self, kind: str) -> Any:
         (value,) = struct.unpack_from("<" + kind, self.data, self.at)
@@ -291,7 +290,7 @@ class _Reader:
         shape = tuple(self.number("Q") for _ in range(n_dimensions))[::-1]
         return name, self.number("I"), shape, self.number("Q")
 
-    def placed(self, entry: tuple[str, int, tuple[int, ...], int], data_start: int) -> TensorEntry:
+    def _tensor(self, entry: tuple[str, int, tuple[int, ...], int], data_start: int) -> TensorEntry:
         name, kind, shape, offset = entry
         quant_type = quant_type_of(kind)
         if quant_type is None or not quant_type.fits(shape[-1]) or not math.prod(shape):

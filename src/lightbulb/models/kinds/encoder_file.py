@@ -40,14 +40,14 @@ def write_encoder(encoder: Encoder, out: Path, types: TypeMap) -> dict[str, Any]
     types.check_writable()
     fields, fallbacks = file_fields(encoder, types), []
 
-    def typed() -> Iterator[tuple[str, np.ndarray, QuantType]]:
+    def typed_tensors() -> Iterator[tuple[str, np.ndarray, QuantType]]:
         for name, values in file_tensors(encoder):
             quant_type = type_in_file(name, values.shape, types)
             if values.ndim > 1 and name not in FLOATS and quant_type != types.type_of(role_of(name)):
                 fallbacks.append(name)
             yield name, values, quant_type
 
-    written = write_file(out, ARCHITECTURE, fields, typed())
+    written = write_file(out, ARCHITECTURE, fields, typed_tensors())
     stock = "scores" if fields["bert.pooling_type"] == RANK else "embedding"
     more = {"fallbacks": fallbacks, "context_length": encoder.spec.positions, "stock": stock}
     return {"architecture": ARCHITECTURE, **written, **more}

@@ -162,9 +162,9 @@ def spec_of(config: Mapping[str, Any], where: str) -> EncoderSpec:
     types, epsilon = config.get("type_vocab_size", 2), config.get("layer_norm_eps", 1e-12)
     whole = all(isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**31 for n in (*sizes, types))
     if not whole or not isinstance(epsilon, float) or not 0 < epsilon < 1 or sizes[1] % sizes[2]:  # type: ignore[operator]
-        told = ", ".join(f"{n}={v!r}" for n, v in zip((*names, "max_position_embeddings"), sizes, strict=True))
+        sizes_text = ", ".join(f"{n}={v!r}" for n, v in zip((*names, "max_position_embeddings"), sizes, strict=True))
         raise ModelError(
-            f"this is no config of an encoder: {told}, type_vocab_size={types!r}, layer_norm_eps={epsilon!r}",
+            f"this is no config of an encoder: {sizes_text}, type_vocab_size={types!r}, layer_norm_eps={epsilon!r}",
             where=where,
             hint="download the model again",
         )
@@ -176,10 +176,10 @@ def _check_shape(config: Mapping[str, Any], where: str) -> None:
     wanted = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
     usual = {"position_embedding_type": "absolute", "is_decoder": False, "hidden_act": "gelu"}
     for name, value in wanted.items():
-        said = config.get(name, usual.get(name))
-        if said != value:
+        found = config.get(name, usual.get(name))
+        if found != value:
             raise UnsupportedModel(
-                f"this model is not BERT-shaped: its {name} is {said!r}, not {value!r}",
+                f"this model is not BERT-shaped: its {name} is {found!r}, not {value!r}",
                 where=where,
                 hint="give a BERT encoder such as minilm-l6: a folder whose config.json has model_type bert, "
                 "hidden_act gelu and absolute positions",

@@ -68,8 +68,9 @@ def features_of(texts: Sequence[str], ngrams: Ngrams, fewest_texts: int = 1) -> 
     hashes, places, in_texts = np.unique(found, return_inverse=True, return_counts=True)
     kept = in_texts >= fewest_texts
     number = np.cumsum(kept) - 1
-    told = kept[places]
-    return Features(hashes[kept], _matrix(rows[told], number[places[told]], counts[told], len(texts), int(kept.sum())))
+    known = kept[places]
+    matrix = _matrix(rows[known], number[places[known]], counts[known], len(texts), int(kept.sum()))
+    return Features(hashes[kept], matrix)
 
 
 def counts_of(texts: Sequence[str], ngrams: Ngrams, hashes: np.ndarray) -> sp.csr_matrix:
@@ -77,8 +78,8 @@ def counts_of(texts: Sequence[str], ngrams: Ngrams, hashes: np.ndarray) -> sp.cs
     rows, found, counts = _counted(texts, ngrams)
     places = np.searchsorted(hashes, found)
     places[places == len(hashes)] = 0
-    told = hashes[places] == found if len(hashes) else np.zeros(len(found), bool)
-    return _matrix(rows[told], places[told], counts[told], len(texts), len(hashes))
+    known = hashes[places] == found if len(hashes) else np.zeros(len(found), bool)
+    return _matrix(rows[known], places[known], counts[known], len(texts), len(hashes))
 
 
 def _matrix(rows: np.ndarray, columns: np.ndarray, counts: np.ndarray, height: int, width: int) -> sp.csr_matrix:
@@ -115,9 +116,9 @@ def _count_some(texts: Sequence[str], first: int, ngrams: Ngrams) -> tuple[np.nd
         *_char_ngrams(codes, classes != BLANK, text_of, *ngrams.chars),
     ]
     every = np.concatenate([np.zeros(0, np.uint64), *(text << np.uint64(32) | mixed(h) for text, h in pairs)])
-    told, counts = np.unique(every, return_counts=True)
-    rows = (told >> np.uint64(32)).astype(np.int64) + first
-    return rows, told.astype(np.uint32), counts.astype(np.int32)
+    distinct, counts = np.unique(every, return_counts=True)
+    rows = (distinct >> np.uint64(32)).astype(np.int64) + first
+    return rows, distinct.astype(np.uint32), counts.astype(np.int32)
 
 
 def code_points(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -174,8 +175,8 @@ def _runs(inside: np.ndarray, text_of: np.ndarray) -> tuple[np.ndarray, np.ndarr
     changes[1:-1] = (inside[1:] != inside[:-1]) | (text_of[1:] != text_of[:-1])
     edges = np.flatnonzero(changes)
     starts, lengths = edges[:-1], np.diff(edges)
-    told = inside[starts]
-    return starts[told], lengths[told]
+    whole = inside[starts]
+    return starts[whole], lengths[whole]
 
 
 def _word_ngrams(

@@ -3,25 +3,23 @@ in integers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from lightbulb.core.errors import ModelError
 from lightbulb.core.files import new_file
-from lightbulb.formats.gguf.header import GgufHeader, TensorEntry, read_header
 from lightbulb.models.abstention import NONE, NONE_KEY, THRESHOLD_KEY, abstention_of
 from lightbulb.models.kinds.features import LONGEST, Ngrams, counts_of
+from lightbulb.models.kinds.file_reader import STORED, FileReader, refuse
 from lightbulb.models.kinds.likelihood import ONE, likelihoods
 
 ARCHITECTURE, KIND, VERSION = "lightbulb-ngrams", "choose", 1
 MOST_COUNTS = 256
 MOST, MOST_WEIGHT, MOST_HEAD = 32767, 127, 2047
-STORED = {"I8": (24, "<i1"), "I16": (25, "<i2"), "I32": (26, "<i4")}  # GGML's number of the type, and numpy's name
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +100,7 @@ class NgramFile:
         Raises:
             ModelError: the file is damaged, of another architecture, or beyond what the format allows
         """
-        file = _Reader(path, read_header(path)).file()
+        file = _Reader(path).file()
         _check(file, path)
         return file
 
@@ -156,37 +154,23 @@ def _times_head(sums: np.ndarray, head: np.ndarray) -> np.ndarray:
     return ((sums >> shifts[:, None]) @ head.T) << shifts[:, None]
 
 
-class _Reader:
-    """Keys and tensors of one file, each of the type and shape that the format asks for."""
-
-    def __init__(self, path: Path, header: GgufHeader):
-        self.path, self.fields = path, header.fields
-        self.entries: Mapping[str, TensorEntry] = {t.name: t for t in header.tensors}
-
+class _Reader(FileReader):
     def file(self) -> NgramFile:
-        if (found := self.fields.get("general.architecture")) != ARCHITECTURE:
-            raise ModelError(
-                f"this file is of the architecture {found!r}, not {ARCHITECTURE!r}",
-                where=str(self.path),
-                hint="give a file that lightbulb made of n-grams",
-            )
-        for key, wanted in (("lightbulb.kind", KIND), ("ngrams.version", VERSION)):
-            if self.fields.get(key) != wanted:
-                refuse(self.path, f"{key} is {self.fields.get(key)!r}, and {wanted!r} is known")
+        self.check_format(ARCHITECTURE, {"lightbulb.kind": KIND, "ngrams.version": VERSION}, "n-grams")
         rows = self._length("ngrams.hashes")
         labels = self._labels()
-        width = self._shape("ngrams.weights")[-1]
-        head = self._tensor("ngrams.head", "I16", (len(labels), width)) if "ngrams.head" in self.entries else None
+        width = self.shape("ngrams.weights")[-1]
+        head = self.tensor("ngrams.head", "I16", (len(labels), width)) if "ngrams.head" in self.entries else None
         return NgramFile(
             labels=labels,
             ngrams=Ngrams(self._range("ngrams.words"), self._range("ngrams.chars")),
             unit=self._unit(),
-            hashes=self._tensor("ngrams.hashes", "I32", (rows,)).view(np.uint32),
-            idf=self._tensor("ngrams.idf", "I16", (rows,)),
-            scales=self._tensor("ngrams.scales", "I16", (rows,)),
-            weights=self._tensor("ngrams.weights", "I8", (rows, len(labels) if head is None else width)),
-            counts=self._tensor("ngrams.counts", "I16", (self._length("ngrams.counts"),)),
-            bias=self._tensor("ngrams.bias", "I32", (len(labels),)),
+            hashes=self.tensor("ngrams.hashes", "I32", (rows,)).view(np.uint32),
+            idf=self.tensor("ngrams.idf", "I16", (rows,)),
+            scales=self.tensor("ngrams.scales", "I16", (rows,)),
+            weights=self.tensor("ngrams.weights", "I8", (rows, len(labels) if head is None else width)),
+            counts=self.tensor("ngrams.counts", "I16", (self._length("ngrams.counts"),)),
+            bias=self.tensor("ngrams.bias", "I32", (len(labels),)),
             head=head,
             **self._abstention(),
         )
@@ -210,30 +194,12 @@ class _Reader:
             refuse(self.path, f"ngrams.unit is {str(value)[:40]}, no number above 0")
         return value
 
+    def _length(self, name: str) -> int:
+        return self.shape(name)[-1]
+
     def _abstention(self) -> dict[str, Any]:
         found = abstention_of(self.fields, self.path)
         return {"threshold": found.threshold, "none": found.none}
-
-    def _shape(self, name: str) -> tuple[int, ...]:
-        if name not in self.entries:
-            refuse(self.path, f"it has no tensor {name}")
-        return self.entries[name].shape
-
-    def _length(self, name: str) -> int:
-        return self._shape(name)[-1]
-
-    def _tensor(self, name: str, stored: str, shape: tuple[int, ...]) -> np.ndarray:
-        number, dtype = STORED[stored]
-        if self._shape(name) != shape or self.entries[name].type != number:
-            refuse(
-                self.path,
-                f"{name} has the shape {list(self.entries[name].shape)} and the type {self.entries[name].type}, where "
-                f"{list(shape)} and {stored} ({number}) belong",
-            )
-        entry = self.entries[name]
-        with entry.file.open("rb") as f:
-            f.seek(entry.start)
-            return np.frombuffer(f.read(entry.bytes), dtype).reshape(shape)
 
 
 def _check(file: NgramFile, path: Path) -> None:
@@ -271,7 +237,3 @@ def highest_score(file: NgramFile) -> float:
 
 def _largest(values: np.ndarray) -> float:
     return float(np.abs(values.astype(np.float64)).max())
-
-
-def refuse(path: Path, what: str) -> NoReturn:
-    raise ModelError(f"{path.name} cannot be used: {what}", where=str(path), hint="download or export the file again")

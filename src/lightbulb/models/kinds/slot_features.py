@@ -174,8 +174,8 @@ def tokens_as_rows(tokens: Tokens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _counted(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    told, counts = np.unique(pairs, return_counts=True)
-    return (told >> np.uint64(32)).astype(np.int64), told.astype(np.uint32), counts.astype(np.int32)
+    distinct, counts = np.unique(pairs, return_counts=True)
+    return (distinct >> np.uint64(32)).astype(np.int64), distinct.astype(np.uint32), counts.astype(np.int32)
 
 
 def matrix_of(found: tuple[np.ndarray, np.ndarray, np.ndarray], height: int, hashes: np.ndarray) -> sp.csr_matrix:
@@ -184,5 +184,5 @@ def matrix_of(found: tuple[np.ndarray, np.ndarray, np.ndarray], height: int, has
     if not len(hashes):
         return sp.csr_matrix((height, 0), dtype=np.int32)
     places = np.minimum(np.searchsorted(hashes, features), len(hashes) - 1)
-    told = hashes[places] == features
-    return sp.csr_matrix((counts[told], (rows[told], places[told])), shape=(height, len(hashes)))
+    known = hashes[places] == features
+    return sp.csr_matrix((counts[known], (rows[known], places[known])), shape=(height, len(hashes)))

@@ -3,16 +3,13 @@ are refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lightbulb.core.errors import ModelError
 from lightbulb.core.files import new_file
-from lightbulb.formats.gguf.header import GgufHeader, TensorEntry, read_header
-from lightbulb.models.kinds.ngrams import STORED, refuse
+from lightbulb.models.kinds.file_reader import STORED, FileReader, refuse
 from lightbulb.models.kinds.slots import MOST_COLUMNS, MOST_FIELDS, MOST_SUM, Form, SlotFile, Table
 
 ARCHITECTURE, KIND, VERSION = "lightbulb-slots", "generate", 1
@@ -74,26 +71,12 @@ def write_slots(file: SlotFile, path: Path) -> None:
 
 def read_slots(path: Path) -> SlotFile:
     """Raises ModelError for a file that is damaged, of another architecture, or beyond what the format allows."""
-    return _Reader(path, read_header(path)).file()
+    return _Reader(path).file()
 
 
-class _Reader:
-    """Keys and tensors of one file, each of the type, shape and range that the format asks for."""
-
-    def __init__(self, path: Path, header: GgufHeader):
-        self.path, self.fields = path, header.fields
-        self.entries: Mapping[str, TensorEntry] = {t.name: t for t in header.tensors}
-
+class _Reader(FileReader):
     def file(self) -> SlotFile:
-        if (found := self.fields.get("general.architecture")) != ARCHITECTURE:
-            raise ModelError(
-                f"this file is of the architecture {found!r}, not {ARCHITECTURE!r}",
-                where=str(self.path),
-                hint="give a file that lightbulb made of slots",
-            )
-        for key, wanted in (("lightbulb.kind", KIND), ("slots.version", VERSION)):
-            if self.fields.get(key) != wanted:
-                refuse(self.path, f"{key} is {self.fields.get(key)!r}, and {wanted!r} is known")
+        self.check_format(ARCHITECTURE, {"lightbulb.kind": KIND, "slots.version": VERSION}, "slots")
         form = self._form()
         tags = form.tags
         return SlotFile(
@@ -102,7 +85,7 @@ class _Reader:
             offset=self._number("slots.offset"),
             choices=self._table("choices", form.choices) if form.choices else None,
             tags=self._table("tags", tags) if tags else None,
-            transitions=self._tensor("tags.transitions", "I32", (1 + tags, tags), MOST_SUM) if tags else None,
+            transitions=self._within("tags.transitions", "I32", (1 + tags, tags), MOST_SUM) if tags else None,
         )
 
     def _form(self) -> Form:
@@ -130,7 +113,7 @@ class _Reader:
         return form
 
     def _sets(self, copied: tuple[int, ...], fields: int) -> np.ndarray:
-        sets = self._tensor("slots.sets", "I8", (self._length("slots.sets", 2), fields), 1)
+        sets = self._within("slots.sets", "I8", (self._length("slots.sets", 2), fields), 1)
         if sets.min() < 0 or sets[:, list(copied)].any():
             refuse(self.path, "slots.sets holds what is neither 0 nor 1, or a field that is copied")
         return sets.astype(bool)
@@ -145,11 +128,11 @@ class _Reader:
     def _table(self, name: str, columns: int) -> Table:
         rows, weights = self._length(f"{name}.hashes"), self._length(f"{name}.weights")
         table = Table(
-            self._tensor(f"{name}.hashes", "I32", (rows,)).view(np.uint32),
-            self._tensor(f"{name}.starts", "I32", (rows + 1,)),
-            self._tensor(f"{name}.columns", "I16", (weights,)),
-            self._tensor(f"{name}.weights", "I16", (weights,)),
-            self._tensor(f"{name}.bias", "I32", (columns,), MOST_SUM),
+            self.tensor(f"{name}.hashes", "I32", (rows,)).view(np.uint32),
+            self.tensor(f"{name}.starts", "I32", (rows + 1,)),
+            self.tensor(f"{name}.columns", "I16", (weights,)),
+            self.tensor(f"{name}.weights", "I16", (weights,)),
+            self._within(f"{name}.bias", "I32", (columns,), MOST_SUM),
         )
         if not (table.hashes[1:] > table.hashes[:-1]).all():
             refuse(self.path, f"{name}.hashes do not ascend")
@@ -192,31 +175,15 @@ class _Reader:
             refuse(self.path, f"{key} holds what are no fields in their order")
         return places
 
-    def _shape(self, name: str) -> tuple[int, ...]:
-        if name not in self.entries:
-            refuse(self.path, f"it has no tensor {name}")
-        return self.entries[name].shape
-
     def _length(self, name: str, dimensions: int = 1) -> int:
-        shape = self._shape(name)
+        shape = self.shape(name)
         if len(shape) != dimensions or not all(shape):
             refuse(self.path, f"{name} has the shape {list(shape)}")
         return shape[0]
 
-    def _tensor(self, name: str, stored: str, shape: tuple[int, ...], most: int | None = None) -> np.ndarray:
-        """most: of the absolute values."""
-        number, dtype = STORED[stored]
-        if self._shape(name) != shape or self.entries[name].type != number:
-            entry = self.entries[name]
-            refuse(
-                self.path,
-                f"{name} has the shape {list(entry.shape)} and the type {entry.type}, where {list(shape)} and {stored} "
-                f"({number}) belong",
-            )
-        entry = self.entries[name]
-        with entry.file.open("rb") as f:
-            f.seek(entry.start)
-            values = np.frombuffer(f.read(entry.bytes), dtype).reshape(shape)
-        if most is not None and max(int(values.max()), -int(values.min())) > most:
+    def _within(self, name: str, stored: str, shape: tuple[int, ...], most: int) -> np.ndarray:
+        """A tensor whose absolute values are at most that."""
+        values = self.tensor(name, stored, shape)
+        if max(int(values.max()), -int(values.min())) > most:
             refuse(self.path, f"{name} holds values beyond {most}")
         return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import cache
 
 MASK = 0xFFFFFFFF
 
@@ -34,6 +35,23 @@ def is_letter(code: int) -> bool:
     ranges = ((0x2000, 0x206F), (0x3000, 0x303F), (0xFF00, 0xFF0F))
     no_letter = code in (0xD7, 0xF7, 0xFFFD) or any(a <= code <= b for a, b in ranges)
     return code >= 0xC0 and not no_letter and not is_blank(code)
+
+
+@cache
+def text_of(data: bytes) -> str:
+    """The text of bytes. Each that is in no well-formed sequence is U+FFFD."""
+    text, at = "", 0
+    while at < len(data):
+        for length in (1, 2, 3, 4):
+            try:
+                text += data[at : at + length].decode("utf-8")
+            except UnicodeDecodeError:
+                continue
+            break
+        else:
+            text, length = text + "\ufffd", 1
+        at += length
+    return text
 
 
 def codes_of(text: str) -> list[int]:
