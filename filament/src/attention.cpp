@@ -138,6 +138,7 @@ void Attention::attend(const Step& step, size_t row, size_t first, size_t last) 
 
 void LinearMixer::run(const Step& step, const Norm& norm, Output out) const {
     const Input& input = step.prepare(norm, {&output});
+    if (step.tokens == 1) step.worker.barrier();  // every thread reads all of what the product is added to
     step.multiply(input, step.tokens, {{&output, out.to}}, out.add);
     step.worker.barrier();
 }
