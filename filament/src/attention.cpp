@@ -44,7 +44,7 @@ HeadCache& Attention::cache(const Step& step, size_t row, size_t kv_head) const 
 }
 
 void Attention::run(const Step& step, const Norm& norm, Output out) const {
-    const size_t tokens = step.tokens();
+    const size_t tokens = step.tokens, outputs = step.outputs;
     auto& buffers = step.space.buffers;
     const Input& input = step.prepare(norm, {&q, &k, &v});
     const auto [first_key, last_key] = step.worker.share(tokens * kv_heads);
@@ -52,14 +52,14 @@ void Attention::run(const Step& step, const Norm& norm, Output out) const {
         const size_t position = step.space.positions[0], seen = first_seen(position);
         for (size_t i = first_key; i < last_key; ++i) cache(step, 0, i).fetch(seen, position + 1);
     }
-    step.multiply(input, tokens,
-                  {{&q, buffers[kQueries].data()}, {&k, buffers[kKeys].data()}, {&v, buffers[kValues].data()}}, false);
+    step.multiply(input, outputs, {{&q, buffers[kQueries].data()}}, false);
+    step.multiply(input, tokens, {{&k, buffers[kKeys].data()}, {&v, buffers[kValues].data()}}, false);
     step.worker.barrier();
 
     for (size_t i = first_key; i < last_key; ++i) store_keys(step, i / kv_heads, i % kv_heads);
     step.worker.barrier();
 
-    auto [head, last] = step.worker.share(tokens * heads);
+    auto [head, last] = step.worker.share(outputs * heads);
     while (head < last) {  // heads that read the same keys go together
         const size_t row = head / heads, first = head % heads;
         const size_t count = std::min(last - head, group() - first % group());
@@ -69,12 +69,12 @@ void Attention::run(const Step& step, const Norm& norm, Output out) const {
     step.worker.barrier();
 
     const size_t stride = round_up(heads * head_width);
-    const Input& mixed = step.prepare(tokens, heads * head_width, {&output}, [&](size_t t, float* to) {
+    const Input& mixed = step.prepare(outputs, heads * head_width, {&output}, [&](size_t t, float* to) {
         const float* attended = &buffers[kAttended][t * stride];
         if (out_norm) out_norm.apply(step.kernels(), attended, heads * head_width, to);
         else std::memcpy(to, attended, stride * sizeof(float));
     });
-    step.multiply(mixed, tokens, {{&output, out.to}}, out.add);
+    step.multiply(mixed, outputs, {{&output, out.to}}, out.add);
     step.worker.barrier();
 }
 
@@ -85,7 +85,8 @@ void Attention::apply_rope(const Step& step, const float* from, float* out, size
     std::fill(out + n, out + round_up(n), 0.0f);
     if (norm) norm.apply(step.kernels(), out, n, out);
     const Angles& angles = step.space.angles[rope];
-    const float *cosines = &angles.cosines[row * pairs], *sines = &angles.sines[row * pairs];
+    const size_t at = step.space.positions[row] * pairs;
+    const float *cosines = &angles.cosines[at], *sines = &angles.sines[at];
     const bool halves = step.model.ropes[rope].halves;
     const size_t stride = halves ? 1 : 2, other = halves ? pairs : 1;
     for (size_t i = 0; i < pairs; ++i) {
@@ -137,7 +138,8 @@ void Attention::attend(const Step& step, size_t row, size_t first, size_t last) 
 
 void LinearMixer::run(const Step& step, const Norm& norm, Output out) const {
     const Input& input = step.prepare(norm, {&output});
-    step.multiply(input, step.tokens(), {{&output, out.to}}, out.add);
+    if (step.tokens == 1) step.worker.barrier();  // every thread reads all of what the product is added to
+    step.multiply(input, step.tokens, {{&output, out.to}}, out.add);
     step.worker.barrier();
 }
 

@@ -130,7 +130,7 @@ constexpr bool fits(const BlockType& type) {
     const LayoutTraits& layout = traits(type.layout);
     size_t scales = 0;
     for (const ScaleField& field : type.scales) scales += field.bytes * field.count;
-    return layout.group == type.columns && layout.scale_bytes == scales * kTile &&
+    return type.columns <= kMostBlockColumns && layout.group == type.columns && layout.scale_bytes == scales * kTile &&
            layout.bits * type.columns + 8 * scales == 8 * type.bytes && layout.is_float() == !type.decode;
 }
 constexpr bool all_fit() {

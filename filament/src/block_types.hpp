@@ -21,6 +21,8 @@ struct ScaleField {
     size_t offset, bytes, count;
 };
 
+constexpr size_t kMostBlockColumns = 256;  // of a block of any type
+
 struct BlockType {
     Type type;
     const char* name;

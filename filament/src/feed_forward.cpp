@@ -10,7 +10,7 @@ enum Buffer : size_t { kGate, kUp };
 }  // namespace
 
 void GatedFeedForward::run(const Step& step, const Norm& norm, Output out) const {
-    const size_t tokens = step.tokens(), hidden = up.matrix.rows, stride = up.width();
+    const size_t tokens = step.tokens, hidden = up.matrix.rows, stride = up.width();
     float *gated = step.space.buffers[kGate].data(), *raised = step.space.buffers[kUp].data();
     const Input& input = step.prepare(norm, {&gate, &up});
     step.multiply(input, tokens, {{&gate, gated}, {&up, raised}}, false);

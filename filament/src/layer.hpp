@@ -50,7 +50,8 @@ struct Output {
 class Branch {
   public:
     virtual ~Branch() = default;
-    // Called by every thread of a step; ends behind a barrier. Reads norm(residual), writes `out`. Must not throw.
+    // Called by every thread of a step; ends behind a barrier. Reads norm(residual) of `step.tokens` rows, writes `out`
+    // of the first `step.outputs`, which are fewer only where a mixer has a state. Must not throw.
     virtual void run(const Step& step, const Norm& norm, Output out) const = 0;
     // Its linear maps: what is packed, and what a token reads.
     virtual std::vector<Linear*> linears() = 0;

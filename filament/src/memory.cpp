@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <new>
 
@@ -12,6 +13,7 @@
 namespace filament {
 
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kLittle = size_t{64} << 10;  // below it pages cost more than the memory that they might save
 
 Buffer::Buffer(size_t bytes) : size_(bytes) {
     if (bytes == 0) return;
@@ -29,11 +31,21 @@ void Buffer::Free::operator()(uint8_t* place) const { std::free(place); }
 
 Mapped::Mapped(size_t bytes) {
     if (bytes == 0) return;
+    if (bytes < kLittle) {
+        auto* zeros = static_cast<uint8_t*>(std::aligned_alloc(64, round_up(bytes, 64)));
+        if (!zeros) throw std::bad_alloc();
+        std::memset(zeros, 0, bytes);
+        data_ = {zeros, Unmap{bytes}};
+        return;
+    }
     void* place = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (place == MAP_FAILED) throw std::bad_alloc();
     data_ = {static_cast<uint8_t*>(place), Unmap{bytes}};
 }
 
-void Mapped::Unmap::operator()(uint8_t* place) const { ::munmap(place, bytes); }
+void Mapped::Unmap::operator()(uint8_t* place) const {
+    if (bytes < kLittle) std::free(place);
+    else ::munmap(place, bytes);
+}
 
 }  // namespace filament

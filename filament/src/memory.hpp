@@ -23,7 +23,7 @@ class Buffer {
     size_t size_ = 0;
 };
 
-// Zeros, mapped: a page takes memory from when it is first written on.
+// Zeros on a 64-byte boundary. Where they are many, a page takes memory from when it is first written on.
 class Mapped {
   public:
     Mapped() = default;

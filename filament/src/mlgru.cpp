@@ -39,27 +39,29 @@ Cost Mlgru::cost(size_t) const { return {2 * width() * sizeof(float), kOperation
 // A thread multiplies the tiles of all three matrices whose columns of the state are its own, so that it need not wait
 // for the others before it changes them, and finds the products in its cache.
 void Mlgru::run(const Step& step, const Norm& norm, Output out) const {
-    const size_t tokens = step.tokens();
     const auto& buffers = step.space.buffers;
     const Input& input = step.prepare(norm, {&forget, &candidate, &gate});
     const auto [begin, end] = step.worker.share(forget.matrix.tiles());
-    for (const auto& [linear, buffer] : {std::pair{&forget, kForget}, {&candidate, kCandidate}, {&gate, kGate}}) {
-        const Matrix& matrix = linear->matrix;
-        step.kernels().multiply(matrix, input.view(matrix, tokens), begin, end, buffers[buffer].data(), width(), false);
-    }
+    const auto multiply = [&](const Matrix& matrix, size_t rows, float* to) {
+        step.kernels().multiply(matrix, input.view(matrix, rows), begin, end, to, width(), false);
+    };
+    multiply(forget.matrix, step.tokens, buffers[kForget].data());
+    multiply(candidate.matrix, step.tokens, buffers[kCandidate].data());
+    multiply(gate.matrix, step.outputs, buffers[kGate].data());
     remember(step, begin * kTile, end * kTile);
     step.worker.barrier();
-    const Input& mixed = step.prepare(tokens, step.model.width, {&output}, [&](size_t t, float* to) {
+    const Input& mixed = step.prepare(step.outputs, step.model.width, {&output}, [&](size_t t, float* to) {
         out_norm.apply(step.kernels(), &buffers[kGate][t * width()], step.model.width, to);
     });
-    step.multiply(mixed, tokens, {{&output, out.to}}, out.add);
+    step.multiply(mixed, step.outputs, {{&output, out.to}}, out.add);
     step.worker.barrier();
 }
 
-// Columns [begin, end) of each token's state, one after the other; what they give takes the place of the gate.
+// Columns [begin, end) of each token's state, one after the other; what they give takes the place of the gate. Rows
+// that have no output make something of the gate that was there before, which nobody reads.
 void Mlgru::remember(const Step& step, size_t begin, size_t end) const {
     const auto& buffers = step.space.buffers;
-    for (size_t t = 0; t < step.tokens(); ++t) {
+    for (const size_t t : step.space.order) {
         float* h = static_cast<MlgruState&>(step.space.rows[t].sequence->state(layer)).h();
         const size_t at = t * width() + begin;
         step.kernels().mlgru(&buffers[kForget][at], &buffers[kCandidate][at], &buffers[kGate][at], &lower[begin],

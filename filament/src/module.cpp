@@ -85,10 +85,12 @@ const Sequence* of(const Runtime& runtime, const Prefix* prefix) {
     return prefix->sequence.get();
 }
 
+// Runtime::score or Runtime::compare
+template <auto how>
 std::vector<double> score(Runtime& runtime, const Ids& prompt, const std::vector<Ids>& continuations,
                           const Prefix* prefix) {
     const nb::gil_scoped_release unlocked;
-    return runtime.score(prompt, continuations, of(runtime, prefix));
+    return (runtime.*how)(prompt, continuations, of(runtime, prefix));
 }
 
 std::pair<double, double> peak(size_t bytes, int threads) {
@@ -220,7 +222,10 @@ NB_MODULE(_native, m) {
             nb::arg("context"))
         .def("metadata", &metadata, nb::arg("key"))
         .def("logits", &logits, nb::arg("token_ids"))
-        .def("score", &score, nb::arg("prompt"), nb::arg("continuations"), nb::arg("prefix") = nb::none());
+        .def("score", &score<&Runtime::score>, nb::arg("prompt"), nb::arg("continuations"),
+             nb::arg("prefix") = nb::none())
+        .def("compare", &score<&Runtime::compare>, nb::arg("prompt"), nb::arg("continuations"),
+             nb::arg("prefix") = nb::none());
     m.def("open", &open_file, nb::arg("path"), nb::arg("threads"), nb::arg("kernels") = nb::none());
     m.def("probe", &peak, nb::arg("bytes"), nb::arg("threads"));
     nb::class_<Classifier>(m, "Classifier")

@@ -121,6 +121,20 @@ template <class T> void pack_floats(const Packing& packing, T* to) {
     }
 }
 
+// The numbers of a block of the file.
+void read_block(const BlockType& type, const uint8_t* from, float* out) {
+    const LayoutTraits& layout = traits(type.layout);
+    uint8_t codes[kMostBlockColumns];
+    float scales[kMostBlockColumns / kTile], mins[kMostBlockColumns / kTile] = {};
+    type.decode(from, codes, scales, mins);
+    for (size_t c = 0; c < type.columns; c += layout.block) {
+        const float scale = scales[c / layout.block], min = mins[c / layout.block];
+        const auto number = [&](int value) { return static_cast<float>(value) * scale + min; };
+        for (size_t i = c; i < c + layout.block; ++i)
+            out[i] = number(layout.values ? layout.values[codes[i]] : codes[i] - layout.zero);
+    }
+}
+
 }  // namespace
 
 size_t Packing::bytes() const {
@@ -159,12 +173,8 @@ void read_row(const Tensor& tensor, size_t row, float* out) {
         for (size_t c = 0; c < tensor.columns(); ++c)
             out[c] = read(static_cast<uint16_t>(from[2 * c] | from[2 * c + 1] << 8));
     } else {
-        Decoded decoded(tensor.columns());
-        decode_row(tensor, row, decoded);
-        for (size_t c = 0; c < tensor.columns(); ++c) {
-            const int code = decoded.codes[c], value = layout.values ? layout.values[code] : code - layout.zero;
-            out[c] = static_cast<float>(value) * decoded.scales[c / layout.block] + decoded.mins[c / layout.block];
-        }
+        const BlockType& type = block_type(tensor.type);
+        for (size_t c = 0; c < tensor.columns(); c += type.columns, from += type.bytes) read_block(type, from, out + c);
     }
 }
 

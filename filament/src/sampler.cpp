@@ -9,8 +9,6 @@
 
 namespace filament {
 
-constexpr const char* kDamaged = "the model computes no numbers: its weights are damaged";
-
 int32_t likeliest(std::span<const float> logits) {
     std::array<float, 16> most;  // of every 16th: the compiler makes vectors of them
     most.fill(-std::numeric_limits<float>::infinity());

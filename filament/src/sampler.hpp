@@ -9,6 +9,8 @@
 
 namespace filament {
 
+inline constexpr const char* kDamaged = "the model computes no numbers: its weights are damaged";
+
 // temperature 0 is greedy. Then, of the tokens in falling order of probability, those stay that are at least min_p
 // times as likely as the first, and of these the fewest whose probabilities reach top_p together.
 struct Sampling {

@@ -48,8 +48,7 @@ Workspace::Workspace(const Model& model, size_t threads) : scratch(threads) {
     for (const Layer& layer : model.layers) grow(layer.mixer.branch.get()), grow(layer.feed_forward.branch.get());
     for (const size_t n : columns) buffers.push_back(floats(n));
     residual = floats(model.width), branch = floats(model.width);
-    for (const Rope& rope : model.ropes)
-        angles.push_back({floats(rope.frequencies.size()), floats(rope.frequencies.size())});
+    angles.resize(model.ropes.size());
     const size_t widest = model.widest();
     input = Input(kMostRows, widest);
     for (Scratch& each : scratch) each.input = Input(1, widest);
@@ -60,7 +59,7 @@ const Kernels& Step::kernels() const { return model.kernels(); }
 float* Step::residual(size_t t) const { return &space.residual[t * round_up(model.width)]; }
 
 const Input& Step::prepare(const Norm& norm, Readers readers) const {
-    return prepare(tokens(), model.width, readers,
+    return prepare(tokens, model.width, readers,
                    [&](size_t t, float* out) { norm.apply(kernels(), residual(t), model.width, out); });
 }
 

@@ -61,16 +61,18 @@ struct Scratch {
     std::vector<int32_t> sums;
 };
 
-// Cosines and sines of the angles by which a rope turns pairs: [row][pair].
+// Cosines and sines of the angles by which a rope turns pairs, of all positions up to the last that was read:
+// [position][pair].
 struct Angles {
-    Array<float> cosines, sines;
+    std::vector<float> cosines, sines;
 };
 
 // What the threads of a step share. Rows of floats are whole tiles.
 struct Workspace {
     Workspace(const Model& model, size_t threads);
 
-    std::span<const Row> rows;
+    std::vector<Row> rows;              // those whose logits are wanted come first
+    std::vector<size_t> order;          // places in `rows`, as the texts go
     std::vector<size_t> positions;      // of each row
     Array<float> residual, branch;      // [row][width]; what a branch adds where it is normed first
     std::vector<Array<float>> buffers;  // [row][columns]; see Branch::buffers
@@ -91,32 +93,35 @@ void multiply(const Kernels& kernels, const Worker& worker, const Input& input, 
 
 class Step {
   public:
-    Step(const Model& model, Workspace& space, const Worker& worker) : model(model), space(space), worker(worker) {}
+    // A branch reads `tokens` rows and adds to the first `outputs` of them: all, but for the last mixer that remembers,
+    // behind which rows whose logits nobody wants are of no more use.
+    Step(const Model& model, Workspace& space, const Worker& worker, size_t tokens, size_t outputs)
+        : model(model), space(space), worker(worker), tokens(tokens), outputs(outputs) {}
 
     const Kernels& kernels() const;
-    size_t tokens() const { return space.rows.size(); }
     Scratch& scratch() const { return space.scratch[worker.index]; }
     float* residual(size_t t) const;
 
     // The input of the next matrices: make(t, out) writes the values of token t. A single token is prepared by every
     // thread for itself, which is quicker than waiting for another.
-    template <class Make> const Input& prepare(size_t tokens, size_t columns, Readers readers, Make make) const {
-        Input& input = tokens == 1 ? scratch().input : space.input;
-        const auto [begin, end] = tokens == 1 ? std::pair<size_t, size_t>{0, 1} : worker.share(tokens);
+    template <class Make> const Input& prepare(size_t rows, size_t columns, Readers readers, Make make) const {
+        Input& input = rows == 1 ? scratch().input : space.input;
+        const auto [begin, end] = rows == 1 ? std::pair<size_t, size_t>{0, 1} : worker.share(rows);
         for (size_t t = begin; t < end; ++t)
             input.fill(kernels(), t, columns, readers, [&](float* out) { make(t, out); });
-        if (tokens > 1) worker.barrier();
+        if (rows > 1) worker.barrier();
         return input;
     }
     // The residual behind a norm.
     const Input& prepare(const Norm& norm, Readers readers) const;
-    void multiply(const Input& input, size_t tokens, std::initializer_list<Product> products, bool add) const {
-        filament::multiply(kernels(), worker, input, tokens, products, add);
+    void multiply(const Input& input, size_t rows, std::initializer_list<Product> products, bool add) const {
+        filament::multiply(kernels(), worker, input, rows, products, add);
     }
 
     const Model& model;
     Workspace& space;
     const Worker& worker;
+    const size_t tokens, outputs;
 };
 
 }  // namespace filament

@@ -1,6 +1,7 @@
 #include "stream.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace filament {
@@ -33,7 +34,8 @@ void Runtime::check(const Ids& tokens) const {
 }
 
 template <class Take>
-void Runtime::read(Sequence& sequence, std::span<const int32_t> tokens, Wanted wanted, Take take) {
+void Runtime::read(Sequence& sequence, std::span<const int32_t> tokens, Wanted wanted, Take take,
+                   std::span<const int32_t> among) {
     for (size_t start = 0; start < tokens.size(); start += kMostRows) {
         const auto part = tokens.subspan(start, std::min(kMostRows, tokens.size() - start));
         std::vector<Row> rows;
@@ -42,7 +44,7 @@ void Runtime::read(Sequence& sequence, std::span<const int32_t> tokens, Wanted w
             rows.push_back({&sequence, part[i], wanted == Wanted::All || (wanted == Wanted::Last && last)});
         }
         const std::scoped_lock taken(engine.mutex());
-        float* logits = engine.step(rows);
+        float* logits = engine.step(rows, among);
         for (const Row& row : rows) {
             if (row.wanted) take(std::span(logits, model.vocabulary)), logits += engine.logits_stride();
         }
@@ -70,15 +72,40 @@ std::vector<float> Runtime::logits(const Ids& tokens) {
     return all;
 }
 
+std::pair<Sequence, std::span<const int32_t>> Runtime::begin(const Ids& prompt, size_t more,
+                                                             const Sequence* known) const {
+    Sequence sequence(model, prompt.size() + more);
+    const size_t start = shared(prompt, known);
+    if (start > 0) sequence.copy(*known, start);
+    return {std::move(sequence), std::span(prompt).subspan(start)};
+}
+
+std::vector<double> Runtime::compare(const Ids& prompt, const std::vector<Ids>& continuations, const Sequence* known) {
+    Ids among;
+    for (const Ids& c : continuations) {
+        if (c.size() != 1) return score(prompt, continuations, known);
+        among.push_back(c[0]);
+    }
+    check(prompt);
+    if (among.empty()) return {};
+    check(among);
+    auto [sequence, unread] = begin(prompt, 1, known);
+    std::vector<double> logits;
+    const auto take = [&](std::span<float> all) {
+        for (const int32_t token : among) logits.push_back(all[static_cast<size_t>(token)]);
+    };
+    read(sequence, unread, Wanted::Last, take, among);
+    if (!std::all_of(logits.begin(), logits.end(), [](double x) { return std::isfinite(x); })) throw Error(kDamaged);
+    return logits;
+}
+
 std::vector<double> Runtime::score(const Ids& prompt, const std::vector<Ids>& continuations, const Sequence* known) {
     check(prompt);
     size_t longest = 1;
     for (const Ids& c : continuations) check(c), longest = std::max(longest, c.size());
-    Sequence sequence(model, prompt.size() + longest);
-    const size_t start = shared(prompt, known);
-    if (start > 0) sequence.copy(*known, start);
+    auto [sequence, unread] = begin(prompt, longest, known);
     std::vector<float> first;
-    read(sequence, std::span(prompt).subspan(start), Wanted::Last, [&](std::span<float> logits) {
+    read(sequence, unread, Wanted::Last, [&](std::span<float> logits) {
         log_softmax(logits);
         first.assign(logits.begin(), logits.end());
     });

@@ -24,6 +24,8 @@ class Runtime {
     std::vector<float> logits(const Ids& tokens);
     // The sums of log-probabilities of each continuation of `prompt`; the prompt is read once.
     std::vector<double> score(const Ids& prompt, const std::vector<Ids>& continuations, const Sequence* known);
+    // The same, less a number that all have in common: of continuations of one token, the logits of these alone.
+    std::vector<double> compare(const Ids& prompt, const std::vector<Ids>& continuations, const Sequence* known);
     // Throws Error for a token that the model does not have.
     void check(const Ids& tokens) const;
 
@@ -32,8 +34,13 @@ class Runtime {
 
   private:
     enum class Wanted { None, Last, All };
-    // Reads `tokens` after what the sequence holds. take(logits) is called after each token, after the last, or never.
-    template <class Take> void read(Sequence& sequence, std::span<const int32_t> tokens, Wanted wanted, Take take);
+    // `prompt` without what `known` has read, and room for `more` tokens behind it.
+    std::pair<Sequence, std::span<const int32_t>> begin(const Ids& prompt, size_t more, const Sequence* known) const;
+    // Reads `tokens` after what the sequence holds. take(logits) is called after each token, after the last, or never;
+    // with `among`, logits are only of these tokens.
+    template <class Take>
+    void read(Sequence& sequence, std::span<const int32_t> tokens, Wanted wanted, Take take,
+              std::span<const int32_t> among = {});
 };
 
 class Stream {

@@ -60,6 +60,8 @@ def test_threads_and_chunks_change_nothing(tmp_path, shape, threads):
     assert np.array_equal(other.logits(tokens), whole)
     for n in (1, 2, 63, 64, 65, 129):
         assert np.array_equal(model.logits(tokens[:n])[-1], whole[n - 1])
+        every = [[i] for i in range(whole.shape[1])]  # of the last layer, only the last token's output is computed
+        assert np.array_equal(model.compare(tokens[:n], every), whole[n - 1])
 
 
 @pytest.mark.parametrize("shape", [PURE, HYBRID], ids=["pure", "hybrid"])

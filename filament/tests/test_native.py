@@ -85,6 +85,11 @@ def test_threads_and_batches_change_nothing(tmp_path, type, shape, threads):
     assert np.array_equal(other.logits(tokens), whole)
     for n in (1, 2, 64, 129):
         assert np.array_equal(model.logits(tokens[:n])[-1], whole[n - 1])
+        every = [[i] for i in range(whole.shape[1])]  # of the last layer, only the last token's output is computed
+        assert np.array_equal(model.compare(tokens[:n], every), whole[n - 1])
+    for n in (1, 5):  # a step of one token on every thread
+        known = other.remember(tokens[:n])
+        assert np.array_equal(other.compare(tokens[: n + 1], every, prefix=known), whole[n])
 
 
 def test_greedy_is_the_likeliest_each_time(tmp_path):
@@ -130,6 +135,21 @@ def test_choices_are_scored_by_their_probabilities(tmp_path):
         logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         assert score == pytest.approx(logs[np.arange(len(choice)), choice].sum(), abs=1e-3)
     assert model.choose(TOKENS, choices) == int(np.argmax(scores))
+    assert model.compare(TOKENS, choices) == scores
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_choices_of_one_token_are_compared_by_their_logits(tmp_path, threads):
+    model = Model(write_model(tmp_path / "m.gguf", Type.Q8_0), threads=threads)
+    logits = model.logits(TOKENS)[-1]
+    for choices in ([300], [5, 303, 5, 0, 17, 16], list(range(40, 90))):
+        found = model.compare(TOKENS, [[i] for i in choices])
+        assert np.array_equal(found, logits[choices])
+        assert model.choose(TOKENS, [[i] for i in choices]) == int(np.argmax(logits[choices]))
+    assert model.compare(TOKENS, []) == []
+    assert np.array_equal(model.logits(TOKENS)[-1], logits)  # and all of them are there again
+    with pytest.raises(lightbulb_filament.FilamentError, match="no token 304"):
+        model.compare(TOKENS, [[5], [304]])
 
 
 def test_texts_written_side_by_side_are_those_written_alone(tmp_path):

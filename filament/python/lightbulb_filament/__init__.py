@@ -190,7 +190,7 @@ class Model:
 
         The prompt is read once.
         """
-        scores = self.score(token_ids, choices, prefix=prefix)
+        scores = self.compare(token_ids, choices, prefix=prefix)
         return max(range(len(scores)), key=scores.__getitem__)
 
     def score(
@@ -198,6 +198,12 @@ class Model:
     ) -> list[float]:
         """The sum of log-probabilities (nats) of each continuation."""
         return self._native.score(list(token_ids), [list(c) for c in choices], prefix)
+
+    def compare(
+        self, token_ids: Sequence[int], choices: Sequence[Sequence[int]], *, prefix: Prefix | None = None
+    ) -> list[float]:
+        """`score` less a number that all have in common; of choices of one token, the head reads no other rows."""
+        return self._native.compare(list(token_ids), [list(c) for c in choices], prefix)
 
 
 def _written(stream: _native.Stream, constraint: Constraint | None, steps: int) -> Iterator[int]:

@@ -97,13 +97,14 @@ class Filament(Runtime):
         return self._scored(prompts, answers)[0]
 
     def _scored(self, prompts: Sequence[str], answers: Sequence[str]) -> tuple[np.ndarray, list[Tokens]]:
-        """Log-probabilities of the answers [prompts, answers], and the tokens of each prompt."""
+        """Log-probabilities of the answers but for a constant of each prompt [prompts, answers], and the tokens of each
+        prompt."""
         tokens = [[i] for i in answer_tokens(self._gguf, answers, self.path)]
         read = [self._prompt(prompt, 1) for prompt in prompts]
         prefix = self._shared(read)
         scores = np.zeros((len(read), len(tokens)))
         for row, ids in zip(scores, read, strict=True):
-            row[:] = self._model.score(ids, tokens, prefix=prefix)
+            row[:] = self._model.compare(ids, tokens, prefix=prefix)
         return scores, [Tokens(len(ids), 1) for ids in read]
 
     def generate(self, prompts: Sequence[str], max_tokens: int, options: Options = PLAIN) -> Answers:
