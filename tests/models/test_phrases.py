@@ -9,10 +9,14 @@ import torch
 from conftest import tiny_task
 from tiny import tiny_model
 
+from lightbulb.core.artifact import Artifact
+from lightbulb.core.progress import Silent
 from lightbulb.models.families import embedding_of
 from lightbulb.models.loading import load_model, load_tokenizer, save_model
 from lightbulb.models.phrases import LEAST, Phrases, add_phrases, learn_phrases, numbers, phrases_for, phrases_of
 from lightbulb.models.vocabulary import trim
+from lightbulb.passes.base import Context
+from lightbulb.passes.format_task import FormatTask
 from lightbulb.tasks.task import Example
 from lightbulb.train.data import encode_split
 
@@ -95,3 +99,20 @@ def test_sentencepiece_and_other_tasks_have_none(tmp_path, family, kind):
     folder = tiny_model(tmp_path / "m", family)
     task = replace(tiny_task(kind), train=tuple(Example("p", ANSWER.format("x")) for _ in range(3 * LEAST)))
     assert phrases_for(task, folder, 64) == []
+
+
+def test_format_task_makes_them_where_it_is_asked_to(tmp_path):
+    folder, _, task, found = with_phrases(tmp_path)
+    model = Artifact(path=folder, kind="model", key="m", made_by="test")
+    (out := tmp_path / "formatted").mkdir()
+    facts = FormatTask(phrases=64).apply(model, out, Context(task, 0, Silent(), tmp_path))
+    assert facts["phrases"] == len(found) == len(phrases_of(load_tokenizer(out)).ids)
+
+
+def test_what_is_copied_from_the_prompt_is_in_no_phrase(tmp_path):
+    folder = tiny_model(tmp_path / "m")
+    rows = [Example(f"open the {room}", f"open then {room} now and here") for room in ("kitchen", "attic", "hall")]
+    task = replace(tiny_task("generate"), train=tuple(rows * LEAST))
+    tokenizer = load_tokenizer(folder)
+    texts = [tokenizer.decode(list(pieces)) for pieces in phrases_for(task, folder, 64)]
+    assert texts and not any(word in text for text in texts for word in ("open", "kitchen", "attic", "hall"))

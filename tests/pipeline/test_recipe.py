@@ -50,7 +50,7 @@ def full_recipe() -> Recipe:
     file = student.in_type("q4_0")
     files = [file, *known.stock_candidates(30)]
     steps = [
-        *known.format_steps("choose"),
+        *known.format_steps(),
         *known.teacher_steps(plan),
         *known.training_steps(student, plan),
         *known.file_steps(file, plan, "llamacpp"),

@@ -13,7 +13,6 @@ from lightbulb.models.loading import load_tokenizer
 from lightbulb.passes.base import Context
 from lightbulb.passes.format_task import FormatTask
 from lightbulb.shrinking.prepare import task_stats
-from lightbulb.shrinking.steps import PHRASES
 from lightbulb.tasks.task import Example, Message
 from lightbulb.train.data import encode_split
 
@@ -36,13 +35,3 @@ def test_tokens_are_counted_in_the_form_that_is_taught(kind, tiny_folder, tmp_pa
     taught = encode_split(asked, "train", load_tokenizer(formatted), None, 512)
     answers = 0 if kind == "text" else sum(len(e.targets) for e in taught)
     assert task_stats(task, model).test_tokens == pytest.approx(sum(len(e.ids) for e in taught) - answers, rel=0.03)
-
-
-def test_an_answer_is_counted_with_its_phrases(tiny_folder, tmp_path):
-    task = replace(tiny_task("generate"), train=tuple(Example(f"p {n}", f"the same words and {n}") for n in range(60)))
-    model = Artifact(path=tiny_folder, kind="model", key="m", made_by="test")
-    (formatted := tmp_path / "formatted").mkdir()
-    facts = FormatTask(phrases=PHRASES).apply(model, formatted, Context(task, 0, Silent(), tmp_path))
-    taught = encode_split(task, "train", load_tokenizer(formatted), None, 512)
-    assert facts["phrases"] > 0
-    assert task_stats(task, model).output_tokens == sum(len(e.targets) - 1 for e in taught) / len(taught)

@@ -85,7 +85,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
         execution = Execution(run, model := start(run, source, say))
         first = candidates_after("model", setting_of(run.task, goal, model), goal.kinds)
         plan = prepare(execution, source, goal, say, len(first))
-    steps, files = [*format_steps(task.kind, goal.runtime), *teacher_steps(plan)], stock_candidates(plan.times.layers)
+    steps, files = [*format_steps(goal.runtime), *teacher_steps(plan)], stock_candidates(plan.times.layers)
     if plan.space.depths:
         student = plan.space.candidate(plan.space.depths[0], plan.space.methods[0])
         bold_plan = plan.model_copy(update={"distill_epochs": plan.epochs_for(student.layers)})

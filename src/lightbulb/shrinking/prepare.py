@@ -27,13 +27,14 @@ from lightbulb.shrinking.kinds.base import ENCODER, Setting
 from lightbulb.shrinking.origins import model_argument
 from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.space import BLOCK_TYPES
-from lightbulb.shrinking.steps import CHECK, EMBEDDING, FORMATTED, FORMATTED_FILE, PHRASES, format_steps
+from lightbulb.shrinking.steps import CHECK, EMBEDDING, FORMATTED, FORMATTED_FILE, format_steps
 from lightbulb.shrinking.times import Times
 from lightbulb.tasks.task import Example, Task
 
 Say = Callable[[str], None]
 IMPORT_VERSION = 4
 ENCODER_KIND = "encoder"  # of the artifact that is imported from one
+COUNTED = 2000  # answers, whose mean length is asked for
 
 
 def check_task(source: ModelSource, task: Task, goal: Goal) -> None:
@@ -145,7 +146,7 @@ def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say:
     """
     from lightbulb.models.importing import user_file
 
-    steps = format_steps(execution.run.task.kind, goal.runtime)
+    steps = format_steps(goal.runtime)
     for s in steps:
         with user_file(source, execution.made[s.source or START].path):
             execution.perform(s)
@@ -199,7 +200,6 @@ def task_stats(task: Task, model: Artifact) -> TaskStats:
     """Sizes of the task, tokens counted by the model's own tokenizer in the form that `format-task` will give it."""
     from lightbulb.models.form import render, turns_of
     from lightbulb.models.loading import load_tokenizer
-    from lightbulb.models.phrases import LEARNED_FROM, numbers, phrases_for, token_ids
 
     if model.kind == ENCODER_KIND:
         return encoder_stats(task, model)
@@ -214,16 +214,14 @@ def task_stats(task: Task, model: Artifact) -> TaskStats:
         return [render(tokenizer, turns_of(e)) if chat else e.prompt or e.completion for e in examples]
 
     asked = prompts(task.test) if task.kind == "text" else list(dict.fromkeys(prompts(task.test)))
-    written = [e.completion for e in task.split("train", LEARNED_FROM)] if task.kind == "generate" else []
-    answers = token_ids(tokenizer, written)
-    phrases = numbers(phrases_for(task, model.path, PHRASES))
+    answers = [] if task.kind != "generate" else [e.completion for e in task.split("train", COUNTED)]
     return TaskStats(
         kind=task.kind,
         train_examples=len(task.train),
         test_examples=len(asked),
         test_tokens=count(asked) + len(asked),
         validation_examples=len(task.validation),
-        output_tokens=sum(len(phrases.shorten(ids)) for ids in answers) / len(answers) if answers else 1,
+        output_tokens=count(answers) / max(1, len(answers)) if answers else 1,
     )
 
 

@@ -34,15 +34,13 @@ TEACHER_RATE = 3e-4
 STUDENT_RATE = 6e-4
 STOCK_LIMIT = 256  # validation items by which a stock file's threshold is chosen: it answers slowly
 COSTS, TEACHER_VALIDATION = "costs", "teacher-validation"
-PHRASES = 256  # of written answers, at most
 EMBEDDING: QuantTypeName = "q8_0"  # of quantized files: llama.cpp, too, keeps a tied embedding wider than the layers
 
 
-def format_steps(kind: TaskKind, runtime: str = "llamacpp") -> list[Step]:
-    """The model in the form of a task of this kind, its file, and whether the runtime that ships reads and computes
-    both alike."""
+def format_steps(runtime: str = "llamacpp") -> list[Step]:
+    """The model in the task's form, its file, and whether the runtime that ships reads and computes both alike."""
     return [
-        step(FORMATTED, FormatTask(phrases=PHRASES if kind == "generate" else 0), "model"),
+        step(FORMATTED, FormatTask(), "model"),
         step(FORMATTED_FILE, Export(quant_type="f16"), FORMATTED),
         step(CHECK, CheckImport(runtime=runtime), FORMATTED, gguf=FORMATTED_FILE),
     ]
