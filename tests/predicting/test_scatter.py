@@ -21,9 +21,11 @@ def draw(sources: int, seed: int, scatters: dict[str, float] = TRUE) -> list[Lef
     return [LeftOut(k, f"{k}{n}", e, 0.0, way) for way in (False, True) for (k, n), e in errors.items()]
 
 
-def test_of_one_kind_it_is_the_standard_deviation():
+def test_of_one_kind_it_is_what_the_errors_are():
     errors = draw(400, 0, {"one": 0.4})
-    assert scatter_of(errors).of("one") == pytest.approx(np.std([e.error for e in errors]), rel=0.06)
+    sizes = np.abs([e.error for e in errors])
+    assert pooled(errors).of("one") == pytest.approx(np.std([e.error for e in errors]), rel=0.03)
+    assert Z * scatter_of(errors).of("one") == pytest.approx(np.quantile(sizes, 0.9), rel=0.03)
 
 
 @pytest.mark.parametrize("sources", [4, 12])
@@ -45,6 +47,8 @@ def test_a_kind_that_nobody_measured_is_as_unsure_as_kinds_differ():
     apart = pooled(draw(12, 0))
     assert alike.of("none") == alike.other < apart.of("none")
     assert apart.of("none") > math.sqrt(np.mean([s**2 for s in TRUE.values()]))
+    told = scatter_of(draw(12, 0))
+    assert told.other > min(told.kinds.values())
 
 
 def test_few_rows_of_a_kind_are_pulled_towards_the_others():
@@ -67,7 +71,9 @@ def test_many_rows_of_one_source_are_no_more_than_three():
 def test_what_the_coefficients_explain_is_not_counted_twice():
     rng = np.random.default_rng(0)
     errors = [LeftOut("one", str(n), rng.normal(0, math.hypot(0.3, 0.4)), 0.4) for n in range(400)]
-    assert scatter_of(errors).of("one") == pytest.approx(0.3, rel=0.15)
+    assert pooled(errors).of("one") == pytest.approx(0.3, rel=0.1)
+    width = Z * math.hypot(scatter_of(errors).of("one"), 0.4)
+    assert np.mean([abs(e.error) <= width for e in errors]) == pytest.approx(0.9, abs=0.01)
     sure = [LeftOut("one", str(n), 0.01, 0.0) for n in range(30)]
     assert scatter_of(sure).of("one") == LEAST_SCATTER
 

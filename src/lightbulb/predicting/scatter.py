@@ -6,16 +6,17 @@ model, its width flat before: Gelman 2006, doi:10.1214/06-BA117A):
     error ~ Normal(0, explained^2 + scatter^2)     log scatter of a kind ~ Normal(m, tau^2)     m, tau flat on a grid
 
 A kind's scatter is the root of the posterior mean of its square; a kind without rows gets that of the prior, which is
-the wider the more kinds differ. This says which kinds are surer than others. How wide all of them are is counted: the
-least factor with which nine tenths of the left-out errors lie inside, the row to come counted as one outside (split
-conformal prediction with errors scaled: Lei et al. 2018, arXiv:1604.04173), each with the scatter that other sources'
-or, where its kind was left out, other kinds' rows tell. Rows of one source err together: all of them count as
-SAME_SOURCE at most.
+the wider the more kinds differ. This says which kinds are surer than others. How wide they are is counted: the least
+factor with which nine tenths of the left-out errors lie inside, the row to come counted as one outside (split conformal
+prediction with errors scaled: Lei et al. 2018, arXiv:1604.04173). Kinds that there are take it from rows that were left
+out with their source, any other kind from rows left out with their kind, each row with the scatter that the others
+tell. Rows of one source err together: all of them count as SAME_SOURCE at most.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -82,11 +83,6 @@ class Scatter:
         """Of a kind."""
         return self.kinds.get(kind, self.other)
 
-    def times(self, factor: float) -> Scatter:
-        """All of them, none below LEAST_SCATTER."""
-        kinds = {kind: max(LEAST_SCATTER, factor * s) for kind, s in self.kinds.items()}
-        return Scatter(kinds, max(LEAST_SCATTER, factor * self.other))
-
 
 def scatter_of(errors: Sequence[LeftOut]) -> Scatter:
     """The scatter of every kind with which nine tenths of rows to come are expected inside their intervals.
@@ -94,35 +90,37 @@ def scatter_of(errors: Sequence[LeftOut]) -> Scatter:
     Args:
         errors: of rows, each left out with its source, and once more with its kind
     """
-    weights = _weights(errors)
-    apart: dict[tuple[bool, str], Scatter] = {}
+    found = pooled(errors)
+    known = _factor(errors, by_kind=False)
+    other = max(known, _factor(errors, by_kind=True))  # a kind that nobody measured is no surer than the others
+    kinds = {kind: max(LEAST_SCATTER, known * s) for kind, s in found.kinds.items()}
+    return Scatter(kinds, max(LEAST_SCATTER, other * found.other))
+
+
+def _factor(errors: Sequence[LeftOut], by_kind: bool) -> float:
+    """The least factor on scatters with which enough errors of rows that were left out in one way lie inside, each with
+    the scatter that rows of other sources, or of other kinds, tell; 1 where there are none."""
+    apart: dict[str, Scatter] = {}
     needed = []
-    for e, weight in zip(errors, weights, strict=True):
-        group = (e.by_kind, e.kind if e.by_kind else e.source)
+    judged = [e for e in errors if e.by_kind == by_kind]
+    for e, weight in zip(judged, _weights(judged), strict=True):
+        group = e.kind if by_kind else e.source
         if group not in apart:
-            apart[group] = pooled([o for o in errors if (o.kind if e.by_kind else o.source) != group[1]])
+            apart[group] = pooled([o for o in errors if (o.kind if by_kind else o.source) != group])
         beyond = math.sqrt(max(0.0, (e.error / Z) ** 2 - e.spread**2))
         needed.append((beyond / apart[group].of(e.kind), weight))
-    return pooled(errors).times(_rank(needed, len({e.by_kind for e in errors})))
-
-
-def _weights(errors: Sequence[LeftOut]) -> list[float]:
-    """All rows of a source count as SAME_SOURCE at most, in either way of leaving out."""
-    counts: dict[tuple[bool, str], int] = {}
-    for e in errors:
-        counts[e.by_kind, e.source] = counts.get((e.by_kind, e.source), 0) + 1
-    return [min(1.0, SAME_SOURCE / counts[e.by_kind, e.source]) for e in errors]
-
-
-def _rank(needed: list[tuple[float, float]], ways: int) -> float:
-    """needed: (factor from which on a row lies inside, weight). The least with which enough do: of all rows, each in
-    `ways` ways, and one more."""
-    enough, below = CONFIDENCE * (sum(weight for _, weight in needed) + ways), 0.0
+    enough, below = CONFIDENCE * (sum(weight for _, weight in needed) + 1), 0.0  # the row to come is one outside
     for factor, weight in sorted(needed):
         below += weight
         if below >= enough:
             return factor
     return max((factor for factor, _ in needed), default=1.0)
+
+
+def _weights(errors: Sequence[LeftOut]) -> list[float]:
+    """All rows of a source count as SAME_SOURCE at most."""
+    counts = Counter(e.source for e in errors)
+    return [min(1.0, SAME_SOURCE / counts[e.source]) for e in errors]
 
 
 def pooled(errors: Sequence[LeftOut]) -> Scatter:
