@@ -190,4 +190,14 @@ def test_what_ships_is_what_the_rows_give():
     assert ships.rows == len(all_rows)
     moved = np.abs(ships.log_mean - priors().log_mean)
     assert np.all(moved <= 2.5 * np.array([c.spread for c in PRIORS]) + 1e-9)
-    assert all(ships.covariance[NAMES.index(n), NAMES.index(n)] > 0 for n in DEVICE)
+    assert set(ships.joules.kinds) == {r.kind for r in all_rows if r.joules}
+
+
+@pytest.mark.parametrize("kind", [*calibrated().joules.kinds, "none"])
+def test_the_scatter_of_a_kind_is_shared_between_its_devices_and_their_rows(kind):
+    ships = calibrated()
+    own = ships.of_kind(kind)
+    shared = [own.covariance[NAMES.index(n), NAMES.index(n)] for n in DEVICE]
+    assert min(shared) > 0
+    assert sum(shared) + own.joules_scatter**2 == pytest.approx(ships.joules.of(kind) ** 2)
+    assert own.covariance.sum() == pytest.approx(ships.covariance.sum() + sum(shared))
