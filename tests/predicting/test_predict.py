@@ -198,6 +198,6 @@ def test_the_scatter_of_a_kind_is_shared_between_its_devices_and_their_rows(kind
     ships = calibrated()
     own = ships.of_kind(kind)
     shared = [own.covariance[NAMES.index(n), NAMES.index(n)] for n in DEVICE]
-    assert min(shared) > 0
+    assert min(shared) >= 0 < max(shared)
     assert sum(shared) + own.joules_scatter**2 == pytest.approx(ships.joules.of(kind) ** 2)
     assert own.covariance.sum() == pytest.approx(ships.covariance.sum() + sum(shared))
