@@ -6,6 +6,7 @@
 Every row is left out twice: with all rows of its source, and with all rows of its kind (desktops, batches, chips, ...).
 Prints each row with what was predicted without its source; and the median absolute error, how many rows lie within
 their 90% interval and how wide that is, by table, kind and source. Intervals come from the errors of the other groups.
+--nested counts once more with intervals from calibrations and errors that never saw the group at all (minutes).
 --write calibrates on all rows and writes src/lightbulb/energy/data/prediction.json, the rows beside which `predict`
 puts its figures (published_rows.csv there), docs/predictions.svg and the tables in docs/benchmarks.md.
 """
@@ -27,7 +28,7 @@ from predict_plot import interval, picture
 from sections import ROOT, put
 
 from lightbulb.core.files import write_json, write_text
-from lightbulb.predicting.calibration import PublishedRow, Residual, judged, kind, left_out, shipped, source
+from lightbulb.predicting.calibration import WAYS, PublishedRow, Residual, both_ways, judged, nested, shipped
 from lightbulb.predicting.coefficients import PRIORS, Calibrated, as_record
 
 DATA = ROOT / "src/lightbulb/energy/data"
@@ -141,17 +142,20 @@ def as_table(residuals: Sequence[Residual]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, nargs="+", required=True, help="tables such as energy_reference.csv")
+    parser.add_argument("--nested", action="store_true", help="intervals without the group's rows anywhere, counted")
     parser.add_argument("--write", action="store_true", help="write what ships, the picture and the tables")
     asked = parser.parse_args()
     rows = read_rows(*asked.rows)
-    bare = {"source": left_out(rows, source), "kind": left_out(rows, kind)}
-    by = {"source": judged(bare["source"], bare["kind"], source), "kind": judged(bare["kind"], bare["source"], kind)}
-    found = shipped(rows, [*bare["source"], *bare["kind"]])
+    bare = both_ways(rows)
+    by = {way: judged(bare, way) for way in WAYS}
+    found = shipped(rows, bare)
     command = f"python benchmarks/predict.py --rows {' '.join(map(str, asked.rows))} --write"
     text = page(by, found, command)
     print(text)
     within = (f"{name} x/{math.exp(x):.2f}" for name, x in (("J", found.joules_scatter), ("s", found.seconds_scatter)))
     print(f"\nrows of one source on one device: {', '.join(within)}")
+    if asked.nested:
+        print("\nnested:", *summary({way: nested(rows, way) for way in WAYS}), sep="\n")
     if asked.write:
         write_json(DATA / "prediction.json", dict(as_record(found)))
         write_text(DATA / "published_rows.csv", as_table(by["source"]))

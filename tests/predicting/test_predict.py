@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from samples import ROOT, published
 
 from lightbulb.core.errors import UserError
-from lightbulb.predicting.calibration import Residual, calibrate, judged, residual, scatters, source
+from lightbulb.predicting.calibration import calibrate, judged, residual
 from lightbulb.predicting.coefficients import DEVICE, NAMES, PRIORS, by_name, calibrated, priors
 from lightbulb.predicting.devices import devices, find_device
 from lightbulb.predicting.nearest import measured_rows
@@ -53,7 +53,7 @@ def test_power_stays_between_idle_and_limit(c, device, setting, parameters):
 def test_no_step_is_faster_than_the_memory(c, device, setting, parameters):
     shape = from_parameters(parameters)
     least = decode_work(shape, setting).bytes / setting.devices / (device.bandwidth_gbs * 1e9)
-    reach = device.bandwidth_efficiency or max(c["gpu_memory_reach"], c["cpu_memory_reach"])
+    reach = device.bandwidth_efficiency or max(c[f"{side}_memory_reach"] for side in ("gpu", "apple", "cpu"))
     assert point(shape, device, setting, c).output_seconds >= least / max(1.0, reach) * 0.999
 
 
@@ -178,17 +178,9 @@ def test_no_row_widens_its_own_interval():
     found = calibrate(some)
     bare = [residual(r, found) for r in some]
     wild = [replace(r, joules_error=3.0) if r.row.source.startswith("RTX") else r for r in bare]
-    widths = [{r.row.source: r.joules_scatter for r in judged(errors, [], source)} for errors in (bare, wild)]
+    widths = [{r.row.source: r.joules_scatter for r in judged({"source": e}, "source")} for e in (bare, wild)]
     assert widths[0]["RTX 4090 desktop (Ollama)"] == widths[1]["RTX 4090 desktop (Ollama)"]
     assert widths[1]["ML.ENERGY v1 (HF eager)"] > 1.0 > widths[0]["ML.ENERGY v1 (HF eager)"]
-
-
-def test_the_scatter_holds_nine_tenths():
-    """Of errors drawn from a normal distribution, it is their standard deviation."""
-    row = rows()[0]
-    draw = np.random.default_rng(0).normal(0, 0.4, 2000)
-    errors = [Residual(replace(row, source=str(n)), 1, e, 0.0, 1, None, 0.0) for n, e in enumerate(draw)]
-    assert scatters(errors)[0] == pytest.approx(0.4, rel=0.06)
 
 
 def test_what_ships_is_what_the_rows_give():
@@ -198,4 +190,14 @@ def test_what_ships_is_what_the_rows_give():
     assert ships.rows == len(all_rows)
     moved = np.abs(ships.log_mean - priors().log_mean)
     assert np.all(moved <= 2.5 * np.array([c.spread for c in PRIORS]) + 1e-9)
-    assert all(ships.covariance[NAMES.index(n), NAMES.index(n)] > 0 for n in DEVICE)
+    assert set(ships.joules.kinds) == {r.kind for r in all_rows if r.joules}
+
+
+@pytest.mark.parametrize("kind", [*calibrated().joules.kinds, "none"])
+def test_the_scatter_of_a_kind_is_shared_between_its_devices_and_their_rows(kind):
+    ships = calibrated()
+    own = ships.of_kind(kind)
+    shared = [own.covariance[NAMES.index(n), NAMES.index(n)] for n in DEVICE]
+    assert min(shared) >= 0 < max(shared)
+    assert sum(shared) + own.joules_scatter**2 == pytest.approx(ships.joules.of(kind) ** 2)
+    assert own.covariance.sum() == pytest.approx(ships.covariance.sum() + sum(shared))

@@ -3,28 +3,24 @@
 Maximum a posteriori in logarithms: each row's error over its scatter and each coefficient's move over its spread, least
 squares with a soft loss for rows that are far off (Huber). The covariance is that of Gauss and Newton, (J^T J)^-1.
 
-What an interval adds to that covariance is not the fit's: it is the scatter with which 90% of the rows lie inside when
-their whole source, or all rows of their kind, were left out (split conformal prediction, Vovk et al. 2005).
+What an interval adds to that covariance is not the fit's: it is what the errors of rows tell whose whole source, or all
+rows of their kind, were left out (`scatter`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lightbulb.predicting.coefficients import DEVICE, NAMES, PRIORS, Calibrated, by_name, priors
+from lightbulb.predicting.coefficients import NAMES, PRIORS, Calibrated, by_name, priors
 from lightbulb.predicting.devices import Device, DeviceScope
-from lightbulb.predicting.point import CONFIDENCE, Z, alike, point, spread_of, unseen
+from lightbulb.predicting.point import GUESSED_SHAPE, point, spread_of
+from lightbulb.predicting.scatter import LEAST_SCATTER, SAME_SOURCE, LeftOut, Scatter, Z, kind_of, scatter_of
 from lightbulb.predicting.setting import Setting
 from lightbulb.predicting.shapes import ModelShape
-from lightbulb.predicting.step_cost import GPU_KINDS
-
-SAME_SOURCE = 3.0  # rows of one source err together: many of them say about as much as this many
-KNOWN_BY = 2  # sources: a kind of devices that only one has measured is as good as not measured
-LEAST_SCATTER = 0.1  # of a logarithm: nobody measures joules of the same thing closer than this twice
 
 
 @dataclass(frozen=True)
@@ -55,18 +51,13 @@ class PublishedRow:
 
     @property
     def kind(self) -> str:
-        """What sort of measurement it is: the first of these that it is."""
-        if self.setting.devices > 1:
-            return "several devices"
-        if self.setting.batch > 1:
-            return "batches"
-        if self.scope == "chip":
-            return "chips"
-        if self.setting.runtime == "eager":
-            return "eager, one at a time"
-        if self.device.kind in GPU_KINDS:
-            return "desktops" if self.device.kind != "apple" else "Apple machines"
-        return "boards" if self.device.kind == "board" else "CPUs"
+        """What sort of measurement it is."""
+        return kind_of(self.device, self.setting, self.scope)
+
+    @property
+    def speed_kind(self) -> str:
+        """Likewise of its speed, which does not depend on what the joules include."""
+        return kind_of(self.device, self.setting, self.device.scope)
 
 
 def as_published(row: PublishedRow, log_c: np.ndarray) -> tuple[float, float]:
@@ -109,11 +100,7 @@ def calibrate(rows: Sequence[PublishedRow], joules_scatter: float = 0.3, seconds
     best = least_squares(errors, start.log_mean[free], loss="huber", f_scale=2.0, diff_step=1e-3)
     covariance = np.zeros_like(start.covariance)
     covariance[np.ix_(free, free)] = np.linalg.inv(best.jac.T @ best.jac)
-    sources: dict[str, set[str]] = {}
-    for row in rows:
-        sources.setdefault(alike(row.device.kind), set()).add(row.source)
-    kinds = frozenset(kind for kind, who in sources.items() if len(who) >= KNOWN_BY)
-    return Calibrated(whole(best.x), covariance, joules_scatter, seconds_scatter, len(rows), kinds)
+    return Calibrated(whole(best.x), covariance, joules_scatter, seconds_scatter, len(rows))
 
 
 @dataclass(frozen=True)
@@ -143,6 +130,10 @@ class Residual:
     joules_scatter: float = 0.0
     speed_scatter: float = 0.0
 
+    def beside(self, joules: Scatter, seconds: Scatter) -> Residual:
+        """With an interval of that scatter."""
+        return replace(self, joules_scatter=joules.of(self.row.kind), speed_scatter=seconds.of(self.row.speed_kind))
+
     @property
     def joules_width(self) -> float:
         """Half width of the 90% interval, in the logarithm."""
@@ -170,7 +161,7 @@ def residual(row: PublishedRow, found: Calibrated) -> Residual:
 
     def spread(which: int) -> float:
         explained = spread_of(lambda c: as_published(row, np.log([c[n] for n in NAMES]))[which], found)
-        return math.hypot(explained, unseen(row.shape, row.device, found))
+        return math.hypot(explained, GUESSED_SHAPE if row.shape.guessed else 0.0)
 
     return Residual(
         row=row,
@@ -193,58 +184,59 @@ def kind(row: PublishedRow) -> str:
     return row.kind
 
 
+WAYS = {"source": source, "kind": kind}
+
+
+def both_ways(rows: Sequence[PublishedRow]) -> dict[str, list[Residual]]:
+    """`left_out` in each of WAYS."""
+    return {way: left_out(rows, group) for way, group in WAYS.items()}
+
+
 def left_out(rows: Sequence[PublishedRow], group: Callable[[PublishedRow], str]) -> list[Residual]:
     """Each row beside a calibration that has seen no row of its group. In the order of the rows; no scatter yet."""
     without = {g: calibrate([r for r in rows if group(r) != g]) for g in dict.fromkeys(map(group, rows))}
     return [residual(row, without[group(row)]) for row in rows]
 
 
-def judged(
-    residuals: Sequence[Residual], others: Sequence[Residual], group: Callable[[PublishedRow], str]
-) -> list[Residual]:
-    """The same with the scatter that the errors of all other groups tell: no row widens its own interval.
+def judged(by: Mapping[str, Sequence[Residual]], way: str) -> list[Residual]:
+    """The rows that were left out in one way, with the scatter that the errors of all other groups tell: no row widens
+    its own interval.
 
     Args:
-        residuals: of rows that were left out by `group`
-        others: of the same rows left out by something else, whose errors count as well
-        group: what was left out together
+        by: residuals of the same rows, left out in each of WAYS
+        way: which of these
     """
-    found = []
-    cache: dict[str, tuple[float, float]] = {}
-    for one in residuals:
+    group, found = WAYS[way], []
+    cache: dict[str, tuple[Scatter, Scatter]] = {}
+    for one in by[way]:
         name = group(one.row)
         if name not in cache:
-            cache[name] = scatters([r for r in (*residuals, *others) if group(r.row) != name])
-        joules, speed = cache[name]
-        found.append(replace(one, joules_scatter=joules, speed_scatter=speed))
+            cache[name] = scatters({w: [r for r in rs if group(r.row) != name] for w, rs in by.items()})
+        joules, seconds = cache[name]
+        found.append(one.beside(joules, seconds))
     return found
 
 
-def scatters(residuals: Sequence[Residual]) -> tuple[float, float]:
-    """What intervals must add to the coefficients' spread for 90% to lie inside, (log joules, log seconds): of rows,
-    and of rows where all of one source count as at most SAME_SOURCE."""
-    counts = {s: sum(r.row.source == s for r in residuals) for s in {r.row.source for r in residuals}}
-    joules, speed = 0.0, 0.0
-    for weights in ([1.0] * len(residuals), [min(1.0, SAME_SOURCE / counts[r.row.source]) for r in residuals]):
-        weighed = list(zip(residuals, weights, strict=True))
-        joules = max(joules, _scatter([(r.joules_error, r.joules_spread, w) for r, w in weighed]))
-        speed = max(speed, _scatter([(r.speed_error, r.speed_spread, w) for r, w in weighed]))
-    return joules, speed
+def nested(rows: Sequence[PublishedRow], way: str) -> list[Residual]:
+    """As `judged`, but no calibration behind the errors of the other groups has seen the group either."""
+    group, found = WAYS[way], []
+    for name in dict.fromkeys(map(group, rows)):
+        others = [r for r in rows if group(r) != name]
+        calibrated, (joules, seconds) = calibrate(others), scatters(both_ways(others))
+        found += [residual(r, calibrated).beside(joules, seconds) for r in rows if group(r) == name]
+    return found
 
 
-def _scatter(errors: Sequence[tuple[float | None, float, float]]) -> float:
-    """errors: (error, explained spread, weight). The least scatter at which the weighted share inside is enough."""
-    needed = sorted(
-        (math.sqrt(max(0.0, (error / Z) ** 2 - spread**2)), weight)
-        for error, spread, weight in errors
-        if error is not None
-    )
-    total, below = sum(weight for _, weight in needed), 0.0
-    for scatter, weight in needed:
-        below += weight
-        if below >= CONFIDENCE * total:
-            return max(LEAST_SCATTER, scatter)
-    return LEAST_SCATTER
+def scatters(by: Mapping[str, Sequence[Residual]]) -> tuple[Scatter, Scatter]:
+    """What intervals add to the coefficients' spread: (joules, seconds). `by` as `judged` takes it."""
+    joules, seconds = [], []
+    for way, residuals in by.items():
+        for r in residuals:
+            if r.joules_error is not None:
+                joules.append(LeftOut(r.row.kind, r.row.source, r.joules_error, r.joules_spread, way == "kind"))
+            if r.speed_error is not None:
+                seconds.append(LeftOut(r.row.speed_kind, r.row.source, r.speed_error, r.speed_spread, way == "kind"))
+    return scatter_of(joules), scatter_of(seconds)
 
 
 def within(residuals: Sequence[Residual]) -> tuple[float, float]:
@@ -264,21 +256,15 @@ def within(residuals: Sequence[Residual]) -> tuple[float, float]:
     return pooled(lambda r: r.joules_error), pooled(lambda r: r.speed_error)
 
 
-def shipped(rows: Sequence[PublishedRow], residuals: Sequence[Residual]) -> Calibrated:
-    """What is calibrated on all rows, with the scatter that left-out ones show: of it, what rows of one device share is
-    put into the device's own coefficients, which readings of a user can tell.
+def shipped(rows: Sequence[PublishedRow], by: Mapping[str, Sequence[Residual]]) -> Calibrated:
+    """What is calibrated on all rows, with the scatter that left-out ones show.
 
     Args:
         rows: all
-        residuals: of them, by source and by kind
+        by: residuals of them, as `judged` takes them
     """
-    found = calibrate(rows)
-    (joules, seconds), (joules_within, seconds_within) = scatters(residuals), within(residuals)
-    joules_within, seconds_within = min(joules_within, joules), min(seconds_within, seconds)
-    time = seconds**2 - seconds_within**2
-    power = max(0.0, joules**2 - joules_within**2 - time)
-    time = min(time, joules**2 - joules_within**2)
-    covariance = found.covariance.copy()
-    for name, variance in zip(DEVICE, (power, time), strict=True):
-        covariance[NAMES.index(name), NAMES.index(name)] = variance
-    return replace(found, covariance=covariance, joules_scatter=joules_within, seconds_scatter=seconds_within)
+    joules, seconds = scatters(by)
+    joules_within, seconds_within = within(by["source"])
+    return replace(
+        calibrate(rows), joules=joules, seconds=seconds, joules_scatter=joules_within, seconds_scatter=seconds_within
+    )

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
+
+from lightbulb.predicting.scatter import Scatter
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,15 @@ PRIORS: tuple[Coefficient, ...] = (
     Coefficient(
         "kv_reach", 0.6, 0.25, "GPU: how much of that keys and values reach, read in pages by many small blocks"
     ),
+    # llama.cpp on M2 Pro, M2 Ultra, M3 Max: seconds a token over bytes read, a 7B model in q4_0 and f16, are a line of
+    # 0.76 to 0.98 of the peak and 4 to 6 ms that do not shrink (XiongjieDai/GPU-Benchmarks-on-LLM-Inference, issue 1)
+    Coefficient("apple_memory_reach", 0.88, 0.1, "Apple GPU: share of peak bandwidth that decoding reaches"),
     Coefficient("gpu_compute_reach", 0.45, 0.3, "GPU: share of peak operations that products reach"),
     Coefficient("cpu_memory_reach", 0.6, 0.2, "CPU: share of peak bandwidth that decoding reaches"),
     Coefficient("cpu_compute_reach", 0.25, 0.4, "CPU: share of peak operations that products reach"),
     Coefficient("eager_seconds", 9e-4, 0.25, "eager torch: launching one layer, s"),
     Coefficient("graph_seconds", 1.5e-5, 0.4, "captured graphs and native code on a GPU: one layer beside its work, s"),
+    Coefficient("metal_seconds", 1.5e-4, 0.4, "Metal, which captures no graphs: one layer beside its work, s"),
     Coefficient("cpu_seconds", 6e-5, 0.6, "native code on a CPU: joining all threads, some ten times in a layer, s"),
     Coefficient("host_seconds", 4e-4, 0.6, "llama.cpp and what is around it: a step on the host, the GPU idle, s"),
     Coefficient("logit_seconds", 5e-9, 0.6, "...sampling there: s for each entry of the vocabulary and sequence"),
@@ -74,11 +80,11 @@ class Calibrated:
     Attributes:
         log_mean: of the coefficients' logarithms, [coefficients]
         covariance: of them, [coefficients, coefficients]
-        joules_scatter: standard deviation of the logarithm that a row of another source is expected to show beyond it,
-            for joules (docs/decisions.md)
+        joules_scatter: standard deviation of the logarithm that a row is expected to show beyond it, for joules
         seconds_scatter: likewise, for seconds
         rows: how many were used
-        kinds: of devices that at least two sources measured
+        joules: scatter from source to source, by kind of measurement (docs/decisions.md)
+        seconds: likewise
     """
 
     log_mean: np.ndarray
@@ -86,12 +92,25 @@ class Calibrated:
     joules_scatter: float
     seconds_scatter: float
     rows: int
-    kinds: frozenset[str] = frozenset()
+    joules: Scatter = Scatter()
+    seconds: Scatter = Scatter()
 
     @property
     def values(self) -> dict[str, float]:
         """The coefficients by name."""
         return by_name(self.log_mean)
+
+    def of_kind(self, kind: str) -> Calibrated:
+        """For a kind of measurement: what rows of one device share of its scatter is put into the device's own
+        coefficients, which readings of a user can tell; the rest stays."""
+        joules, seconds = self.joules.of(kind), self.seconds.of(kind)
+        joules_within, seconds_within = min(self.joules_scatter, joules), min(self.seconds_scatter, seconds)
+        shared = joules**2 - joules_within**2
+        time = min(seconds**2 - seconds_within**2, shared)
+        covariance = self.covariance.copy()
+        for name, variance in zip(DEVICE, (shared - time, time), strict=True):
+            covariance[NAMES.index(name), NAMES.index(name)] = variance
+        return replace(self, covariance=covariance, joules_scatter=joules_within, seconds_scatter=seconds_within)
 
 
 def by_name(log_values: Sequence[float] | np.ndarray) -> dict[str, float]:
@@ -117,7 +136,8 @@ def calibrated() -> Calibrated:
         record["joules_scatter"],
         record["seconds_scatter"],
         record["rows"],
-        frozenset(record["kinds"]),
+        Scatter(**record["joules"]),
+        Scatter(**record["seconds"]),
     )
 
 
@@ -131,5 +151,10 @@ def as_record(found: Calibrated) -> Mapping[str, object]:
         "joules_scatter": round(found.joules_scatter, 3),
         "seconds_scatter": round(found.seconds_scatter, 3),
         "rows": found.rows,
-        "kinds": sorted(found.kinds),
+        "joules": _rounded(found.joules),
+        "seconds": _rounded(found.seconds),
     }
+
+
+def _rounded(scatter: Scatter) -> Mapping[str, object]:
+    return {"kinds": {kind: round(s, 3) for kind, s in scatter.kinds.items()}, "other": round(scatter.other, 3)}

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from lightbulb.predicting.coefficients import DEVICE, NAMES, Calibrated, by_name
+from lightbulb.predicting.coefficients import Calibrated, by_name
 from lightbulb.predicting.devices import Device, Reading
-from lightbulb.predicting.point import GUESSED_SHAPE, STEP, UNSEEN_KIND, alike, point
+from lightbulb.predicting.point import GUESSED_SHAPE, STEP, point
 
 ROUNDS = 4  # of linearizing anew
 
@@ -24,10 +24,7 @@ def corrected(found: Calibrated, device: Device) -> Calibrated:
     readings = device.readings
     if not readings:
         return found
-    covariance = found.covariance.copy()
-    if alike(device.kind) not in found.kinds:
-        own = NAMES.index(DEVICE[0])
-        covariance[own, own] += UNSEEN_KIND**2
+    covariance = found.covariance
     measured = np.array([x for r in readings for x in _measured(r)])
     noise = np.diag([s**2 for r in readings for s in _noise(r, found)])
     prior, at = found.log_mean, found.log_mean
@@ -37,7 +34,7 @@ def corrected(found: Calibrated, device: Device) -> Calibrated:
         gain = covariance @ slopes.T @ np.linalg.inv(slopes @ covariance @ slopes.T + noise)
         at = prior + gain @ (measured - _predicted(device, at) - slopes @ (prior - at))
     left = covariance - gain @ slopes @ covariance
-    return replace(found, log_mean=at, covariance=(left + left.T) / 2, kinds=found.kinds | {alike(device.kind)})
+    return replace(found, log_mean=at, covariance=(left + left.T) / 2)
 
 
 def _measured(reading: Reading) -> list[float]:

@@ -20,8 +20,6 @@ from lightbulb.predicting.setting import Setting
 from lightbulb.predicting.shapes import ModelShape
 from lightbulb.predicting.step_cost import cost, decode_work, prefill_work
 
-CONFIDENCE = 0.9
-Z = 1.645  # of that confidence, two-sided
 GUESSED_SHAPE = 0.15  # scatter added where layers and width were guessed from the number of parameters
 ALIKE = {
     "datacenter-gpu": "gpu",
@@ -31,7 +29,6 @@ ALIKE = {
     "desktop-cpu": "cpu",
     "laptop-cpu": "cpu",
 }
-UNSEEN_KIND = 0.35  # ...and where at most one source of the calibration has such a device (phones, Jetsons, ...)
 STEP = 0.02  # of the logarithm, for finite differences
 
 
@@ -95,13 +92,6 @@ def point(
 def alike(kind: str) -> str:
     """Kinds of devices that the same physics covers: one row of them vouches for the others."""
     return ALIKE.get(kind, kind)
-
-
-def unseen(shape: ModelShape, device: Device, found: Calibrated) -> float:
-    """Scatter beyond that of the calibration's rows, for what it has not seen."""
-    return math.hypot(
-        GUESSED_SHAPE if shape.guessed else 0.0, 0.0 if alike(device.kind) in found.kinds else UNSEEN_KIND
-    )
 
 
 def spread_of(value: Callable[[Mapping[str, float]], float], found: Calibrated) -> float:

@@ -15,7 +15,8 @@ from lightbulb.predicting.coefficients import Calibrated, calibrated
 from lightbulb.predicting.correction import corrected
 from lightbulb.predicting.devices import Device, DeviceScope
 from lightbulb.predicting.nearest import MeasuredRow, nearest_rows
-from lightbulb.predicting.point import Point, Z, alike, point, spread_of, unseen
+from lightbulb.predicting.point import GUESSED_SHAPE, Point, point, spread_of
+from lightbulb.predicting.scatter import Z, kind_of
 from lightbulb.predicting.scopes import SCOPES
 from lightbulb.predicting.setting import RUNTIMES, RuntimeClass, Setting
 from lightbulb.predicting.shapes import ModelShape
@@ -87,7 +88,8 @@ def predict_cost(
     """
     check_setting(setting, device)
     scope = check_scope(scope, device)
-    case = _Case(shape, device, setting, corrected(found or calibrated(), device))
+    case = _Case(shape, device, setting, found or calibrated())
+    own = case.known(device.scope)
     needed = bytes_needed(shape, setting)
     return Prediction(
         device=device,
@@ -100,8 +102,8 @@ def predict_cost(
         prompt_tokens_per_second=case.speed(lambda p: 1 / p.prompt_seconds),
         bytes_needed=needed,
         fits=needed <= device.memory_gb * 1e9 * setting.devices,
-        bound_by=point(shape, device, setting, case.found.values).bound_by,
-        notes=tuple(_notes(shape, device, setting, case.found)),
+        bound_by=point(shape, device, setting, own.values).bound_by,
+        notes=tuple(_notes(shape, device, setting, scope, own)),
         nearest=nearest_rows(shape, device, setting, scope),
         answer=None if answer is None else answer_cost(answer, case.answer(answer, scope)),
     )
@@ -116,14 +118,25 @@ class _Case:
     setting: Setting
     found: Calibrated
 
-    def figure(self, value: Callable[[Point], float], scatter: float, unit: str, scope: DeviceScope | None) -> Figure:
+    def known(self, scope: DeviceScope) -> Calibrated:
+        """What is known of such measurements, this device's readings included."""
+        return corrected(self.found.of_kind(kind_of(self.device, self.setting, scope)), self.device)
+
+    def figure(
+        self,
+        value: Callable[[Point], float],
+        found: Calibrated,
+        scatter: float,
+        unit: str,
+        scope: DeviceScope | None = None,
+    ) -> Figure:
         """One figure of a point, with its 90% interval."""
 
         def at(c: Mapping[str, float]) -> float:
             return value(point(self.shape, self.device, self.setting, c, scope))
 
-        sigma = math.hypot(spread_of(at, self.found), scatter, unseen(self.shape, self.device, self.found))
-        middle, rows, own = at(self.found.values), self.found.rows, len(self.device.readings)
+        sigma = math.hypot(spread_of(at, found), scatter, GUESSED_SHAPE if self.shape.guessed else 0.0)
+        middle, rows, own = at(found.values), found.rows, len(self.device.readings)
         readings = f" and {own} readings of this device" if own else ""
         return Figure(
             value=middle,
@@ -136,10 +149,12 @@ class _Case:
         )
 
     def joules(self, value: Callable[[Point], float], unit: str, scope: DeviceScope) -> Figure:
-        return self.figure(value, self.found.joules_scatter, unit, scope)
+        found = self.known(scope)
+        return self.figure(value, found, found.joules_scatter, unit, scope)
 
     def speed(self, value: Callable[[Point], float]) -> Figure:
-        return self.figure(value, self.found.seconds_scatter, "tokens/s", None)
+        found = self.known(self.device.scope)
+        return self.figure(value, found, found.seconds_scatter, "tokens/s")
 
     def wall(self) -> Figure:
         if self.device.rest_watts is None and self.device.scope not in ("machine", "wall"):
@@ -183,7 +198,7 @@ def check_setting(setting: Setting, device: Device) -> None:
         raise UserError(f"filament runs on CPUs, {device.label} is none", where="`runtime`", hint="`runtime=llama.cpp`")
 
 
-def _notes(shape: ModelShape, device: Device, setting: Setting, found: Calibrated) -> list[str]:
+def _notes(shape: ModelShape, device: Device, setting: Setting, scope: DeviceScope, found: Calibrated) -> list[str]:
     c, notes = found.values, []
     if shape.stored:
         notes.append(f"weights as the configuration says: {shape.stored}")
@@ -194,8 +209,8 @@ def _notes(shape: ModelShape, device: Device, setting: Setting, found: Calibrate
         notes.append(f"layers that are no attention keep {shape.state_bytes / 1e6:.3g} MB for each sequence")
     if shape.guessed:
         notes.append("layers and width guessed from the number of parameters: name the model for a better figure")
-    if alike(device.kind) not in found.kinds:
-        notes.append(f"at most one source has published rows of a {device.kind}: hence the wider interval")
+    if kind_of(device, setting, scope) not in found.joules.kinds and not device.readings:
+        notes.append(f"no published joules of a {device.kind} so measured are known: hence the wider interval")
     beside = kernel_seconds(shape, device, setting, c) + host_seconds(
         decode_work(shape, setting), shape, device, setting, c
     )

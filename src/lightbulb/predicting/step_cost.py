@@ -7,8 +7,9 @@ Time is the roofline (Williams et al. 2009, doi:10.1145/1498765.1498785) plus wh
     watts   = idle + (limit - idle) * (awake * busy + memory * bytes / s / peak + compute * operations / s / peak)
 
 and where that is more than the limit, the clock falls until it is the limit. Busy: the share of the time in which
-kernels run; a GPU whose host samples or schedules is not. Messages: two all-reduces a layer (Shoeybi et al. 2019,
-arXiv:1909.08053), a ring moving 2 (n - 1) / n of the data, in log2 n rounds.
+kernels run; a GPU whose host samples or schedules is not, one that shares its chip and its power with that host is.
+Messages: two all-reduces a layer (Shoeybi et al. 2019, arXiv:1909.08053), a ring moving 2 (n - 1) / n of the data, in
+log2 n rounds.
 
 What the host takes. Eager torch launches every kernel by itself, ahead of the GPU: a step takes the longer of both. A
 server schedules between steps (vLLM 0.5.3 spent 62% of its time so: https://blog.vllm.ai/2024/09/05/perf-update.html),
@@ -23,11 +24,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
-from lightbulb.predicting.devices import Device
+from lightbulb.predicting.devices import CARD_KINDS, Device
 from lightbulb.predicting.setting import Setting
 from lightbulb.predicting.shapes import F16_BITS, ModelShape
 
-GPU_KINDS = frozenset({"datacenter-gpu", "desktop-gpu", "laptop-gpu", "apple", "jetson"})
+GPU_KINDS = CARD_KINDS | {"apple", "jetson"}
 PREFILL_TOKENS = 2048  # read at once (vLLM and llama.cpp cut longer prompts, eager torch does not)
 LOGIT_BYTES = 300  # that a server moves for each logit: top-p sorts all of them with their places (radix, 8 passes)
 SLOW_HOSTS = {"jetson": 3.0, "board": 3.0, "phone": 1.5}  # one thread there against one of a desktop or server
@@ -120,7 +121,7 @@ def cost(work: OpCount, shape: ModelShape, device: Device, setting: Setting, c: 
     """
     side = "gpu" if device.kind in GPU_KINDS else "cpu"
     bandwidth, peak = device.bandwidth_gbs * 1e9, peak_operations(device, shape.bits)
-    reach = device.bandwidth_efficiency or c[f"{side}_memory_reach"]
+    reach = device.bandwidth_efficiency or c[f"{'apple' if device.kind == 'apple' else side}_memory_reach"]
     paged = c["kv_reach"] if side == "gpu" else 1.0
     logits = LOGIT_BYTES * work.sampled * shape.vocabulary if setting.runtime == "vllm" else 0.0
     at_once = 1 if setting.runtime == "llama.cpp" else setting.devices
@@ -131,7 +132,8 @@ def cost(work: OpCount, shape: ModelShape, device: Device, setting: Setting, c: 
     if setting.runtime == "eager":
         host = max(0.0, host - max(memory, compute) - beside)  # launched ahead, while the GPU works
     seconds = max(memory, compute) + beside + host
-    busy = (1 - host / seconds) * at_once / setting.devices if side == "gpu" else 1.0  # threads spin where they wait
+    alone = host if device.kind in CARD_KINDS else 0.0  # elsewhere the host draws what the kernels do not
+    busy = (1 - alone / seconds) * at_once / setting.devices if side == "gpu" else 1.0  # threads spin where they wait
     watts = device.idle_watts + (device.power_watts - device.idle_watts) * (
         c[f"{side}_awake"] * busy
         + c[f"{side}_memory"] * (work.bytes + logits) / setting.devices / bandwidth / seconds
@@ -161,6 +163,8 @@ def kernel_seconds(shape: ModelShape, device: Device, setting: Setting, c: Mappi
     """What the layers of a step take on the device beside their arithmetic: starting kernels, joining threads."""
     if setting.runtime == "filament":
         return shape.layers * c["cpu_seconds"] / 4  # fused steps: two or three joins a layer, not ten
+    if device.kind == "apple":
+        return shape.layers * c["metal_seconds"]
     if device.kind in GPU_KINDS:
         return shape.layers * c["graph_seconds"] * SLOW_HOSTS.get(device.kind, 1.0)
     return shape.layers * c["cpu_seconds"]
