@@ -281,7 +281,8 @@ def reload_ngram_file(made: Artifact) -> None:
 
 def reload_cascade(made: Artifact) -> None:
     runtime, answers = open_gguf(made.gguf, threads=1), tiny_task("choose").answers
-    assert set(runtime.answer(["the card is lost", ""], answers).texts) <= {*answers}
+    prompts = [runtime.render([{"role": "user", "content": text}]) for text in ("the card is lost", "which colour")]
+    assert set(runtime.answer(prompts, answers).texts) <= {*answers}
     runtime.close()
 
 

@@ -127,7 +127,7 @@ def test_javascript_fills_in_what_the_reference_does(form, tmp_path):
     given = [*TEXTS, "\ud800 7 \udfffAnna", "😀 anna 😀"]
     for seed in range(2):
         file = random_file(seed, **form)
-        write(slots_js_files(file, "home </script>", "0" * 64, None), tmp_path)
+        write(slots_js_files(file, 'a "title" & <b>', "0" * 64, None), tmp_path)
         assert (tmp_path / PAGE).read_text().count("</script>") == 1
         (tmp_path / MODULE).rename(tmp_path / "model.mjs")
         script = f'import {{ fill }} from "./model.mjs"; const texts = {json.dumps(given)};'

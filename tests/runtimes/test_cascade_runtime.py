@@ -94,7 +94,7 @@ def test_it_chooses_what_the_one_that_is_sure_chooses(choosing, by_heart, asked,
     assert [t.read for t in made.each] == [
         (a if s else b).read for s, a, b in zip(sure, own.each, other.each, strict=True)
     ]
-    assert 4 < sum(sure) < len(asked) - 4 and own.texts != other.texts and made.probabilities is None
+    assert 3 < sum(sure) < len(asked) - 3 and own.texts != other.texts and made.probabilities is None
     place = sure.index(True)
     alone = pair.answer([pair.render(turns_of(asked[place]))], ANSWERS)
     assert alone.probabilities == (own.probabilities[place],)

@@ -50,7 +50,7 @@ def made(request, imported, tmp_path_factory):
         execution.perform(step("formatted", FormatTask(), START), step(TEACHER, Adapt(schedule=FEW), "formatted"))
         execution.perform(*kind_named("cascade").steps(pair, setting))
         files = [pair, CHEAP[kind], stock]
-        execution.perform(*cost_steps(files, (2, 0.02), "llamacpp"))
+        execution.perform(*cost_steps(files, (8, 0.02), "llamacpp"))
         execution.perform(*(score_step(c, None, "llamacpp") for c in files))
         yield task, pair, execution
 

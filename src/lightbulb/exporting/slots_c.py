@@ -62,10 +62,12 @@ def table_bytes(file: SlotFile) -> int:
 
 
 def array_bytes(file: SlotFile, tokens: int = TOKENS) -> int:
-    """Bytes of stack that the arrays of `fill` take."""
+    """Bytes of stack that the arrays of `fill` take: those of choosing and those of tagging one after the other."""
     sizes = sizes_of(file)
-    choosing = 8 * sizes["columns"] + (sizes["choice_rows"] + 7) // 8 + 2 * (1 + sizes["pieces"])
-    return tokens * token_bytes(file) + choosing + 3 * 8 * sizes["tags"] + 8 * sizes["copied"]
+    choosing = 8 * sizes["columns"] + (sizes["choice_rows"] + 7) // 8
+    tagging = (tokens + 3 * 8) * sizes["tags"]
+    always = tokens * (TOKEN_BYTES + bool(sizes["tags"])) + 2 * (1 + sizes["pieces"]) + 8 * sizes["copied"]
+    return always + max(choosing, tagging)
 
 
 def _arrays(file: SlotFile) -> Iterator[CArray]:
