@@ -101,8 +101,9 @@ class Cascade(Runtime):
         made = first([_text(self._first, t, p) for t, p in zip(turns, prompts, strict=True)])
         assert made.probabilities is not None and made.each is not None  # every file of these kinds tells them
         sure = np.array(made.probabilities, np.float32) >= self.threshold
-        for place in np.flatnonzero(sure) if stream else ():
-            stream(int(place), made.texts[place])
+        if stream is not None:
+            for place in np.flatnonzero(sure).tolist():
+                stream(place, made.texts[place])
         places = np.flatnonzero(~sure).tolist()
         if not places:
             return made
