@@ -84,7 +84,7 @@ KINDS = {
     "generate": ("format-task", "check-import", "adapt", "trim-vocab", "distill", "export", "verify", "evaluate"),
     "text": ("pretrain", "check-import", "adapt", "teacher-logits", "verify", "evaluate", "measure"),
 }
-OF_ENCODERS = ("import-encoder", "fit-head", "adapt-encoder", "trim-encoder", "export-encoder")
+OF_ENCODERS = ("import-encoder", "fit-head", "refit-head", "adapt-encoder", "trim-encoder", "export-encoder")
 ENCODER_PARAMETERS = {
     "fit-head": {"cs": (1.0, 10.0)},
     "adapt-encoder": {"schedule": SHORT, "layers": 1},
@@ -104,9 +104,10 @@ SOURCES_OF_NGRAMS = {
     "export-ngrams": "fitted",
     "verify-classifier": "file",
     "cascade": "file",
+    "fall-back": "file",
 }
 OF_NGRAMS = tuple(SOURCES_OF_NGRAMS)
-OF_SLOTS = ("fit-slots", "verify-slots")
+OF_SLOTS = ("fit-slots", "refit-slots", "verify-slots")
 OTHERS = (*OF_ENCODERS, *OF_NGRAMS, *OF_SLOTS, "pretrain")
 CASES = [(name, "choose") for name in PASSES if name not in OTHERS]
 CASES += [(name, kind) for kind, names in KINDS.items() for name in names]
@@ -235,23 +236,23 @@ class TestEncoders(PassConformance):
     @pytest.fixture(params=[*OF_ENCODERS, "adapt-encoder with a teacher"])
     def case(self, request, encoders):
         name, _, teacher = request.param.partition(" with ")
-        own = {"encoder": str(encoders["folder"])} if name == "import-encoder" else ENCODER_PARAMETERS[name]
-        source = {"import-encoder": "imported", "export-encoder": "headed"}.get(name, "bare")
-        more = MORE_OF_ENCODERS[name]
+        own = {"encoder": str(encoders["folder"])} if name == "import-encoder" else ENCODER_PARAMETERS.get(name, {})
+        source = {"import-encoder": "imported", "export-encoder": "headed", "refit-head": "headed"}.get(name, "bare")
+        more = MORE_OF_ENCODERS.get(name)
         return PassCase(
             pass_class(name)(**own),
             encoders[source],
             tiny_task("choose"),
             {"teacher": encoders["adapted"]} if teacher else {},
-            changed=pass_class(name)(**own | more),
+            changed=pass_class(name)(**own | more) if more else None,
             trains=request.param == "adapt-encoder",
             reload=reload_encoder_file if name == "export-encoder" else reload_encoder,
         )
 
 
 @pytest.fixture(scope="module")
-def ngrams(imported, tmp_path_factory) -> dict[str, Artifact]:
-    """A classifier by n-grams, and its file."""
+def ngrams(imported, made, tmp_path_factory) -> dict[str, Artifact]:
+    """A classifier by n-grams, and its file; a language model's file, and what that scores."""
     folder, meter = tmp_path_factory.mktemp("ngrams"), Meter((), threads=1)
     with Run(folder, tiny_task("choose"), seed=0, progress=Silent(), meter=meter, threads=1) as run:
         fitted = run.step("fitted", pass_class("fit-ngrams")(), imported)
@@ -260,7 +261,8 @@ def ngrams(imported, tmp_path_factory) -> dict[str, Artifact]:
             name: run.step(f"{name}-file", pass_class("export-ngrams")(), a)
             for name, a in (("file", fitted), ("other", other))
         }
-        return {"imported": imported, "fitted": fitted, **files}
+        score = run.step("score", pass_class("evaluate")(split="validation"), made["choose"]["gguf"])
+        return {"imported": imported, "fitted": fitted, "then": made["choose"]["gguf"], "score": score, **files}
 
 
 def reload_ngrams(made: Artifact) -> None:
@@ -276,33 +278,43 @@ def reload_ngram_file(made: Artifact) -> None:
 
 def reload_cascade(made: Artifact) -> None:
     runtime, answers = open_gguf(made.gguf, threads=1), tiny_task("choose").answers
-    assert set(runtime.answer(["the card is lost", ""], answers).texts) <= {*answers}
+    prompts = [runtime.render([{"role": "user", "content": text}]) for text in ("the card is lost", "which colour")]
+    assert set(runtime.answer(prompts, answers).texts) <= {*answers}
     runtime.close()
 
 
 class TestNgrams(PassConformance):
     @pytest.fixture(params=OF_NGRAMS)
     def case(self, request, ngrams):
-        if request.param in ("verify-classifier", "cascade"):
+        if request.param in ("verify-classifier", "cascade", "fall-back"):
             filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
             if not hasattr(filament, "Classifier"):
                 pytest.skip("this filament runs no classifiers: make filament")
         source = SOURCES_OF_NGRAMS[request.param]
-        more = {"fit-ngrams": {"within": 0.0}, "verify-classifier": {"prompts": 4}, "cascade": {"give_up": 0.5}}.get(
-            request.param
-        )
+        more = {
+            "fit-ngrams": {"within": 0.0},
+            "verify-classifier": {"prompts": 4},
+            "cascade": {"give_up": 0.5},
+            "fall-back": {"give_up": 0.5},
+        }.get(request.param)
+        inputs = {
+            "verify-classifier": {"model": ngrams["fitted"]},
+            "cascade": {"then": ngrams["other"]},
+            "fall-back": {"then": ngrams["then"], "scored": ngrams["score"]},
+        }
         reload = {
             "fit-ngrams": reload_ngrams,
             "refit-ngrams": reload_ngrams,
             "export-ngrams": reload_ngram_file,
             "cascade": reload_cascade,
+            "fall-back": reload_cascade,
         }
         cls = pass_class(request.param)
         return PassCase(
             cls(),
             ngrams[source],
             tiny_task("choose"),
-            {"model": ngrams["fitted"]} if cls.uses else {"then": ngrams["other"]} if cls.name == "cascade" else {},
+            inputs.get(cls.name, {}),
             changed=cls(**more) if more else None,
             reload=reload.get(request.param),
         )
@@ -328,11 +340,12 @@ class TestSlots(PassConformance):
             filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
             if not hasattr(filament, "SlotFiller"):
                 pytest.skip("this filament fills in no answers: make filament")
-        cls, fits = pass_class(request.param), request.param == "fit-slots"
+        cls, fits = pass_class(request.param), request.param != "verify-slots"
+        changed = {"fit-slots": {"cs": (3.0,)}, "refit-slots": {"fewest": 9}, "verify-slots": {"prompts": 4}}
         return PassCase(
             cls(),
-            slots["imported" if fits else "file"],
+            slots["imported" if cls.name == "fit-slots" else "file"],
             tiny_task("generate"),
-            changed=cls(**({"cs": (3.0,)} if fits else {"prompts": 4})),
+            changed=cls(**changed[cls.name]),
             reload=reload_slots if fits else None,
         )

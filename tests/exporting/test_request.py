@@ -19,7 +19,7 @@ from lightbulb import api
 from lightbulb.cli import main
 from lightbulb.core.errors import ModelError, RunFailure, UserError
 from lightbulb.core.figures import Figure
-from lightbulb.exporting import checking, request
+from lightbulb.exporting import checking, request, sources
 from lightbulb.exporting.boards import boards
 from lightbulb.exporting.record import RECORD, Export
 from lightbulb.tasks.stored import write_task
@@ -110,14 +110,15 @@ def test_what_could_not_be_checked_is_said(to, missing, run, tmp_path, monkeypat
 @pytest.mark.parametrize("to, prime", [("c", "16777619u"), ("js", "PRIME = 16777619")])
 def test_an_export_that_answers_otherwise_is_not_handed_over(to, prime, run, tmp_path, monkeypatch):
     needs(to)
-    made = {"c": request.c_files, "js": request.js_files}[to]
+    place, name = {"c": (sources.c, "c_files"), "js": (sources, "js_files")}[to]
+    made = getattr(place, name)
 
     def damaged(*given) -> dict[str, str]:
         files = {name: text.replace(prime, prime.replace("19", "18")) for name, text in made(*given).items()}
         assert files != made(*given)
         return files
 
-    monkeypatch.setattr(request, f"{to}_files", damaged)
+    monkeypatch.setattr(place, name, damaged)
     with pytest.raises(RunFailure, match=r"the export answers \d+ of \d+ test items otherwise"):
         api.export(run, to, tmp_path / "bank")
     assert not list(tmp_path.glob("*bank*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher, student
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.kinds.base import Setting
+from lightbulb.shrinking.kinds.cascade import GIVE_UP, handing_on
 from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.steps import TEACHER, teacher_steps
 from lightbulb.shrinking.strategy import BoldFirst, search
@@ -409,3 +411,64 @@ def test_decoders_are_trained_where_no_other_kind_holds():
     choice, _ = choose(Pretended(scores(teacher=0.9, student=0.9, probe=0.9)), before=before)
     assert choice.candidate is not None and choice.candidate.kind == "decoder"
     assert [c.kind for c in choice.files] == ["decoder", "linear"]
+
+
+LINEAR = Candidate(kind="linear", method="plain")
+LAST = PLAN.times.layers  # of the teacher
+
+
+class Priced:
+    """An evaluator that knows scores and costs by the beginning of a label; 0.005 is a standard error."""
+
+    def __init__(self, **known: tuple[float, float]):
+        self.known, self.tried = {k.replace("_", "-"): v for k, v in known.items()}, []
+
+    def evaluate(self, trial):
+        label = trial.candidate.label
+        self.tried.append(label)
+        value, cost = next((v for k, v in self.known.items() if label.startswith(k)), (0.9, 0.01))
+        score = Figure(value=value, low=value - 0.0098, high=value + 0.0098, unit="share")
+        return Outcome(trial, score, Figure(value=cost, unit="s"), 1.0, "exported")
+
+
+def hand_on(priced: Priced, linear: float, keep: float = 0.97):
+    """A search in which n-grams came first."""
+    floor, time, said = Floor("accuracy", keep=keep), Patient(), []
+    time.allows_other = lambda candidate: True
+    before = [Priced(linear=(linear, 1e-5)).evaluate(Trial(LINEAR, "exported"))]
+    teacher = Figure(value=0.9, low=0.89, high=0.91, unit="share")
+    pairs = partial(handing_on, layers=LAST)
+    strategy = BoldFirst(PLAN.space, floor, teacher, time, said.append, before, pairs)
+    return search(strategy, priced, Stream()), said
+
+
+def test_a_cheap_file_hands_on_to_the_student_that_holds():
+    priced = Priced(cascade=(0.9, 0.003))
+    choice, _ = hand_on(priced, linear=0.8)
+    taken = choice.candidate
+    assert taken.hands_on and taken.stages == (LINEAR, taken.stages[1]) and taken.stages[1].layers == 1
+    assert taken.give_up == max(GIVE_UP[1:]) and sum(label.startswith("cascade") for label in priced.tried) == 1
+    assert choice.files == (taken.stages[1], LINEAR, taken), "its language model is measured, too"
+
+
+@pytest.mark.parametrize("pair", [(0.9, 0.01), (0.85, 0.003)], ids=["no cheaper", "below the floor"])
+def test_a_pair_that_costs_no_less_or_does_not_hold_is_not_taken(pair):
+    priced = Priced(cascade=pair)
+    choice, said = hand_on(priced, linear=0.8)
+    assert choice.candidate.layers == 1 and not any(c.hands_on for c in choice.files)
+    assert sum(label.startswith("cascade") for label in priced.tried) == len(GIVE_UP) - 1
+    assert any("costs no less" in line or "does not hold" in line for line in said[-2:])
+
+
+def test_where_no_student_holds_a_stock_file_is_tried_behind_the_cheap_one():
+    priced = Priced(student=(0.6, 0.01), probe=(0.8, 0.01), cascade_linear_teacher=(0.9, 0.02), cascade=(0.7, 0.003))
+    choice, _ = hand_on(priced, linear=0.7)
+    assert choice.candidate.label == "cascade-linear-teacher-q4_0-0.03"
+    assert choice.candidate.stages[1].is_stock and choice.candidate in choice.files
+    assert "cascade of n-grams and adapted teacher, q4_0" in choice.candidate.name
+
+
+def test_where_the_cheap_file_is_enough_nothing_is_handed_on():
+    priced = Priced()
+    choice, _ = hand_on(priced, linear=0.9)
+    assert choice.candidate == LINEAR and not any(label.startswith("cascade") for label in priced.tried)

@@ -11,10 +11,10 @@ from lightbulb.cli.output import show
 
 
 def export(model: conf.Positional[Path], to: Literal["c", "js", "onnx"], out: Path, json: bool = False) -> None:
-    """Turn a small classifier into C for microcontrollers, a page, or an ONNX graph. Checked on the run's test items.
+    """Turn a small model into C for microcontrollers, a page, or an ONNX graph. Checked on the run's test items.
 
     Args:
-        model: a run folder or a .gguf file of n-grams (c, js) or of an encoder (onnx)
+        model: a run folder or a .gguf file of n-grams or slot filling (c, js) or of an encoder (onnx)
         to: c (C99: one header, one source file, no libraries), js (a module and a page that needs no network) or onnx
             (a graph that takes token ids, with its tokenizer)
         out: a new folder; its name is that of the files

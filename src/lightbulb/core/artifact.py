@@ -1,9 +1,9 @@
 """An artifact: an immutable folder with what one pass made, and `lightbulb.json` that says from what.
 
-Kinds: "model" (a transformers folder: config.json, safetensors, tokenizer.json), "gguf" (one `model.gguf`), "logits"
-(cached teacher logits), "figures" (numbers about a model, which are its facts), "task" (examples in three splits),
-"encoder" (a BERT and how it is read), "ngrams" (weights of n-grams). A pass of a plugin may make others: what fits
-together is what passes say in `reads` and `makes`.
+Kinds: "model" (a transformers folder: config.json, safetensors, tokenizer.json), "gguf" (one `model.gguf`, and
+beside it the language model that it hands on to, where it does), "logits" (cached teacher logits), "figures" (numbers
+about a model, which are its facts), "task" (examples in three splits), "encoder" (a BERT and how it is read), "ngrams"
+(weights of n-grams). A pass of a plugin may make others: what fits together is what passes say in `reads` and `makes`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Artifact(BaseModel):
     @property
     def bytes(self) -> int:
         """Size of the weights on disk."""
-        files = [self.gguf] if self.kind == "gguf" else list(self.path.glob("*.safetensors"))
+        files = self.path.glob("*.gguf" if self.kind == "gguf" else "*.safetensors")
         return sum(f.stat().st_size for f in files)
 
     def facts_as(self, wanted: type[F]) -> F:

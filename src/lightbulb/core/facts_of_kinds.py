@@ -54,6 +54,8 @@ class LabelFacts(EncoderFacts):
         steps: of the optimizer, where there was one
         train_loss: mean over their last tenth
         trained_parameters: those that learned
+        saw_validation: whether the head was learnt from the validation split, too: then all of the above is of the one
+            before
     """
 
     temperature: float
@@ -66,6 +68,7 @@ class LabelFacts(EncoderFacts):
     steps: int | None = None
     train_loss: float | None = None
     trained_parameters: int | None = None
+    saw_validation: bool = False
 
 
 class NgramFacts(ModelFacts):
@@ -124,6 +127,8 @@ class SlotFacts(GgufFacts):
         copied: of these, those whose values are copied from the text
         score: the task's metric on the validation split
         c: of the training: inverse strength of the penalty
+        step: what 1 of the file's whole numbers is in the training's own
+        saw_validation: whether it was learnt from the validation split, too: then `score` is of the file before
     """
 
     features: int
@@ -132,6 +137,8 @@ class SlotFacts(GgufFacts):
     copied: int
     score: float
     c: float
+    step: float
+    saw_validation: bool = False
 
 
 class EncoderFileFacts(GgufFacts):

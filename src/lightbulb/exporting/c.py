@@ -66,7 +66,7 @@ def c_files(file: NgramFile, name: str, title: str, sha256: str) -> dict[str, st
     given = {
         "name": name,
         "upper": name.upper(),
-        "title": _comment(title),
+        "title": comment(title),
         "version": __version__,
         "sha256": sha256,
         "answers": file.labels,
@@ -74,6 +74,8 @@ def c_files(file: NgramFile, name: str, title: str, sha256: str) -> dict[str, st
         "width": file.weights.shape[1],
         "words": file.ngrams.words,
         "chars": file.ngrams.chars,
+        "blanks": file.ngrams.chars[1],
+        "letters": file.ngrams.words[1],
         "has_head": file.head is not None,
         "most": len(file.counts),
         "bucket_bits": index_of(file.hashes).bits,
@@ -105,17 +107,17 @@ def array_bytes(file: NgramFile) -> int:
 
 def _slot_bits(file: NgramFile) -> tuple[int, int]:
     """Bits of a row's number, and of how often its n-gram came."""
-    return _bits_of(len(file.hashes) - 1), _bits_of(len(file.counts))
+    return bits_of(len(file.hashes) - 1), bits_of(len(file.counts))
 
 
-def _bits_of(most: int) -> int:
+def bits_of(most: int) -> int:
     """Of the smallest type that holds whole numbers from 0 to `most`."""
     return next(bits for bits in (8, 16, 32) if most < 1 << bits)
 
 
 def _arrays(file: NgramFile) -> Iterator[CArray]:
     yield CArray("hashes", 32, False, file.hashes)
-    yield CArray("starts", _bits_of(len(file.hashes)), False, index_of(file.hashes).starts)
+    yield CArray("starts", bits_of(len(file.hashes)), False, index_of(file.hashes).starts)
     yield CArray("idf", 16, False, file.idf)
     yield CArray("scales", 16, False, file.scales)
     yield CArray("counts", 16, False, file.counts)
@@ -136,6 +138,6 @@ def literal(text: str) -> str:
     return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
 
 
-def _comment(text: str) -> str:
+def comment(text: str) -> str:
     """A text that can stand in a comment of C: in ASCII, without its end."""
     return " ".join(text.encode("ascii", "backslashreplace").decode().split()).replace("*/", "* /").replace("/*", "/ *")

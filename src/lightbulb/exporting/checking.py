@@ -19,21 +19,26 @@ COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c99", "-O2")
 RUN_MODULE = """
 import { readFileSync } from "node:fs";
-import { classify } from "./model.mjs";
+import * as model from "./model.mjs";
 const texts = JSON.parse(readFileSync("texts.json", "utf-8"));
-console.log(texts.map((text) => classify(text).number).join("\\n"));
+const line = (text) => %s;
+console.log(texts.map(line).join("\\n"));
 """
+CHOSEN, FILLED = "model.classify(text).number", "(({ margin, answer }) => `${margin} ${answer}`)(model.fill(text))"
 
 
-def check(to: Form, name: str, sources: dict[str, str], texts: Sequence[str], expected: Sequence[int]) -> Checked:
-    """Compares an export's answers to `texts` with those `expected`, by number.
+def check(
+    to: Form, name: str, sources: dict[str, str], texts: Sequence[str], expected: Sequence[str], fills: bool = False
+) -> Checked:
+    """Compares an export's answers to `texts` with those `expected`.
 
     Args:
         to: "c" or "js"
         name: with which the names in C begin
         sources: the export's files by name
         texts: the test items' texts; none where they are not known
-        expected: their answers
+        expected: their answers: numbers of what is chosen; what is filled in, behind its margin
+        fills: whether it is that
 
     Raises:
         RunFailure: an answer differs, or the export does not compile or run
@@ -46,7 +51,7 @@ def check(to: Form, name: str, sources: dict[str, str], texts: Sequence[str], ex
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write(sources, folder)
-        found = (_answers_of_c if to == "c" else _answers_of_js)(program, name, folder, texts)
+        found = (_answers_of_c if to == "c" else _answers_of_js)(program, name, folder, texts, fills)
     wrong = [i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b]
     if wrong:
         raise RunFailure(
@@ -69,28 +74,29 @@ def texts_file(texts: Iterable[bytes]) -> bytes:
     return b"".join(struct.pack("<I", len(text)) + text for text in texts)
 
 
-def program_source(name: str) -> dict[str, str]:
+def program_source(name: str, fills: bool = False) -> dict[str, str]:
     """A program in C that answers the texts of a file."""
-    return {"answer-texts.c": templates().get_template("answer-texts.c.j2").render(name=name)}
+    template = templates().get_template("fill-texts.c.j2" if fills else "answer-texts.c.j2")
+    return {"answer-texts.c": template.render(name=name, upper=name.upper())}
 
 
-def _answers_of_c(compiler: str, name: str, folder: Path, texts: Sequence[str]) -> list[int]:
-    write(program_source(name), folder)
+def _answers_of_c(compiler: str, name: str, folder: Path, texts: Sequence[str], fills: bool) -> list[str]:
+    write(program_source(name, fills), folder)
     (folder / "texts.bin").write_bytes(texts_file(text.encode("utf-8", "surrogatepass") for text in texts))
     output_of([compiler, *FLAGS, f"{name}.c", "answer-texts.c", "-o", "answer-texts"], folder)
-    return [int(line) for line in output_of([str(folder / "answer-texts")], folder).split()]
+    return output_of([str(folder / "answer-texts")], folder).split("\n")[:-1]
 
 
-def _answers_of_js(node: str, name: str, folder: Path, texts: Sequence[str]) -> list[int]:
+def _answers_of_js(node: str, name: str, folder: Path, texts: Sequence[str], fills: bool) -> list[str]:
     (folder / "model.js").rename(folder / "model.mjs")
-    (folder / "run.mjs").write_text(RUN_MODULE, encoding="utf-8")
+    (folder / "run.mjs").write_text(RUN_MODULE % (FILLED if fills else CHOSEN), encoding="utf-8")
     (folder / "texts.json").write_text(json.dumps(list(texts)), encoding="utf-8")
-    return [int(line) for line in output_of([node, "run.mjs"], folder).split()]
+    return output_of([node, "run.mjs"], folder).split("\n")[:-1]
 
 
 def output_of(command: Sequence[str], folder: Path) -> str:
     """What a command prints in `folder`. Raises RunFailure where it fails."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise RunFailure(
             f"the export could not be checked: {Path(command[0]).name} ended with {done.returncode}: "

@@ -65,12 +65,13 @@ def js_files(file: NgramFile, title: str, sha256: str, cost: str | None) -> dict
         .get_template("model.js.j2")
         .render(**given, model=literal(model), tables=base64.b64encode(tables).decode())
     )
-    return {MODULE: module, PAGE: _page(module, title, cost)}
+    return {MODULE: module, PAGE: page_of(module, "page.js", title, cost)}
 
 
-def _page(module: str, title: str, cost: str | None) -> str:
+def page_of(module: str, shown_by: str, title: str, cost: str | None) -> str:
+    """A page that holds a module. shown_by: the template of what stands behind it."""
     style = templates().get_template("page.css").render()
-    script = module + templates().get_template("page.js").render()
+    script = module + templates().get_template(shown_by).render()
     hashes = {"script": _hash_source(script), "style": _hash_source(style)}
     page = templates().get_template("index.html.j2")
     return page.render(

@@ -65,14 +65,17 @@ class Export(BaseModel):
         name: with which every name in C begins
         source: name of the file that it was made from
         source_sha256: of that file
-        answers: how many it chooses among
+        answers: how many it chooses among; None of slots
         threshold: the least probability of an answer that is given; None where all are
-        ngrams: how many have a row; None of an encoder
+        ngrams: how many have a row; None of an encoder, and of slots
+        fields: that it fills in; None of what chooses
+        features: of slots that have weights; None likewise
+        tokens: words, numbers and signs that a text may have, unless the compiler is told otherwise; of slots in C
         layers: of an encoder; None of n-grams
-        width: numbers of a row, or of an encoder's vectors
+        width: numbers of a row, or of an encoder's vectors; None of slots
         checked: how it was checked
         flash: bytes of tables and machine code; only in C
-        ram: bytes of stack that `classify` takes at most, the same for every text; None likewise
+        ram: bytes of stack that an answer takes at most, the same for every text; None likewise
         boards: which of the catalogue it fits; none for JavaScript
         files: all but the record itself
     """
@@ -83,11 +86,14 @@ class Export(BaseModel):
     name: str
     source: str
     source_sha256: str
-    answers: int
+    answers: int | None = None
     threshold: float | None = None
     ngrams: int | None = None
     layers: int | None = None
-    width: int
+    width: int | None = None
+    fields: int | None = None
+    features: int | None = None
+    tokens: int | None = None
     checked: Checked
     flash: Figure | None = None
     ram: Figure | None = None

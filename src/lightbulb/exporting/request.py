@@ -5,39 +5,36 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from lightbulb.core import units
-from lightbulb.core.errors import ModelError, UserError
+from lightbulb.core.errors import UserError
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import new_folder, sha256_of_file, write_json
 from lightbulb.exporting.boards import boards
-from lightbulb.exporting.c import CODE_BYTES, FRAME_BYTES, array_bytes, c_files, table_bytes
 from lightbulb.exporting.checking import check, write
-from lightbulb.exporting.js import js_files
 from lightbulb.exporting.record import RECORD, Export, Fit, Form, Part
-from lightbulb.formats.gguf.header import read_header
+from lightbulb.exporting.sources import Names, sources_of
 from lightbulb.models.kinds.base import text_of
 from lightbulb.serving.finding import model_file
 from lightbulb.shrinking.record import DONE, Result
 from lightbulb.tasks.stored import read_task
 
 if TYPE_CHECKING:
-    from lightbulb.models.kinds.ngrams import NgramFile
     from lightbulb.tasks.task import Task
 
 HEADERS = {"math", "stddef", "stdint", "stdio", "stdlib", "string"}  # of C, which files must not be named like
 
 
 def export(model: Path, to: Form, out: Path) -> Export:
-    """Writes a small classifier in another form, which answers as its file does, checked on the run's own test items.
+    """Writes a small model in another form, which answers as its file does, checked on the run's own test items.
 
     Args:
-        model: a run folder, or a .gguf file of n-grams or of an encoder, which has no test items
-        to: "c" (C99 for anything with 32 bits, microcontrollers included), "js" (a module and a page), both of n-grams,
-            or "onnx" (a graph, a tokenizer and how to use them), of an encoder
+        model: a run folder, or a .gguf file, which has no test items
+        to: "c" (C99 for anything with 32 bits, microcontrollers included), "js" (a module and a page), both of n-grams
+            and of slot filling, or "onnx" (a graph, a tokenizer and how to use them), of an encoder
         out: a new folder; its name is that of the files and, in C, of what they define
 
     Returns:
@@ -79,44 +76,22 @@ def _onnx(model: Path, source: Path, to: Form, out: Path) -> tuple[Export, Mappi
 
 
 def _source_code(model: Path, source: Path, to: Form, out: Path) -> tuple[Export, Mapping[str, str]]:
-    """The record and files of n-grams."""
-    file, texts = _ngrams(source), _test_texts(model)
-    expected = file.choices(texts) if texts else []
-    name, title, sha256 = _identifier(out.name), f"{out.name}: {source.name}", sha256_of_file(source)
-    sources = c_files(file, name, title, sha256) if to == "c" else js_files(file, out.name, sha256, _cost(model))
-    checked = check(to, name, sources, texts, expected)
-    flash, ram, fits = _needs(file) if to == "c" else (None, None, [])
+    """The record and files of n-grams, or of what fills in answers."""
+    texts, name, sha256 = _test_texts(model), _identifier(out.name), sha256_of_file(source)
+    made = sources_of(source, to, Names(name, out.name, source.name, sha256, _cost(model)), texts)
     record = Export(
         to=to,
         name=name,
         source=source.name,
         source_sha256=sha256,
-        answers=len(file.labels),
-        threshold=file.threshold or None,
-        ngrams=len(file.hashes),
-        width=file.weights.shape[1],
-        checked=checked,
-        flash=flash,
-        ram=ram,
-        boards=fits,
-        files={path: _part(text.encode()) for path, text in sources.items()},
+        checked=check(to, name, made.files, texts, made.expected, fills=made.fills),
+        flash=made.flash,
+        ram=made.ram,
+        boards=_fits(made.flash, made.ram) if made.flash and made.ram else [],
+        files={path: _part(text.encode()) for path, text in made.files.items()},
+        **made.facts,
     )
-    return record, sources
-
-
-def _ngrams(source: Path) -> NgramFile:
-    """Raises ModelError for a file of another kind."""
-    from lightbulb.models.kinds.ngrams import ARCHITECTURE, NgramFile
-
-    architecture = read_header(source).fields.get("general.architecture")
-    if architecture != ARCHITECTURE:
-        raise ModelError(
-            f"a model of the architecture {architecture!r} is not exported: only classifiers of n-grams are, "
-            f"whose architecture is {ARCHITECTURE!r}",
-            where=str(source),
-            hint="an encoder: `to=onnx`; other files run in lightbulb and llama.cpp as they are",
-        )
-    return NgramFile.read(source)
+    return record, made.files
 
 
 def _test_texts(model: Path) -> list[str]:
@@ -145,11 +120,9 @@ def _cost(model: Path) -> str | None:
     return f"In {student.runtime or 'the runtime of its run'}, where it was made, an answer takes {cost}."
 
 
-def _needs(file: NgramFile) -> tuple[Figure, Figure, list[Fit]]:
-    """Flash and RAM that the C takes, and which boards have that."""
-    flash = _bytes(table_bytes(file), CODE_BYTES, "tables counted, machine code as gcc makes it for 32 bits")
-    ram = _bytes(array_bytes(file), FRAME_BYTES, "arrays counted, the rest of the stack as gcc makes it for 32 bits")
-    fits = [
+def _fits(flash: Figure, ram: Figure) -> list[Fit]:
+    """Which boards have what the C takes."""
+    return [
         Fit(
             board=board.name,
             label=board.label,
@@ -160,12 +133,6 @@ def _needs(file: NgramFile) -> tuple[Figure, Figure, list[Fit]]:
         )
         for board in boards()
     ]
-    return flash, ram, fits
-
-
-def _bytes(counted: int, more: Sequence[int], method: str) -> Figure:
-    low, value, high = (counted + some for some in more)
-    return Figure(value=value, low=low, high=high, unit="bytes", source="estimated", method=method)
 
 
 def _part(data: bytes) -> Part:

@@ -16,11 +16,7 @@ def render_exported(record: Export, folder: Path) -> RenderableType:
     """Where it lies, how it was checked, what it takes, and the boards that have that. Text that comes from outside is
     never read as markup."""
     files = ", ".join(f"{name} ({units.quantity(part.bytes, 'B')})" for name, part in record.files.items())
-    lines = [
-        f"{folder}: {files}",
-        f"chooses one of {record.answers:,} answers by {_means(record)}",
-        checked_text(record.checked),
-    ]
+    lines = [f"{folder}: {files}", _means(record), checked_text(record.checked)]
     if record.flash is None or record.ram is None:
         return Group(*map(Text, lines))
     lines.append(f"takes {units.text(record.flash)} of flash and {units.text(record.ram)} of stack, whatever the text")
@@ -28,9 +24,13 @@ def render_exported(record: Export, folder: Path) -> RenderableType:
 
 
 def _means(record: Export) -> str:
+    if record.fields is not None:
+        most = f"; texts of at most {record.tokens:,} words, numbers and signs" if record.tokens else ""
+        return f"fills in {record.fields:,} fields by {record.features:,} features{most}"
+    chooses = f"chooses one of {record.answers:,} answers by"
     if record.ngrams is not None:
-        return f"{record.ngrams:,} n-grams with {record.width:,} numbers each"
-    return f"an encoder of {record.layers} layers, {record.width:,} wide; takes token ids, by tokenizer.json"
+        return f"{chooses} {record.ngrams:,} n-grams with {record.width:,} numbers each"
+    return f"{chooses} an encoder of {record.layers} layers, {record.width:,} wide; takes token ids, by tokenizer.json"
 
 
 def checked_text(checked: Checked) -> str:

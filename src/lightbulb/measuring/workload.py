@@ -21,7 +21,7 @@ from lightbulb.formats.gguf.header import read_header
 from lightbulb.measuring.protocol import Subject
 from lightbulb.measuring.roofline import Roofline, measure_roofline
 from lightbulb.models.resolve import ModelSource, local_folder, resolve
-from lightbulb.runtimes import check_installed, runtime_class, runtime_of
+from lightbulb.runtimes import check_installed, open_gguf, runtime_class, runtime_of
 from lightbulb.runtimes.endpoint import Endpoint, Streamed, is_url
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def measured_model(
             where=name,
             hint="name the .gguf file of a run, or `runtime=torch`",
         )
-    return _gguf(name, source.gguf, opener, workload)
+    return _gguf(name, source.gguf, opener, runtime or usual_runtime(source), workload)
 
 
 def check_capable(opener: type[Runtime], task: Task | None) -> None:
@@ -189,13 +189,13 @@ def check_capable(opener: type[Runtime], task: Task | None) -> None:
         opener.require("sees_tokens", "writes_exactly")
 
 
-def _gguf(name: str, gguf: Path, opener: type[Runtime], workload: Workload) -> MeasuredModel:
+def _gguf(name: str, gguf: Path, opener: type[Runtime], asked: str, workload: Workload) -> MeasuredModel:
     from lightbulb.runtimes.answering import longest_exchange
 
     room = workload.context + workload.output_tokens + 8
     if workload.task is not None:
         room = longest_exchange(workload.task, workload.examples())
-    make = partial(opener.open, gguf, threads=workload.threads, slots=workload.batch, context=room)
+    make = partial(open_gguf, gguf, asked, threads=workload.threads, slots=workload.batch, context=room)
     counted = None
     if opener.name == "filament" and workload.task is None:
         counted = partial(

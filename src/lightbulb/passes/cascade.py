@@ -19,6 +19,7 @@ from lightbulb.models.kinds.cascade import ARCHITECTURE, write_cascade
 from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.evaluate import score_of
 from lightbulb.runtimes import open_gguf
+from lightbulb.runtimes.answering import answer_prompts, longest_answer
 from lightbulb.tasks.metrics import higher_is_better, retention
 from lightbulb.tasks.task import Example, Task
 
@@ -114,7 +115,7 @@ def answers_of(path: Path, task: Task, examples: Sequence[Example], threads: int
     """
     runtime = open_gguf(path, threads=threads)
     try:
-        made = runtime.answer([runtime.render(turns_of(e)) for e in examples], task.answers)
+        made = answer_prompts(runtime, task, [runtime.render(turns_of(e)) for e in examples], longest_answer(task))
     finally:
         runtime.close()
     if made.probabilities is None:

@@ -71,7 +71,7 @@ class FitHead(Pass):
             with context.progress.bar("fitting the head", 1) as advance:
                 head, facts = self._fit(train, validation, context)
                 advance(1, f"C {facts['c']:g}")
-            _set_head(encoder, head)
+            set_head(encoder, head)
             facts |= calibrate(encoder, head.scores(validation.vectors), wanted_M)
         encoder.save(out)
         return facts_of(encoder, out, source) | facts
@@ -80,7 +80,7 @@ class FitHead(Pass):
         """The head of the best setting, and facts about it."""
         from threadpoolctl import threadpool_limits
 
-        scale = float(np.sqrt((train.vectors**2).sum(1).mean())) or 1.0
+        scale = scale_of(train.vectors)
         scaled, task = Labelled(train.vectors / scale, train.labels), context.task
         weights = (None, "balanced") if task.metric == MACRO_F1 else (None,)
         choose = self._on_validation if len(validation.labels) >= ENOUGH else self._on_folds
@@ -161,7 +161,22 @@ def _regression(c: float, class_weight: str | None) -> Any:
     return LogisticRegression(C=c, class_weight=class_weight, tol=1e-4, max_iter=1000)
 
 
-def _set_head(encoder: Encoder, head: Head) -> None:
+def fitted_head(known: Labelled, context: Context, c: float, class_weight: str | None) -> Head:
+    """A head by settings that are known."""
+    from threadpoolctl import threadpool_limits
+
+    scale = scale_of(known.vectors)
+    with threadpool_limits(context.threads), warnings.catch_warnings(action="ignore"):  # of the last digit
+        model = _regression(c, class_weight).fit(known.vectors / scale, known.labels)
+    return Head.of(model, context.task, scale)
+
+
+def scale_of(vectors_ND: np.ndarray) -> float:
+    """The length that vectors have on average: they are divided by it while a head is fitted."""
+    return float(np.sqrt((vectors_ND**2).sum(1).mean())) or 1.0
+
+
+def set_head(encoder: Encoder, head: Head) -> None:
     import torch
 
     assert encoder.head is not None

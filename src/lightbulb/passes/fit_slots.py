@@ -21,6 +21,8 @@ from lightbulb.tasks.metrics import item_scores
 from lightbulb.tasks.task import Example
 from lightbulb.train.slots import Learner, calibrated, why_not
 
+FEWEST, MOST = 2, 200_000
+
 
 class FitSlots(Pass):
     """Fits linear models of few weights (L1) that choose the fields of a JSON object and those values that are no part
@@ -35,13 +37,14 @@ class FitSlots(Pass):
     """
 
     name: ClassVar[str] = "fit-slots"
+    version: ClassVar[int] = 2
     facts_type: ClassVar = SlotFacts
     reads: ClassVar[tuple[ArtifactKind, ...]] = ("model", "task")
     makes: ClassVar[ArtifactKind] = "gguf"
 
     cs: tuple[float, ...] = Field(default=(1.0, 0.5), min_length=1)
-    fewest: int = Field(default=2, ge=1)
-    most: int = Field(default=200_000, ge=1)
+    fewest: int = Field(default=FEWEST, ge=1)
+    most: int = Field(default=MOST, ge=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         """As `Pass.apply`.
@@ -69,6 +72,7 @@ class FitSlots(Pass):
             "looked_at": learner.looked_at,
             "score": best.value,
             "c": best.c,
+            "step": best.file.slope,
         }
 
 

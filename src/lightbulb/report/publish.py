@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from lightbulb.core.files import new_file
+from lightbulb.models.kinds.fallback import BESIDE
 from lightbulb.report.ollama import describe
 from lightbulb.report.pages import write_pages
 from lightbulb.runtimes import is_language_model
@@ -23,9 +24,18 @@ def publish(folder: Path, assembled: Assembled) -> Result:
         if name not in assembled.files:
             (folder / name).unlink(missing_ok=True)
             continue
-        with new_file(folder / name) as beside:
-            shutil.copyfile(assembled.files[name].gguf, beside)
+        _copy(assembled.files[name].gguf, folder / name)
+    beside = [f for f in (a.gguf.with_name(BESIDE) for a in assembled.files.values()) if f.exists()]
+    for language_model in beside:  # one at most: only one of a run's files hands on
+        _copy(language_model, folder / BESIDE)
+    if not beside:
+        (folder / BESIDE).unlink(missing_ok=True)
     assembled.recipe.write(folder / "recipe.toml")
     write_pages(folder, assembled.result)
     assembled.result.write(folder / DONE)  # last: where it stands, the run is done
     return assembled.result
+
+
+def _copy(file: Path, to: Path) -> None:
+    with new_file(to) as beside:
+        shutil.copyfile(file, beside)

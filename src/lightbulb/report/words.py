@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightbulb.core import units
 from lightbulb.core.figures import Figure
+from lightbulb.runtimes import CASCADES
 from lightbulb.shrinking import savings
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.record import Quantity, Reference, Result, Scored
@@ -69,8 +70,10 @@ def roles(result: Result) -> list[str]:
 
 
 def of_kind(result: Result) -> str:
-    """That no language model is needed, where none is handed out."""
+    """That no language model is needed, where none is handed out, or not for all questions."""
     student = result.shrunk
+    if student is not None and student.runtime in CASCADES.values():
+        return f"A language model answers only what a cheaper model is not sure of. What is handed out: {student.name}."
     if student is None or not student.no_language_model:
         return ""
     return f"No language model is needed for this. What is handed out: {student.name}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightbulb.core.errors import GoalError
 from lightbulb.runtimes.registry import (
+    CASCADES,
     CLASSIFIER,
     NO_LANGUAGE_MODEL,
     SLOTS,
@@ -11,6 +12,7 @@ from lightbulb.runtimes.registry import (
     check_opens,
     check_ships,
     check_supports,
+    falls_back,
     is_language_model,
     needed_for,
     open_gguf,
@@ -21,6 +23,7 @@ from lightbulb.runtimes.registry import (
 )
 
 __all__ = [
+    "CASCADES",
     "CLASSIFIER",
     "NO_LANGUAGE_MODEL",
     "SLOTS",
@@ -29,6 +32,7 @@ __all__ = [
     "check_ships",
     "check_supports",
     "check_threads",
+    "falls_back",
     "is_language_model",
     "needed_for",
     "open_gguf",

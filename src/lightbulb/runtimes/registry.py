@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from lightbulb.core import plugins
 from lightbulb.core.errors import UnsupportedModel, UserError
-from lightbulb.formats.gguf.header import read_architecture
+from lightbulb.formats.gguf.header import read_architecture, read_header
+from lightbulb.models.kinds.fallback import fallback_of
 from lightbulb.runtimes.base import ModelForm, Runtime
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ BUILT_IN = {
     "filament": "lightbulb.runtimes.filament:Filament",
     "classifier": "lightbulb.runtimes.classifier:Classifier",
     "slots": "lightbulb.runtimes.slots:Slots",
+    "classifier-cascade": "lightbulb.runtimes.cascade:ClassifierCascade",
+    "slots-cascade": "lightbulb.runtimes.cascade:SlotsCascade",
     "torch": "lightbulb.runtimes.torch:Torch",
     "endpoint": "lightbulb.runtimes.endpoint:Endpoint",
 }
@@ -34,6 +37,7 @@ ONLY_IN = {  # architecture -> runtime
     "matmulfree": "filament",
 }
 NO_LANGUAGE_MODEL = (CLASSIFIER, SLOTS)  # the runtimes of files that are none
+CASCADES = {CLASSIFIER: "classifier-cascade", SLOTS: "slots-cascade"}  # of those with a language model beside them
 FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", "url": "addresses of endpoints"}
 
 
@@ -149,6 +153,15 @@ def is_language_model(path: Path) -> bool:
     return ONLY_IN.get(read_architecture(path)) not in NO_LANGUAGE_MODEL
 
 
+def falls_back(path: Path) -> bool:
+    """Whether a file hands what it is not sure of on to a language model beside it.
+
+    Raises:
+        ModelError: it is damaged
+    """
+    return fallback_of(read_header(path).fields, path) is not None
+
+
 def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: int = 1, context: int = 1024) -> Runtime:
     """Opens a GGUF file in a runtime that takes it.
 
@@ -163,7 +176,12 @@ def open_gguf(path: Path, name: str = "llamacpp", *, threads: int = 2, slots: in
         UserError: the runtime does not take GGUF files, or is not installed
         ModelError: the file cannot be opened
     """
-    return check_opens(runtime_of(path, name), "gguf").open(path, threads=threads, slots=slots, context=context)
+    from lightbulb.runtimes.cascade import Cascade
+
+    opener = check_opens(runtime_of(path, name), "gguf")
+    if issubclass(opener, Cascade) and name not in CASCADES.values():
+        return opener(path, threads=threads, slots=slots, context=context, then=name)
+    return opener.open(path, threads=threads, slots=slots, context=context)
 
 
 def runtime_of(path: Path, name: str = "llamacpp") -> str:
@@ -172,4 +190,5 @@ def runtime_of(path: Path, name: str = "llamacpp") -> str:
     Raises:
         ModelError: the file is damaged
     """
-    return ONLY_IN.get(read_architecture(path), name)
+    only = ONLY_IN.get(read_architecture(path))
+    return CASCADES[only] if only in CASCADES and falls_back(path) else only or name

@@ -55,6 +55,11 @@ class Candidate(BaseModel):
         return self.model_copy(update={"feed_forward": 1.0, "quant_type": None})
 
     @property
+    def hands_on(self) -> bool:
+        """Whether it is a cascade whose last stage is a language model."""
+        return bool(self.stages) and self.stages[-1].kind == DECODER
+
+    @property
     def is_stock(self) -> bool:
         """Whether it is what a user would get without lightbulb: the adapted teacher, quantized."""
         return self.method == "teacher"
@@ -74,7 +79,7 @@ class Candidate(BaseModel):
     def _own_label(self) -> list[str]:
         """Of another kind, what tells it apart; q8_0 is so fine that weights are the same with it as without."""
         if self.give_up is not None:
-            return [*(s.label for s in self.stages), f"{self.give_up:g}"]
+            return [*(s.file_label if s.is_stock else s.label for s in self.stages), f"{self.give_up:g}"]
         fitted = "" if self.quant_type in (None, "q8_0") else str(self.quant_type)
         return [self.variant, str(self.layers or ""), fitted]
 
@@ -82,6 +87,11 @@ class Candidate(BaseModel):
     def file_label(self) -> str:
         """Of the step that exports it."""
         return f"teacher-{self.quant_type}" if self.is_stock else f"{self.label}-gguf"
+
+    @property
+    def held_out_file(self) -> str:
+        """Of the step that exports it as it was before it learnt from the validation split, where it does."""
+        return f"{self.label}-held-out-gguf"
 
     @property
     def test_label(self) -> str:
@@ -106,7 +116,7 @@ class Candidate(BaseModel):
         """What it is, in a few words."""
         title = TITLES.get(self.kind, self.kind)
         if self.give_up is not None:
-            *names, last = (s.size if len(self.stages) > 2 else TITLES.get(s.kind, s.kind) for s in self.stages)
+            *names, last = (s.size if len(self.stages) > 2 else s.in_a_cascade for s in self.stages)
             stages = f"{'; '.join(names)} and {last}"
             return f"{title} of {stages}, {1 - self.give_up:.0%}"
         layers = "1 layer" if self.layers == 1 else f"{self.layers} layers"
@@ -114,6 +124,11 @@ class Candidate(BaseModel):
             return ", ".join(part for part in (title, self.variant, layers if self.layers else "") if part)
         share = Fraction(self.feed_forward).limit_denominator(16)
         return layers if self.feed_forward == 1 else f"{layers}, feed-forward {share}"
+
+    @property
+    def in_a_cascade(self) -> str:
+        """As one of two stages: the kind says enough of those of which there is one."""
+        return self.name if self.kind in (DECODER, "cascade") else TITLES.get(self.kind, self.kind)
 
     def fewer_layers(self, than: Candidate) -> bool:
         """Whether it is the same kind of model cut to fewer layers, and so cheaper to use."""

@@ -24,7 +24,7 @@ from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.kinds import candidates_after, kind_named, kind_names
 from lightbulb.shrinking.kinds.base import Setting
-from lightbulb.shrinking.kinds.cascade import combined
+from lightbulb.shrinking.kinds.cascade import combined, handing_on
 from lightbulb.shrinking.ladder import CheapestFirst
 from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.prepare import (
@@ -38,7 +38,7 @@ from lightbulb.shrinking.prepare import (
     task_stats,
 )
 from lightbulb.shrinking.steps import COSTS, TEACHER, stock_candidates, student_calibration, teacher_steps
-from lightbulb.shrinking.strategy import BoldFirst, search
+from lightbulb.shrinking.strategy import BoldFirst, Pairs, search
 from lightbulb.shrinking.student_time import StudentTime
 from lightbulb.shrinking.time_budget import TimeBudget
 from lightbulb.tasks.task import Task
@@ -146,13 +146,23 @@ def follow_of(goal: Goal) -> Callable[[Sequence[Outcome], Floor], Sequence[Candi
     return combined if wanted else lambda tried, floor: []
 
 
+def pairs_of(goal: Goal, plan: Plan) -> Pairs:
+    """The cheap files that hand on to a language model, where such are asked for. Not where answers are left out: a
+    threshold for that is of one file's probabilities."""
+    wanted = goal.kinds is None or {"cascade", DECODER} <= set(goal.kinds)
+    if not wanted or goal.abstain is not None:
+        return lambda tried, floor, held: ()
+    return partial(handing_on, layers=plan.times.layers)
+
+
 def search_students(
     execution: Execution, plan: Plan, goal: Goal, floor: Floor, time_budget: TimeBudget, early: Choice, say: Say
 ) -> Choice:
     """Trains the teacher, and the decoders that are needed where none of the kinds before does what was asked."""
     slowdown = teach(execution, plan, time_budget, say)
     time = StudentTime(plan, time_budget, slowdown, setting_of(execution.run.task, goal, execution.made[START]))
-    strategy = BoldFirst(plan.space, floor, check_teacher(execution, floor), time, say, early.tried)
+    teacher, pairs = check_teacher(execution, floor), pairs_of(goal, plan)
+    strategy = BoldFirst(plan.space, floor, teacher, time, say, early.tried, pairs)
     calibration = partial(student_calibration, execution.run.task.kind, goal.runtime, goal.abstain)
     steps_of = student_steps(time, goal.runtime, calibration)
     return search(strategy, StepEvaluator(execution, steps_of), execution.run.events)

@@ -11,7 +11,7 @@ from lightbulb.models.kinds.encoder_source import encoder_origin, is_packaged_en
 from lightbulb.models.origin import Origin
 from lightbulb.models.resolve import ModelSource, is_packaged
 from lightbulb.pipeline.recipe import START, Recipe, Step, TaskOptions
-from lightbulb.shrinking.candidate import Candidate
+from lightbulb.shrinking.candidate import DECODER, Candidate
 from lightbulb.shrinking.goal import Goal
 from lightbulb.tasks.task import Task
 
@@ -23,7 +23,7 @@ def base_of(handed: Candidate | None, model: Origin, encoder: str) -> Origin | N
     """What is handed out was made from: the user's model, an encoder, or, of n-grams and slots, the
     examples alone."""
     kinds = {c.kind for c in (handed.stages or (handed,))} if handed else set()
-    if "encoder" in kinds:
+    if "encoder" in kinds and DECODER not in kinds:
         return encoder_origin(resolve_encoder(encoder))
     return None if kinds and kinds <= FROM_EXAMPLES else model
 

@@ -22,6 +22,9 @@ from lightbulb.shrinking.student_time import StudentTime
 GAP_CLOSED = 0.8  # most of a probe's distance to the teacher that the rest of training closes (docs/lab-notes.md)
 
 
+Pairs = Callable[[Sequence[Outcome], Floor, Outcome | None], Sequence[Candidate]]
+
+
 class Strategy(Protocol):
     """Asked again before it is told, it says the same."""
 
@@ -69,6 +72,8 @@ class BoldFirst:
         teacher: its score on validation
         say: hears what is decided, and why
         before: what came of other kinds before the teacher
+        pairs: of what was tried those in which a cheap file hands on to a language model, given the floor and what
+            holds it
     """
 
     def __init__(
@@ -79,8 +84,10 @@ class BoldFirst:
         time: StudentTime,
         say: Callable[[str], None],
         before: Sequence[Outcome] = (),
+        pairs: Pairs = lambda tried, floor, held: (),
     ):
         self.space, self.floor, self.teacher, self.time, self.say = space, floor, teacher, time, say
+        self.pairs = pairs
         self.tried: list[Outcome] = list(before)
         self._held: Outcome | None = None
         self._walk = self._trials()
@@ -114,13 +121,31 @@ class BoldFirst:
         taken.chosen = True
         decoders = [o for o in exported if _is_decoder(o)]
         decoder = taken if _is_decoder(taken) else self._best(decoders) if decoders else None
-        files = ((decoder.trial.candidate,) if decoder else ()) + other_kinds(tried)
+        others = [c for c in other_kinds(tried) if not c.hands_on or c == taken.trial.candidate]
+        files = ((decoder.trial.candidate,) if decoder else ()) + tuple(others)
         return Choice(taken.trial.candidate, tried, files)
 
     def _best(self, outcomes: Sequence[Outcome]) -> Outcome:
         return max(outcomes, key=lambda o: self.floor.sign * (o.score.value or 0))
 
     def _trials(self) -> Generator[Trial, Outcome, None]:
+        yield from self._students()
+        yield from self._handing_on()
+
+    def _handing_on(self) -> Generator[Trial, Outcome, None]:
+        """Pairs of a cheap file and a language model, until one holds the floor for less than the student alone."""
+        for pair in self.pairs(self.tried, self.floor, self._held):
+            if not self.time.allows_other(pair):
+                continue
+            outcome = yield Trial(pair, "exported")
+            if self._held and answer_cost(outcome) >= answer_cost(self._held):
+                self._note("costs no less than its language model alone")
+            elif self._judge(outcome):
+                return
+            else:
+                self._note(f"does not hold {self._needed():.4g} with a margin")
+
+    def _students(self) -> Generator[Trial, Outcome, None]:
         for other in self.space.others:
             if self.time.allows_other(other):
                 yield Trial(other, "exported")

@@ -10,16 +10,16 @@ from pathlib import Path
 from lightbulb.core.files import new_file
 from lightbulb.formats.gguf.header import STRING, read_layout
 
-FLOAT = 6
+FLOAT, UINT64 = 6, 10
 
 
-def with_keys(source: Path, out: Path, keys: Mapping[str, float | str]) -> None:
+def with_keys(source: Path, out: Path, keys: Mapping[str, float | int | str]) -> None:
     """Writes `out`, whole or not at all: `source` with these keys, after all others; keys of the same names are gone.
 
     Args:
         source: a GGUF that is one file
         out: another place
-        keys: texts, and numbers that are written as float32
+        keys: texts, whole numbers that are written as uint64, and others as float32
 
     Raises:
         ModelError: `source` cannot be read
@@ -49,7 +49,9 @@ def _text(text: str) -> bytes:
     return struct.pack("<Q", len(data)) + data
 
 
-def _value(value: float | str) -> bytes:
+def _value(value: float | int | str) -> bytes:
     if isinstance(value, str):
         return struct.pack("<I", STRING) + _text(value)
+    if isinstance(value, int):
+        return struct.pack("<IQ", UINT64, value)
     return struct.pack("<If", FLOAT, value)

@@ -54,6 +54,12 @@ def file_of(candidate: Candidate, make: Pass, source: str, setting: Setting, **i
     return [step(whole, make, source, **inputs), step(candidate.file_label, threshold, whole)]
 
 
+def learns_from_validation(setting: Setting) -> bool:
+    """Whether files are learnt from that split, too, where they can be: not where a threshold for their answers is
+    chosen on it."""
+    return setting.abstain is None
+
+
 class StudentKind(ABC):
     """A kind of student.
 
@@ -73,6 +79,15 @@ class StudentKind(ABC):
     def why_not(self, setting: Setting) -> str | None:
         """Why the task is nothing for it, where a reader would ask."""
         return None
+
+    def refits(self, candidate: Candidate, setting: Setting) -> bool:
+        """Whether the file is learnt from the validation split, too, once all is chosen: then another, made without it
+        (`candidate.held_out_file`), is scored there and decides in its place."""
+        return False
+
+    def deciding(self, candidate: Candidate, setting: Setting) -> str:
+        """Label of the file whose score on validation is the candidate's."""
+        return candidate.held_out_file if self.refits(candidate, setting) else candidate.file_label
 
     @abstractmethod
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:

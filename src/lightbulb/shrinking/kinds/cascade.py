@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
 from lightbulb.core.figures import standard_error
+from lightbulb.passes.base import Pass
 from lightbulb.passes.cascade import ROLES, Cascade
+from lightbulb.passes.fall_back import FallBack
 from lightbulb.pipeline.recipe import Step, step
-from lightbulb.shrinking.candidate import Candidate, Outcome
+from lightbulb.shrinking import kinds
+from lightbulb.shrinking.candidate import DECODER, Candidate, Outcome
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.kinds.base import After, Setting, StudentKind, file_of
-from lightbulb.shrinking.kinds.linear import HELD_OUT_FILE, learns_from_validation, on_validation
+from lightbulb.shrinking.kinds.linear import on_validation
 from lightbulb.shrinking.ladder import answer_cost
+from lightbulb.shrinking.steps import TEACHER, exported, stock_candidates
+from lightbulb.shrinking.steps import on_validation as by_the_plan
 
 CHEAPER = 3.0  # so many times a first stage must be cheaper: what it cannot answer costs both
 GIVE_UP = (0.05, 0.03, 0.01)  # of the better stage's score, bold first
@@ -20,7 +26,8 @@ SECONDS, SECONDS_PER_CHARACTER = 5.0, 1e-4
 
 
 class Cascades(StudentKind):
-    """Of two or three files that were scored; `combined` says which."""
+    """Of two or three files that were scored; `combined` says which, and, where the last is a language model,
+    `handing_on`."""
 
     name: ClassVar[str] = "cascade"
     after: ClassVar[After] = "model"
@@ -29,21 +36,51 @@ class Cascades(StudentKind):
         """None: they follow from what was tried."""
         return []
 
+    def refits(self, candidate: Candidate, setting: Setting) -> bool:
+        """Where one of its stages is: the thresholds are those of the stages as they were before."""
+        return any(s.kind != DECODER and kinds.kind_named(s.kind).refits(s, setting) for s in candidate.stages)
+
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
-        first, *others = (stage.file_label for stage in candidate.stages)
+        if candidate.hands_on:
+            return self._with_language_model(candidate, setting)
         assert candidate.give_up is not None
-        make, inputs = Cascade(give_up=candidate.give_up), dict(zip(ROLES, others, strict=False))
-        if candidate.stages[0].kind != "linear" or not learns_from_validation(setting):
+        make: Pass = Cascade(give_up=candidate.give_up)
+        first, *others = (stage.file_label for stage in candidate.stages)
+        inputs = dict(zip(ROLES, others, strict=False))
+        if not self.refits(candidate, setting):
             return [*file_of(candidate, make, first, setting, **inputs), on_validation(candidate)]
-        chosen = f"{candidate.label}-held-out-gguf"  # of a first stage that has not learnt from the validation split
+        deciding, *beside = (kinds.kind_named(s.kind).deciding(s, setting) for s in candidate.stages)
+        chosen = candidate.held_out_file
         return [
-            step(chosen, make, HELD_OUT_FILE, **inputs),
+            step(chosen, make, deciding, **dict(zip(ROLES, beside, strict=False))),
             step(candidate.file_label, make, first, **inputs, chosen=chosen),
             on_validation(candidate, chosen),
         ]
 
+    def _with_language_model(self, candidate: Candidate, setting: Setting) -> list[Step]:
+        """Two stages, the second of which was scored on validation, a stock file just now."""
+        (first, last), plan, chosen = candidate.stages, setting.plan, candidate.held_out_file
+        assert candidate.give_up is not None and plan is not None
+        make, score = FallBack(give_up=candidate.give_up), by_the_plan(plan, setting.runtime)
+        inputs = {"then": last.file_label, "scored": f"{last.file_label}-validation"}
+        begin = (
+            [*exported(last, TEACHER, None), step(inputs["scored"], score, last.file_label)] if last.is_stock else []
+        )
+        deciding, made = candidate.file_label, [step(candidate.file_label, make, first.file_label, **inputs)]
+        if self.refits(candidate, setting):
+            before, deciding = kinds.kind_named(first.kind).deciding(first, setting), chosen
+            after = step(candidate.file_label, make, first.file_label, **inputs, chosen=chosen)
+            made = [step(chosen, make, before, **inputs), after]
+        return [*begin, *made, step(f"{candidate.file_label}-validation", score, deciding)]
+
     def seconds(self, candidate: Candidate, setting: Setting) -> float:
-        return SECONDS + SECONDS_PER_CHARACTER * sum(len(e.prompt) for e in setting.task.validation)
+        read = SECONDS + SECONDS_PER_CHARACTER * sum(len(e.prompt) for e in setting.task.validation)
+        if not candidate.hands_on or setting.plan is None or setting.costs is None:
+            return read
+        last, times = candidate.stages[-1], setting.costs.times
+        items = setting.plan.validation_limit or len(setting.task.validation)
+        answered = items * times.answer_file * times.share(last.layers)  # all that may be handed on
+        return read + (2 if last.is_stock else 1) * answered
 
 
 def combined(tried: Sequence[Outcome], floor: Floor) -> list[Candidate]:
@@ -68,6 +105,36 @@ def combined(tried: Sequence[Outcome], floor: Floor) -> list[Candidate]:
         chains.append((cheap, max(between, key=rank), best))
     stages = [tuple(o.trial.candidate for o in chain) for chain in chains]
     return [Candidate(kind="cascade", method="plain", stages=s, give_up=share) for s in stages for share in GIVE_UP]
+
+
+def handing_on(tried: Sequence[Outcome], floor: Floor, held: Outcome | None, layers: int) -> list[Candidate]:
+    """Pairs of a cheap file and a language model, bold first: of the student that holds the floor; where none does, of
+    the best, which two that err elsewhere may beat, and of a stock file. None where another kind does what is needed.
+    The cheap file is the cheapest there is, or the best.
+
+    Args:
+        held: what holds the floor
+        layers: of the teacher
+    """
+    exported = [o for o in tried if o.trial.fidelity == "exported" and o.cpu_seconds_per_answer.value]
+    decoders = [o for o in exported if o.trial.candidate.kind == DECODER]
+    others = [o for o in exported if o not in decoders and not o.trial.candidate.is_stock]
+    if not others or (held is not None and held not in decoders):
+        return []
+
+    def rank(outcome: Outcome) -> float:
+        return floor.sign * (outcome.score.value or 0)
+
+    student = held or max(decoders, key=rank, default=None)
+    most = answer_cost(student) / CHEAPER if student else math.inf
+    found = {o.trial.candidate: o for o in (min(others, key=answer_cost), max(others, key=rank))}
+    firsts = [c for c, o in found.items() if answer_cost(o) <= most]
+    lasts = [student.trial.candidate] if student else []
+    if held is None:
+        lasts.append(stock_candidates(layers)[-1])
+    shares = GIVE_UP[1:]
+    chains = [(first, last, share) for last in lasts for first in firsts for share in shares]
+    return [Candidate(kind="cascade", method="plain", stages=(a, b), give_up=share) for a, b, share in chains]
 
 
 def _much_dearer(files: Sequence[Outcome], than: Outcome) -> list[Outcome]:

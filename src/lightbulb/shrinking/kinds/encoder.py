@@ -14,14 +14,15 @@ from lightbulb.passes.adapt_encoder import AdaptEncoder
 from lightbulb.passes.evaluate import Evaluate
 from lightbulb.passes.fit_head import FitHead
 from lightbulb.passes.import_encoder import ImportEncoder
+from lightbulb.passes.refit_head import RefitHead
 from lightbulb.passes.trim_encoder import TrimEncoder
 from lightbulb.passes.verify_classifier import VerifyClassifier
 from lightbulb.pipeline.recipe import START, Step, step
 from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import BATCH_SIZES
-from lightbulb.shrinking.kinds.base import After, Setting, StudentKind, file_of
-from lightbulb.shrinking.kinds.linear import checked
+from lightbulb.shrinking.kinds.base import After, Setting, StudentKind, file_of, learns_from_validation
+from lightbulb.shrinking.kinds.linear import checked, on_validation, verify
 from lightbulb.shrinking.steps import EMBEDDING, TEACHER, TEACHER_VALIDATION, export, stock_candidates
 from lightbulb.train.loop import Schedule
 
@@ -68,16 +69,13 @@ class Encoders(StudentKind):
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
         imported = START if setting.is_encoder else IMPORTED
         begin = [] if setting.is_encoder else [step(IMPORTED, ImportEncoder(encoder=setting.encoder), START)]
-        headed = self._candidate(FROZEN).label
-        whole = headed if headed in setting.made else imported  # fine-tuning begins with a head that fits
+        heads = (held_out(self._candidate(FROZEN)), self._candidate(FROZEN).label)  # fine-tuning begins with one
+        whole = next((label for label in heads if label in setting.made), imported)
         if candidate.is_stock:
             return [step(TEACHER, adapt(candidate, setting), whole), *teacher_checked(candidate)]
-        if candidate.variant == FROZEN and candidate.quant_type == "q8_0":
-            make = [step(candidate.label, FitHead(), imported)]
-        elif candidate.variant == FROZEN:
-            fit = FitHead(quant_type=candidate.quant_type, embedding=EMBEDDING)
-            make = [step(TRIMMED, TrimEncoder(), imported), step(candidate.label, fit, TRIMMED)]
-        elif candidate.layers:
+        if candidate.variant == FROZEN:
+            return [*begin, *self._frozen(candidate, setting, imported)]
+        if candidate.layers:
             follows = {"teacher": TEACHER} if setting.is_encoder and TEACHER in setting.made else {}
             make = [step(TRIMMED, TrimEncoder(), imported)]
             make.append(step(candidate.label, adapt(candidate, setting), TRIMMED, **follows))
@@ -87,15 +85,43 @@ class Encoders(StudentKind):
         file = file_of(candidate, export(candidate), candidate.label, setting)
         return [*begin, *make, *file, *checked(candidate)]
 
+    def refits(self, candidate: Candidate, setting: Setting) -> bool:
+        """Where the encoder stays as it is, its head."""
+        return candidate.variant == FROZEN and not candidate.is_stock and learns_from_validation(setting)
+
+    def _frozen(self, candidate: Candidate, setting: Setting, imported: str) -> list[Step]:
+        """With a head of its own on vectors as they are, or as they become by rounding."""
+        fit, label, begin = FitHead(), candidate.label, []
+        if candidate.quant_type != "q8_0":
+            fit = FitHead(quant_type=candidate.quant_type, embedding=EMBEDDING)
+            begin, imported = [step(TRIMMED, TrimEncoder(), imported)], TRIMMED
+        if not self.refits(candidate, setting):
+            file = file_of(candidate, export(candidate), label, setting)
+            return [*begin, step(label, fit, imported), *file, *checked(candidate)]
+        return [
+            *begin,
+            step(held_out(candidate), fit, imported),
+            step(candidate.held_out_file, export(candidate), held_out(candidate)),
+            step(label, RefitHead(), held_out(candidate)),
+            step(candidate.file_label, export(candidate), label),
+            verify(candidate),
+            on_validation(candidate, candidate.held_out_file),
+        ]
+
     def seconds(self, candidate: Candidate, setting: Setting) -> float:
         spec = spec_of(setting)
         trained, read = (sum(len(text_of(e)) for e in split) for split in (setting.task.train, setting.task.validation))
         whole, own = (layer_weights(spec, n) * SECONDS_PER_CHARACTER_AND_WEIGHT for n in (0, candidate.layers))
         if candidate.variant == FROZEN:
-            return SECONDS + whole * (trained + 2 * read)
+            return SECONDS + whole * ((2 if self.refits(candidate, setting) else 1) * trained + 3 * read)
         epochs = schedule_of(candidate, setting).epochs
         teacher = whole * trained if setting.is_encoder and not candidate.is_stock else 0.0
         return SECONDS + own * (TRAINING * epochs * trained + 2 * read) + teacher
+
+
+def held_out(candidate: Candidate) -> str:
+    """Label of a frozen encoder whose head has not learnt from the validation split."""
+    return f"{candidate.label}-held-out"
 
 
 def adapt(candidate: Candidate, setting: Setting) -> AdaptEncoder:

@@ -13,9 +13,8 @@ from lightbulb.passes.verify_classifier import VerifyClassifier
 from lightbulb.pipeline.recipe import START, Step, step
 from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking.candidate import Candidate
-from lightbulb.shrinking.kinds.base import After, Setting, StudentKind, file_of
+from lightbulb.shrinking.kinds.base import After, Setting, StudentKind, file_of, learns_from_validation
 
-HELD_OUT_FILE = "linear-held-out-gguf"  # the same model, learnt from train alone
 # Seen on a Zen 3: fitting, leaving out and checking take some seconds, and about these for each character
 SECONDS, SECONDS_PER_CHARACTER = 10.0, 4e-5
 
@@ -33,26 +32,24 @@ class Linear(StudentKind):
             return []
         return [Candidate(kind=self.name, method="plain")]
 
+    def refits(self, candidate: Candidate, setting: Setting) -> bool:
+        return learns_from_validation(setting)
+
     def steps(self, candidate: Candidate, setting: Setting) -> list[Step]:
-        if not learns_from_validation(setting):
+        if not self.refits(candidate, setting):
             fit = step(candidate.label, FitNgrams(), START)
             return [fit, *file_of(candidate, ExportNgrams(), candidate.label, setting), *checked(candidate)]
         return [
             step("linear-held-out", FitNgrams(), START),
-            step(HELD_OUT_FILE, ExportNgrams(), "linear-held-out"),
+            step(candidate.held_out_file, ExportNgrams(), "linear-held-out"),
             step(candidate.label, RefitNgrams(), "linear-held-out"),
             step(candidate.file_label, ExportNgrams(), candidate.label),
             verify(candidate),
-            on_validation(candidate, HELD_OUT_FILE),
+            on_validation(candidate, candidate.held_out_file),
         ]
 
     def seconds(self, candidate: Candidate, setting: Setting) -> float:
         return SECONDS + SECONDS_PER_CHARACTER * sum(len(e.prompt) for e in setting.task.train)
-
-
-def learns_from_validation(setting: Setting) -> bool:
-    """Whether the file is learnt from that split, too: not where a threshold for its answers is chosen on it."""
-    return setting.abstain is None
 
 
 def checked(candidate: Candidate) -> list[Step]:
