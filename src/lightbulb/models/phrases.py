@@ -131,7 +131,8 @@ def phrases_for(task: Task, folder: Path, most: int) -> list[tuple[int, ...]]:
     examples = task.split("train", LEARNED_FROM)
     answers = token_ids(tokenizer, [e.completion for e in examples])
     apart = copied(tokenizer, [prompt_of(e) for e in examples], answers) | set(tokenizer.all_special_ids)
-    known, found = tokenizer.get_vocab(), {}
+    known = tokenizer.get_vocab()
+    found: dict[str, tuple[int, ...]] = {}
     for pieces in learn_phrases(between(answers, apart), most):
         found.setdefault("".join(tokenizer.convert_ids_to_tokens(list(pieces))), pieces)
     return [pieces for text, pieces in found.items() if text not in known]
@@ -140,7 +141,7 @@ def phrases_for(task: Task, folder: Path, most: int) -> list[tuple[int, ...]]:
 def copied(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], answers: Sequence[Sequence[int]]) -> set[int]:
     """Tokens whose letters and digits stand in the prompt, in any case, in `COPIED` of the answers that use them."""
     used, there = Counter[int](), Counter[int]()
-    words = {i: bare(tokenizer.decode([i])) for tokens in answers for i in tokens}
+    words = {i: bare(str(tokenizer.decode([i]))) for tokens in answers for i in tokens}
     for prompt, tokens in zip(prompts, answers, strict=True):
         text = bare(prompt)
         used.update(seen := {i for i in tokens if words[i]})
