@@ -206,7 +206,8 @@ def judged(by: Mapping[str, Sequence[Residual]], way: str) -> list[Residual]:
         by: residuals of the same rows, left out in each of WAYS
         way: which of these
     """
-    group, found = WAYS[way], []
+    group = WAYS[way]
+    found: list[Residual] = []
     cache: dict[str, tuple[Scatter, Scatter]] = {}
     for one in by[way]:
         name = group(one.row)
@@ -219,7 +220,8 @@ def judged(by: Mapping[str, Sequence[Residual]], way: str) -> list[Residual]:
 
 def nested(rows: Sequence[PublishedRow], way: str) -> list[Residual]:
     """As `judged`, but no calibration behind the errors of the other groups has seen the group either."""
-    group, found = WAYS[way], []
+    group = WAYS[way]
+    found: list[Residual] = []
     for name in dict.fromkeys(map(group, rows)):
         others = [r for r in rows if group(r) != name]
         calibrated, (joules, seconds) = calibrate(others), scatters(both_ways(others))
@@ -229,7 +231,8 @@ def nested(rows: Sequence[PublishedRow], way: str) -> list[Residual]:
 
 def scatters(by: Mapping[str, Sequence[Residual]]) -> tuple[Scatter, Scatter]:
     """What intervals add to the coefficients' spread: (joules, seconds). `by` as `judged` takes it."""
-    joules, seconds = [], []
+    joules: list[LeftOut] = []
+    seconds: list[LeftOut] = []
     for way, residuals in by.items():
         for r in residuals:
             if r.joules_error is not None:
