@@ -31,7 +31,7 @@ SLOTS = "slots"  # of files that fill in answers
 ONLY_IN = {  # architecture -> runtime
     **dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), CLASSIFIER),
     "lightbulb-slots": SLOTS,
-    "matmulfree": "filament",
+    **dict.fromkeys(("matmulfree", "lightbulb-recurrent"), "filament"),
 }
 NO_LANGUAGE_MODEL = (CLASSIFIER, SLOTS)  # the runtimes of files that are none
 FORMS: dict[ModelForm, str] = {"gguf": "GGUF files", "folder": "model folders", "url": "addresses of endpoints"}
