@@ -46,8 +46,8 @@ def main() -> int:
         execution = Execution(run, start(run, resolve(asked.model), print))
         execution.perform(*cut(asked.layers))
         lines = [student(execution, mixer, asked) for mixer in asked.mixers]
-    print("| student | explained before training | tokens | training, CPU s | score | CPU ms an answer |")
-    print("|---|--:|--:|--:|--:|--:|")
+    print("| student | explained before training | tokens | training | loss at its end | score | CPU ms an answer |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     print("\n".join(lines))
     return 0
 
@@ -96,13 +96,14 @@ def student(execution: Execution, mixer: str, asked: argparse.Namespace) -> str:
     explained = source.facts_as(MixerFacts).explained if mixer == "mlgru" else []
     training, answers = run.cost(trained).cpu_seconds, run.cost(scored).cpu_seconds.value or 0.0
     shown = ", ".join(f"{share:.2f}" for share in explained) or "-"
-    steps = trained.facts_as(TrainingFacts).steps
+    learned = trained.facts_as(TrainingFacts)
     each = f"{1000 * answers / facts.num_prompts:.2f}"
     cells = [
         f"{asked.layers} x {mixer}, {quant_type}",
         shown,
-        f"{tokens:,.0f} in {steps:,} steps",
+        f"{tokens:,.0f} in {learned.steps:,} steps",
         training,
+        f"{learned.train_loss:.3f}",
         facts.score,
     ]
     return " | ".join(["", *map(str, cells), each, ""]).strip()

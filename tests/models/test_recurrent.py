@@ -127,15 +127,13 @@ def test_filament_gives_the_logits_of_torch(family: str, mixers: str, types: str
     write_gguf(tiny_recurrent(tmp_path / "model", family, MIXERS[mixers]), file, TypeMap.of(types, types))
     assert runtime_of(file) == "filament"
     import_model(resolve(str(file)), tmp_path / "rounded")  # the weights as the file holds them
-    ids = some_ids(40, 1)[0]
+    ids = some_ids(40, 1)
     with torch.no_grad():
-        wanted = load_model(tmp_path / "rounded")(ids[None]).logits[0].log_softmax(-1).numpy()
-    shipped = filament.Model(file, threads=1)
-    near = 0.35 if types != "f32" else 0.03 if mixers == "hybrid" else 1e-3  # activations, keys and values of 8 bits
-    for length in (1, 2, 17, 39):
-        asked = [[int(i)] for i in range(3, 300, 7)]
-        found = shipped.score(ids[:length].tolist(), asked)
-        assert np.abs(np.array(found) - wanted[length - 1, 3:300:7]).max() < near
+        wanted = load_model(tmp_path / "rounded")(ids).logits[0].numpy()
+    found = np.array(filament.Model(file, threads=1).logits(ids[0].tolist()))
+    # activations have 8 bits where weights are whole numbers, keys and values of attention always
+    most = 0.06 if types != "f32" else 0.02 if mixers == "hybrid" else 1e-4
+    assert found.shape == wanted.shape and np.std(found - wanted) / np.std(wanted) < most
 
 
 def test_what_no_file_can_hold_is_refused(tmp_path: Path) -> None:
