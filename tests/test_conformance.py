@@ -37,6 +37,7 @@ MORE = {
     "teacher-logits": {"top_k": 4},
     "prune-depth": {"layers": 1},
     "prune-width": {"feed_forward": 0.25},
+    "replace-mixer": {"layers": (1,)},
     "prune-weights": {"share": 0.25},
     "importance-matrix": {"tokens": 100},
     "distill": {"temperature": 1.0},
@@ -70,6 +71,7 @@ SOURCES = {
     "teacher-logits": ("formatted", {}),
     "prune-depth": ("formatted", {}),
     "prune-width": ("formatted", {}),
+    "replace-mixer": ("formatted", {}),
     "prune-weights": ("pruned", {"logits": "logits"}),
     "importance-matrix": ("pruned", {}),
     "distill": ("pruned", {"logits": "logits"}),
@@ -187,6 +189,19 @@ class TestMatMulFree(PassConformance):
             changed=cls(schedule=PACKED, context=16),
             trains=True,
         )
+
+
+class TestRecurrent(PassConformance):
+    """Passes that train, on a model with recurrent layers."""
+
+    @pytest.fixture(params=["distill", "quantize"])
+    def case(self, request, made, tmp_path_factory):
+        with _run(tmp_path_factory.mktemp("recurrent")) as run:
+            source = run.step("recurrent", pass_class("replace-mixer")(layers=(0,)), made["choose"]["formatted"])
+        cls, inputs = pass_class(request.param), {"logits": made["choose"]["logits"]}
+        parameters = PARAMETERS[request.param]
+        changed = cls(**parameters | MORE[request.param])
+        return PassCase(cls(**parameters), source, tiny_task("choose"), inputs, changed=changed, trains=True)
 
 
 class TestLora(PassConformance):

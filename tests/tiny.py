@@ -97,6 +97,31 @@ def tiny_varied(folder: Path, family: str = "llama", seed: int = 0, **changes: A
     return folder
 
 
+def tiny_recurrent(
+    folder: Path, family: str = "llama", mixers: tuple[str, ...] = ("mlgru", "attention", "mlgru"), **more: Any
+) -> Path:
+    """A random model with recurrent mixers of plain weights where they are named. more: as `tiny_model` takes it."""
+    import torch
+
+    from lightbulb.models.decoder import Decoder, config_for
+    from lightbulb.models.loading import json_object, save_model
+    from lightbulb.models.spec import ModelSpec, spec_of_config
+
+    plain = spec_of_config(json_object(tiny_model(folder, family, layers=len(mixers), **more) / "config.json"))
+    layers = [x.recurrent() if mixer == "mlgru" else x for mixer, x in zip(mixers, plain.layers, strict=True)]
+    model = Decoder(config_for(ModelSpec(**plain.model_dump() | {"layers": layers}))).eval()
+    randomize(model, family, more.get("seed", 0))
+    with torch.no_grad():
+        for layer in model.model.layers:
+            if layer.mixer is not None:
+                layer.mixer.f_proj.bias.add_(1.0)  # memories of some tokens
+    ids = json_object(folder / "config.json")
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(model.config, name, ids[name])
+    save_model(model, folder)
+    return folder
+
+
 def randomize(model: Any, family: str, seed: int) -> None:
     """Weights large enough for clear next tokens; norms and biases are random too."""
     import torch

@@ -11,10 +11,11 @@ namespace filament {
 
 struct Architecture {
     const char* name;
-    bool rope_halves;  // see Rope
-    bool linear;       // layers with heads but without keys have a LinearMixer
-    bool gemma;        // scaled embeddings, GELU, norms behind each branch, windows in most layers
-    bool matmulfree;   // the file names each layer's mixer; a norm before every matrix (docs/format.md)
+    bool rope_halves;    // see Rope
+    bool linear;         // layers with heads but without keys have a LinearMixer
+    bool gemma;          // scaled embeddings, GELU, norms behind each branch, windows in most layers
+    bool matmulfree;     // the file names each layer's mixer; a norm before every matrix (docs/format.md)
+    bool plain = false;  // of those: norms before the parts of a layer only
 };
 
 namespace {
@@ -24,6 +25,7 @@ constexpr Architecture kArchitectures[] = {
     {"llama", false, false, false, false}, {"qwen2", true, false, false, false},   {"qwen3", true, false, false, false},
     {"deci", false, true, false, false},   {"openelm", true, false, false, false}, {"gemma3", true, false, true, false},
     {"matmulfree", true, false, false, true},
+    {"lightbulb-recurrent", true, false, false, true, true},
 };
 // clang-format on
 constexpr size_t kMostLayers = 4096;
@@ -180,14 +182,15 @@ std::unique_ptr<Mixer> Loader::read_mlgru(size_t index, const std::string& prefi
     auto mixer = std::make_unique<Mlgru>();
     const size_t width = model_.width;
     mixer->layer = index;
-    mixer->lower = linears_.vector(prefix + "mix_lower.weight", width);
+    mixer->lower = linears_.vector(prefix + "mix_lower.weight", width, !architecture_->plain);
+    if (mixer->lower.empty()) mixer->lower.resize(round_up(width));
     const bool sound =
         std::all_of(mixer->lower.begin(), mixer->lower.end(), [](float least) { return least >= 0 && least < 1; });
     if (!sound) throw Error(prefix + "mix_lower.weight has bounds that are not from 0 to below 1");
     mixer->forget = linears_.linear(prefix + "mix_f", width, width);
     mixer->candidate = linears_.linear(prefix + "mix_c", width, width);
     mixer->gate = linears_.linear(prefix + "mix_g", width, width);
-    mixer->out_norm = norm(prefix + "mix_out_norm.weight", width);
+    mixer->out_norm = norm(prefix + "mix_out_norm.weight", width, !architecture_->plain);
     mixer->output = linears_.linear(prefix + "mix_out", width, width);
     return mixer;
 }
@@ -218,7 +221,7 @@ std::unique_ptr<Mixer> Loader::read_attention(size_t index, const std::string& p
     a.output = linears_.linear(prefix + "attn_output", width, queries);
     a.q_norm = norm(prefix + "attn_q_norm.weight", head_, false);
     a.k_norm = norm(prefix + "attn_k_norm.weight", head_, false);
-    if (architecture_->matmulfree) a.out_norm = norm(prefix + "attn_out_norm.weight", queries);
+    if (architecture_->matmulfree) a.out_norm = norm(prefix + "attn_out_norm.weight", queries, !architecture_->plain);
     return attention;
 }
 
@@ -228,7 +231,8 @@ std::unique_ptr<Branch> Loader::read_feed_forward(const std::string& prefix, siz
     network->gate = linears_.linear(prefix + "ffn_gate", hidden, model_.width);
     network->up = linears_.linear(prefix + "ffn_up", hidden, model_.width);
     network->down = linears_.linear(prefix + "ffn_down", model_.width, hidden);
-    if (architecture_->matmulfree) network->down_norm = norm(prefix + "ffn_down_norm.weight", hidden);
+    if (architecture_->matmulfree)
+        network->down_norm = norm(prefix + "ffn_down_norm.weight", hidden, !architecture_->plain);
     return network;
 }
 

@@ -51,7 +51,9 @@ void Mlgru::run(const Step& step, const Norm& norm, Output out) const {
     remember(step, begin * kTile, end * kTile);
     step.worker.barrier();
     const Input& mixed = step.prepare(step.outputs, step.model.width, {&output}, [&](size_t t, float* to) {
-        out_norm.apply(step.kernels(), &buffers[kGate][t * width()], step.model.width, to);
+        const float* gated = &buffers[kGate][t * width()];
+        if (out_norm) out_norm.apply(step.kernels(), gated, step.model.width, to);
+        else std::copy_n(gated, width(), to);
     });
     step.multiply(mixed, step.outputs, {{&output, out.to}}, out.add);
     step.worker.barrier();

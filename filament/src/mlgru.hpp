@@ -32,7 +32,7 @@ class Mlgru : public Mixer {
   public:
     size_t layer = 0;          // whose state it is
     std::vector<float> lower;  // bound of the forget gate, of each column; whole tiles
-    Norm out_norm;
+    Norm out_norm;             // may be absent
     Linear forget, candidate, gate, output;
 
     void run(const Step& step, const Norm& norm, Output out) const override;

@@ -87,6 +87,9 @@ class Patient:
     def allows_narrower(self, candidate):
         return self.allows(candidate.layers, None)
 
+    def allows_recurrent(self, candidate):
+        return self.allows(candidate.layers, None)
+
     def probe_seconds(self, layers):
         return 1e9
 
@@ -121,6 +124,49 @@ def test_takes_the_boldest_that_holds():
     assert choice.candidate == Candidate(layers=1, method="distill", quant_type="q4_0")
     assert not any("-2" in label or "-4" in label for label in execution.performed)
     assert [t.trial.name for t in choice.tried if t.chosen] == ["1 layer, distill, q4_0"]
+
+
+RECURRENT = with_space(PLAN, mixers=("attention", "mlgru"), feed_forwards=(0.5,))
+
+
+def answered_for(dear: str) -> type[Pretended]:
+    """An execution where answers of files with `dear` in their label take twice as long."""
+
+    class Priced(Pretended):
+        def perform(self, *steps, seconds=None):
+            self.run.cost = lambda artifact: SimpleNamespace(
+                seconds=1.0, cpu_seconds=Figure(value=4.0 if dear in artifact.key else 2.0, unit="s")
+            )
+            return super().perform(*steps, seconds=seconds)
+
+    return Priced
+
+
+@pytest.mark.parametrize("dear, taken", [("student-1-distill", "-mlgru"), ("mlgru", "")])
+def test_of_two_mixers_that_hold_the_one_that_costs_less_goes_on(dear, taken):
+    execution = answered_for(dear)(scores())
+    choice, _ = choose(execution, RECURRENT)
+    assert "pruned-1-mlgru" in execution.made and "student-1-mlgru-distill-q4_0-gguf" in execution.made
+    assert choice.candidate.label == f"student-1{taken}-ff50-distill-q4_0"
+    assert {c.mixer for c in choice.files} == {"attention", "mlgru"}
+    assert choice.candidate in choice.files and [o.chosen for o in choice.tried].count(True) == 1
+
+
+def test_a_recurrent_student_that_does_not_hold_costs_its_training_only():
+    execution = Pretended(scores(student_1_mlgru=0.5))
+    choice, said = choose(execution, RECURRENT)
+    assert "student-1-mlgru-distill-q4_0" not in execution.made
+    assert choice.candidate.mixer == "attention" and [c.mixer for c in choice.files] == ["attention"]
+    assert any("attention is kept" in line for line in said)
+
+
+def test_without_time_or_with_many_layers_no_recurrent_student_is_tried():
+    for plan, time in ((RECURRENT, Patient(RECURRENT)), (with_space(RECURRENT, depths=(4,), likely=4), None)):
+        if time:
+            time.allows_recurrent = lambda candidate: False
+        execution = Pretended(scores())
+        choose(execution, plan, time=time)
+        assert not any("mlgru" in label for label in execution.performed)
 
 
 def test_backs_off_a_probe_that_is_too_far_below():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from test_training import sequences
-from tiny import FAMILIES, tiny_model, tiny_varied
+from tiny import FAMILIES, tiny_model, tiny_recurrent, tiny_varied
 
 from lightbulb.core.progress import Silent
 from lightbulb.formats.gguf.type_map import TypeMap
@@ -26,7 +26,11 @@ def model(tiny_folder):
     return load_model(tiny_folder)
 
 
-@pytest.fixture(params=[*FAMILIES, *(f"varied {f}" for f in ("llama", "qwen2", "qwen3", "gemma3_text"))])
+VARIED = [f"varied {f}" for f in ("llama", "qwen2", "qwen3", "gemma3_text")]
+RECURRENT = {"pure": ("mlgru", "mlgru"), "hybrid": ("mlgru", "attention", "mlgru"), "below": ("mlgru", "attention")}
+
+
+@pytest.fixture(params=[*FAMILIES, *VARIED, *RECURRENT])
 def family(request, tmp_path):
     """A model of each family, also with layers that differ; mistral and gemma3_text look back through a window shorter
     than the sequences."""
@@ -35,6 +39,8 @@ def family(request, tmp_path):
         model = load_model(tiny_varied(tmp_path, request.param.removeprefix("varied "), logit_cap=3.0))
         assert not model.spec.alike
         return model
+    if mixers := RECURRENT.get(request.param):
+        return load_model(tiny_recurrent(tmp_path, mixers=mixers))
     model = load_model(tiny_model(tmp_path, request.param, layers=3))
     if request.param in ("mistral", "gemma3_text"):
         model.config.sliding_window = 8

@@ -133,6 +133,18 @@ class PruningFacts(ModelFacts):
     losses: list[float] | None = None
 
 
+class MixerFacts(ModelFacts):
+    """Facts of a model whose attention was replaced.
+
+    Attributes:
+        replaced_layers: whose, counted from 0
+        explained: of each, the share of what attention gave, in squares, that the new mixer gives before any training
+    """
+
+    replaced_layers: list[int]
+    explained: list[float]
+
+
 class WidthFacts(ModelFacts):
     """Facts of a model that was made narrower.
 

@@ -21,6 +21,7 @@ from lightbulb.core.errors import ModelError
 from lightbulb.models.cache import StateCache, empty_cache, recurrent_state, tokens_seen
 from lightbulb.models.families import ATTENTION, FEED_FORWARD, OWN
 from lightbulb.models.folders import weight_files
+from lightbulb.models.mlgru import PlainMLGRU
 from lightbulb.models.norms import RMSNorm
 from lightbulb.models.spec import LayerSpec, ModelSpec, Role, Rope, spec_of_config
 from lightbulb.models.ternary import MLGRU, TernaryLinear
@@ -146,13 +147,17 @@ def _linear(spec: ModelSpec, layer: LayerSpec, role: Role) -> nn.Linear:
     return nn.Linear(columns, rows, bias=role in layer.biases)
 
 
+def _recurrent_mixer(spec: ModelSpec, layer: LayerSpec) -> MLGRU | PlainMLGRU:
+    return MLGRU(spec.width, spec.epsilon) if layer.bounded else PlainMLGRU(spec.width)
+
+
 class Layer(nn.Module):
     """h + mixer(norm(h)), then h + feed_forward(norm(h)); either may be missing. Gemma norms what a part gives, too."""
 
     def __init__(self, spec: ModelSpec, layer: LayerSpec):
         super().__init__()
         self.self_attn = Attention(spec, layer) if layer.mixer == "attention" else None
-        self.mixer = MLGRU(spec.width, spec.epsilon) if layer.mixer == "mlgru" else None
+        self.mixer = _recurrent_mixer(spec, layer) if layer.mixer == "mlgru" else None
         self.mlp = FeedForward(spec, layer) if layer.feed_forward else None
         self.names: dict[str, str] = {}  # GGUF's name of a norm -> ours
         for path, norm in spec.arch.norms.items():
@@ -166,9 +171,8 @@ class Layer(nn.Module):
     def forward(
         self, h_BTD: torch.Tensor, places: Places, cache: Cache | None, index: int, bound_D: torch.Tensor | None
     ) -> torch.Tensor:
-        """index: of this layer in the cache. bound_D: of the forget gate of a recurrent mixer."""
+        """index: of this layer in the cache. bound_D: of the forget gate of a recurrent mixer, where it has one."""
         if self.mixer is not None:
-            assert bound_D is not None
             state = None if cache is None else recurrent_state(cache, index)
             x_BTD, before = self._norm("attn_norm", h_BTD), None if state is None else state.recurrent_states[0]
             mixed, after = self.mixer(x_BTD, bound_D, before, places.begins_BT, places.mask_BT)
@@ -294,9 +298,9 @@ class Layers(PreTrainedModel):
     def bounds(self) -> list[torch.Tensor | None]:
         """What the forget gates of each layer [D] are at least; None for a layer that has none."""
         mixers = [layer.mixer for layer in cast(Sequence[Layer], self.layers)]
-        logits: list[torch.Tensor] = [mixer.lower for mixer in mixers if mixer is not None]
+        logits: list[torch.Tensor] = [mixer.lower for mixer in mixers if isinstance(mixer, MLGRU)]
         found = iter(rising_bounds(torch.stack(logits)) if logits else ())
-        return [None if mixer is None else next(found) for mixer in mixers]
+        return [next(found) if isinstance(mixer, MLGRU) else None for mixer in mixers]
 
 
 class Decoder(PreTrainedModel, GenerationMixin):

@@ -42,16 +42,14 @@ LINEARS = {
     "gate": "mlp.gate_proj",
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
-}
-PLAIN_NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-QK_NORMS = {"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
-MATMULFREE = "matmulfree"
-TERNARY_LINEARS = {
     "mix_f": "mixer.f_proj",
     "mix_c": "mixer.c_proj",
     "mix_g": "mixer.g_proj",
     "mix_out": "mixer.out_proj",
 }
+PLAIN_NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+QK_NORMS = {"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+MATMULFREE = "matmulfree"
 TERNARY_NORMS = {  # of what comes into a linear
     "mixer.out_proj.norm": "mix_out_norm",
     "self_attn.o_proj.norm": "attn_out_norm",
@@ -122,13 +120,7 @@ FAMILIES: dict[str, ArchitectureSpec] = {
             tied=True,
             scales_embedding=True,
         ),
-        ArchitectureSpec(
-            MATMULFREE,
-            MATMULFREE,
-            norms={**PLAIN_NORMS, **TERNARY_NORMS},
-            linears={**LINEARS, **TERNARY_LINEARS},
-            ternary=True,
-        ),
+        ArchitectureSpec(MATMULFREE, MATMULFREE, norms={**PLAIN_NORMS, **TERNARY_NORMS}, ternary=True),
     )
 }
 

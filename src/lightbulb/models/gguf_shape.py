@@ -9,12 +9,13 @@ from typing import Any
 from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.header import GgufHeader
 from lightbulb.models import matmulfree_gguf
-from lightbulb.models.families import FAMILIES, GGUF_LINEAR, MATMULFREE, ArchitectureSpec
+from lightbulb.models.families import ATTENTION, FAMILIES, FEED_FORWARD, GGUF_LINEAR, MATMULFREE, ArchitectureSpec
 from lightbulb.models.spec import LayerSpec, ModelSpec, Role, Rope
 
 GEMMA_27B_BLOCKS = 62  # llama.cpp knows Gemma 3 27B by its depth and scales attention by width / heads there
-# llama.cpp's architectures that take sizes by layer -> the family whose parts they have
-BY_LAYER = {"deci": "llama", "openelm": "qwen3"}
+RECURRENT = "lightbulb-recurrent"  # ours (docs/format.md): some layers are recurrent; the file names the family
+# architectures that take sizes by layer -> the family whose parts they have
+BY_LAYER = {"deci": "llama", "openelm": "qwen3", RECURRENT: "llama"}
 ARCHITECTURES = {**{a.gguf: a.family for a in reversed(FAMILIES.values())}, **BY_LAYER}  # -> family when read
 PERMUTED = ("llama", "deci")  # llama.cpp rotates neighbouring pairs (RoPE NORM): rows of q and k are interleaved
 SIZES = ("attention.head_count", "attention.head_count_kv", "feed_forward_length")  # that may stand there by layer
@@ -24,12 +25,15 @@ def architecture_of(spec: ModelSpec) -> str:
     """The GGUF architecture that holds `spec`.
 
     Raises:
-        UnsupportedModel: llama.cpp cannot compute it, or the file of a ternary model cannot hold it
+        UnsupportedModel: llama.cpp cannot compute it, or a file of ours cannot hold it
     """
     if spec.arch.ternary:
         matmulfree_gguf.check_exportable(spec)
         return spec.arch.gguf
-    _refuse(spec, spec.arch.gguf, _plain_refusals(spec))
+    if spec.recurrent:
+        _refuse("a recurrent model's file", _recurrent_refusals(spec))
+        return RECURRENT
+    _refuse(f"llama.cpp's {spec.arch.gguf}", _plain_refusals(spec))
     if spec.alike:
         return spec.arch.gguf
     architecture = {"llama": "deci", "mistral": "deci", "qwen2": "deci", "qwen3": "openelm"}.get(spec.family)
@@ -38,7 +42,8 @@ def architecture_of(spec: ModelSpec) -> str:
             f"llama.cpp has no architecture for a {spec.family} whose layers differ",
             hint="keep its layers alike, or start from a llama, mistral, qwen2 or qwen3",
         )
-    _refuse(spec, architecture, _deci_refusals(spec) if architecture == "deci" else _openelm_refusals(spec))
+    refusals = _deci_refusals(spec) if architecture == "deci" else _openelm_refusals(spec)
+    _refuse(f"llama.cpp's {architecture}", refusals)
     return architecture
 
 
@@ -46,7 +51,7 @@ def shape_fields(spec: ModelSpec) -> dict[str, Any]:
     """GGUF keys -> values that say what `spec` says.
 
     Raises:
-        UnsupportedModel: llama.cpp cannot compute it
+        UnsupportedModel: as `architecture_of` says
     """
     if spec.arch.ternary:
         return matmulfree_gguf.fields_of(spec)
@@ -76,7 +81,10 @@ def shape_fields(spec: ModelSpec) -> dict[str, Any]:
             "attention.sliding_window_pattern": [layer.slides for layer in spec.layers],
             "rope.freq_base_swa": (spec.local_rope or Rope()).base,
         }
-    return {f"{architecture}.{key}": value for key, value in fields.items()}
+    if architecture == RECURRENT:
+        fields |= {"family": spec.family, "mixer": [layer.mixer for layer in spec.layers]}
+        fields = {k: v for k, v in fields.items() if spec.head_width or not k.startswith(("attention.head_", "rope."))}
+    return {f"{architecture}.{key}": value for key, value in fields.items() if value is not None}
 
 
 def _once(column: Iterable[int]) -> int | list[int]:
@@ -123,6 +131,18 @@ def _deci_refusals(spec: ModelSpec) -> dict[str, bool]:
     }
 
 
+def _recurrent_refusals(spec: ModelSpec) -> dict[str, bool]:
+    attends = any(layer.mixer == "attention" for layer in spec.layers)
+    return (
+        {"norms behind the parts of a layer": spec.arch.gguf == "gemma3"}
+        | _plain_refusals(spec)
+        | {
+            "heads of different widths, or none at all": attends and spec.head_width is None,
+            "a layer without a mixer": any(layer.mixer == "none" for layer in spec.layers),
+        }
+    )
+
+
 def _openelm_refusals(spec: ModelSpec) -> dict[str, bool]:
     return {
         "a layer without attention": any(layer.mixer == "none" for layer in spec.layers),
@@ -132,13 +152,11 @@ def _openelm_refusals(spec: ModelSpec) -> dict[str, bool]:
     }
 
 
-def _refuse(spec: ModelSpec, architecture: str, refusals: dict[str, bool]) -> None:
+def _refuse(who: str, refusals: dict[str, bool]) -> None:
     refused = [what for what, wrong in refusals.items() if wrong]
     if refused:
         raise UnsupportedModel(
-            f"llama.cpp's {architecture} cannot compute {refused[0]}",
-            where="config.json",
-            hint="use another model of the family",
+            f"{who} cannot compute {refused[0]}", where="config.json", hint="use another model of the family"
         )
 
 
@@ -153,20 +171,24 @@ def spec_of_gguf(header: GgufHeader) -> ModelSpec:
     architecture = fields["general.architecture"]
     if architecture == MATMULFREE:
         return matmulfree_gguf.spec_of_file(header)
-    family = FAMILIES[ARCHITECTURES[architecture]]
 
     def value(key: str, default: Any = None) -> Any:
         return fields.get(f"{architecture}.{key}", default)
 
+    family = _recurrent_family(value("family")) if architecture == RECURRENT else FAMILIES[ARCHITECTURES[architecture]]
     blocks, width, vocabulary = value("block_count"), value("embedding_length"), len(fields["tokenizer.ggml.tokens"])
     if not 0 < blocks <= len(names):
         raise ModelError(f"this GGUF says that it has {blocks} layers, and holds {len(names)} tensors")
-    heads, kv_heads, inner = _sizes(architecture, [value(k) for k in SIZES], blocks)
+    mixers = _mixers(value("mixer"), blocks) if architecture == RECURRENT else ["attention"] * blocks
+    absent = 0 if "attention" not in mixers else None
+    heads, kv_heads, inner = _sizes(architecture, [value(k, absent) for k in SIZES], blocks)
     head_width = value("attention.key_length") or value("rope.dimension_count") or width // max(1, *heads)
     gemma = architecture == "gemma3"
     slides = _pattern(value("attention.sliding_window_pattern", 6), blocks) if gemma else [False] * blocks
     biases: tuple[Any, ...] = family.biases or tuple(
-        role for role, gguf in GGUF_LINEAR.items() if any(f"blk.{n}.{gguf}.bias" in names for n in range(blocks))
+        role
+        for role in (*ATTENTION, *FEED_FORWARD)
+        if any(f"blk.{n}.{GGUF_LINEAR[role]}.bias" in names for n in range(blocks))
     )
     return ModelSpec(
         family=family.family,
@@ -181,9 +203,23 @@ def spec_of_gguf(header: GgufHeader) -> ModelSpec:
         window=value("attention.sliding_window", 4096) if gemma else None,
         query_scalar=(width // heads[0] if blocks == GEMMA_27B_BLOCKS else head_width) if gemma else None,
         layers=tuple(
-            _layer(n, (heads[n], kv_heads[n], inner[n], head_width), slides[n], family, biases) for n in range(blocks)
+            _layer(n, (heads[n], kv_heads[n], inner[n], head_width), slides[n], family, biases, mixers[n])
+            for n in range(blocks)
         ),
     )
+
+
+def _recurrent_family(name: Any) -> ArchitectureSpec:
+    family = FAMILIES.get(name) if isinstance(name, str) else None
+    if family is None or family.ternary:
+        raise ModelError(f"the key {RECURRENT}.family is {name!r}", hint="export the file again")
+    return family
+
+
+def _mixers(found: Any, blocks: int) -> list[str]:
+    if not isinstance(found, list) or len(found) != blocks or not set(found) <= {"mlgru", "attention"}:
+        raise ModelError(f"this file does not name a mixer for each of its {blocks} layers", hint="export it again")
+    return found
 
 
 def _rope(value: Any) -> Rope:
@@ -219,7 +255,12 @@ def _pattern(pattern: Any, blocks: int) -> list[bool]:
 
 
 def _layer(
-    index: int, sizes: tuple[int, int, int, int], slides: bool, family: ArchitectureSpec, biases: tuple[Role, ...]
+    index: int,
+    sizes: tuple[int, int, int, int],
+    slides: bool,
+    family: ArchitectureSpec,
+    biases: tuple[Role, ...],
+    mixer: str,
 ) -> LayerSpec:
     """Layer `index` of these heads, heads of keys, feed-forward and head width; with all norms of the family."""
     heads, kv_heads, inner, head_width = sizes
@@ -238,5 +279,7 @@ def _layer(
         biases=biases,
         slides=slides,
     )
+    if mixer == "mlgru":
+        return whole.recurrent()
     part = whole if inner else whole.without("feed_forward")
     return part if heads else part.without("mixer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +52,17 @@ def narrowed(model: PreTrainedModel, kept: Sequence[Kept], columns: Sequence[int
     small = ModelSpec(**spec.model_dump() | {"width": width, "layers": layers})
     state = dict(model.state_dict())
     weights = {name: _cut(state[name], *cut) for name, cut in _cuts(spec, kept, columns).items()}
-    made = Decoder(config_for(small))
-    made.load_state_dict(weights, strict=False)  # all are there; a tied head is the embedding
+    return made_of(model, small, weights)
+
+
+def made_of(model: PreTrainedModel, spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> Decoder:
+    """The decoder of `spec` that takes the place of `model`.
+
+    Args:
+        weights: all of them, by transformers' names; a tied head is the embedding
+    """
+    made = Decoder(config_for(spec))
+    made.load_state_dict(weights, strict=False)
     made.generation_config = model.generation_config
     for name in TOKEN_IDS:
         setattr(made.config, name, getattr(model.config, name, None))
@@ -83,9 +92,11 @@ def _cuts(spec: ModelSpec, kept: Sequence[Kept], columns: Sequence[int] | None) 
         for path, norm in arch.norms.items():
             cuts[f"{block}{path}.weight"] = (None if norm in of_heads else columns, None)
         for role, path in arch.linears.items():
+            if role not in inside:
+                continue
             rows, read = (columns, inside[role]) if role in ("o", "down") else (inside[role], columns)  # type: ignore[index]
             cuts |= {f"{block}{path}.weight": (rows, read), f"{block}{path}.bias": (rows, None)}
-    return {name: cuts[name] for name in spec.tensors}
+    return {name: cuts.get(name, (None, None)) for name in spec.tensors}  # a recurrent mixer stays as it is
 
 
 def _inside(layer: LayerSpec, kept: Kept) -> dict[Role, Sequence[int] | None]:

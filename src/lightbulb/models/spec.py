@@ -46,7 +46,7 @@ class LayerSpec(_Frozen):
     """One layer: a mixer, which reads other positions, then a feed-forward, both added to what goes in.
 
     Attributes:
-        mixer: "attention", "mlgru" (models/ternary.py) or "none"
+        mixer: "attention", "mlgru" (models/ternary.py, or models/mlgru.py where weights are no ternary ones) or "none"
         heads: of queries (this and the next two are 0 without attention)
         kv_heads: of keys and values
         head_width: of each
@@ -90,6 +90,11 @@ class LayerSpec(_Frozen):
         """Width of the queries of a position."""
         return self.heads * self.head_width
 
+    @property
+    def bounded(self) -> bool:
+        """Whether a lower bound that rises with depth keeps its forget gate open; else a bias of its own does."""
+        return self.mixer == "mlgru" and "mix_f" not in self.biases
+
     def matrices(self, width: int) -> dict[Role, tuple[int, int]]:
         """The layer's matrices in a model of this width: role -> (rows, columns), rows being what comes out."""
         inner, queries, keys = self.feed_forward, self.attention_width, self.kv_width
@@ -111,7 +116,7 @@ class LayerSpec(_Frozen):
     def parameters(self, width: int) -> int:
         """How many weights, norms, biases and bounds it has in a model of this width."""
         matrices = self.matrices(width)
-        vectors = sum(self.norm_width(norm, width) for norm in self.norms) + (width if self.mixer == "mlgru" else 0)
+        vectors = sum(self.norm_width(norm, width) for norm in self.norms) + (width if self.bounded else 0)
         return sum(map(math.prod, matrices.values())) + vectors + sum(matrices[role][0] for role in self.biases)
 
     def without(self, part: Literal["mixer", "feed_forward"]) -> LayerSpec:
@@ -129,6 +134,18 @@ class LayerSpec(_Frozen):
         lacks["norms"] = [n for n in self.norms if (n in FEED_FORWARD_NORMS) == (part == "mixer")]
         lacks["biases"] = [role for role in self.biases if role not in gone]
         return LayerSpec(**self.model_dump() | lacks)
+
+    def recurrent(self) -> LayerSpec:
+        """The same layer with a recurrent mixer in the place of its own, of weights that are no ternary ones."""
+        kept = [norm for norm in self.norms if norm in FEED_FORWARD_NORMS]
+        biases = [role for role in self.biases if role in FEED_FORWARD]
+        return LayerSpec(
+            mixer="mlgru",
+            feed_forward=self.feed_forward,
+            activation=self.activation,
+            norms=("attn_norm", *kept),
+            biases=("mix_f", *biases),
+        )
 
 
 class ModelSpec(_Frozen):
@@ -195,6 +212,11 @@ class ModelSpec(_Frozen):
         return all(layer.model_copy(update={"slides": False}) == first for layer in self.layers)
 
     @property
+    def recurrent(self) -> bool:
+        """Whether some layer has a recurrent mixer."""
+        return any(layer.mixer == "mlgru" for layer in self.layers)
+
+    @property
     def head_width(self) -> int | None:
         """Of all layers with attention; None where they differ."""
         widths = {layer.head_width for layer in self.layers if layer.mixer == "attention"}
@@ -217,7 +239,7 @@ class ModelSpec(_Frozen):
         for path, norm in arch.norms.items():
             if norm in layer.norms:
                 found[f"{block}{path}.weight"] = (layer.norm_width(norm, self.width),)  # type: ignore[arg-type]
-        if layer.mixer == "mlgru":
+        if layer.bounded:
             found[f"{block}{LOWER}"] = (self.width,)
         for role, path in arch.linears.items():
             if shape := matrices.get(role):  # type: ignore[call-overload]
@@ -345,6 +367,9 @@ def config_of(spec: ModelSpec) -> dict[str, Any]:
     """transformers config values, model_type among them, of a model whose layers are alike; of another one ours."""
     if spec.family == MATMULFREE:
         return _matmulfree_config(spec)
+    own = {"model_type": OWN, "spec": spec.model_dump(mode="json", exclude_defaults=True)}
+    if spec.recurrent:
+        return own
     layer, arch = spec.layers[0], spec.arch
     values: dict[str, Any] = {
         "model_type": spec.family,
@@ -376,9 +401,7 @@ def config_of(spec: ModelSpec) -> dict[str, Any]:
         values["attention_bias"] = True
     if "gate" in layer.biases:
         values["mlp_bias"] = True
-    return values if spec.alike and spec_of_config(values) == spec else {
-        "model_type": OWN, "spec": spec.model_dump(mode="json", exclude_defaults=True)
-    }  # fmt: skip
+    return values if spec.alike and spec_of_config(values) == spec else own
 
 
 def _matmulfree_config(spec: ModelSpec) -> dict[str, Any]:

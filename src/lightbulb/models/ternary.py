@@ -4,11 +4,10 @@ Language Modeling", Zhu et al. 2024)."""
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from lightbulb.models.norms import RMSNorm
-from lightbulb.ops.recurrence import recurrence
+from lightbulb.ops.recurrence import gated_recurrence
 from lightbulb.ops.ternary import ternary_products
 
 
@@ -43,7 +42,7 @@ class MLGRU(nn.Module):
     def forward(
         self,
         x_BTD: torch.Tensor,
-        bound_D: torch.Tensor,
+        bound_D: torch.Tensor | None,
         state_BD: torch.Tensor | None,
         begins_BT: torch.Tensor | None,
         mask_BT: torch.Tensor | None,
@@ -61,13 +60,5 @@ class MLGRU(nn.Module):
             What is added to the layer's input [B, T, D], and the state after the piece, float32.
         """
         f, c, g = ternary_products(x_BTD, self.f_proj.weight, self.c_proj.weight, self.g_proj.weight)
-        keep = bound_D + (1 - bound_D) * torch.sigmoid(f.float())
-        add = (1 - keep) * F.silu(c.float())
-        if begins_BT is not None:
-            keep = keep.masked_fill(begins_BT[..., None], 0.0)
-        if mask_BT is not None:
-            padding = (mask_BT == 0)[..., None]
-            keep, add = keep.masked_fill(padding, 1.0), add.masked_fill(padding, 0.0)
-        before = torch.zeros_like(add[:, 0]) if state_BD is None else state_BD
-        h_BTD = recurrence(keep, add, before)
-        return self.out_proj(torch.sigmoid(g.float()) * h_BTD), h_BTD[:, -1]
+        gated, last = gated_recurrence(f, c, g, bound_D, state_BD, begins_BT, mask_BT)
+        return self.out_proj(gated), last

@@ -65,6 +65,44 @@ def _scan(a_BTD: torch.Tensor, b_BTD: torch.Tensor, h_BD: torch.Tensor) -> torch
     return out.view(B, pieces * length, D)[:, :T]
 
 
+def gated_recurrence(
+    f_BTD: torch.Tensor,
+    c_BTD: torch.Tensor,
+    g_BTD: torch.Tensor,
+    bound_D: torch.Tensor | None,
+    state_BD: torch.Tensor | None,
+    begins_BT: torch.Tensor | None,
+    mask_BT: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What an MLGRU (Zhu et al. 2024) does between its products: h_t = f_t h_(t-1) + (1 - f_t) silu(c_t), read through
+    sigmoid(g_t).
+
+    Args:
+        f_BTD: logits of the forget gate
+        c_BTD: candidates, not yet activated
+        g_BTD: logits of the output gate
+        bound_D: what the forget gate is at least; None: 0
+        state_BD: h after what was read before; None: nothing was
+        begins_BT: True where a text begins: what was before is forgotten
+        mask_BT: 0 for padding, which changes no state
+
+    Returns:
+        What the last product reads [B, T, D], and the last state, float32 both.
+    """
+    keep = torch.sigmoid(f_BTD.float())
+    if bound_D is not None:
+        keep = bound_D + (1 - bound_D) * keep
+    add = (1 - keep) * F.silu(c_BTD.float())
+    if begins_BT is not None:
+        keep = keep.masked_fill(begins_BT[..., None], 0.0)
+    if mask_BT is not None:
+        padding = (mask_BT == 0)[..., None]
+        keep, add = keep.masked_fill(padding, 1.0), add.masked_fill(padding, 0.0)
+    before = torch.zeros_like(add[:, 0]) if state_BD is None else state_BD
+    h_BTD = recurrence(keep, add, before)
+    return torch.sigmoid(g_BTD.float()) * h_BTD, h_BTD[:, -1]
+
+
 def rising_bounds(logits_LD: torch.Tensor) -> torch.Tensor:
     """Lower bounds of the forget gates of L layers, from 0 in the first up to less than 1, each channel for itself
     (HGRN, Qin et al. 2023): shares that add up to one, summed from below, without the first share."""

@@ -18,6 +18,7 @@ PASSES = {
     "teacher-logits": "teacher_logits:CacheLogits",
     "prune-depth": "prune_depth:PruneDepth",
     "prune-width": "prune_width:PruneWidth",
+    "replace-mixer": "replace_mixer:ReplaceMixer",
     "prune-weights": "prune_weights:PruneWeights",
     "distill": "distill:Distill",
     "importance-matrix": "importance_matrix:ImportanceMatrix",

@@ -86,6 +86,12 @@ class PruneWidth(Pass):
                 where="width",
                 hint="leave `width` out",
             )
+        if self.width < 1 and spec.recurrent:
+            raise RecipeError(
+                "prune-width cannot cut the hidden width of a model with recurrent layers",
+                where="width",
+                hint="leave `width` out, or put `replace-mixer` behind it",
+            )
 
     def _round(
         self, model: PreTrainedModel, before: ModelSpec, data: Sequence[Encoded], done: int, advance: Any

@@ -13,6 +13,7 @@ from lightbulb.core import units
 from lightbulb.energy.exports import co2_eq_emissions
 from lightbulb.report import words
 from lightbulb.shrinking import savings
+from lightbulb.shrinking.candidate import RECURRENT
 from lightbulb.shrinking.record import Result, Scored
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def _how_to_use(result: Result) -> str:
     tokens = 1 if result.kind == "choose" else 256
     commands = list(result.use) or [f'lightbulb ask {_shell(file)} "..."']
     other_kind = bool(words.of_kind(result))
-    if not other_kind and not any("llama-" in command or " --system " in command for command in commands):
+    in_llama_cpp = not other_kind and result.student.kind != RECURRENT
+    if in_llama_cpp and not any("llama-" in command or " --system " in command for command in commands):
         options = f"--jinja --single-turn --special --temp 0 -n {tokens}"
         commands.append(f'llama-completion -m {_shell(file)} {options} -p "..."')
     lines = "\n".join(commands)

@@ -9,7 +9,7 @@ from lightbulb.core.files import new_file
 from lightbulb.models.kinds.fallback import BESIDE
 from lightbulb.report.ollama import describe
 from lightbulb.report.pages import write_pages
-from lightbulb.runtimes import is_language_model
+from lightbulb.runtimes.registry import USUAL, runtime_of
 from lightbulb.shrinking.assemble import MODEL, PUBLISHED, Assembled
 from lightbulb.shrinking.record import DONE, Result
 
@@ -18,7 +18,8 @@ def publish(folder: Path, assembled: Assembled) -> Result:
     """Copies what is handed out, and what goes beside it, and writes the pages and the result."""
     (folder / "Modelfile").unlink(missing_ok=True)
     if (student := assembled.files.get(MODEL)) is not None:
-        form = describe(folder, student.gguf, assembled.result.kind) if is_language_model(student.gguf) else None
+        in_llama_cpp = runtime_of(student.gguf) == USUAL["gguf"]
+        form = describe(folder, student.gguf, assembled.result.kind) if in_llama_cpp else None
         assembled = assembled._replace(result=assembled.result.model_copy(update={"form": form}))
     for name in PUBLISHED:
         if name not in assembled.files:

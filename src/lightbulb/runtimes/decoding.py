@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 
+from lightbulb.models.cache import empty_cache
+from lightbulb.models.families import OWN
 from lightbulb.runtimes.exchange import GREEDY, Sampling
 from lightbulb.runtimes.grammar import Matcher
 from lightbulb.runtimes.writing import Writing
@@ -73,6 +76,11 @@ def drawn(logits_V: torch.Tensor, sampling: Sampling, generator: torch.Generator
     return int(order_V[torch.multinomial(p_V * kept_V, 1, generator=generator)])
 
 
+def _cache_of(model: Any) -> Cache:
+    """An empty one. What layers of ours keep, no config of transformers says."""
+    return empty_cache(model.spec) if model.config.model_type == OWN else DynamicCache(config=model.config)
+
+
 @torch.no_grad()
 def write_rows(
     model: PreTrainedModel, ids_BT: torch.Tensor, mask_BT: torch.Tensor, rows: Sequence[Row], max_tokens: int
@@ -89,7 +97,7 @@ def write_rows(
     """
     device, plain = model.device, all(row.is_plain for row in rows)
     alive = list(range(len(rows)))  # which row each place of the batch holds
-    ids, mask, cache = ids_BT.to(device), mask_BT.to(device), DynamicCache(config=model.config)
+    ids, mask, cache = ids_BT.to(device), mask_BT.to(device), _cache_of(model)
     for _ in range(max_tokens):
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         logits_BV = model(

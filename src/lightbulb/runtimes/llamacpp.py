@@ -90,7 +90,7 @@ class LlamaCpp(Runtime):
         Raises:
             UnsupportedModel: no GGUF can hold it
         """
-        return bool(architecture_of(spec)) and not spec.arch.ternary
+        return bool(architecture_of(spec)) and not spec.arch.ternary and not spec.recurrent
 
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self._server.handle_completions({"temperature": 0, "cache_prompt": False, **request})

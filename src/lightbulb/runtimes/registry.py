@@ -34,7 +34,7 @@ SLOTS = "slots"  # of files that fill in answers
 ONLY_IN = {  # architecture -> runtime
     **dict.fromkeys(("lightbulb-ngrams", "lightbulb-cascade", "bert"), CLASSIFIER),
     "lightbulb-slots": SLOTS,
-    "matmulfree": "filament",
+    **dict.fromkeys(("matmulfree", "lightbulb-recurrent"), "filament"),
 }
 NO_LANGUAGE_MODEL = (CLASSIFIER, SLOTS)  # the runtimes of files that are none
 CASCADES = {CLASSIFIER: "classifier-cascade", SLOTS: "slots-cascade"}  # of those with a language model beside them

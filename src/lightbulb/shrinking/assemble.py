@@ -307,7 +307,7 @@ def candidates(choice: Choice, chances: Mapping[Candidate, str], selection: Sele
         found.append(
             TriedCandidate(
                 name=o.trial.name,
-                kind=o.trial.candidate.kind,
+                kind=o.trial.candidate.file_kind,
                 layers=layers or None,
                 score=o.score,
                 seconds=o.seconds,

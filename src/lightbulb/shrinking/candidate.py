@@ -14,9 +14,10 @@ from lightbulb.core.figures import Figure
 from lightbulb.formats.gguf.quant_types import QuantTypeName
 
 Method = Literal["teacher", "distill", "plain"]
+Mixer = Literal["attention", "mlgru"]  # of the layers of a decoder
 Fidelity = Literal["probe", "trained", "exported"]
 METHODS: tuple[Method, ...] = ("distill", "plain")  # of training a student
-DECODER = "decoder"
+DECODER, RECURRENT = "decoder", "recurrent"
 TITLES = {"linear": "n-grams", "slots": "slot filling", "encoder": "encoder", "cascade": "cascade"}  # on pages
 
 
@@ -27,6 +28,7 @@ class Candidate(BaseModel):
         kind: of model; "decoder" for one that is cut from the source
         layers: how many it keeps; 0 of a kind that has none, or keeps all
         feed_forward: share of the channels of each layer's feed-forward that it keeps
+        mixer: of its layers: attention as they have it, or "mlgru", a recurrent one in its place
         method: "distill" from the teacher's logits, "plain" on the examples, or "teacher", the adapted model itself
         quant_type: of the file's layers; None where it is not exported, or where its kind has types of its own
         variant: what tells candidates of another kind apart
@@ -39,6 +41,7 @@ class Candidate(BaseModel):
     kind: str = DECODER
     layers: int = 0
     feed_forward: float = 1.0
+    mixer: Mixer = "attention"
     method: Method
     quant_type: QuantTypeName | None = None
     variant: str = ""
@@ -72,8 +75,13 @@ class Candidate(BaseModel):
         if self.kind != DECODER:
             return "-".join(part for part in (self.kind, *self._own_label) if part)
         narrow = f"-ff{100 * self.feed_forward:.0f}" if self.feed_forward < 1 else ""
-        trained = f"student-{self.layers}{narrow}-{self.method}"
+        trained = f"student-{self.layers}{self.mixer_label}{narrow}-{self.method}"
         return trained if self.quant_type in (None, "f16") else f"{trained}-{self.quant_type}"
+
+    @property
+    def mixer_label(self) -> str:
+        """The part of a label that says which layers it has."""
+        return "" if self.mixer == "attention" else f"-{self.mixer}"
 
     @property
     def _own_label(self) -> list[str]:
@@ -82,6 +90,11 @@ class Candidate(BaseModel):
             return [*(s.file_label if s.is_stock else s.label for s in self.stages), f"{self.give_up:g}"]
         fitted = "" if self.quant_type in (None, "q8_0") else str(self.quant_type)
         return [self.variant, str(self.layers or ""), fitted]
+
+    @property
+    def file_kind(self) -> str:
+        """As records name it: "recurrent" for decoders that only filament runs."""
+        return self.kind if self.mixer == "attention" else RECURRENT
 
     @property
     def file_label(self) -> str:
@@ -101,7 +114,8 @@ class Candidate(BaseModel):
     @property
     def verify_label(self) -> str:
         """Of the step that compares its file with its weights."""
-        return "verify" if self.kind == DECODER else f"{self.file_label}-verify"
+        plain = self.kind == DECODER and self.mixer == "attention"
+        return "verify" if plain else f"{self.file_label}-verify"
 
     @property
     def name(self) -> str:
@@ -119,7 +133,8 @@ class Candidate(BaseModel):
             *names, last = (s.size if len(self.stages) > 2 else s.in_a_cascade for s in self.stages)
             stages = f"{'; '.join(names)} and {last}"
             return f"{title} of {stages}, {1 - self.give_up:.0%}"
-        layers = "1 layer" if self.layers == 1 else f"{self.layers} layers"
+        what = "recurrent layer" if self.mixer == "mlgru" else "layer"
+        layers = f"1 {what}" if self.layers == 1 else f"{self.layers} {what}s"
         if self.kind != DECODER:
             return ", ".join(part for part in (title, self.variant, layers if self.layers else "") if part)
         share = Fraction(self.feed_forward).limit_denominator(16)
@@ -187,7 +202,8 @@ class Choice:
     Attributes:
         candidate: what is likely to be handed out; None where nothing held, or there is no student, and `why`
         tried: all trials, in their order
-        files: those to be measured and tested: of the decoders the best, of other kinds all
+        files: those to be measured and tested: of the decoders the best, and the best with other mixers where there is
+            one; of other kinds all
         why: there is no student
         missed: what there was no time for, in sentences
     """

@@ -42,7 +42,7 @@ class StepEvaluator:
     def evaluate(self, trial: Trial) -> Outcome:
         steps, seconds = self.steps_of(trial)
         decoder = trial.candidate.kind == DECODER
-        training = trial.candidate.label if trial.fidelity == "exported" else steps[1].label
+        training = trial.candidate.label if trial.fidelity == "exported" else steps[-2].label
         for s in steps:
             evaluation = self.execution.perform(s, seconds=seconds if s.label == training else None)
         counted = [s.label for s in steps if not decoder or s.label in (training, steps[-1].label)]

@@ -48,7 +48,7 @@ def measured_files(
         stock, score = candidate.is_stock, answered[candidate].score
         runs_in = runtime_of(made[candidate.file_label].gguf, runtime)
         name = f"{candidate.name}, {title_of(runs_in)}" if stock else candidate.name
-        kind: FileKind = "stock" if stock else candidate.kind
+        kind: FileKind = "stock" if stock else candidate.file_kind
         known = Scored(name=name, kind=kind, runtime=runs_in, score=score)
         scored = with_costs(execution, candidate, role, answered[candidate], known)
         found.append(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lightbulb.core.artifact import Artifact
-from lightbulb.core.errors import UserError
+from lightbulb.core.errors import UnsupportedModel, UserError
 from lightbulb.core.events import Decided
 from lightbulb.core.facts import Facts
 from lightbulb.core.files import read_json, sha256_of, write_json
@@ -17,8 +17,8 @@ from lightbulb.models.kinds.encoder_source import encoder_fingerprint, is_encode
 from lightbulb.models.resolve import ModelSource, fingerprint
 from lightbulb.pipeline.recipe import START, Execution
 from lightbulb.pipeline.run import PLAN, Run
-from lightbulb.runtimes import CLASSIFIER, check_installed
-from lightbulb.shrinking.candidate import DECODER
+from lightbulb.runtimes import CLASSIFIER, check_installed, runtime_class
+from lightbulb.shrinking.candidate import DECODER, Mixer
 from lightbulb.shrinking.cost_model import TaskStats
 from lightbulb.shrinking.drafts import make_plan
 from lightbulb.shrinking.goal import Goal
@@ -121,20 +121,35 @@ def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say, oth
     with run.progress.working("timing this machine"):
         times = timed(execution, stats, goal)
     plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds, others)
-    plan = with_kinds(plan, setting_of(run.task, goal, model), goal)
+    plan = with_kinds(plan, setting_of(run.task, goal, model), goal, mixers_for(model))
     write_json(place, made := plan.model_dump(mode="json"))
     run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))
     return plan
 
 
-def with_kinds(plan: Plan, setting: Setting, goal: Goal) -> Plan:
-    """The plan with the candidates of other kinds in its space that need the teacher's steps; without decoders where
-    none are asked for."""
+def with_kinds(plan: Plan, setting: Setting, goal: Goal, mixers: tuple[Mixer, ...]) -> Plan:
+    """The plan with the candidates of other kinds in its space that need the teacher's steps, and what its decoders'
+    layers may be; without decoders where none are asked for."""
     setting = replace(setting, plan=plan, costs=plan.costs)
-    space = plan.space.model_copy(update={"others": candidates_after("teacher", setting, goal.kinds)})
+    others = candidates_after("teacher", setting, goal.kinds)
+    space = plan.space.model_copy(update={"others": others, "mixers": mixers})
     if goal.kinds is not None and DECODER not in goal.kinds:
         space = space.without_students()
     return plan.model_copy(update={"space": space})
+
+
+def mixers_for(model: Artifact) -> tuple[Mixer, ...]:
+    """Of students of a model: recurrent ones where filament, which alone runs them, is there and takes its family."""
+    from lightbulb.models.resolve import json_object
+    from lightbulb.models.spec import ModelSpec, spec_of_config
+
+    spec, filament = spec_of_config(json_object(model.path / "config.json")), runtime_class("filament")
+    layers = [layer.recurrent() if layer.mixer == "attention" else layer for layer in spec.layers]
+    try:
+        runs = filament.installed() and filament.supports(ModelSpec(**spec.model_dump() | {"layers": layers}))
+    except UnsupportedModel:
+        runs = False
+    return ("attention", "mlgru") if runs else ("attention",)
 
 
 def import_and_check(execution: Execution, source: ModelSource, goal: Goal, say: Say) -> None:

@@ -39,8 +39,8 @@ class Scored(Record):
     answer that is right where the metric says which are.
 
     Attributes:
-        kind: "decoder", "linear" (n-grams), "slots" or another kind of student, or "stock" for a quantization of the
-            adapted teacher
+        kind: "decoder", "recurrent" (one whose attention was replaced), "linear" (n-grams), "slots" or another kind of
+            student, or "stock" for a quantization of the adapted teacher
         path: relative to the run folder, None where that is not known
         bytes: size of the model file, counted
         making: CPU seconds of all the steps that lead to it, the teacher's among them where it needs them

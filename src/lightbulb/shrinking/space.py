@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from lightbulb.formats.gguf.quant_types import QuantTypeName
-from lightbulb.shrinking.candidate import METHODS, Candidate, Method
+from lightbulb.shrinking.candidate import METHODS, Candidate, Method, Mixer
 from lightbulb.tasks.task import TaskKind
 
 DEPTHS = {
@@ -26,6 +26,7 @@ class SearchSpace(BaseModel):
         likely: the depth that the length of training is planned for
         quant_types: of the file's layers, bold first
         methods: of training, to be compared
+        mixers: of its layers; another one than attention is tried beside a student of few layers that holds
         feed_forwards: shares of its feed-forward that a student which holds is cut to, one after the other
         others: candidates of other kinds, tried before any decoder
     """
@@ -36,6 +37,7 @@ class SearchSpace(BaseModel):
     likely: int
     quant_types: tuple[QuantTypeName, ...]
     methods: tuple[Method, ...] = METHODS
+    mixers: tuple[Mixer, ...] = ("attention",)
     feed_forwards: tuple[float, ...] = FEED_FORWARDS
     others: tuple[Candidate, ...] = ()
 

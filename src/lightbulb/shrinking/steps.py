@@ -17,6 +17,7 @@ from lightbulb.passes.measure import SOURCE, Measure
 from lightbulb.passes.prune_depth import PruneDepth
 from lightbulb.passes.prune_width import PruneWidth
 from lightbulb.passes.quantize import Quantize
+from lightbulb.passes.replace_mixer import ReplaceMixer
 from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.passes.verify import Verify
@@ -73,17 +74,20 @@ def training_steps(candidate: Candidate, plan: Plan, *, probe: bool = False) -> 
     epochs = plan.probe_epochs if probe else plan.distill_epochs
     schedule = Schedule(epochs=epochs, learning_rate=STUDENT_RATE, batch_size=plan.batch_size)
     limit = plan.probe_limit if probe else plan.validation_limit
-    cut = step(f"pruned-{candidate.layers}", PruneDepth(layers=candidate.layers), "trimmed")
+    steps = [step(f"pruned-{candidate.layers}", PruneDepth(layers=candidate.layers), "trimmed")]
+    if candidate.mixer != "attention":
+        steps.append(step(f"{steps[0].label}{candidate.mixer_label}", ReplaceMixer(), steps[0].label))
     if candidate.feed_forward < 1:
         narrow = PruneWidth(feed_forward=candidate.feed_forward)
-        cut = step(f"{candidate.label}-cut", narrow, candidate.wider.label)
-    label = f"probe-{candidate.layers}-{candidate.method}" if probe else candidate.label
+        steps = [step(f"{candidate.label}-cut", narrow, candidate.wider.label)]
+    label = f"probe-{candidate.layers}{candidate.mixer_label}-{candidate.method}" if probe else candidate.label
+    cut = steps[-1].label
     train = (
-        step(label, Distill(schedule=schedule), cut.label, logits="logits")
+        step(label, Distill(schedule=schedule), cut, logits="logits")
         if candidate.method == "distill"
-        else step(label, Adapt(schedule=schedule), cut.label)
+        else step(label, Adapt(schedule=schedule), cut)
     )
-    return [cut, train, step(f"{label}-validation", Evaluate(split="validation", limit=limit), label)]
+    return [*steps, train, step(f"{label}-validation", Evaluate(split="validation", limit=limit), label)]
 
 
 def file_steps(candidate: Candidate, plan: Plan, runtime: str, calibrate: Calibrate | None = None) -> list[Step]:
@@ -143,7 +147,7 @@ def stock_candidates(layers: int, kind: str = DECODER) -> list[Candidate]:
 def cost_steps(
     files: Sequence[Candidate], windows: tuple[int, float], runtime: str, abstain: Abstain | None = None
 ) -> list[Step]:
-    """Stock exports, verification of a decoder (the student where there is one; other kinds were verified when they
+    """Stock exports, verification of a decoder (the students where there are some; other kinds were verified when they
     were made) and costs.
 
     Args:
@@ -154,7 +158,8 @@ def cost_steps(
     calibrate = abstain.calibration(runtime, STOCK_LIMIT) if abstain else None
     exports = [s for c in files if c.is_stock for s in exported(c, TEACHER, calibrate)]
     measure = Measure(trials=trials, window_seconds=seconds, runtime=runtime)
-    decoders = [c for c in files if c.kind == DECODER][:1]
+    decoders = [c for c in files if c.kind == DECODER]
+    decoders = [c for c in decoders if not c.is_stock] or decoders[:1]
     return [
         *exports,
         *(step(c.verify_label, Verify(runtime=runtime), c.file_label, model=c.label) for c in decoders),

@@ -19,6 +19,7 @@ from lightbulb.shrinking.ladder import answer_cost, cheapest_that_holds
 from lightbulb.shrinking.space import SearchSpace
 from lightbulb.shrinking.student_time import StudentTime
 
+MOST_RECURRENT = 3  # layers of a student that is also tried with recurrent ones
 GAP_CLOSED = 0.8  # most of a probe's distance to the teacher that the rest of training closes (docs/lab-notes.md)
 
 
@@ -123,6 +124,9 @@ class BoldFirst:
         decoder = taken if _is_decoder(taken) else self._best(decoders) if decoders else None
         others = [c for c in other_kinds(tried) if not c.hands_on or c == taken.trial.candidate]
         files = ((decoder.trial.candidate,) if decoder else ()) + tuple(others)
+        mixer = files[0].mixer if decoder else None
+        if rivals := [o for o in decoders if o.trial.candidate.mixer != mixer]:
+            files = (*files[:1], self._best(rivals).trial.candidate, *files[1:])
         return Choice(taken.trial.candidate, tried, files)
 
     def _best(self, outcomes: Sequence[Outcome]) -> Outcome:
@@ -165,7 +169,7 @@ class BoldFirst:
                     self._note(f"back off: too far below {needed:.4g} for a probe")
                     continue
             if (yield from self._finish(self.space.candidate(layers, method))):
-                yield from self._narrow(self.space.candidate(layers, method))
+                yield from self._narrow((yield from self._remixed(self.space.candidate(layers, method))))
                 return
 
     def _take_another_kind(self) -> None:
@@ -221,6 +225,28 @@ class BoldFirst:
                 break  # it did not hold before rounding either: a finer type cannot help
         self._note(f"back off: the exported file does not hold {self._needed():.4g} with a margin")
         return False
+
+    def _remixed(self, student: Candidate) -> Generator[Trial, Outcome, Candidate]:
+        """Tries other mixers in the layers of a student that holds; the one that holds and answers for less."""
+        for mixer in self.space.mixers:
+            held, other = self._held, student.model_copy(update={"mixer": mixer})
+            few = student.layers <= MOST_RECURRENT
+            if held is None or other == student or not few or not self.time.allows_recurrent(other):
+                continue
+            full = yield Trial(other, "trained")
+            if not holds_with_margin(self.floor, full.score, self._needed(), errors=0):
+                self._note("back off: attention is kept")
+                continue
+            quant_type = held.trial.candidate.quant_type or "f16"
+            file = yield Trial(other.in_type(quant_type), "exported")
+            if not self._judge(file):
+                self._note(f"back off: the exported file does not hold {self._needed():.4g} with a margin")
+            elif answer_cost(file) < answer_cost(held):
+                student = other
+            else:
+                self._note("attention costs less and is kept")
+                self._held = held
+        return student
 
     def _narrow(self, student: Candidate) -> Generator[Trial, Outcome, None]:
         """Cuts the feed-forward of a student that holds, as long as there is time and the file still holds."""

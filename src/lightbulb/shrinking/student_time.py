@@ -79,6 +79,10 @@ class StudentTime:
         seconds = self.costs.student(plan.distill_epochs, self.plan.shape.worth(candidate))
         return self.time_budget.fits(candidate.size, lambda: seconds, lambda: self.left)
 
+    def allows_recurrent(self, candidate: Candidate) -> bool:
+        """Whether there is time for a student with recurrent layers: about as long as one with attention takes."""
+        return self.time_budget.fits(candidate.size, lambda: self._student(candidate.layers), lambda: self.left)
+
     def _least(self, layers: int) -> float:
         """What a student of so many layers takes that has just a chance, its probe included."""
         return CANDIDATE_COST * self.costs.shortest_student(layers)

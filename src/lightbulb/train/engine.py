@@ -20,6 +20,7 @@ from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.families import FAMILIES, OWN, architecture_spec, embedding_of, final_norm_of, is_tied, layers_of
 from lightbulb.models.form import Encoded
 from lightbulb.ops.fused import ClosedHead, Gated, Gather, RMSNorm, Rotary, Rows, Spread, Working
+from lightbulb.ops.recurrence import gated_recurrence
 from lightbulb.train.data import Batch
 from lightbulb.train.forward import device_of, logit_cap_of, native_bf16, target_logits
 from lightbulb.train.frozen import Kept
@@ -159,15 +160,19 @@ class Block:
 
         def stacked(*roles: str) -> tuple[Copy, Copy | None]:
             weights, biases = [linears[r].weight for r in roles], [linears[r].bias for r in roles]
-            return Copy(weights, dtype, quant_types), None if biases[0] is None else Copy(biases, dtype, {})
+            bare = any(bias is None for bias in biases)
+            return Copy(weights, dtype, quant_types), None if bare else Copy(biases, dtype, {})
 
         self.dtype, self.activation = dtype, activation_of(model, index)
-        self.attends, self.feeds = "q" in linears, "down" in linears
+        self.attends, self.recurs, self.feeds = "q" in linears, "mix_f" in linears, "down" in linears
         if self.attends:
             self.q, self.kv, self.qkv = stacked("q"), stacked("k", "v"), stacked("q", "k", "v")
             self.o = stacked("o")
             self.d, self.scale = modules["self_attn"].head_dim, modules["self_attn"].scaling
             self.heads, self.kv_heads = (linears[role].out_features // self.d for role in ("q", "k"))
+        if self.recurs:
+            self.fcg, self.fc = stacked("mix_f", "mix_c", "mix_g"), stacked("mix_f", "mix_c")
+            self.g, self.out, self.forget_bias = stacked("mix_g"), stacked("mix_out"), linears["mix_f"].bias
         if self.feeds:
             self.gate_up, self.down = stacked("gate", "up"), stacked("down")
         self.norms = {
@@ -180,6 +185,8 @@ class Block:
         """h [N, D] float32 -> [rows that ask, D]."""
         if self.attends:
             h_ND = self._mixed(h_ND, queries, rotary[self.kind])
+        elif self.recurs:
+            h_ND = self._remembered(h_ND, queries)
         elif queries.rows is not None:
             h_ND = h_ND[queries.rows]
         if not self.feeds:
@@ -197,6 +204,21 @@ class Block:
             k, v = linear(x_ND, self.kv).view(len(x_ND), 2, -1, self.d).unbind(1)
             h_ND = h_ND[rows]
         return h_ND + self._norm("post_attention_norm", linear(self._attend(q, k, v, queries, rotary), self.o))
+
+    def _remembered(self, h_ND: torch.Tensor, queries: Queries) -> torch.Tensor:
+        """With what a recurrent mixer gives. Padding stands behind a text, where nothing is read."""
+        x_ND, rows, packed = self._norm("attn_norm", h_ND), queries.rows, queries.packed
+        if rows is None:
+            f, c, g = linear(x_ND, self.fcg).chunk(3, -1)
+        else:
+            f, c = linear(x_ND, self.fc).chunk(2, -1)
+            g, h_ND = Spread.apply(linear(x_ND[rows], self.g), rows, len(x_ND)), h_ND[rows]
+        f, c, g = (
+            self._padded(t, packed.all).view(packed.batch, packed.width, -1) for t in (f + self.forget_bias, c, g)
+        )
+        gated = gated_recurrence(f, c, g, None, None, None, None)[0].flatten(0, 1)
+        read = Gather.apply(gated, packed.slot if rows is None else packed.slot[rows])
+        return h_ND + linear(read.to(self.dtype), self.out)
 
     def _norm(self, norm: str, x: torch.Tensor) -> torch.Tensor:
         """By GGUF's name. Gemma norms what a part gives before it is added, too."""

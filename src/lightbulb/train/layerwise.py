@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -14,7 +15,10 @@ from lightbulb.models.form import Encoded
 from lightbulb.train.forward import device_of, fast_math
 from lightbulb.train.tracing import Traced, batches_of, through, trace, watching
 
-READERS = {"q": ("q", "k", "v"), "o": ("o",), "gate": ("gate", "up"), "down": ("down",)}  # roles that read the same
+READERS = {
+    "q": ("q", "k", "v"), "o": ("o",), "mix_f": ("mix_f", "mix_c", "mix_g"), "mix_out": ("mix_out",),
+    "gate": ("gate", "up"), "down": ("down",),
+}  # fmt: skip  # roles that read the same
 
 
 class LayerWalk:
@@ -37,7 +41,7 @@ class LayerWalk:
         return {
             first: [modules[self.linears[role]] for role in roles]
             for first, roles in READERS.items()
-            if self.linears[first] in modules
+            if self.linears.get(first) in modules
         }
 
     def grams(self, index: int) -> dict[str, torch.Tensor]:
@@ -59,6 +63,24 @@ class LayerWalk:
         """On to what layer `index`, as it now is, gives."""
         for batch in self.batches:
             batch.inputs[0] = self._through(index, batch)
+
+    @property
+    def starts(self) -> list[int]:
+        """Where each text begins among the real positions of all batches."""
+        lengths = [n for batch in self.batches for n in batch.batch.lengths]
+        return [0, *accumulate(lengths)][:-1]
+
+    def reads(self, index: int, roles: Sequence[str]) -> list[dict[str, torch.Tensor]]:
+        """What matrices of layer `index` read at real positions, [N, C] float32 by role, of each batch: one text behind
+        the other. All layers before must have been passed, and then this one is, too."""
+        modules = dict(layers_of(self.model)[index].named_modules())
+        found = []
+        for batch in self.batches:
+            seen: dict[str, torch.Tensor] = {}
+            with watching({role: modules[self.linears[role]] for role in roles}, batch.real, seen.__setitem__):
+                batch.inputs[0] = self._through(index, batch)
+            found.append(seen)
+        return found
 
     def _through(self, index: int, batch: Traced) -> torch.Tensor:
         with fast_math(self.device):
