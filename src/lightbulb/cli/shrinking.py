@@ -35,6 +35,7 @@ def shrink(
     runtime: str = "llamacpp",
     kinds: tuple[str, ...] | None = None,
     encoder: str | None = None,
+    elastic: bool = False,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -65,6 +66,7 @@ def shrink(
             is built, or that of a plugin
         kinds: of model that may be tried, like linear (n-grams), slots or decoder (default: all that are installed)
         encoder: a folder with a BERT-shaped encoder to try, or minilm-l6 (default: that, where it is installed)
+        elastic: train the teacher together with the students inside it, and cut them from it
         dry_run: print the recipe with predicted size, cost and time, and stop
         json: one JSON object on stdout
     """
@@ -77,7 +79,9 @@ def shrink(
     from lightbulb.shrinking.goal import Goal
 
     threads = threads_held() if threads is None else threads
-    goal = Goal.parse(keep, max_time, seed, threads, own_zone(zone), runtime, at_least, kinds, encoder, abstain)
+    goal = Goal.parse(
+        keep, max_time, seed, threads, own_zone(zone), runtime, at_least, kinds, encoder, abstain, elastic
+    )
     columns = {"prompt": prompt, "completion": completion, "group": group, "none_label": none_label}
     with waiting("reading the task"):
         loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
