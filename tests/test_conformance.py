@@ -33,6 +33,7 @@ MORE = {
     "pretrain": {"context": 16},
     "format-task": {"phrases": 8},
     "adapt": {"freeze_layers": 1},
+    "adapt-elastic": {"layers": 2},
     "trim-vocab": {"size": 300},
     "teacher-logits": {"top_k": 4},
     "prune-depth": {"layers": 1},
@@ -52,6 +53,7 @@ MORE = {
 PARAMETERS = {
     "pretrain": {"schedule": PACKED, "context": 24},
     "adapt": {"schedule": SHORT},
+    "adapt-elastic": {"schedule": SHORT, "layers": 1},
     "prune-depth": {"layers": 2},
     "prune-width": {"feed_forward": 0.5},
     "prune-weights": {"recover": SHORT},
@@ -67,6 +69,7 @@ SOURCES = {
     "check-import": ("formatted", {}),
     "pretrain": ("imported", {}),
     "adapt": ("formatted", {}),
+    "adapt-elastic": ("formatted", {}),
     "trim-vocab": ("formatted", {}),
     "teacher-logits": ("formatted", {}),
     "prune-depth": ("formatted", {}),
@@ -152,7 +155,7 @@ class TestPasses(PassConformance):
             tiny_task(kind),
             {role: made[kind][label] for role, label in inputs.items()},
             changed=cls(**parameters | MORE[name]) if name in MORE else None,
-            trains=name in ("pretrain", "adapt", "distill", "prune-weights", "quantize"),
+            trains=name in ("pretrain", "adapt", "adapt-elastic", "distill", "prune-weights", "quantize"),
             timed=name == "measure",
             reload=reload_calibration if name == "importance-matrix" else None,
         )
@@ -174,6 +177,22 @@ class TestGptq(PassConformance):
             tiny_task("choose"),
             changed=cls(method="gptq", tokens=100),
         )
+
+
+@pytest.fixture(scope="module")
+def elastic(made, tmp_path_factory) -> Artifact:
+    with _run(tmp_path_factory.mktemp("elastic")) as run:
+        return run.step("elastic", pass_class("adapt-elastic")(schedule=SHORT, layers=1), made["choose"]["formatted"])
+
+
+class TestByOrder(PassConformance):
+    @pytest.fixture(params=["prune-depth", "prune-width"])
+    def case(self, request, elastic):
+        cls = pass_class(request.param)
+        depth = request.param == "prune-depth"
+        given = {"layers": 2, "by": "order"} if depth else {"feed_forward": 0.5, "importance": "order"}
+        more = {"layers": 1} if depth else {"feed_forward": 0.25}
+        return PassCase(cls(**given), elastic, tiny_task("choose"), changed=cls(**given | more))
 
 
 class TestMatMulFree(PassConformance):

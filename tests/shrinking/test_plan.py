@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lightbulb.core.errors import GoalError
-from lightbulb.shrinking.cost_model import BATCH_SIZES, CANDIDATE_COST, LEAST_STEPS, CostModel, TaskStats
+from lightbulb.shrinking.cost_model import BATCH_SIZES, CANDIDATE_COST, LEAST_STEPS, CostModel, TaskStats, mean_drawn
 from lightbulb.shrinking.drafts import (
     FEWEST_CHECKED,
     FEWEST_TESTED,
@@ -22,6 +24,7 @@ from lightbulb.shrinking.drafts import (
 )
 from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.times import Times
+from lightbulb.train.elastic import Nested
 
 SMOLLM2 = Shape(layers=30, layer_parameters=3_540_000, vocabulary=49_152, width=576)
 BANKING = TaskStats("choose", 9000, 3080, 50_000, 1000, 1.0)
@@ -206,3 +209,29 @@ def test_too_little_time_is_one_clear_error():
     with pytest.raises(GoalError, match="takes longer than 10 s") as e:
         make_plan(times_of(2.0), SMOLLM2, BANKING, 10)
     assert e.value.exit_code == 2
+
+
+@given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS)
+def test_an_elastic_teacher_is_paid_for(shape, stats, step, answer, seconds):
+    """It learns together with the boldest student, nothing frozen, in the time; without a student it learns alone."""
+    times = times_of(step, shape.layers, answer)
+    try:
+        plan = make_plan(times, shape, stats, seconds, elastic=True)
+    except GoalError:
+        assume(False)
+    if not plan.space.depths:
+        assert plan.elastic is None
+        return
+    assert plan.elastic <= plan.space.depths[0] and plan.freeze_layers == 0 and len(plan.space.methods) == 1
+    alone = CostModel(times, stats).teacher_training(plan.teacher_epochs, 0)
+    inside = stats.steps(plan.teacher_epochs) * times.student_step(plan.elastic)
+    assert plan.teacher_seconds >= alone + 2 * inside * 0.999999
+    whole = plan.teacher_seconds + plan.check_seconds + plan.logits_seconds + plan.student_seconds + plan.proof_seconds
+    assert whole <= seconds * SAFETY * 1.000001
+    assert "inside it" in plan.lines[0] and Plan(**plan.model_dump(mode="json")) == plan
+
+
+def test_a_random_sub_model_s_depth():
+    drawn = [len(Nested([64] * 30, list(range(24)), 1.0).drawn(random.Random(i))) for i in range(4000)]
+    assert sum(drawn) / len(drawn) == pytest.approx(mean_drawn(6, 30), rel=0.03)
+    assert mean_drawn(5, 5) == 5

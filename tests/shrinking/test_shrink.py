@@ -15,6 +15,7 @@ from tiny import tiny_model
 
 from lightbulb.cli import main
 from lightbulb.passes.measure import costs_of as real_costs_of
+from lightbulb.pipeline.recipe import Recipe
 from lightbulb.shrinking import final_evaluation, measured_files, steps, timing
 from lightbulb.shrinking.times import Times
 
@@ -88,6 +89,7 @@ def quick():
     """Short windows, teachers that learn a tiny task, and a plan and savings that do not hang on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "TEACHER_RATE", 3e-3)
+        patch.setattr(steps, "ELASTIC_RATE", 3e-3)
         patch.setattr(final_evaluation, "measuring_windows", lambda *_: (8, 0.02))
         patch.setattr(measured_files, "costs_of", costs_with(student=1.0, stock=3.0))
         patch.setattr(timing, "time_work", lambda *_, **__: QUICK)
@@ -151,6 +153,21 @@ def test_a_whole_run(runs, kind):
     assert result["making"]["seconds"] == pytest.approx(sum(row["seconds"] for row in result["ledger"]))
     assert result["verify"]["same_tokens"]["value"] == 1
     assert not any((folder / "scratch").glob("*"))
+
+
+@pytest.mark.slow
+def test_with_an_elastic_teacher(runs, tmp_path):
+    """Its recipe trains the teacher with the students inside it, and cuts the student as it was trained to be cut."""
+    made = runs("generate")
+    data, keep = made.parent / "generate.jsonl", KEEP["generate"]
+    given = ["--kind", "generate", "--keep", keep, "--elastic"]
+    assert shrink(tmp_path / "run", made.parent / "model", data, *given) == 0
+    steps = Recipe.read(tmp_path / "run" / "recipe.toml").steps
+    by_pass = {step.pass_: step.parameters for step in steps}
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    assert by_pass["adapt-elastic"]["layers"] == plan["elastic"] == plan["space"]["depths"][0]
+    assert by_pass["prune-depth"]["by"] == "order"
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["verdict"] in ("kept", "within-noise")
 
 
 @pytest.mark.slow

@@ -169,6 +169,20 @@ def test_without_time_or_with_many_layers_no_recurrent_student_is_tried():
         assert not any("mlgru" in label for label in execution.performed)
 
 
+def test_students_of_an_elastic_teacher_are_cut_by_order_and_scored_before_they_train():
+    execution, trained = Pretended(scores(probe_1=0.3, student_2=0.9)), []
+    execution.seconds = lambda s: trained.append(s.label) or 0.0 if s.pass_ in ("adapt", "distill") else 0.0
+    plan = with_space(PLAN.model_copy(update={"elastic": 1}), methods=("distill",))
+    choice, _ = choose(execution, plan)
+    assert choice.candidate == Candidate(layers=2, method="distill", quant_type="q4_0")
+    assert trained == ["student-2-distill"]
+    assert "probe-1-distill-validation" in execution.performed and "student-1-distill" not in execution.performed
+    steps, _ = student_steps(Patient(plan), "llamacpp")(Trial(Candidate(layers=2, method="distill"), "trained"))
+    assert steps[0].parameters == {"layers": 2, "by": "order"}
+    teacher = teacher_steps(plan)[0]
+    assert (teacher.pass_, teacher.parameters["layers"]) == ("adapt-elastic", 1)
+
+
 def test_backs_off_a_probe_that_is_too_far_below():
     execution = Pretended(scores(probe_1=0.3, student_1=0.9))
     choice, said = choose(execution)

@@ -53,12 +53,14 @@ class Student:
             is built, or that of a plugin
         kinds: of model that may be tried, like linear (n-grams), slots or decoder (default: all that are installed)
         encoder: a folder with a BERT-shaped encoder to try, or minilm-l6 (default: that, where it is installed)
+        elastic: train the teacher together with the students inside it, and cut them from it
     """
 
     abstain: str | None = None
     runtime: str = "llamacpp"
     kinds: tuple[str, ...] | None = None
     encoder: str | None = None
+    elastic: bool = False
 
 
 def shrink(

@@ -19,12 +19,15 @@ class Facts(BaseModel):
     Attributes:
         answer_ids: of a "choose" task, the token of each answer in the order of the answers; it stays true of what is
             made from it unless a pass says otherwise
+        layer_order: of an elastic model, layers in the order in which they leave; the channels of its feed-forwards
+            stand by their importance, too. It stays true likewise
         findings: sentences about what was noticed or changed
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     answer_ids: list[int] | None = None
+    layer_order: list[int] | None = None
     findings: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:

@@ -38,6 +38,19 @@ def spec_of_model(model: Any) -> ModelSpec:
     return spec_of_config(model.config.to_dict() | {"tie_word_embeddings": is_tied(model)})
 
 
+def reorder_channels(model: PreTrainedModel, orders: Sequence[Sequence[int] | None]) -> None:
+    """Puts the channels of each layer's feed-forward into another order, in place. The model computes what it did.
+
+    Args:
+        model: a decoder
+        orders: of each layer, all channels in their new order; None: as they stand
+    """
+    spec, state = spec_of_model(model), model.state_dict()
+    for name, cut in _cuts(spec, [Kept(channels=order) for order in orders], None).items():
+        if cut != (None, None):
+            state[name].copy_(_cut(state[name], *cut))
+
+
 def narrowed(model: PreTrainedModel, kept: Sequence[Kept], columns: Sequence[int] | None = None) -> Decoder:
     """The model of what is kept. It shares no memory with `model`.
 

@@ -14,6 +14,7 @@ PASSES = {
     "check-import": "check_import:CheckImport",
     "pretrain": "pretrain:Pretrain",
     "adapt": "adapt:Adapt",
+    "adapt-elastic": "adapt_elastic:AdaptElastic",
     "trim-vocab": "trim_vocab:TrimVocab",
     "teacher-logits": "teacher_logits:CacheLogits",
     "prune-depth": "prune_depth:PruneDepth",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from lightbulb.models.loading import load_tokenizer
 from lightbulb.ops.losses import cross_entropy, distillation
 from lightbulb.passes.base import Context
 from lightbulb.train.data import Batch, encode_split
-from lightbulb.train.engine import Epochs, forward_of
+from lightbulb.train.engine import Engine, Epochs, forward_of
 from lightbulb.train.forward import deterministic, kept_memory
 from lightbulb.train.logits import TeacherLogits
-from lightbulb.train.loop import LossFunction, Schedule, Timekeeper, train
+from lightbulb.train.loop import Further, LossFunction, Schedule, Timekeeper, train
 
 
 def fit(
@@ -29,6 +30,7 @@ def fit(
     label: str,
     types: TypeMap | None = None,
     parameter: str = "schedule",
+    further: Callable[[Engine], Further] | None = None,
 ) -> dict[str, Any]:
     """Trains `model` in place on the task's train split, encoded with the tokenizer and answers of `source`.
 
@@ -41,6 +43,7 @@ def fit(
         label: of the progress
         types: to train on weights rounded to them
         parameter: of the pass, which holds the schedule
+        further: what is learnt beside, in the engine that trains the model (which must fit it)
 
     Returns:
         Facts: steps made, and the mean loss at the end.
@@ -51,7 +54,11 @@ def fit(
     data = encode_split(context.task, "train", tokenizer, answer_ids, positions)
     learning = answer_ids and [*answer_ids, tokenizer.eos_token_id]  # rows of the head
     again = Epochs(data, schedule.batch_size, context.seed) if schedule.epochs > 1 else None
-    forward = forward_of(model, learning, types, again)
+    if further is None:
+        more, forward = None, forward_of(model, learning, types, again)
+    else:
+        engine = Engine(model, learning)
+        more, forward = further(engine), lambda m, batch: engine.target_logits(batch)
     with deterministic(context.seed, context.threads), kept_memory():
         done = train(
             model,
@@ -64,6 +71,7 @@ def fit(
             progress=context.progress,
             label=label,
             timekeeper=timekeeper(context, parameter),
+            further=more,
         )
     return {"steps": done.steps, "train_loss": done.loss}
 

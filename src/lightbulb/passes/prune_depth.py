@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError
-from lightbulb.core.facts import PruningFacts
+from lightbulb.core.facts import Facts, PruningFacts
 from lightbulb.models.families import keep_layers, layers_of
 from lightbulb.models.form import Encoded
 from lightbulb.models.loading import load_tokenizer
@@ -35,7 +35,8 @@ class PruneDepth(ModelPass):
         layers: how many are kept
         by: "influence", those of highest block influence (ShortGPT, Men et al. 2024), or "loss": the layer whose
             removal costs least of the task's loss goes, again and again (greedily, as in SLEB, Song et al. 2024), which
-            takes as many readings of the examples as layers are tried
+            takes as many readings of the examples as layers are tried, or "order": as an elastic model was trained to
+            lose them (`adapt-elastic`), which takes none
     """
 
     name: ClassVar[str] = "prune-depth"
@@ -43,20 +44,43 @@ class PruneDepth(ModelPass):
     facts_type: ClassVar = PruningFacts
 
     layers: int = Field(ge=1)
-    by: Literal["influence", "loss"] = "influence"
+    by: Literal["influence", "loss", "order"] = "influence"
 
     def change(self, model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         depth = len(layers_of(model))
         if self.layers > depth:
             raise RecipeError(f"prune-depth keeps {self.layers} layers of a model with {depth}", hint="lower `layers`")
-        tokenizer, answer_ids = load_tokenizer(source.path), source.answer_ids
-        positions = model.config.max_position_embeddings
-        examples = CALIBRATION_EXAMPLES if self.by == "influence" else SCORED_EXAMPLES
-        data = encode_split(context.task, "train", tokenizer, answer_ids, positions, examples)
-        with deterministic(context.seed, context.threads):
-            kept, facts = (self._by_influence if self.by == "influence" else self._by_loss)(model, data, context)
+        order = source.facts_as(Facts).layer_order
+        facts: dict[str, Any] = {}
+        if self.by == "order":
+            kept = self._by_order(order, depth)
+        else:
+            kept, facts = self._by_data(model, source, context)
+        if order is not None:
+            facts["layer_order"] = [kept.index(i) for i in order if i in kept]
         keep_layers(model, kept)
         return {"kept_layers": kept, **facts}
+
+    def _by_order(self, order: list[int] | None, depth: int) -> list[int]:
+        if order is None:
+            raise RecipeError(
+                "prune-depth by order needs an elastic model", hint='train it with adapt-elastic, or by = "influence"'
+            )
+        gone = order[: depth - self.layers]
+        if len(gone) < depth - self.layers:
+            raise RecipeError(
+                f"prune-depth keeps {self.layers} layers, of a model whose sub-models were trained down to "
+                f"{depth - len(order)}",
+                hint="raise `layers`, or lower `layers` of adapt-elastic",
+            )
+        return [i for i in range(depth) if i not in gone]
+
+    def _by_data(self, model: PreTrainedModel, source: Artifact, context: Context) -> tuple[list[int], dict[str, Any]]:
+        tokenizer, positions = load_tokenizer(source.path), model.config.max_position_embeddings
+        examples = CALIBRATION_EXAMPLES if self.by == "influence" else SCORED_EXAMPLES
+        data = encode_split(context.task, "train", tokenizer, source.answer_ids, positions, examples)
+        with deterministic(context.seed, context.threads):
+            return (self._by_influence if self.by == "influence" else self._by_loss)(model, data, context)
 
     def _by_influence(
         self, model: PreTrainedModel, data: Sequence[Encoded], context: Context

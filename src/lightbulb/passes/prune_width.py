@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError
-from lightbulb.core.facts import WidthFacts
+from lightbulb.core.facts import Facts, WidthFacts
 from lightbulb.models.form import Encoded
 from lightbulb.models.gguf_shape import architecture_of
 from lightbulb.models.loading import load_tokenizer
@@ -23,10 +23,10 @@ from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.model_pass import write_changed
 from lightbulb.train.data import encode_split, within
 from lightbulb.train.forward import deterministic, to_best_device
-from lightbulb.train.importance import Scores, activation_scores, gradient_scores
+from lightbulb.train.importance import Scores, activation_scores, gradient_scores, order_scores
 
 CALIBRATION_EXAMPLES, CALIBRATION_TOKENS = 256, 16_384
-IMPORTANCE = {"taylor": gradient_scores, "activation": activation_scores}
+IMPORTANCE = {"taylor": gradient_scores, "activation": activation_scores, "order": order_scores}
 Heads = tuple[list[int] | None, list[int] | None]
 
 
@@ -42,7 +42,8 @@ class PruneWidth(Pass):
         multiple: channels and columns are kept in this many at once: blocks of 32 weights, or of 256
         ranking: every "layer" keeps the share, or the best of all layers are kept ("global")
         importance: "taylor", the first-order change of the task's loss (Molchanov et al. 2017, Michel et al. 2019), or
-            "activation", the size of what a part adds (after Wanda, Sun et al. 2023)
+            "activation", the size of what a part adds (after Wanda, Sun et al. 2023), or "order": channels in the order
+            in which an elastic model was trained to lose them (`adapt-elastic`), which takes no reading
         rounds: importance is measured anew so many times, the model being cut a little each time
     """
 
@@ -55,13 +56,13 @@ class PruneWidth(Pass):
     width: float = Field(default=1.0, gt=0, le=1)
     multiple: Literal[32, 256] = 32
     ranking: Literal["layer", "global"] = "layer"
-    importance: Literal["taylor", "activation"] = "taylor"
+    importance: Literal["taylor", "activation", "order"] = "taylor"
     rounds: int = Field(default=1, ge=1)
 
     def apply(self, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
         model = to_best_device(context.live.take(source))
         before = spec_of_model(model)
-        self._check(before)
+        self._check(before, source)
         positions = model.config.max_position_embeddings
         tokenizer = load_tokenizer(source.path)
         data = encode_split(context.task, "train", tokenizer, source.answer_ids, positions, CALIBRATION_EXAMPLES)
@@ -79,7 +80,18 @@ class PruneWidth(Pass):
             "kv_heads": [layer.kv_heads for layer in after.layers],
         }
 
-    def _check(self, spec: ModelSpec) -> None:
+    def _check(self, spec: ModelSpec, source: Artifact) -> None:
+        if self.importance == "order" and source.facts_as(Facts).layer_order is None:
+            raise RecipeError(
+                "prune-width by order needs an elastic model",
+                hint='train it with adapt-elastic, or importance = "taylor"',
+            )
+        if self.importance == "order" and (self.ranking == "global" or self.groups * self.heads * self.width < 1):
+            raise RecipeError(
+                "prune-width by order cuts the same share of every layer's feed-forward, and nothing else",
+                where="importance",
+                hint='leave `ranking`, `groups`, `heads` and `width` out, or importance = "taylor"',
+            )
         if self.width < 1 and spec.arch.scales_embedding:
             raise RecipeError(
                 f"prune-width cannot cut the hidden width of a {spec.family}, which scales its embedding by it",

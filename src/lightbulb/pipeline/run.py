@@ -43,7 +43,7 @@ COST = "cost.json"
 OVERHEAD = "overhead.json"
 PLAN = "plan.json"
 CLOCK = "clock.json"
-CARRIED = ("answer_ids",)  # facts that stay true of the output when a pass says nothing of them
+CARRIED = ("answer_ids", "layer_order")  # facts that stay true of the output when a pass says nothing of them
 NO_INPUTS: Mapping[str, Artifact] = MappingProxyType({})
 StepFunction = Callable[[Path, Path, Heartbeat], dict[str, Any]]  # (out, scratch, progress) -> facts
 

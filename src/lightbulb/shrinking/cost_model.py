@@ -56,10 +56,14 @@ class CostModel:
     stats: TaskStats
     slowdown: float = 1.0
 
-    def teacher_training(self, epochs: float, frozen: int) -> float:
-        return self.slowdown * (
-            self.times.pass_seconds + self.stats.steps(epochs) * self.times.teacher_step(frozen, epochs)
-        )
+    def teacher_training(self, epochs: float, frozen: int, least: int | None = None) -> float:
+        """least: of an elastic teacher, which learns together with a sub-model of so many layers and a random one of
+        more."""
+        step = self.times.teacher_step(frozen, epochs)
+        if least is not None:
+            drawn = mean_drawn(least, self.times.layers)
+            step += self.times.student_step(least) + self.times.student_step(drawn)
+        return self.slowdown * (self.times.pass_seconds + self.stats.steps(epochs) * step)
 
     def logits(self) -> float:
         """Reading every training example with the teacher."""
@@ -100,11 +104,16 @@ class CostModel:
         epochs = [e for e in STUDENT_MENU if self.stats.has_a_chance(e)] or [STUDENT_MENU[0]]
         return self.student(epochs[-1], layers)
 
-    def observed(self, steps: int, frozen: int, seconds: float) -> float:
+    def observed(self, steps: int, frozen: int, seconds: float, least: int | None = None) -> float:
         """How many times slower than timed the machine is, when `steps` steps of the teacher took `seconds`. A minute
         as planned is believed beforehand: a teacher of seconds is mostly overheads, which tell little."""
-        planned = self.teacher_training(steps / self.stats.steps(1), frozen)
+        planned = self.teacher_training(steps / self.stats.steps(1), frozen, least)
         return (seconds + BELIEVED_SECONDS) / (planned + BELIEVED_SECONDS)
 
     def slowed(self, slowdown: float) -> CostModel:
         return replace(self, slowdown=slowdown)
+
+
+def mean_drawn(least: int, most: int) -> float:
+    """Layers of a random sub-model on average, where the logarithm is drawn evenly (train/elastic.py)."""
+    return (most - least) / math.log(most / least) if least < most else most

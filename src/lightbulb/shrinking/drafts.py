@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lightbulb.core.errors import GoalError
 from lightbulb.measuring.protocol import FEWEST_PROMPTS, measuring_seconds, windows_within
@@ -31,7 +32,13 @@ NO_LOGITS, NO_SECOND_TRY, NO_STUDENT = "the teacher's logits", "room for a secon
 
 
 def make_plan(
-    times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float = 0.0, others: int = 0
+    times: Times,
+    shape: Shape,
+    stats: TaskStats,
+    max_seconds: float,
+    spent: float = 0.0,
+    others: int = 0,
+    elastic: bool = False,
 ) -> Plan:
     """The best teacher beside which a student has a chance and room to back off; where there is none, first the room to
     back off is given up, then the student.
@@ -39,14 +46,16 @@ def make_plan(
     Args:
         spent: seconds of `max_seconds`, before this plan
         others: files of other kinds that are measured, too
+        elastic: the teacher learns together with the students, if there is one
 
     Raises:
         GoalError: even the shortest teacher and proof take longer
     """
-    plan = next(drafts(times, shape, stats, max_seconds, spent, others), None)
+    of = partial(drafts, times, shape, stats, spent=spent, others=others, elastic=elastic)
+    plan = next(of(max_seconds), None)
     if plan is not None and plan.space.depths:
         return plan
-    enough = enough_seconds(times, shape, stats, max_seconds, spent, others, student=plan is not None)
+    enough = enough_seconds(of, max_seconds, student=plan is not None)
     if plan is not None:
         return plan.model_copy(update={"enough_seconds": enough})
     raise GoalError(
@@ -56,33 +65,32 @@ def make_plan(
     )
 
 
-def enough_seconds(
-    times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float, others: int, student: bool
-) -> float:
-    """The least time (in whole minutes, to a tenth) that has a plan; with `student` one with a student."""
+def enough_seconds(of: Callable[[float], Iterator[Plan]], max_seconds: float, student: bool) -> float:
+    """The least time (in whole minutes, to a tenth) that has a plan; with `student` one with a student. of: the plans
+    of a time."""
     minutes = math.ceil((max_seconds + 1) / 60)
     while True:
-        plan = next(drafts(times, shape, stats, 60.0 * minutes, spent, others), None)
+        plan = next(of(60.0 * minutes), None)
         if plan is not None and (plan.space.depths or not student):
             return 60.0 * minutes
         minutes = math.ceil(1.1 * minutes)
 
 
 def drafts(
-    times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float, others: int
+    times: Times, shape: Shape, stats: TaskStats, max_seconds: float, spent: float, others: int, elastic: bool = False
 ) -> Iterator[Plan]:
     """Plans that fit, best first."""
-    draft = Draft(times, shape, stats, Shares.of(times, stats, max_seconds, spent, others))
+    draft = Draft(times, shape, stats, Shares.of(times, stats, max_seconds, spent, others), elastic)
     left = draft.shares.available - draft.shares.planned
-    teachers = [(epochs, round(shape.layers * share)) for epochs, share in TEACHER_MENU]
-    takes = {teacher: draft.costs.teacher_training(*teacher) for teacher in teachers}
+    alone = [(epochs, round(shape.layers * share)) for epochs, share in TEACHER_MENU]
+    teachers = list(dict.fromkeys((epochs, 0) for epochs, _ in alone)) if elastic else alone  # students need all layers
     for room, gave_up in ((STUDENT_SHARE, ()), (1 / CANDIDATE_COST, (NO_SECOND_TRY,))):
-        for teacher in (t for t in teachers if takes[t] <= TEACHER_SHARE * left):
-            for methods in (METHODS, METHODS[1:]):
+        for teacher in (t for t in teachers if draft.teacher_seconds(t, draft.least) <= TEACHER_SHARE * left):
+            for methods in (METHODS[:1] if elastic else METHODS, METHODS[1:]):
                 if plan := draft.with_student(teacher, methods, room, gave_up):
                     yield plan
     nothing = draft.space.without_students()
-    yield from (draft.plan(t, nothing, 0.0, (NO_STUDENT,)) for t in teachers if takes[t] <= left)
+    yield from (draft.plan(t, nothing, 0.0, (NO_STUDENT,)) for t in alone if draft.teacher_seconds(t) <= left)
 
 
 def measuring_windows(max_seconds: float, files: int) -> tuple[int, float]:
@@ -142,6 +150,7 @@ class Draft:
     shape: Shape
     stats: TaskStats
     shares: Shares
+    elastic: bool = False
 
     @property
     def costs(self) -> CostModel:
@@ -152,6 +161,14 @@ class Draft:
     def space(self) -> SearchSpace:
         return SearchSpace.of(self.shape.layers, self.stats.kind, self.shape.fits_blocks)
 
+    @property
+    def least(self) -> int | None:
+        """Layers of the smallest student that an elastic teacher learns together with."""
+        return self.space.depths[0] if self.elastic else None
+
+    def teacher_seconds(self, teacher: tuple[float, int], least: int | None = None) -> float:
+        return self.costs.teacher_training(*teacher, least)
+
     def with_student(
         self, teacher: tuple[float, int], methods: tuple[Method, ...], room: float, gave_up: tuple[str, ...]
     ) -> Plan | None:
@@ -159,7 +176,7 @@ class Draft:
         costs, stats = self.costs, self.stats
         space = self.space.with_methods(methods)
         logits = costs.logits() if "distill" in methods else 0.0
-        left = self.shares.available - self.shares.planned - logits - costs.teacher_training(*teacher)
+        left = self.shares.available - self.shares.planned - logits - self.teacher_seconds(teacher, self.least)
         epochs, student = costs.longest_student(space.likely, room * left)
         if epochs < 1 and stats.kind == "generate":  # writing needs steps: the boldest has never been near in so few
             space = space.without_boldest(stats.kind)
@@ -169,7 +186,7 @@ class Draft:
         return self.plan(teacher, space, epochs, gave_up if "distill" in methods else (NO_LOGITS, *gave_up))
 
     def plan(self, teacher: tuple[float, int], space: SearchSpace, epochs: float, gave_up: tuple[str, ...]) -> Plan:
-        costs, shares = self.costs, self.shares
+        costs, shares, elastic = self.costs, self.shares, self.least if space.depths else None
         limit = None if shares.checked == self.stats.validation_examples else shares.checked
         return Plan(
             times=self.times,
@@ -178,11 +195,12 @@ class Draft:
             batch_size=self.stats.batch_size,
             teacher_epochs=teacher[0],
             freeze_layers=teacher[1],
+            elastic=elastic,
             space=space,
             distill_epochs=epochs,
             validation_limit=limit,
             probe_limit=min(FEWEST_CHECKED, shares.checked) if self.stats.kind == "generate" else limit,
-            teacher_seconds=costs.teacher_training(*teacher),
+            teacher_seconds=self.teacher_seconds(teacher, elastic),
             check_seconds=shares.check,
             logits_seconds=costs.logits() if "distill" in space.methods else 0.0,
             student_seconds=costs.student(epochs, space.likely) if space.depths else 0.0,

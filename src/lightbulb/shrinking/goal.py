@@ -37,6 +37,7 @@ class Goal(BaseModel):
         encoder: folder or short name of an encoder to try; None: a packaged one, where it is installed
         abstain: what must hold of the answers that are given, where questions may go without one; scores are of all
             answers all the same
+        elastic: students are cut from a teacher that learned together with them
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,6 +52,7 @@ class Goal(BaseModel):
     kinds: tuple[str, ...] | None = None
     encoder: str | None = None
     abstain: Abstain | None = None
+    elastic: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -71,6 +73,7 @@ class Goal(BaseModel):
         kinds: tuple[str, ...] | None = None,
         encoder: str | None = None,
         abstain: str | None = None,
+        elastic: bool = False,
     ) -> Goal:
         """What was asked for, checked as far as that goes without the task; what the metric says to `at_least`,
         `check_for` knows.
@@ -100,6 +103,7 @@ class Goal(BaseModel):
             kinds=kinds,
             encoder=encoder,
             abstain=None if abstain is None else Abstain.parse(abstain),
+            elastic=elastic,
         )
 
     def check_for(self, metric: str) -> None:

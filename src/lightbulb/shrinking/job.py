@@ -177,7 +177,8 @@ def teach(execution: Execution, plan: Plan, time_budget: TimeBudget, say: Say) -
     teacher = execution.made[TEACHER]
     steps = teacher.facts_as(TrainingFacts).steps
     slowdown = time_budget.decide_once(
-        "slowdown", lambda: plan.costs.observed(steps, plan.freeze_layers, execution.run.cost(teacher).seconds)
+        "slowdown",
+        lambda: plan.costs.observed(steps, plan.freeze_layers, execution.run.cost(teacher).seconds, plan.elastic),
     )
     if "cuts" in execution.steps[TEACHER].parameters["schedule"]:
         say(f"the teacher was {slowdown:.2f} times slower than planned: it ended after {steps:,} steps")
@@ -197,6 +198,7 @@ def bind_config(run: Run, source: ModelSource, goal: Goal) -> None:
             "seed": goal.seed,
             "threads": goal.threads,
             "runtime": goal.runtime,
+            **({"elastic": True} if goal.elastic else {}),
             **({} if goal.kinds is None else {"kinds": list(goal.kinds)}),
             **({} if goal.encoder is None else {"encoder": goal.encoder}),
             **({} if goal.abstain is None else {"abstain": goal.abstain.model_dump()}),

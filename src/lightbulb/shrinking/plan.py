@@ -41,6 +41,7 @@ class Plan(BaseModel):
 
     Attributes:
         stats: with the validation items that are answered
+        elastic: layers of the smallest student that the teacher learns together with; None: it learns alone
         space: what may be tried; without depths where the time does not allow a student that has a chance
         distill_epochs: of a student of the likely depth
         teacher_seconds: of its training
@@ -61,6 +62,7 @@ class Plan(BaseModel):
     batch_size: int
     teacher_epochs: float
     freeze_layers: int
+    elastic: int | None = None
     space: SearchSpace
     distill_epochs: float
     validation_limit: int | None = None  # validation items answered, when the time does not allow all
@@ -123,7 +125,8 @@ class Plan(BaseModel):
         """The plan for a person."""
         parts = [
             f"the teacher trains {self.teacher_epochs:g} epochs, {self.freeze_layers} of {self.times.layers} layers "
-            f"frozen, {self.teacher_seconds:,.0f} s; exports, measuring and test {self.proof_seconds:,.0f} s"
+            f"frozen{self._inside}, {self.teacher_seconds:,.0f} s; exports, measuring and test "
+            f"{self.proof_seconds:,.0f} s"
         ]
         if self.space.depths:
             parts.append(
@@ -134,6 +137,10 @@ class Plan(BaseModel):
             shares = ", then ".join(f"{share:.0%}" for share in self.space.feed_forwards)
             parts.append(f"one that holds goes on with {shares} of its feed-forward, where there is time")
         return [*parts, *self.missed]
+
+    @property
+    def _inside(self) -> str:
+        return "" if self.elastic is None else f", with students of {self.elastic} layers and more inside it"
 
     @property
     def missed(self) -> list[str]:

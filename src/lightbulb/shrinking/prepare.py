@@ -120,7 +120,8 @@ def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say, oth
     run.live.clear()  # timing reads and changes models of its own
     with run.progress.working("timing this machine"):
         times = timed(execution, stats, goal)
-    plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds, others)
+    elastic = goal.elastic and (goal.kinds is None or DECODER in goal.kinds)
+    plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds, others, elastic)
     plan = with_kinds(plan, setting_of(run.task, goal, model), goal, mixers_for(model))
     write_json(place, made := plan.model_dump(mode="json"))
     run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))

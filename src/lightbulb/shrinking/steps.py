@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES, QuantTypeName
 from lightbulb.passes.adapt import Adapt
+from lightbulb.passes.adapt_elastic import AdaptElastic
 from lightbulb.passes.calibrate import Calibrate
 from lightbulb.passes.check_import import CheckImport
 from lightbulb.passes.distill import Distill
@@ -32,6 +33,7 @@ from lightbulb.train.loop import Schedule
 
 FORMATTED, FORMATTED_FILE, CHECK, TEACHER = "formatted", "formatted-gguf", "import-check", "teacher"
 TEACHER_RATE = 3e-4
+ELASTIC_RATE = 4e-4  # of a teacher that learns together with students: between theirs and its own
 STUDENT_RATE = 6e-4
 STOCK_LIMIT = 256  # validation items by which a stock file's threshold is chosen: it answers slowly
 COSTS, TEACHER_VALIDATION = "costs", "teacher-validation"
@@ -50,9 +52,12 @@ def format_steps(runtime: str = "llamacpp") -> list[Step]:
 def teacher_steps(plan: Plan) -> list[Step]:
     """The adapted teacher, its score on validation, its trimmed twin and, where students may learn from them, its
     logits."""
-    schedule = Schedule(epochs=plan.teacher_epochs, learning_rate=TEACHER_RATE, batch_size=plan.batch_size)
+    rate = TEACHER_RATE if plan.elastic is None else ELASTIC_RATE
+    schedule = Schedule(epochs=plan.teacher_epochs, learning_rate=rate, batch_size=plan.batch_size)
+    adapt = Adapt(schedule=schedule, freeze_layers=plan.freeze_layers)
+    elastic = AdaptElastic(schedule=schedule, layers=plan.elastic) if plan.elastic else None
     return [
-        step(TEACHER, Adapt(schedule=schedule, freeze_layers=plan.freeze_layers), FORMATTED),
+        step(TEACHER, elastic or adapt, FORMATTED),
         step(TEACHER_VALIDATION, on_validation(plan), TEACHER),
         step("trimmed", TrimVocab(), TEACHER),
         *([step("logits", CacheLogits(), "trimmed")] if "distill" in plan.space.methods else []),
@@ -70,11 +75,13 @@ def on_validation(plan: Plan, runtime: str = "llamacpp") -> Evaluate:
 
 def training_steps(candidate: Candidate, plan: Plan, *, probe: bool = False) -> list[Step]:
     """A student cut, trained (or probed), and scored on validation in torch. One with less of its feed-forward goes on
-    from the wider one as it was trained."""
+    from the wider one as it was trained. Of an elastic teacher a probe is the student as it was cut: it needs no
+    training."""
     epochs = plan.probe_epochs if probe else plan.distill_epochs
     schedule = Schedule(epochs=epochs, learning_rate=STUDENT_RATE, batch_size=plan.batch_size)
     limit = plan.probe_limit if probe else plan.validation_limit
-    steps = [step(f"pruned-{candidate.layers}", PruneDepth(layers=candidate.layers), "trimmed")]
+    prune = PruneDepth(layers=candidate.layers, by="influence" if plan.elastic is None else "order")
+    steps = [step(f"pruned-{candidate.layers}", prune, "trimmed")]
     if candidate.mixer != "attention":
         steps.append(step(f"{steps[0].label}{candidate.mixer_label}", ReplaceMixer(), steps[0].label))
     if candidate.feed_forward < 1:
@@ -82,6 +89,8 @@ def training_steps(candidate: Candidate, plan: Plan, *, probe: bool = False) -> 
         steps = [step(f"{candidate.label}-cut", narrow, candidate.wider.label)]
     label = f"probe-{candidate.layers}{candidate.mixer_label}-{candidate.method}" if probe else candidate.label
     cut = steps[-1].label
+    if probe and plan.elastic is not None:
+        return [*steps, step(f"{label}-validation", Evaluate(split="validation", limit=limit), cut)]
     train = (
         step(label, Distill(schedule=schedule), cut, logits="logits")
         if candidate.method == "distill"

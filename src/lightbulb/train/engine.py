@@ -30,6 +30,7 @@ from lightbulb.train.quantized import FakeQuantized, block_weights, quantize_deq
 PLAIN_ATTENTION = 512  # tokens up to which scores of all pairs, kept for the way back, are faster than torch's kernel
 FORBIDDEN = -1e9  # added to the score of a pair that must not attend
 Turns = tuple[torch.Tensor, torch.Tensor]  # cos and sin [N, 1, d/2]
+Weights = tuple[torch.Tensor, torch.Tensor | None]  # a matrix [out, in] and its bias [out]
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,10 @@ class Block:
         self.kind, self.window = kind_and_window(model, index)
         self.trains = any(p.requires_grad for p in layer.parameters())
 
-    def __call__(self, h_ND: torch.Tensor, queries: Queries, rotary: Mapping[Hashable, Turns]) -> torch.Tensor:
-        """h [N, D] float32 -> [rows that ask, D]."""
+    def __call__(
+        self, h_ND: torch.Tensor, queries: Queries, rotary: Mapping[Hashable, Turns], channels: int | None = None
+    ) -> torch.Tensor:
+        """h [N, D] float32 -> [rows that ask, D]. channels: how many of the feed-forward's first act; None: all."""
         if self.attends:
             h_ND = self._mixed(h_ND, queries, rotary[self.kind])
         elif self.recurs:
@@ -191,8 +194,18 @@ class Block:
             h_ND = h_ND[queries.rows]
         if not self.feeds:
             return h_ND
-        gated = Gated.apply(linear(self._norm("ffn_norm", h_ND), self.gate_up), self.activation)
-        return h_ND + self._norm("post_ffw_norm", linear(gated, self.down))
+        gate_up, down = self._feed_forward(channels)
+        gated = Gated.apply(F.linear(self._norm("ffn_norm", h_ND), *gate_up), self.activation)
+        return h_ND + self._norm("post_ffw_norm", F.linear(gated, *down))
+
+    def _feed_forward(self, channels: int | None) -> tuple[Weights, Weights]:
+        """The first `channels` of its two products: gates and ups side by side, and what reads them."""
+        (gate_up, bias), (down, down_bias) = values(self.gate_up), values(self.down)
+        if channels is None or channels == down.shape[1]:
+            return (gate_up, bias), (down, down_bias)
+        first = gate_up.unflatten(0, (2, -1))[:, :channels].flatten(0, 1)
+        first_bias = None if bias is None else bias.unflatten(0, (2, -1))[:, :channels].flatten()
+        return (first, first_bias), (down[:, :channels], down_bias)
 
     def _mixed(self, h_ND: torch.Tensor, queries: Queries, rotary: Turns) -> torch.Tensor:
         x_ND, rows = self._norm("attn_norm", h_ND), queries.rows
@@ -271,8 +284,13 @@ class Block:
 
 def linear(x: torch.Tensor, weights: tuple[Copy, Copy | None]) -> torch.Tensor:
     """x [N, in] times weights [out, in], and the bias where there is one."""
+    return F.linear(x, *values(weights))
+
+
+def values(weights: tuple[Copy, Copy | None]) -> Weights:
+    """A matrix and its bias as they act."""
     weight, bias = weights
-    return F.linear(x, weight(), bias() if bias else None)
+    return weight(), bias() if bias else None
 
 
 class Engine:
@@ -320,16 +338,26 @@ class Engine:
         self.place[rows] = torch.arange(len(rows), device=self.device)
         self.first_words = self.words.values()[rows]
 
-    def target_logits(self, batch: Batch) -> torch.Tensor:
-        """Logits [P, V] at the target positions of a batch."""
+    def target_logits(self, batch: Batch, kept: Mapping[int, int] | None = None) -> torch.Tensor:
+        """Logits [P, V] at the target positions of a batch.
+
+        Args:
+            batch: with P targets
+            kept: of a sub-model: its layers, rising, and of each how many of the feed-forward's first channels it has
+        """
         with torch.autocast(self.device.type, enabled=False):
             packed = Packed.of(batch, self.device)
             rotary = self._rotary(packed)
-            h_ND = self.kept.read(batch, self._frozen_states) if self.kept else self._below(packed, rotary)
-            for block in self.blocks[self.frozen : -1]:
-                h_ND = block(h_ND, packed.all, rotary)
-            h_PD = self.blocks[-1](h_ND, packed.predicting, rotary)
-            logits_PV = self._head(self.norm(h_PD))
+            above: list[tuple[Block, int | None]]
+            if kept is not None:
+                h_ND, above = self._embedded(packed.ids), [(self.blocks[i], n) for i, n in kept.items()]
+            else:
+                h_ND = self.kept.read(batch, self._frozen_states) if self.kept else self._below(packed, rotary)
+                above = [(block, None) for block in self.blocks[self.frozen :]]
+            for block, channels in above[:-1]:
+                h_ND = block(h_ND, packed.all, rotary, channels)
+            block, channels = above[-1]
+            logits_PV = self._head(self.norm(block(h_ND, packed.predicting, rotary, channels)))
             return torch.tanh(logits_PV / self.cap) * self.cap if self.cap else logits_PV
 
     def _below(self, packed: Packed, rotary: Mapping[Hashable, Turns]) -> torch.Tensor:

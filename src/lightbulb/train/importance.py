@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from lightbulb.models.families import architecture_spec, embedding_of, final_norm_of, layers_of
 from lightbulb.models.form import Encoded
+from lightbulb.models.narrowing import spec_of_model
 from lightbulb.ops.importance import contribution, taylor
 from lightbulb.ops.losses import cross_entropy
 from lightbulb.train.data import Batch, in_order, micro_batches
@@ -86,6 +87,14 @@ def activation_scores(model: PreTrainedModel, data: Sequence[Encoded], advance: 
         sizes_C = squares_C.sqrt()
         found[key] = sizes_C / sizes_C.mean()
     return _scores(model, found)
+
+
+def order_scores(model: PreTrainedModel, data: Sequence[Encoded], advance: Advance) -> Scores:
+    """Of an elastic model, whose channels stand by their importance: the earlier the higher. Nothing is read."""
+    spec = spec_of_model(model)
+    sizes = [layer.feed_forward for layer in spec.layers]
+    channels = [torch.arange(size, 0, -1).float() if size else None for size in sizes]
+    return Scores(channels, [None] * len(sizes), torch.zeros(spec.width))
 
 
 def task_loss(model: PreTrainedModel, data: Sequence[Encoded]) -> float:

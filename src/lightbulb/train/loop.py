@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from lightbulb.train.forward import device_of, fast_math
 
 Forward = Callable[[PreTrainedModel, Batch], torch.Tensor]  # -> logits [P, V]
 LossFunction = Callable[[torch.Tensor, Batch], torch.Tensor]  # (logits [P, V], batch) -> scalar
+Further = Callable[[int, Batch, torch.Tensor], Iterable[torch.Tensor]]  # (step, batch, logits [P, V]) -> scalars
 CHECKPOINT_SECONDS = 60.0
 WARM_UP = 0.05  # of the steps
 MAX_NORM = 1.0  # of all gradients together: a longer one is shortened
@@ -126,6 +128,7 @@ def train(
     progress: Progress,
     label: str,
     timekeeper: Timekeeper | None = None,
+    further: Further | None = None,
 ) -> TrainingResult:
     """Trains the parameters of `model` that require gradients, in place. Goes on from a checkpoint in `scratch`, with
     the same bytes.
@@ -141,6 +144,8 @@ def train(
         progress: where it reports
         label: of the progress
         timekeeper: shortens the schedule where the time does not allow all of it
+        further: more losses of a batch, each of which goes back before the next is computed; the losses that are told
+            are without them
 
     Raises:
         RunFailure: the loss is no longer a number
@@ -161,7 +166,8 @@ def train(
             batches = micro_batches(data, order[step % per_epoch])
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, planned)
-            loss = take_step(model, batches, forward, loss_function, optimizer, list(parameters.values()))
+            more = partial(further, step) if further else None
+            loss = take_step(model, batches, forward, loss_function, optimizer, list(parameters.values()), more)
             if not math.isfinite(loss):
                 raise RunFailure(
                     f"training diverged at step {step}: the loss is {loss}",
@@ -204,17 +210,22 @@ def take_step(
     loss_function: LossFunction,
     optimizer: torch.optim.Optimizer,
     parameters: list[torch.nn.Parameter],
+    further: Callable[[Batch, torch.Tensor], Iterable[torch.Tensor]] | None = None,
 ) -> float:
-    """One optimizer step on the mean loss over all targets of `batches`; returns that loss."""
+    """One optimizer step on the mean loss over all targets of `batches`, and on what is `further` to be learnt of their
+    logits; returns the former."""
     optimizer.zero_grad(set_to_none=True)
     targets = sum(len(batch.targets) for batch in batches)
     total = torch.zeros((), device=device_of(model))
     for batch in batches:
         with fast_math(device_of(model)):
             logits_PV = forward(model, batch)
-        loss = loss_function(logits_PV, batch) * (len(batch.targets) / targets)
+        share = len(batch.targets) / targets
+        loss = loss_function(logits_PV, batch) * share
         loss.backward()
         total += loss.detach()
+        for another in further(batch, logits_PV.detach()) if further else ():
+            (another * share).backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not norm <= MAX_NORM:
         torch.nn.utils.clip_grads_with_norm_(parameters, MAX_NORM, norm)
