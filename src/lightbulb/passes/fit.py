@@ -1,7 +1,8 @@
-"""What `adapt`, `distill` and `quantize` share: a student, its data, and a loss that may listen to a teacher."""
+"""What `adapt`, `distill`, `quantize` and `ternarize` share: a student, its data, a loss that may hear a teacher."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def fit(
     label: str,
     types: TypeMap | None = None,
     parameter: str = "schedule",
+    before_step: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Trains `model` in place on the task's train split, encoded with the tokenizer and answers of `source`.
 
@@ -41,6 +43,7 @@ def fit(
         label: of the progress
         types: to train on weights rounded to them
         parameter: of the pass, which holds the schedule
+        before_step: as `train` has it
 
     Returns:
         Facts: steps made, and the mean loss at the end.
@@ -64,6 +67,7 @@ def fit(
             progress=context.progress,
             label=label,
             timekeeper=timekeeper(context, parameter),
+            before_step=before_step,
         )
     return {"steps": done.steps, "train_loss": done.loss}
 

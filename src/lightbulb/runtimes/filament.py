@@ -54,7 +54,9 @@ class Filament(Runtime):
     opens: ClassVar[ModelForm] = "gguf"
     library: ClassVar[str] = "lightbulb_filament"
     install: ClassVar[str] = "make filament"
-    architectures: ClassVar[tuple[str, ...]] = ("llama", "qwen2", "qwen3", "gemma3", "deci", "openelm", "matmulfree")
+    architectures: ClassVar[tuple[str, ...]] = (
+        "llama", "qwen2", "qwen3", "gemma3", "deci", "openelm", "matmulfree", "bitnet"
+    )  # fmt: skip
     capabilities: ClassVar[Capabilities] = EVERYTHING
 
     def __init__(self, path: Path, *, threads: int = 2, slots: int = 1, context: int = 1024):
