@@ -38,7 +38,8 @@ def masters_of(values: torch.Tensor) -> torch.Tensor:
 def int8_levels(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Activations [..., in] as whole numbers from -127 to 127, and the scale of each vector, [..., 1]; both of x's
     dtype."""
-    scale = (x.detach().abs().amax(-1, keepdim=True) / LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
+    largest = torch.linalg.vector_norm(x.detach(), torch.inf, -1, keepdim=True)
+    scale = (largest / LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
     return (x.detach() / scale).round_(), scale
 
 
@@ -55,8 +56,8 @@ class TernaryProducts(Function):
         scales = torch.cat([s.expand(n) for (_, s), n in zip(found, ctx.rows, strict=True)])
         q = q.to(dtype)
         ctx.save_for_backward(q, scale_x, levels, scales)
-        out = F.linear(q, levels) * (scale_x * scales)
-        return out.to(dtype).split(ctx.rows, -1)
+        parts = F.linear(q, levels).split(ctx.rows, -1)
+        return tuple(part.mul_(scale_x.float() * s) for part, (_, s) in zip(parts, found, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
