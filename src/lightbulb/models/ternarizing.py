@@ -39,7 +39,7 @@ def _check(spec: ModelSpec) -> None:
     if spec.arch.ternary:
         refused = "ternary weights already"
     elif spec.attention_cap or spec.logit_cap or spec.two_way or spec.arch.scales_embedding or spec.query_scalar:
-        refused = "what a Llama has not"
+        refused = "capped or scaled scores, or attention in both directions"
     if refused:
         raise UnsupportedModel(
             f"this {spec.family} has {refused}, and cannot be made ternary",

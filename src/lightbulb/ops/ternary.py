@@ -38,8 +38,7 @@ def masters_of(values: torch.Tensor) -> torch.Tensor:
 def int8_levels(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Activations [..., in] as whole numbers from -127 to 127, and the scale of each vector, [..., 1]; both of x's
     dtype."""
-    largest = torch.linalg.vector_norm(x.detach(), torch.inf, -1, keepdim=True)
-    scale = (largest / LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
+    scale = (x.detach().abs().amax(-1, keepdim=True) / LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
     return (x.detach() / scale).round_(), scale
 
 
