@@ -54,7 +54,8 @@ def write_size(path: Path, size: Size, architecture: str, kind: Kind, dense: Kin
     rng = np.random.default_rng(0)
     for name, shape, each in entries:
         middle = 0.5 if name.endswith("mix_lower") else 1.0
-        writer.write_tensor_data(np.full(shape, middle, np.float32) if len(shape) == 1 else _blocks(rng, shape, each))
+        values = np.full(shape, middle, np.float32) if len(shape) == 1 else random_blocks(rng, shape, each)
+        writer.write_tensor_data(values)
     writer.close()
 
 
@@ -94,7 +95,7 @@ def _matrices(size: Size, architecture: str, kind: Kind, dense: Kind) -> Iterato
     yield "output", (size.vocabulary, width), dense
 
 
-def _blocks(rng: np.random.Generator, shape: tuple[int, ...], kind: Kind) -> np.ndarray:
+def random_blocks(rng: np.random.Generator, shape: tuple[int, ...], kind: Kind) -> np.ndarray:
     """Random weights of about 1 / sqrt(columns), as bytes of the file."""
     scale = np.float16(1 / np.sqrt(shape[-1]))
     if kind == Kind.F16:

@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 from tiny import randomize, write_tokenizer
 
-MIXERS = {"mlgru": ["linear_attention"] * 3, "hybrid": ["linear_attention", "full_attention", "linear_attention"]}
+MIXERS = {
+    "mlgru": ["linear_attention"] * 3,
+    "hybrid": ["linear_attention", "full_attention", "linear_attention"],
+    "attention": ["full_attention"] * 2,
+}
 
 
 def tiny_matmulfree(

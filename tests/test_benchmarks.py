@@ -253,6 +253,31 @@ def test_models_of_random_blocks_are_as_large_as_they_say(tmp_path: Path) -> Non
         assert 0.1 < logits.std() < 10
 
 
+def test_a_ternary_layer_stands_beside_plain_ones(tmp_path: Path) -> None:
+    import ternary_linear as bench
+
+    filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+    for kind in bench.KINDS:
+        bench.write_blocks(tmp_path / "m.gguf", 256, 3, kind)
+        assert 0.1 < filament.Model(tmp_path / "m.gguf", threads=1).logits([3, 4, 5]).std() < 10
+    ran = {name: [1e-6, 2e-5] for name in ("TQ2_0", "Q4_0", "Q8_0", "F16", "nn.Linear")} | {"Q4_0": [3e-6, 4e-5]}
+    line = bench.row(512, {"ternary": 0.013, "nn.Linear": 0.01}, ran)
+    assert line.startswith("| 512 | 13 | 10 | 1.30x | 1 / 20 | 3 / 40 |") and line.count("|") == 10
+    took = bench.cpu_seconds({"one": lambda: sum(range(20_000)), "ten": lambda: sum(range(200_000))}, 1)
+    assert took["ten"] > 3 * took["one"] > 0
+
+
+def test_a_task_of_few_answers_has_them_alone(tmp_path: Path) -> None:
+    import ternarize
+
+    for name, count in (("train", 300), ("test", 40)):
+        rows = [{"prompt": f"{name} question {n} of it", "completion": f"answer {n % 5}"} for n in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(ternarize.json.dumps(row) + "\n" for row in rows))
+    task = ternarize.few_answers(tmp_path, tmp_path / "few", answers=3, examples=90)
+    assert set(task.answers) == {"answer 0", "answer 1", "answer 2"} and len(task.test) == 24
+    assert len(task.train) + len(task.validation) == 90
+
+
 def test_rounded_models_stand_beside_the_best_of_llama_cpp(tmp_path: Path) -> None:
     from argparse import Namespace
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import tiny_task
 from llama_encoder import LlamaEncoder
 from matmulfree_files import MIXERS, tiny_matmulfree
+from tiny import tiny_model
 from tiny_encoder import tiny_encoder
 
 from lightbulb.core.artifact import Artifact
@@ -113,7 +114,7 @@ SOURCES_OF_NGRAMS = {
 }
 OF_NGRAMS = tuple(SOURCES_OF_NGRAMS)
 OF_SLOTS = ("fit-slots", "refit-slots", "verify-slots")
-OTHERS = (*OF_ENCODERS, *OF_NGRAMS, *OF_SLOTS, "pretrain")
+OTHERS = (*OF_ENCODERS, *OF_NGRAMS, *OF_SLOTS, "pretrain", "ternarize")
 CASES = [(name, "choose") for name in PASSES if name not in OTHERS]
 CASES += [(name, kind) for kind, names in KINDS.items() for name in names]
 
@@ -221,6 +222,30 @@ class TestRecurrent(PassConformance):
         parameters = PARAMETERS[request.param]
         changed = cls(**parameters | MORE[request.param])
         return PassCase(cls(**parameters), source, tiny_task("choose"), inputs, changed=changed, trains=True)
+
+
+class TestTernarize(PassConformance):
+    @pytest.fixture(params=["logits", "alone"])
+    def case(self, request, wide):
+        cls = pass_class("ternarize")
+        return PassCase(
+            cls(schedule=SHORT),
+            wide["formatted"],
+            tiny_task("choose"),
+            {"logits": wide["logits"]} if request.param == "logits" else {},
+            changed=cls(schedule=SHORT, ramp=0.0),
+            trains=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory) -> dict[str, Artifact]:
+    """A model whose widths are whole ternary blocks, and its logits."""
+    folder = tiny_model(tmp_path_factory.mktemp("wide") / "model", width=256, layers=1)
+    start = Artifact(path=folder, kind="model", key="wide", made_by="start")
+    with _run(tmp_path_factory.mktemp("wide-run")) as run:
+        formatted = run.step("formatted", pass_class("format-task")(), start)
+        return {"formatted": formatted, "logits": run.step("logits", pass_class("teacher-logits")(), formatted)}
 
 
 class TestLora(PassConformance):

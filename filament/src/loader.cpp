@@ -11,11 +11,12 @@ namespace filament {
 
 struct Architecture {
     const char* name;
-    bool rope_halves;    // see Rope
-    bool linear;         // layers with heads but without keys have a LinearMixer
-    bool gemma;          // scaled embeddings, GELU, norms behind each branch, windows in most layers
-    bool matmulfree;     // the file names each layer's mixer; a norm before every matrix (docs/format.md)
-    bool plain = false;  // of those: norms before the parts of a layer only
+    bool rope_halves;                // see Rope
+    bool linear;                     // layers with heads but without keys have a LinearMixer
+    bool gemma;                      // scaled embeddings, GELU, norms behind each branch, windows in most layers
+    bool matmulfree;                 // the file names each layer's mixer (docs/format.md)
+    const char* out_norm = nullptr;  // ternary weights: the norm before attn_output, and the next before ffn_down
+    const char* down_norm = nullptr;
 };
 
 namespace {
@@ -24,8 +25,9 @@ namespace {
 constexpr Architecture kArchitectures[] = {
     {"llama", false, false, false, false}, {"qwen2", true, false, false, false},   {"qwen3", true, false, false, false},
     {"deci", false, true, false, false},   {"openelm", true, false, false, false}, {"gemma3", true, false, true, false},
-    {"matmulfree", true, false, false, true},
-    {"lightbulb-recurrent", true, false, false, true, true},
+    {"matmulfree", true, false, false, true, "attn_out_norm", "ffn_down_norm"},
+    {"lightbulb-recurrent", true, false, false, true},
+    {"bitnet", true, false, false, false, "attn_sub_norm", "ffn_sub_norm"},
 };
 // clang-format on
 constexpr size_t kMostLayers = 4096;
@@ -60,7 +62,7 @@ void Loader::load() {
     model_.output_norm = norm("output_norm.weight", model_.width);
     model_.logits =
         linears_.linear(file_.find("output.weight") ? "output" : "token_embd", model_.vocabulary, model_.width);
-    if (architecture_->matmulfree) linears_.refuse_others();
+    if (architecture_->matmulfree || architecture_->out_norm) linears_.refuse_others();
     pack_all();
 }
 
@@ -81,7 +83,7 @@ void Loader::read_sizes() {
         throw Error("token_embd.weight does not fit " + key("embedding_length"));
     model_.vocabulary = in_range("the vocabulary", static_cast<int64_t>(model_.embedding->rows()), 1);
     const auto rows = static_cast<int64_t>(model_.vocabulary);
-    if (architecture_->matmulfree && file_.integer(key("vocab_size"), rows) != rows)
+    if ((architecture_->matmulfree || architecture_->out_norm) && file_.integer(key("vocab_size"), rows) != rows)
         throw Error("token_embd.weight does not fit " + key("vocab_size"));
     if (architecture_->gemma) model_.embedding_scale = std::sqrt(static_cast<float>(model_.width));
     if (file_.number(key("final_logit_softcapping"), 0) != 0) throw Error("logits that are capped");
@@ -182,7 +184,7 @@ std::unique_ptr<Mixer> Loader::read_mlgru(size_t index, const std::string& prefi
     auto mixer = std::make_unique<Mlgru>();
     const size_t width = model_.width;
     mixer->layer = index;
-    mixer->lower = linears_.vector(prefix + "mix_lower.weight", width, !architecture_->plain);
+    mixer->lower = linears_.vector(prefix + "mix_lower.weight", width, architecture_->out_norm != nullptr);
     if (mixer->lower.empty()) mixer->lower.resize(round_up(width));
     const bool sound =
         std::all_of(mixer->lower.begin(), mixer->lower.end(), [](float least) { return least >= 0 && least < 1; });
@@ -190,7 +192,7 @@ std::unique_ptr<Mixer> Loader::read_mlgru(size_t index, const std::string& prefi
     mixer->forget = linears_.linear(prefix + "mix_f", width, width);
     mixer->candidate = linears_.linear(prefix + "mix_c", width, width);
     mixer->gate = linears_.linear(prefix + "mix_g", width, width);
-    mixer->out_norm = norm(prefix + "mix_out_norm.weight", width, !architecture_->plain);
+    mixer->out_norm = norm(prefix + "mix_out_norm.weight", width, architecture_->out_norm != nullptr);
     mixer->output = linears_.linear(prefix + "mix_out", width, width);
     return mixer;
 }
@@ -221,7 +223,7 @@ std::unique_ptr<Mixer> Loader::read_attention(size_t index, const std::string& p
     a.output = linears_.linear(prefix + "attn_output", width, queries);
     a.q_norm = norm(prefix + "attn_q_norm.weight", head_, false);
     a.k_norm = norm(prefix + "attn_k_norm.weight", head_, false);
-    if (architecture_->matmulfree) a.out_norm = norm(prefix + "attn_out_norm.weight", queries, !architecture_->plain);
+    if (architecture_->out_norm) a.out_norm = norm(prefix + architecture_->out_norm + ".weight", queries);
     return attention;
 }
 
@@ -231,8 +233,7 @@ std::unique_ptr<Branch> Loader::read_feed_forward(const std::string& prefix, siz
     network->gate = linears_.linear(prefix + "ffn_gate", hidden, model_.width);
     network->up = linears_.linear(prefix + "ffn_up", hidden, model_.width);
     network->down = linears_.linear(prefix + "ffn_down", model_.width, hidden);
-    if (architecture_->matmulfree)
-        network->down_norm = norm(prefix + "ffn_down_norm.weight", hidden, !architecture_->plain);
+    if (architecture_->down_norm) network->down_norm = norm(prefix + architecture_->down_norm + ".weight", hidden);
     return network;
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightbulb.core.errors import UserError
 from lightbulb.core.events import Message, Stream
+from lightbulb.core.files import write_json, write_text
 from lightbulb.core.progress import Reporter, waiting
 from lightbulb.core.terminal import terminal
 from lightbulb.doctor import examine
@@ -152,6 +153,33 @@ def train(text: Task, goal: TrainingGoal, out: Path, *, command: str = "", quiet
             say(f"{out} is done; nothing to do")
             return TrainingRecord.read(out / job.DONE)
         return job.perform(run, goal, source, command=command, say=say)
+
+
+def sweep(
+    text: Task, goals: Mapping[str, TrainingGoal], out: Path, *, command: str = "", quiet: bool = False
+) -> list[TrainingRecord]:
+    """Trains several models from one text, one after the other; those that are done are found.
+
+    Args:
+        text: as in `train`
+        goals: by the name of the folder in `out` that each run gets
+        out: ends with `sweep.html` and `sweep.json` in it, too: what each took and learned
+        command: as in `train`
+        quiet: likewise
+
+    Raises:
+        UserError: as in `train`
+        RunFailure: likewise
+    """
+    from lightbulb.pretraining.sweep import PAGE, RECORD
+    from lightbulb.report.sweep import sweep_page
+
+    for goal in goals.values():
+        goal.check()
+    records = [train(text, goal, out / name, command=command, quiet=quiet) for name, goal in goals.items()]
+    write_json(out / RECORD, [record.model_dump(mode="json") for record in records])
+    write_text(out / PAGE, sweep_page(records))
+    return records
 
 
 def dry_run(model: str, task: Task, goal: Goal, *, quiet: bool = False) -> DryRun:

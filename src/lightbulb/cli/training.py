@@ -20,7 +20,7 @@ class Shape:
 
     Attributes:
         architecture: matmulfree (ternary weights, recurrent), hybrid (one layer of four with attention), or transformer
-        size: about so many parameters, like 5m or 370m
+        size: about so many parameters, like 5m or 370m; of several, each is trained with each learning rate
         layers: how many, instead of what fits the size
         width: of what goes from layer to layer, likewise; a multiple of 256
         feed_forward: inner width, likewise
@@ -30,7 +30,7 @@ class Shape:
     """
 
     architecture: Literal["matmulfree", "hybrid", "transformer"] = "matmulfree"
-    size: str = "5m"
+    size: tuple[str, ...] = ("5m",)
     layers: int | None = None
     width: int | None = None
     feed_forward: int | None = None
@@ -45,21 +45,23 @@ class Budget:
 
     Attributes:
         tokens: to read, like 2e6; the same ones again where there are fewer (default: 20 for each parameter)
-        max_time: for the whole job, like 45m or 1h30m
+        max_time: for the whole job, like 45m or 1h30m; of several trainings, for each
         max_joules: for the training
-        learning_rate: at its highest (default: 4e-3, 1e-3 for a transformer)
+        learning_rate: at its highest (default: 4e-3, 1e-3 for a transformer); of several, each with each size
         batch_tokens: tokens of a step
         decay: of the learning rate
         drop: what the learning rate is multiplied with from halfway on (default: 0.5, 1 for a transformer)
+        embedding: the type in the file of the embedding, which is the head as well, and of a transformer's layers
     """
 
     tokens: float | None = None
     max_time: str = "1h"
     max_joules: float | None = None
-    learning_rate: float | None = None
+    learning_rate: tuple[float, ...] | None = None
     batch_tokens: int = 8192
     decay: Literal["cosine", "linear"] = "cosine"
     drop: float | None = None
+    embedding: Literal["q8_0", "q6_k", "q4_k", "q4_0"] = "q8_0"
 
 
 def train(
@@ -91,12 +93,16 @@ def train(
     from lightbulb.core.progress import waiting
     from lightbulb.pretraining.goal import TrainingGoal
     from lightbulb.pretraining.shape import parameters_of
+    from lightbulb.pretraining.sweep import goals_of
+    from lightbulb.report.sweep import render_sweep
     from lightbulb.report.trained import render_trained
     from lightbulb.shrinking.goal import seconds
 
     shape, budget = dict(vars(model)), dict(vars(training))
+    sizes, rates = [parameters_of(each) for each in shape.pop("size")], budget.pop("learning_rate") or ()
     goal = TrainingGoal(
-        size=parameters_of(shape.pop("size")),
+        size=sizes[0],
+        learning_rate=rates[0] if rates else None,
         max_seconds=seconds(budget.pop("max_time")),
         seed=seed,
         threads=threads_held() if threads is None else threads,
@@ -104,8 +110,15 @@ def train(
         **budget,
     )
     goal.check()
+    goals = goals_of(goal, sizes, rates)
     with waiting("reading the text"):
         loaded = api.load_task(text, test=test, kind="text", completion=completion, seed=seed)
     folder = out or Path("runs") / f"{loaded.name}-{goal.architecture}"
-    record = api.train(loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]))
+    command = "lightbulb " + shlex.join(sys.argv[1:])
+    if len(goals) > 1:
+        records = api.sweep(loaded, goals, folder, command=command)
+        rows = [each.model_dump(mode="json") for each in records]
+        show({"trainings": rows}, json, lambda console: console.print(render_sweep(records)))
+        return
+    record = api.train(loaded, goal, folder, command=command)
     show(record.model_dump(mode="json"), json, lambda console: console.print(render_trained(record, folder)))

@@ -209,7 +209,9 @@ class Entry:
 def entries_of(spec: ModelSpec) -> list[Entry]:
     """What a GGUF of `spec` holds, in file order. Raises UnsupportedModel where none can hold it."""
     architecture, arch = architecture_of(spec), spec.arch
-    norms = {f"{path}.weight": f"{gguf}.weight" for path, gguf in arch.norms.items()} | {LOWER: "mix_lower.weight"}
+    names = matmulfree_gguf.NORMS if architecture == matmulfree_gguf.BITNET else {}
+    norms = {f"{path}.weight": f"{names.get(gguf, gguf)}.weight" for path, gguf in arch.norms.items()}
+    norms[LOWER] = "mix_lower.weight"
     linears = {f"{path}.{kind}": (role, kind) for role, path in arch.linears.items() for kind in ("weight", "bias")}
     found = [Entry(EMBEDDING, (f"{arch.embed}.weight",))]
     for index, layer in enumerate(spec.layers):

@@ -16,7 +16,9 @@ GEMMA_27B_BLOCKS = 62  # llama.cpp knows Gemma 3 27B by its depth and scales att
 RECURRENT = "lightbulb-recurrent"  # ours (docs/format.md): some layers are recurrent; the file names the family
 # architectures that take sizes by layer -> the family whose parts they have
 BY_LAYER = {"deci": "llama", "openelm": "qwen3", RECURRENT: "llama"}
-ARCHITECTURES = {**{a.gguf: a.family for a in reversed(FAMILIES.values())}, **BY_LAYER}  # -> family when read
+ARCHITECTURES = {  # -> family when read
+    **{a.gguf: a.family for a in reversed(FAMILIES.values())}, **BY_LAYER, matmulfree_gguf.BITNET: MATMULFREE
+}  # fmt: skip
 PERMUTED = ("llama", "deci")  # llama.cpp rotates neighbouring pairs (RoPE NORM): rows of q and k are interleaved
 SIZES = ("attention.head_count", "attention.head_count_kv", "feed_forward_length")  # that may stand there by layer
 
@@ -28,8 +30,7 @@ def architecture_of(spec: ModelSpec) -> str:
         UnsupportedModel: llama.cpp cannot compute it, or a file of ours cannot hold it
     """
     if spec.arch.ternary:
-        matmulfree_gguf.check_exportable(spec)
-        return spec.arch.gguf
+        return matmulfree_gguf.architecture_for(spec)
     if spec.recurrent:
         _refuse("a recurrent model's file", _recurrent_refusals(spec))
         return RECURRENT
@@ -169,7 +170,7 @@ def spec_of_gguf(header: GgufHeader) -> ModelSpec:
     """
     fields, names = header.fields, {tensor.name for tensor in header.tensors}
     architecture = fields["general.architecture"]
-    if architecture == MATMULFREE:
+    if architecture in (MATMULFREE, matmulfree_gguf.BITNET):
         return matmulfree_gguf.spec_of_file(header)
 
     def value(key: str, default: Any = None) -> Any:

@@ -1,4 +1,5 @@
-"""MatMul-free models in GGUF files (docs/format.md): keys, and what a file holds of the weights that were trained."""
+"""Models of ternary weights in GGUF files (docs/format.md): keys, and what a file holds of the weights that were
+trained. Those of transformers are of llama.cpp's `bitnet` where that can say what they are, else of `matmulfree`."""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from lightbulb.formats.gguf.header import GgufHeader
 
 TERNARY = QUANT_TYPES["tq2_0"]
+BITNET = "bitnet"
+NORMS = {"attn_out_norm": "attn_sub_norm", "ffn_down_norm": "ffn_sub_norm"}  # as `bitnet` calls them
 
 
 def check_exportable(spec: ModelSpec) -> None:
@@ -34,7 +37,7 @@ def check_exportable(spec: ModelSpec) -> None:
         raise UnsupportedModel(
             f"rows of {wrong} weights are no whole number of ternary blocks of {TERNARY.block}",
             where="config.json",
-            hint=f"train a model whose widths are multiples of {TERNARY.block}",
+            hint=f"train a model whose widths are multiples of {TERNARY.block}, or cut one by `prune-width` to such",
         )
     mixers = {layer.mixer for layer in spec.layers}
     if len(inner) > 1 or None in inner or len(heads) > 1 or "none" in mixers or spec.rope.kind != "default":
@@ -45,9 +48,17 @@ def check_exportable(spec: ModelSpec) -> None:
         )
 
 
+def architecture_for(spec: ModelSpec) -> str:
+    """llama.cpp's `bitnet` for a transformer whose heads are as wide as the model and whose head is the embedding, else
+    `matmulfree`. Raises UnsupportedModel as `check_exportable` does."""
+    check_exportable(spec)
+    plain = all(layer.mixer == "attention" and layer.attention_width == spec.width for layer in spec.layers)
+    return BITNET if plain and spec.tied else MATMULFREE
+
+
 def fields_of(spec: ModelSpec) -> dict[str, Any]:
     """GGUF keys -> values. Raises UnsupportedModel as `check_exportable` does."""
-    check_exportable(spec)
+    architecture = architecture_for(spec)
     fields: dict[str, Any] = {
         "block_count": len(spec.layers),
         "context_length": spec.context,
@@ -55,8 +66,9 @@ def fields_of(spec: ModelSpec) -> dict[str, Any]:
         "feed_forward_length": spec.layers[0].feed_forward,
         "vocab_size": spec.vocabulary,
         "attention.layer_norm_rms_epsilon": spec.epsilon,
-        "mixer": [layer.mixer for layer in spec.layers],
     }
+    if architecture == MATMULFREE:
+        fields["mixer"] = [layer.mixer for layer in spec.layers]
     if attends := next((layer for layer in spec.layers if layer.mixer == "attention"), None):
         fields |= {
             "attention.head_count": attends.heads,
@@ -64,7 +76,9 @@ def fields_of(spec: ModelSpec) -> dict[str, Any]:
             "attention.key_length": attends.head_width,
             "rope.freq_base": spec.rope.base,
         }
-    return {f"{MATMULFREE}.{key}": value for key, value in fields.items()}
+    if architecture == BITNET:
+        fields["rope.dimension_count"] = fields["attention.value_length"] = fields["attention.key_length"]
+    return {f"{architecture}.{key}": value for key, value in fields.items()}
 
 
 def types_of(types: TypeMap) -> TypeMap:
@@ -79,15 +93,16 @@ def spec_of_file(header: GgufHeader) -> ModelSpec:
         ModelError: something that they must say is missing or cannot be
     """
     fields, names = header.fields, {tensor.name for tensor in header.tensors}
-    file = str(header.files[0])
+    file, architecture = str(header.files[0]), fields["general.architecture"]
 
     def integer(key: str) -> int:
-        value = fields.get(f"{MATMULFREE}.{key}")
+        value = fields.get(f"{architecture}.{key}")
         if not isinstance(value, int) or not 0 < value < 1 << 31:
-            raise ModelError(f"the key {MATMULFREE}.{key} is {value!r}", where=file, hint="export the file again")
+            raise ModelError(f"the key {architecture}.{key} is {value!r}", where=file, hint="export the file again")
         return value
 
-    mixers, blocks = fields.get(f"{MATMULFREE}.mixer"), integer("block_count")
+    blocks = integer("block_count")
+    mixers = ["attention"] * min(blocks, len(names)) if architecture == BITNET else fields.get(f"{MATMULFREE}.mixer")
     if not isinstance(mixers, list) or len(mixers) != blocks or not set(mixers) <= {"mlgru", "attention"}:
         raise ModelError(f"this file does not name a mixer for each of its {blocks} layers", where=file)
     inner, layers = integer("feed_forward_length"), {}
@@ -103,8 +118,8 @@ def spec_of_file(header: GgufHeader) -> ModelSpec:
         vocabulary_out=vocabulary,
         tied="output.weight" not in names,
         context=integer("context_length"),
-        epsilon=float(fields.get(f"{MATMULFREE}.attention.layer_norm_rms_epsilon", 1e-6)),
-        rope=Rope(base=float(fields.get(f"{MATMULFREE}.rope.freq_base", 10_000.0))),
+        epsilon=float(fields.get(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-6)),
+        rope=Rope(base=float(fields.get(f"{architecture}.rope.freq_base", 10_000.0))),
         layers=tuple(layers[mixer] for mixer in mixers),
     )
 

@@ -55,8 +55,8 @@ class TernaryProducts(Function):
         scales = torch.cat([s.expand(n) for (_, s), n in zip(found, ctx.rows, strict=True)])
         q = q.to(dtype)
         ctx.save_for_backward(q, scale_x, levels, scales)
-        out = F.linear(q, levels) * (scale_x * scales)
-        return out.to(dtype).split(ctx.rows, -1)
+        parts = F.linear(q, levels).split(ctx.rows, -1)
+        return tuple(part.mul_(scale_x.float() * s) for part, (_, s) in zip(parts, found, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

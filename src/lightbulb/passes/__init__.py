@@ -24,6 +24,7 @@ PASSES = {
     "distill": "distill:Distill",
     "importance-matrix": "importance_matrix:ImportanceMatrix",
     "quantize": "quantize:Quantize",
+    "ternarize": "ternarize:Ternarize",
     "export": "export:Export",
     "import-encoder": "import_encoder:ImportEncoder",
     "fit-head": "fit_head:FitHead",

@@ -1,4 +1,4 @@
-"""What `adapt`, `distill` and `quantize` share: a student, its data, and a loss that may listen to a teacher."""
+"""What `adapt`, `distill`, `quantize` and `ternarize` share: a student, its data, a loss that may hear a teacher."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def fit(
     types: TypeMap | None = None,
     parameter: str = "schedule",
     further: Callable[[Engine], Further] | None = None,
+    before_step: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Trains `model` in place on the task's train split, encoded with the tokenizer and answers of `source`.
 
@@ -44,6 +45,7 @@ def fit(
         types: to train on weights rounded to them
         parameter: of the pass, which holds the schedule
         further: what is learnt beside, in the engine that trains the model (which must fit it)
+        before_step: as `train` has it
 
     Returns:
         Facts: steps made, and the mean loss at the end.
@@ -72,6 +74,7 @@ def fit(
             label=label,
             timekeeper=timekeeper(context, parameter),
             further=more,
+            before_step=before_step,
         )
     return {"steps": done.steps, "train_loss": done.loss}
 

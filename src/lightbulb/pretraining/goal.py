@@ -11,6 +11,7 @@ from lightbulb.pretraining.shape import BLOCK, MOST_LAYERS, WIDEST, Architecture
 from lightbulb.runtimes import check_threads
 
 LEARNING_RATES: dict[Architecture, float] = {"matmulfree": 4e-3, "hybrid": 4e-3, "transformer": 1e-3}
+Ends = Literal["q8_0", "q6_k", "q4_k", "q4_0"]
 TOKENS_PER_PARAMETER = 20  # what pays at a fixed cost of training (Hoffmann et al. 2022)
 SMALLEST_VOCABULARY = 300  # 256 bytes, the end of a text, and a few words
 
@@ -34,6 +35,7 @@ class TrainingGoal(BaseModel):
         batch_tokens: of a step
         decay: of the learning rate, to zero
         drop: what it is multiplied with from halfway on
+        embedding: the type in the file of the embedding, which is the head as well, and of a transformer's layers
         seed: the only source of randomness
         threads: of the processor
     """
@@ -55,6 +57,7 @@ class TrainingGoal(BaseModel):
     batch_tokens: int = 8192
     decay: Literal["cosine", "linear"] = "cosine"
     drop: float | None = None
+    embedding: Ends = "q8_0"
     seed: int = 0
     threads: int = 2
 

@@ -24,7 +24,6 @@ from lightbulb.pretraining.start import START_VERSION, tokenizer_source, write_s
 Say = Callable[[str], None]
 TRAINING_SHARE = 0.85  # of the time that is left when it begins; the rest scores and writes
 OF_STEPS = {RECORD, COST, LOSSES}  # files that are about a step, not of the model
-FILE_TYPE = "q8_0"  # of the embedding, and of a transformer's layers
 
 
 def bind_config(run: Run, goal: TrainingGoal, source: ModelSource | None) -> None:
@@ -55,7 +54,7 @@ def perform(run: Run, goal: TrainingGoal, source: ModelSource | None, *, command
     pass_ = training_of(goal, tokens, rows)
     left = run.decisions.decide_once("seconds for training", lambda: TRAINING_SHARE * _left(run, goal))
     trained = run.step("trained", pass_, start, seconds=left, joules=goal.max_joules)
-    file = run.step("file", Export(quant_type=FILE_TYPE, embedding=FILE_TYPE), trained)
+    file = run.step("file", Export(quant_type=goal.embedding), trained)
     score = run.step("score", Evaluate(), trained, seconds=max(1.0, _left(run, goal)))
     return _published(run, goal, {"start": start, "trained": trained, "file": file, "score": score}, rows, command)
 

@@ -55,7 +55,7 @@ class Filament(Runtime):
     library: ClassVar[str] = "lightbulb_filament"
     install: ClassVar[str] = "make filament"
     architectures: ClassVar[tuple[str, ...]] = (
-        "llama", "qwen2", "qwen3", "gemma3", "deci", "openelm", "matmulfree", "lightbulb-recurrent"
+        "llama", "qwen2", "qwen3", "gemma3", "deci", "openelm", "matmulfree", "lightbulb-recurrent", "bitnet"
     )  # fmt: skip
     capabilities: ClassVar[Capabilities] = EVERYTHING
 

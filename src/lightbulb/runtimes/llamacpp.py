@@ -15,9 +15,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from lightbulb.core.errors import ModelError, RunFailure
+from lightbulb.models.families import MATMULFREE
 from lightbulb.models.form import shortened
 from lightbulb.models.gguf_info import answer_tokens, read_gguf
-from lightbulb.models.gguf_shape import architecture_of
+from lightbulb.models.gguf_shape import RECURRENT, architecture_of
 from lightbulb.models.spec import ModelSpec
 from lightbulb.runtimes.base import EVERYTHING, Capabilities, ModelForm, ModelInfo, Runtime, windows
 from lightbulb.runtimes.exchange import PLAIN, Answers, NextToken, Options, TextScore, Tokens
@@ -90,7 +91,7 @@ class LlamaCpp(Runtime):
         Raises:
             UnsupportedModel: no GGUF can hold it
         """
-        return bool(architecture_of(spec)) and not spec.arch.ternary and not spec.recurrent
+        return architecture_of(spec) not in (MATMULFREE, RECURRENT)
 
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self._server.handle_completions({"temperature": 0, "cache_prompt": False, **request})

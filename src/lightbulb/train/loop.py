@@ -88,6 +88,10 @@ class Schedule(BaseModel):
         warm, place = max(1, round(WARM_UP * planned)), self._place(step, planned)
         return self.learning_rate * min(1.0, (place + 1) / warm) * 0.5 * (1 + math.cos(math.pi * place / planned))
 
+    def done(self, step: int, planned: int) -> float:
+        """How much of a training planned with `planned` steps lies before a step: 0 to 1, its cuts included."""
+        return self._place(step, planned) / planned
+
     def _place(self, step: int, planned: int) -> float:
         """Where in the planned schedule a step stands."""
         start, end, place = 0, planned, 0.0
@@ -129,6 +133,7 @@ def train(
     label: str,
     timekeeper: Timekeeper | None = None,
     further: Further | None = None,
+    before_step: Callable[[float], None] | None = None,
 ) -> TrainingResult:
     """Trains the parameters of `model` that require gradients, in place. Goes on from a checkpoint in `scratch`, with
     the same bytes.
@@ -146,6 +151,7 @@ def train(
         timekeeper: shortens the schedule where the time does not allow all of it
         further: more losses of a batch, each of which goes back before the next is computed; the losses that are told
             are without them
+        before_step: called with how much of the training is done (0 to 1), before each step
 
     Raises:
         RunFailure: the loss is no longer a number
@@ -166,6 +172,8 @@ def train(
             batches = micro_batches(data, order[step % per_epoch])
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, planned)
+            if before_step:
+                before_step(schedule.done(step, planned))
             more = partial(further, step) if further else None
             loss = take_step(model, batches, forward, loss_function, optimizer, list(parameters.values()), more)
             if not math.isfinite(loss):
