@@ -18,6 +18,8 @@ PASSES = {
     "teacher-logits": "teacher_logits:CacheLogits",
     "prune-depth": "prune_depth:PruneDepth",
     "prune-width": "prune_width:PruneWidth",
+    "score-blocks": "score_blocks:ScoreBlocks",
+    "prune-layers": "prune_layers:PruneLayers",
     "prune-weights": "prune_weights:PruneWeights",
     "distill": "distill:Distill",
     "importance-matrix": "importance_matrix:ImportanceMatrix",
