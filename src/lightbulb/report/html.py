@@ -22,12 +22,12 @@ SHOWN_EXAMPLES = 20
 
 def render_html(result: Result) -> str:
     """The page. Everything that came from data is escaped: prompts may be hostile."""
-    environment = _environment()
+    environment = page_environment()
     template = environment.get_template("report.html.j2")
     return template.render(result=result, **_facts(result))
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -66,7 +66,7 @@ def _facts(result: Result) -> dict[str, Any]:
         "columns": [heading for heading, _ in words.table_columns(result)],
         "side_by_side": side_by_side(result),
         "models": model_rows(result),
-        "plotly": _plotly_script() if quantities else "",
+        "plotly": plotly_script() if quantities else "",
         "plots": [plots.score_against(result, quantity) for quantity in quantities],
         "verification": words.verification_rows(result),
         "unlisted": unlisted(result),
@@ -76,7 +76,7 @@ def _facts(result: Result) -> dict[str, Any]:
     }
 
 
-def _plotly_script() -> str:
+def plotly_script() -> str:
     """plotly.js as text that can stand inside a script element."""
     from plotly.offline import get_plotlyjs
 
