@@ -94,7 +94,7 @@ class Quantize(ModelPass):
 
     def _types(self, model: PreTrainedModel, context: Context) -> TypeMap:
         if self.bits_per_weight is None:
-            roles: dict[str, str] = {**self.roles}
+            roles: dict[str, str] = {str(role): name for role, name in self.roles.items()}
             return TypeMap(self.quant_type, {"embedding": self.embedding, "head": self.embedding, **roles})
         calibration = self._calibration(context, "bits_per_weight")
         sensitivities = calibration.facts_as(ImportanceFacts).sensitivities

@@ -157,7 +157,7 @@ class Prior:
                 return chosen_L
             worth_LO = np.where(fits_LO, saved_LO / np.maximum(more_LO, 1e-30), -np.inf)
             layer, option = np.unravel_index(worth_LO.argmax(), worth_LO.shape)
-            chosen_L[layer] = among[option]
+            chosen_L[layer] = among[int(option)]
 
     def _choice(self, rate: float, each_LO: np.ndarray, among: Sequence[int]) -> np.ndarray:
         """The option of each layer that is best at an exchange rate; -1: none of it. The most valuable layer stays."""
