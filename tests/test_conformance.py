@@ -24,6 +24,7 @@ from lightbulb.passes import PASSES, pass_class
 from lightbulb.pipeline.run import Run
 from lightbulb.runtimes import open_gguf
 from lightbulb.testing import PassCase, PassConformance
+from lightbulb.train.block_scores import read_orders
 from lightbulb.train.calibration import read_mean_squares
 from lightbulb.train.loop import Schedule
 from lightbulb.train.pretraining import Pretraining
@@ -40,6 +41,8 @@ MORE = {
     "prune-depth": {"layers": 1},
     "prune-width": {"feed_forward": 0.25},
     "replace-mixer": {"layers": (1,)},
+    "score-blocks": {"importance": "activation"},
+    "prune-layers": {"feed_forward": (0.5, 1.0)},
     "prune-weights": {"share": 0.25},
     "importance-matrix": {"tokens": 100},
     "distill": {"temperature": 1.0},
@@ -57,6 +60,8 @@ PARAMETERS = {
     "adapt-elastic": {"schedule": SHORT, "layers": 1},
     "prune-depth": {"layers": 2},
     "prune-width": {"feed_forward": 0.5},
+    "score-blocks": {"feed_forward": (0.5,), "groups": (0.5,), "tokens": 200},
+    "prune-layers": {"layers": (0, 2)},
     "prune-weights": {"recover": SHORT},
     "importance-matrix": {"tokens": 200, "probe_tokens": 30},
     "distill": {"schedule": SHORT},
@@ -76,6 +81,8 @@ SOURCES = {
     "prune-depth": ("formatted", {}),
     "prune-width": ("formatted", {}),
     "replace-mixer": ("formatted", {}),
+    "score-blocks": ("formatted", {}),
+    "prune-layers": ("formatted", {"scores": "scores"}),
     "prune-weights": ("pruned", {"logits": "logits"}),
     "importance-matrix": ("pruned", {}),
     "distill": ("pruned", {"logits": "logits"}),
@@ -138,6 +145,7 @@ def made(imported, tmp_path_factory):
                 "formatted": formatted,
                 "pruned": run.step("pruned", pass_class("prune-depth")(layers=2), formatted),
                 "logits": run.step("logits", pass_class("teacher-logits")(), formatted),
+                "scores": run.step("scores", pass_class("score-blocks")(types=()), formatted),
                 "gguf": run.step("gguf", pass_class("export")(quant_type="f16"), formatted),
             }
 
@@ -158,7 +166,7 @@ class TestPasses(PassConformance):
             changed=cls(**parameters | MORE[name]) if name in MORE else None,
             trains=name in ("pretrain", "adapt", "adapt-elastic", "distill", "prune-weights", "quantize"),
             timed=name == "measure",
-            reload=reload_calibration if name == "importance-matrix" else None,
+            reload={"importance-matrix": reload_calibration, "score-blocks": reload_scores}.get(name),
         )
 
 
@@ -166,6 +174,12 @@ def reload_calibration(made: Artifact) -> None:
     mean_squares = read_mean_squares(made.path)
     assert mean_squares.keys() == made.facts["sensitivities"].keys()
     assert all((values >= 0).all() and values.any() for values in mean_squares.values())
+
+
+def reload_scores(made: Artifact) -> None:
+    orders, facts = read_orders(made.path), made.facts
+    assert len(orders) == 2 * len(facts["without"])
+    assert all(sorted(order.tolist()) == list(range(len(order))) for order in orders.values())
 
 
 class TestGptq(PassConformance):

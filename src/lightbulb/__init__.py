@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         predict,
         render_report,
         run_recipe,
+        search,
         serve,
         shrink,
     )
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from lightbulb.energy.meter import Meter
     from lightbulb.energy.standalone import meter
     from lightbulb.pipeline.recipe import Recipe
+    from lightbulb.searching.goal import SearchGoal
+    from lightbulb.searching.record import SearchRecord
     from lightbulb.shrinking.goal import Goal
     from lightbulb.shrinking.record import Result
     from lightbulb.tasks.load import load_task
@@ -47,6 +50,7 @@ _PLACES = {
             "predict",
             "render_report",
             "run_recipe",
+            "search",
             "serve",
             "shrink",
         ),
@@ -60,6 +64,8 @@ _PLACES = {
     "Meter": "energy.meter",
     "Recipe": "pipeline.recipe",
     "Result": "shrinking.record",
+    "SearchGoal": "searching.goal",
+    "SearchRecord": "searching.record",
     "Task": "tasks.task",
     "load_task": "tasks.load",
     "meter": "energy.standalone",
@@ -74,6 +80,8 @@ __all__ = [
     "Meter",
     "Recipe",
     "Result",
+    "SearchGoal",
+    "SearchRecord",
     "Task",
     "__version__",
     "ask",
@@ -88,6 +96,7 @@ __all__ = [
     "predict",
     "render_report",
     "run_recipe",
+    "search",
     "serve",
     "shrink",
 ]

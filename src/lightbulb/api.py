@@ -17,7 +17,7 @@ from lightbulb.energy.meter import Meter
 from lightbulb.exporting.request import export
 from lightbulb.forecasting.request import forecast
 from lightbulb.measuring.measurement import measure
-from lightbulb.models.kinds.encoder_source import names_encoder, resolve_encoder
+from lightbulb.models.kinds.encoder_source import is_encoder, names_encoder, resolve_encoder
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, resolve
 from lightbulb.pipeline.run import Run
 from lightbulb.predicting.request import calibrate_device, predict
@@ -33,6 +33,8 @@ from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
 if TYPE_CHECKING:
+    from lightbulb.searching.goal import SearchGoal
+    from lightbulb.searching.record import SearchRecord
     from lightbulb.shrinking.dry_run import DryRun
 
 
@@ -121,6 +123,73 @@ def shrink(model: str, task: Task, goal: Goal, out: Path, *, command: str = "", 
             say(f"{out} is done; nothing to do")
             return Result.read(out / DONE)
         return publish(run.folder, perform(run, source, goal, command=command, say=say))
+
+
+def search(
+    model: str,
+    task: Task,
+    goal: SearchGoal,
+    out: Path,
+    *,
+    costs: Path | None = None,
+    parent: Path | None = None,
+    command: str = "",
+    quiet: bool = False,
+) -> SearchRecord:
+    """Finds which student of a model does what `goal` asks, without making it to the end: cuts layer by layer and types
+    of blocks, priced by a table of costs that is measured on this device, scored after short trainings. Writes
+    search.json, search.html and the recipe of the chosen one; resumes what was begun, or finds it done.
+
+    Args:
+        model: as in `shrink`, but no encoder
+        task: what `load_task` gives
+        goal: what is asked for
+        out: the run's folder
+        costs: a file of cost tables, read and added to; None: one of the run's own
+        parent: a recipe.toml whose last step makes the model that is cut, instead of the main job's adapted teacher
+        command: what a person typed, for the record
+        quiet: without lines and bars on stderr
+
+    Raises:
+        UserError: what is asked for cannot be done as asked; nothing was trained
+        RunFailure: nothing has learned the task, or the work itself failed
+    """
+    from lightbulb.models.importing import spec_of_source
+    from lightbulb.pipeline.recipe import Recipe, check_recipe
+    from lightbulb.report.searched import RECIPE, write_page
+    from lightbulb.searching.cost_table import check_costs
+    from lightbulb.searching.job import bind_config, perform
+    from lightbulb.searching.parent import check_parent, check_parent_recipe
+    from lightbulb.searching.record import DONE as SEARCHED
+    from lightbulb.searching.record import SearchRecord
+
+    goal.shrinking.check_for(task.metric)
+    check_ships(goal.runtime, task.kind)
+    if costs is not None:
+        check_costs(costs)
+    recipe = None if parent is None else Recipe.read(parent)
+    if recipe is not None:
+        check_recipe(recipe)
+        check_parent_recipe(recipe)
+    with waiting("reading the model", quiet):
+        source = validate_model(model, goal.runtime)
+    if is_encoder(source):
+        raise UserError(f"{source.name} is an encoder, and a search cuts language models", where="`model`",
+                        hint="`lightbulb shrink` cuts encoders")  # fmt: skip
+    check_parent(spec_of_source(source))
+    events = Stream(*terminal(quiet))
+    introduce(task, say := say_to(events))
+    with opened(out, task, goal.shrinking, events) as run:
+        bind_config(run, source, goal, recipe)
+        if (out / SEARCHED).exists():
+            say(f"{out} is done; nothing to do")
+            return SearchRecord.read(out / SEARCHED)
+        record, made = perform(run, source, goal, command=command, say=say, costs=costs, recipe=recipe)
+        if made is not None:
+            made.write(out / RECIPE)
+        write_page(out, record)
+        record.write(out / SEARCHED)  # last: where it stands, the search is done
+    return record
 
 
 def train(text: Task, goal: TrainingGoal, out: Path, *, command: str = "", quiet: bool = False) -> TrainingRecord:
@@ -280,6 +349,7 @@ __all__ = [
     "predict",
     "render_report",
     "run_recipe",
+    "search",
     "serve",
     "shrink",
     "train",

@@ -15,6 +15,7 @@ from lightbulb.cli.measuring import measure
 from lightbulb.cli.options import VALUES, check_verb
 from lightbulb.cli.output import check_arguments, is_text, print_anything, shown, with_flags
 from lightbulb.cli.predicting import predict
+from lightbulb.cli.searching import search
 from lightbulb.cli.serving import serve
 from lightbulb.cli.shrinking import ask, report, run, shrink
 from lightbulb.cli.training import train
@@ -23,6 +24,7 @@ from lightbulb.core.version import __version__
 
 VERBS: dict[str, Callable[..., None]] = {
     "shrink": shrink,
+    "search": search,
     "ask": ask,
     "serve": serve,
     "export": export,
@@ -84,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return _tell(UserError(f"{e.strerror}", where=shown(str(e.filename))[:200], hint="give another name"), verb)
     except KeyboardInterrupt:
-        resumes = arguments[:1] in (["shrink"], ["run"], ["train"])
+        resumes = arguments[:1] in (["shrink"], ["search"], ["run"], ["train"])
         print("stopped" + ("; the same command resumes" if resumes else ""), file=sys.stderr)
         return 130
     return 0

@@ -164,6 +164,26 @@ class WidthFacts(ModelFacts):
     kv_heads: list[int]
 
 
+class BlockFacts(Facts):
+    """Facts of what the parts of a decoder are worth, each tried alone: how much the loss (nats a target) rises.
+
+    Attributes:
+        loss: of the whole model
+        targets: that it is the mean of
+        without: a layer, by its place
+        feed_forward: a layer's feed-forward at a share of its channels: share -> rises by layer
+        groups: likewise, of its groups of heads
+        rounded: all matrices of a role rounded to a type: role -> type -> rise
+    """
+
+    loss: float
+    targets: int
+    without: list[float]
+    feed_forward: dict[str, list[float]]
+    groups: dict[str, list[float]]
+    rounded: dict[str, dict[str, float]]
+
+
 class SparsityFacts(ModelFacts):
     """Facts of a model with weights set to zero.
 

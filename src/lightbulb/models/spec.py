@@ -269,6 +269,11 @@ class ModelSpec(_Frozen):
         return heads * self.width + self.width + sum(layer.parameters(self.width) for layer in self.layers)
 
 
+def kept_count(count: int, share: float, multiple: int = 1) -> int:
+    """How many of `count` channels or groups a share keeps, in whole `multiple`s; at least one of these."""
+    return min(count, max(1, round(share * -(-count // multiple))) * multiple)
+
+
 def spec_of_config(config: Mapping[str, Any]) -> ModelSpec:
     """Reads what a config says.
 

@@ -20,6 +20,8 @@ PASSES = {
     "prune-depth": "prune_depth:PruneDepth",
     "prune-width": "prune_width:PruneWidth",
     "replace-mixer": "replace_mixer:ReplaceMixer",
+    "score-blocks": "score_blocks:ScoreBlocks",
+    "prune-layers": "prune_layers:PruneLayers",
     "prune-weights": "prune_weights:PruneWeights",
     "distill": "distill:Distill",
     "importance-matrix": "importance_matrix:ImportanceMatrix",

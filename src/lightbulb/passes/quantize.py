@@ -36,6 +36,7 @@ class Quantize(ModelPass):
     Attributes:
         quant_type: of the linears
         embedding: the type of the token embedding and the head
+        roles: types of matrices by their role, such as "attention" or "feed_forward", instead of `quant_type`
         method: "rtn" rounds to nearest, as llama.cpp does; "imatrix" fits scales to what channels matter, which the
             input "calibration" says; "gptq" does so layer by layer, and the weights that are still to be rounded make
             up for those that were (Frantar et al. 2023)
@@ -55,6 +56,7 @@ class Quantize(ModelPass):
 
     quant_type: QuantTypeName = "q4_0"
     embedding: QuantTypeName = "q8_0"
+    roles: dict[Literal["attention", "feed_forward"], QuantTypeName] = {}
     method: Literal["rtn", "imatrix", "gptq"] = "rtn"
     tokens: int = Field(default=16384, ge=1)
     bits_per_weight: float | None = Field(default=None, gt=0)
@@ -92,7 +94,8 @@ class Quantize(ModelPass):
 
     def _types(self, model: PreTrainedModel, context: Context) -> TypeMap:
         if self.bits_per_weight is None:
-            return TypeMap.of(self.quant_type, self.embedding)
+            roles: dict[str, str] = {str(role): name for role, name in self.roles.items()}
+            return TypeMap(self.quant_type, {"embedding": self.embedding, "head": self.embedding, **roles})
         calibration = self._calibration(context, "bits_per_weight")
         sensitivities = calibration.facts_as(ImportanceFacts).sensitivities
         if not sensitivities:

@@ -320,6 +320,19 @@ class Run:
         self._log.step_finished(label, artifact, cost)
         return artifact
 
+    def adopt(self, finished: Path) -> Cost | None:
+        """Takes over the folder of a step that a child process has finished for this run; it is then found as done.
+
+        Returns:
+            What it cost, which is not overhead; None where the step is there already.
+        """
+        if (place := self.folder / "steps" / finished.name).exists():
+            return None
+        cost = Cost.read(finished / COST)
+        finished.replace(place)
+        self._inside.append(cost)
+        return cost
+
     def cost(self, artifact: Artifact) -> Cost:
         """What making it took, killed attempts included."""
         return Cost.read(artifact.path / COST)

@@ -83,7 +83,7 @@ def ticks(low: float, high: float, unit: str) -> tuple[list[float], list[str]]:
     return values, [f"{v / factor:.3g} {symbol}".strip() for v, factor, symbol in scaled]
 
 
-def _bars(figure: Figure) -> dict[str, Any] | None:
+def error_bars(figure: Figure) -> dict[str, Any] | None:
     """Error bars from the value to the ends of its interval; None without an interval."""
     if figure.value is None or figure.low is None or figure.high is None:
         return None
@@ -136,7 +136,7 @@ def score_against(result: Result, quantity: Quantity) -> str:
     largest = max((m.bytes or 0 for _, _, m, _ in found), default=0)
     for role, label, model, cost in found:
         colour = COLOURS[role]
-        bars = [_bars(model.score), _bars(cost)]
+        bars = [error_bars(model.score), error_bars(cost)]
         y_bars, x_bars = [{**b, "color": colour} if b else None for b in bars]
         plot.add_scatter(
             x=[cost.value],
