@@ -1,4 +1,5 @@
-"""Trials carried out side by side by processes of their own: the same steps, keys and bytes as one after the other.
+"""Trials carried out side by side by processes of their own: the same steps, keys and bytes as one after the other,
+but for trainings that the clock shortened.
 
 A worker performs its steps in a run folder of its own, below that of the search. What it has finished is moved there,
 where the search then finds it as done; so is what the clock shortened. A worker that fails is not asked again: the
