@@ -79,7 +79,8 @@ def tiny_varied(folder: Path, family: str = "llama", seed: int = 0, **changes: A
 
     from lightbulb.models.decoder import Decoder, config_for
     from lightbulb.models.loading import json_object, save_model
-    from lightbulb.models.spec import LayerSpec, ModelSpec, spec_of_config
+    from lightbulb.models.spec import LayerSpec, ModelSpec
+    from lightbulb.models.spec_config import spec_of_config
 
     plain = spec_of_config(json_object(tiny_model(folder, family, layers=4, seed=seed) / "config.json"))
     layers = [
@@ -105,7 +106,8 @@ def tiny_recurrent(
 
     from lightbulb.models.decoder import Decoder, config_for
     from lightbulb.models.loading import json_object, save_model
-    from lightbulb.models.spec import ModelSpec, spec_of_config
+    from lightbulb.models.spec import ModelSpec
+    from lightbulb.models.spec_config import spec_of_config
 
     plain = spec_of_config(json_object(tiny_model(folder, family, layers=len(mixers), **more) / "config.json"))
     layers = [x.recurrent() if mixer == "mlgru" else x for mixer, x in zip(mixers, plain.layers, strict=True)]

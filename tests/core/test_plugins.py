@@ -13,7 +13,7 @@ from lightbulb.doctor.software import look
 from lightbulb.energy.sensors import discover
 from lightbulb.models.families import architecture_spec, family_names
 from lightbulb.models.gguf_shape import shape_fields
-from lightbulb.models.spec import spec_of_config
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.passes import PASSES, pass_class
 from lightbulb.runtimes import runtime_class, runtime_names
 from lightbulb.tasks import metrics

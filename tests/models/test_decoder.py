@@ -18,7 +18,7 @@ from lightbulb.models.families import keep_layers
 from lightbulb.models.importing import import_model
 from lightbulb.models.loading import json_object, load_model, save_model
 from lightbulb.models.resolve import resolve
-from lightbulb.models.spec import spec_of_config
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.runtimes.torch import Torch
 
 IDS = torch.tensor([[5, 9, 300, 17, 42, 8, 11, 7, 300, 2, 99, 4, 250, 31, 6, 77, 12, 13, 200, 3]])

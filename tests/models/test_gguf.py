@@ -16,7 +16,7 @@ from lightbulb.models.families import keep_layers
 from lightbulb.models.gguf import interleave, read_weights, separate, write_gguf
 from lightbulb.models.gguf_info import read_gguf
 from lightbulb.models.loading import copy_tokenizer, load_model, load_tokenizer, save_model
-from lightbulb.models.spec import spec_of_config
+from lightbulb.models.spec_config import spec_of_config
 
 PROMPTS = ["<|im_start|>user\nTurn the lights off<|im_end|>\n", TEXT[:180], "  I can't 12345 né \n\n\n x"]
 

@@ -20,7 +20,8 @@ from lightbulb.models.gguf_shape import spec_of_gguf
 from lightbulb.models.importing import import_model
 from lightbulb.models.loading import load_model, save_model
 from lightbulb.models.resolve import resolve
-from lightbulb.models.spec import ModelSpec, config_of, spec_of_config
+from lightbulb.models.spec import ModelSpec
+from lightbulb.models.spec_config import config_of, spec_of_config
 from lightbulb.ops.ternary import ternary_levels
 from lightbulb.runtimes.decoding import Row, write_rows
 

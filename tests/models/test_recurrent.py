@@ -19,7 +19,7 @@ from lightbulb.models.gguf_shape import RECURRENT, spec_of_gguf
 from lightbulb.models.importing import import_model
 from lightbulb.models.loading import json_object, load_model
 from lightbulb.models.resolve import resolve
-from lightbulb.models.spec import spec_of_config
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.runtimes.decoding import Row, write_rows
 from lightbulb.runtimes.filament import Filament
 from lightbulb.runtimes.llamacpp import LlamaCpp

@@ -13,7 +13,8 @@ from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.gguf import weight_bytes, write_gguf
 from lightbulb.models.gguf_shape import spec_of_gguf
 from lightbulb.models.loading import json_object, load_model
-from lightbulb.models.spec import LayerSpec, ModelSpec, Rope, config_of, spec_of_config
+from lightbulb.models.spec import LayerSpec, ModelSpec, Rope
+from lightbulb.models.spec_config import config_of, spec_of_config
 
 LAYER = LayerSpec(heads=4, kv_heads=2, head_width=16, feed_forward=128, norms=("attn_norm", "ffn_norm"))
 

@@ -18,7 +18,7 @@ from lightbulb.models.gguf_info import read_gguf
 from lightbulb.models.importing import import_model
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.models.resolve import resolve
-from lightbulb.models.spec import spec_of_config
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.passes.base import Context, Pass
 from lightbulb.passes.export import Export
 from lightbulb.passes.importance_matrix import ImportanceMatrix

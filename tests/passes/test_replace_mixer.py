@@ -14,7 +14,7 @@ from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError, UnsupportedModel
 from lightbulb.core.progress import Silent
 from lightbulb.models.loading import load_model, load_tokenizer
-from lightbulb.models.spec import spec_of_config
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.ops.linearize import best_decays, decayed, explained, ridge
 from lightbulb.passes.base import Context
 from lightbulb.passes.prune_width import PruneWidth

@@ -23,7 +23,8 @@ from lightbulb.models.families import ATTENTION, FEED_FORWARD, OWN
 from lightbulb.models.folders import weight_files
 from lightbulb.models.mlgru import PlainMLGRU
 from lightbulb.models.norms import RMSNorm
-from lightbulb.models.spec import LayerSpec, ModelSpec, Role, Rope, spec_of_config
+from lightbulb.models.spec import LayerSpec, ModelSpec, Role, Rope
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.models.ternary import MLGRU, TernaryLinear
 from lightbulb.ops.recurrence import rising_bounds
 

@@ -24,7 +24,8 @@ from lightbulb.models import matmulfree_gguf
 from lightbulb.models.families import GGUF_LINEAR
 from lightbulb.models.gguf_shape import PERMUTED, architecture_of, context_length, shape_fields
 from lightbulb.models.packed import PackedWeights
-from lightbulb.models.spec import LOWER, ModelSpec, spec_of_config
+from lightbulb.models.spec import LOWER, ModelSpec
+from lightbulb.models.spec_config import spec_of_config
 
 
 def write_gguf(

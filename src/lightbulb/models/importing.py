@@ -29,7 +29,8 @@ from lightbulb.models.loading import (
     write_config,
 )
 from lightbulb.models.resolve import ModelSource, check_contents, check_family, header_of, json_object, local_folder
-from lightbulb.models.spec import ModelSpec, spec_of_config
+from lightbulb.models.spec import ModelSpec
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.models.tokenizing import repair_tokenizer
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from lightbulb.core.files import plain_os_errors, write_json
 from lightbulb.models.families import MATMULFREE, OWN, ArchitectureSpec, architecture_spec, is_tied
 from lightbulb.models.folders import tensors_of, weight_files
 from lightbulb.models.resolve import json_object, tokenizer_hint
-from lightbulb.models.spec import ModelSpec, config_of
+from lightbulb.models.spec import ModelSpec
+from lightbulb.models.spec_config import config_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from lightbulb.models.decoder import Decoder, config_for
 from lightbulb.models.families import OWN, is_tied
-from lightbulb.models.spec import LayerSpec, ModelSpec, Role, spec_of_config
+from lightbulb.models.spec import LayerSpec, ModelSpec, Role
+from lightbulb.models.spec_config import spec_of_config
 
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 

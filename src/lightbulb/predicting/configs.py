@@ -9,7 +9,7 @@ from typing import Any
 
 from lightbulb.core.errors import ModelError
 from lightbulb.models.families import OWN
-from lightbulb.models.spec import spec_of_config
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.predicting.hybrids import ATTENTION, KNOWN, STATE_BYTES, kinds_of, mixer, told_kinds
 from lightbulb.predicting.shapes import ModelShape
 from lightbulb.predicting.stored import HEAD, Stored, stored

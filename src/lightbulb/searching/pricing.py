@@ -17,7 +17,8 @@ from lightbulb.formats.gguf.tokenizer import tokenizer_fields
 from lightbulb.models.gguf import weight_bytes, write_file
 from lightbulb.models.gguf_shape import architecture_of, shape_fields
 from lightbulb.models.resolve import json_object
-from lightbulb.models.spec import ModelSpec, spec_of_config
+from lightbulb.models.spec import ModelSpec
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.passes.export import task_metadata
 from lightbulb.searching.cost_files import Parents
 from lightbulb.searching.cost_table import CostTable, parts_of

@@ -142,7 +142,8 @@ def with_kinds(plan: Plan, setting: Setting, goal: Goal, mixers: tuple[Mixer, ..
 def mixers_for(model: Artifact) -> tuple[Mixer, ...]:
     """Of students of a model: recurrent ones where filament, which alone runs them, is there and takes its family."""
     from lightbulb.models.resolve import json_object
-    from lightbulb.models.spec import ModelSpec, spec_of_config
+    from lightbulb.models.spec import ModelSpec
+    from lightbulb.models.spec_config import spec_of_config
 
     spec, filament = spec_of_config(json_object(model.path / "config.json")), runtime_class("filament")
     layers = [layer.recurrent() if layer.mixer == "attention" else layer for layer in spec.layers]
@@ -197,7 +198,7 @@ def timed(execution: Execution, stats: TaskStats, goal: Goal) -> Times:
 def shape_of(model: Artifact) -> Shape:
     from lightbulb.models.families import FEED_FORWARD
     from lightbulb.models.resolve import json_object
-    from lightbulb.models.spec import spec_of_config
+    from lightbulb.models.spec_config import spec_of_config
 
     spec, types = spec_of_config(json_object(model.path / "config.json")), (*BLOCK_TYPES, EMBEDDING)
     in_layers = sum(layer.parameters(spec.width) for layer in spec.layers)

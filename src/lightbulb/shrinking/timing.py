@@ -18,7 +18,7 @@ from lightbulb.models.families import keep_layers, layers_of
 from lightbulb.models.form import Encoded, shortened, turns_of
 from lightbulb.models.loading import load_model, load_tokenizer
 from lightbulb.models.resolve import json_object
-from lightbulb.models.spec import spec_of_config
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.passes.adapt import freeze
 from lightbulb.passes.evaluate import SLOTS
 from lightbulb.passes.fit import plain_loss

@@ -18,7 +18,7 @@ from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.families import architecture_spec, is_tied, layers_of
 from lightbulb.models.gguf import entries_of
-from lightbulb.models.spec import spec_of_config
+from lightbulb.models.spec_config import spec_of_config
 from lightbulb.ops.fake_quantize import quantize_dequantize_q4_0, quantize_dequantize_q8_0
 from lightbulb.train.data import Batch
 from lightbulb.train.forward import target_logits
