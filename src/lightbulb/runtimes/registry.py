@@ -57,7 +57,8 @@ def runtime_class(name: str) -> type[Runtime]:
     if plugin is not None:
         return plugin
     if name not in BUILT_IN:
-        chosen = [known for known in runtime_names() if known not in NO_LANGUAGE_MODEL]  # those are chosen by the file
+        by_file = (*NO_LANGUAGE_MODEL, *CASCADES.values())  # which of these opens it, a file says
+        chosen = [known for known in runtime_names() if known not in by_file]
         raise UserError(f"there is no runtime {name!r}", where="`runtime`", hint=f"use one of {', '.join(chosen)}")
     module, cls = BUILT_IN[name].split(":")
     return getattr(importlib.import_module(module), cls)
