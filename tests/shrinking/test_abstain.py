@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from conftest import choose_rows, write_rows
-from main_job import record, shrink
 from tiny import tiny_model
 from tiny_encoder import tiny_encoder
+from whole_run import record, shrink
 
 from lightbulb import api
 from lightbulb.cli import main

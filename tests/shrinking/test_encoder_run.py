@@ -7,11 +7,11 @@ import json
 from functools import partial
 from pathlib import Path
 
-import main_job
 import pytest
+import whole_run
 from conftest import choose_rows, generate_rows, write_rows
-from main_job import record
 from tiny_encoder import tiny_encoder
+from whole_run import record
 
 from lightbulb.cli import main
 from lightbulb.pipeline.recipe import Recipe, check_recipe
@@ -23,7 +23,7 @@ filament = pytest.importorskip("lightbulb_filament", reason="filament is not bui
 if not hasattr(filament, "Classifier"):
     pytest.skip("this filament runs no classifiers: make filament", allow_module_level=True)
 
-shrink = partial(main_job.shrink, model="bert")
+shrink = partial(whole_run.shrink, model="bert")
 
 
 @pytest.fixture(scope="module", autouse=True)

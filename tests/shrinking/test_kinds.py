@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import choose_rows, write_rows
-from main_job import record, shrink
 from test_shrink import QUICK
 from tiny import tiny_model
 from tiny_encoder import tiny_encoder
+from whole_run import record, shrink
 
 from lightbulb.cli import main
 from lightbulb.shrinking import final_evaluation, steps, timing

@@ -122,7 +122,7 @@ def prepare(execution: Execution, source: ModelSource, goal: Goal, say: Say, oth
         times = timed(execution, stats, goal)
     elastic = goal.elastic and (goal.kinds is None or DECODER in goal.kinds)
     plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds, others, elastic)
-    plan = with_kinds(plan, setting_of(run.task, goal, model), goal, mixers_for(model))
+    plan = with_kinds(plan, setting_of(run.task, goal, model), goal, mixers_for(model, goal.runtime))
     write_json(place, made := plan.model_dump(mode="json"))
     run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))
     return plan
@@ -139,16 +139,17 @@ def with_kinds(plan: Plan, setting: Setting, goal: Goal, mixers: tuple[Mixer, ..
     return plan.model_copy(update={"space": space})
 
 
-def mixers_for(model: Artifact) -> tuple[Mixer, ...]:
-    """Of students of a model: recurrent ones where filament, which alone runs them, is there and takes its family."""
+def mixers_for(model: Artifact, name: str) -> tuple[Mixer, ...]:
+    """Of students of a model: recurrent ones where the runtime `name`, in which they will be used, takes them (none
+    but filament's do)."""
     from lightbulb.models.resolve import json_object
     from lightbulb.models.spec import ModelSpec
     from lightbulb.models.spec_config import spec_of_config
 
-    spec, filament = spec_of_config(json_object(model.path / "config.json")), runtime_class("filament")
+    spec, runtime = spec_of_config(json_object(model.path / "config.json")), runtime_class(name)
     layers = [layer.recurrent() if layer.mixer == "attention" else layer for layer in spec.layers]
     try:
-        runs = filament.installed() and filament.supports(ModelSpec(**spec.model_dump() | {"layers": layers}))
+        runs = runtime.supports(ModelSpec(**spec.model_dump() | {"layers": layers}))
     except UnsupportedModel:
         runs = False
     return ("attention", "mlgru") if runs else ("attention",)
