@@ -11,11 +11,10 @@ from lightbulb.core.artifact import Artifact, ArtifactKind
 from lightbulb.core.errors import RecipeError
 from lightbulb.core.facts import WidthFacts
 from lightbulb.models.families import keep_layers
-from lightbulb.models.gguf_shape import architecture_of
 from lightbulb.models.narrowing import Kept, narrowed, spec_of_model
 from lightbulb.models.spec import LayerSpec, kept_count
 from lightbulb.passes.base import Context, Pass
-from lightbulb.passes.model_pass import write_changed
+from lightbulb.passes.prune_width import write_narrowed
 from lightbulb.train.block_scores import Orders, read_orders
 
 
@@ -66,14 +65,7 @@ class PruneLayers(Pass):
         ]
         model = narrowed(model, kept)
         keep_layers(model, self.layers)
-        after = spec_of_model(model)
-        architecture_of(after)  # or a refusal, before anything is written
-        return write_changed(model, source, out, context) | {
-            "width": after.width,
-            "feed_forward": [layer.feed_forward or 0 for layer in after.layers],
-            "heads": [layer.heads for layer in after.layers],
-            "kv_heads": [layer.kv_heads for layer in after.layers],
-        }
+        return write_narrowed(model, source, out, context)
 
     def _kept(self, index: int, place: int, layer: LayerSpec, orders: Orders) -> Kept:
         channels, groups, heads = None, None, None

@@ -71,14 +71,7 @@ class PruneWidth(Pass):
         with deterministic(context.seed, context.threads), bar as advance:
             for done in range(self.rounds):
                 model = self._round(model, before, data, done, advance)
-        after = spec_of_model(model)
-        architecture_of(after)  # or a refusal, before anything is written
-        return write_changed(model, source, out, context) | {
-            "width": after.width,
-            "feed_forward": [layer.feed_forward or 0 for layer in after.layers],
-            "heads": [layer.heads for layer in after.layers],
-            "kv_heads": [layer.kv_heads for layer in after.layers],
-        }
+        return write_narrowed(model, source, out, context)
 
     def _check(self, spec: ModelSpec, source: Artifact) -> None:
         if self.importance == "order" and source.facts_as(Facts).layer_order is None:
@@ -160,3 +153,19 @@ class PruneWidth(Pass):
 def _known(scores: torch.Tensor | None) -> torch.Tensor:
     assert scores is not None
     return scores
+
+
+def write_narrowed(model: PreTrainedModel, source: Artifact, out: Path, context: Context) -> dict[str, Any]:
+    """Writes a model that was made narrower of `source`; returns facts of its size and shape.
+
+    Raises:
+        UnsupportedModel: no file could hold it; nothing is written then
+    """
+    after = spec_of_model(model)
+    architecture_of(after)  # or a refusal, before anything is written
+    return write_changed(model, source, out, context) | {
+        "width": after.width,
+        "feed_forward": [layer.feed_forward or 0 for layer in after.layers],
+        "heads": [layer.heads for layer in after.layers],
+        "kv_heads": [layer.kv_heads for layer in after.layers],
+    }
