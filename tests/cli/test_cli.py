@@ -165,7 +165,10 @@ def test_every_option_is_in_the_help_and_explained(capsys, verb):
     page, options = capsys.readouterr().out, options_of(VERBS[verb])
     typed = [f"--{name.replace('_', '-')}" for name, kind in options.items() if not kind.startswith("conf.Positional")]
     assert all(re.search(rf"\s{option}[\s,]", page) for option in typed)
-    groups = filter(dataclasses.is_dataclass, get_type_hints(VERBS[verb]).values())
+    hints = filter(dataclasses.is_dataclass, get_type_hints(VERBS[verb]).values())
+    groups = [
+        each for group in hints for each in group.__mro__ if dataclasses.is_dataclass(each)
+    ]  # what they extend, too
     explained = "\n".join(inspect.getdoc(thing) for thing in (VERBS[verb], *groups))
     assert all(f"\n    {name}: " in explained for name in options)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from tyro import conf
 
 from lightbulb.cli.output import show
+from lightbulb.cli.reading import Columns
 from lightbulb.core.errors import RunFailure
 from lightbulb.energy.processor import threads_held
-from lightbulb.tasks.task import TaskKind
 
 
 def search(
@@ -28,16 +28,12 @@ def search(
     workers: int = 1,
     costs: Path | None = None,
     parent: Path | None = None,
-    test: str | None = None,
-    kind: TaskKind | None = None,
-    metric: str | None = None,
-    prompt: str | None = None,
-    completion: str | None = None,
-    group: str | None = None,
     seed: int = 0,
     threads: int | None = None,
     runtime: str | None = None,
     json: bool = False,
+    *,
+    reading: conf.OmitArgPrefixes[Columns],
 ) -> None:
     """Show what each share of quality costs: students cut layer by layer, trained shortly, priced in joules. The same
     command again resumes.
@@ -57,16 +53,11 @@ def search(
         workers: processes that try students side by side, each with --threads
         costs: a file of cost tables, so that another search need not measure them again
         parent: a recipe.toml whose last step makes the model that is cut (default: the adapted teacher of shrink)
-        test: test split, when it is a file of its own
-        kind: inferred from the data when left out
-        metric: accuracy, macro-f1, exact-match, json-match, chrf, rouge-l, bits-per-byte or your own module:function
-        prompt: column with the question
-        completion: column with the answer
-        group: column of what must not be in two splits, like a patient or a contract
         seed: decides everything that is random
         threads: processor threads (default: all that this process may use, shared among the workers)
         runtime: what the files run in (default: filament where it is built, else llamacpp)
         json: one JSON object on stdout
+        reading: how the task is read
     """
     from lightbulb import api
     from lightbulb.core.progress import waiting
@@ -86,9 +77,8 @@ def search(
         workers=workers,
         candidates=candidates,
     )
-    columns = {"prompt": prompt, "completion": completion, "group": group}
     with waiting("reading the task"):
-        loaded = api.load_task(task, test=test, kind=kind, metric=metric, seed=seed, **columns)
+        loaded = api.load_task(task, seed=seed, **vars(reading))
     folder = out or Path("runs") / f"{loaded.name}-search"
     command = "lightbulb " + shlex.join(sys.argv[1:])
     record = api.search(model, loaded, goal, folder, costs=costs, parent=parent, command=command)

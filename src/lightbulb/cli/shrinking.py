@@ -11,34 +11,22 @@ from typing import TYPE_CHECKING, Any
 from tyro import conf
 
 from lightbulb.cli.output import show
+from lightbulb.cli.reading import Columns
 from lightbulb.core.errors import RunFailure
 from lightbulb.energy.processor import threads_held
-from lightbulb.tasks.task import TaskKind
 
 if TYPE_CHECKING:
     from lightbulb.serving.ask import Completion
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Columns):
     """How the task is read.
 
     Attributes:
-        test: test split, when it is a file of its own
-        kind: inferred from the data when left out
-        metric: accuracy, macro-f1, exact-match, json-match, chrf, rouge-l, bits-per-byte or your own module:function
-        prompt: column with the question
-        completion: column with the answer
-        group: column of what must not be in two splits, like a patient or a contract
         none_label: what the data say instead of an answer where none fits, like oos: with --abstain
     """
 
-    test: str | None = None
-    kind: TaskKind | None = None
-    metric: str | None = None
-    prompt: str | None = None
-    completion: str | None = None
-    group: str | None = None
     none_label: str | None = None
 
 
