@@ -10,9 +10,10 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
-from lightbulb.serving.limits import PATIENCE_SECONDS, Limits, Refused, refusal
+from lightbulb.serving.limits import LINGER_SECONDS, PATIENCE_SECONDS, Limits, Refused, refusal
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -53,7 +54,13 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        began, status = time.perf_counter(), 0
+        began, status, unread = time.perf_counter(), 0, True
+
+        async def received() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = message.get("more_body", False)
+            return message
 
         async def sent(message: Message) -> None:
             nonlocal status
@@ -64,14 +71,14 @@ class Guard:
         try:
             async with asyncio.timeout(self._limits.seconds):
                 self._check(scope)
-                await self._app(scope, receive, sent)
+                await self._app(scope, received, sent)
         except Exception as e:
             refused = _timed_out(self._limits.seconds) if isinstance(e, TimeoutError) else refusal(e)
             if refused.code == "internal_error":
                 traceback.print_exception(e, file=sys.stderr)
             if status:  # what has begun can only be broken off
                 raise ConnectionAbortedError(refused.message) from e
-            await _say(refused, sent)
+            await _say(refused, sent, received if unread else None)
         finally:
             self._log(scope["path"], status, time.perf_counter() - began)
 
@@ -97,12 +104,21 @@ def _timed_out(seconds: float) -> Refused:
     return Refused(504, f"this took longer than {seconds:g} s", code="timeout")
 
 
-async def _say(refused: Refused, send: Send) -> None:
+async def _say(refused: Refused, send: Send, rest: Receive | None) -> None:
+    """Says it. What is left of the request is taken and dropped for a while, where it is not None: a connection that is
+    closed on unread bytes is reset, and the client loses the reply with it (RFC 9112, 9.6)."""
     body = json.dumps(refused.body).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
     pairs = [(k.lower().encode(), v.encode()) for k, v in {**headers, **refused.headers}.items()]
     await send({"type": "http.response.start", "status": refused.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": rest is not None})
+    if rest is None:
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (await rest()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def body_of(scope: Scope, receive: Receive, most_bytes: int) -> bytes:

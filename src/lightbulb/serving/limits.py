@@ -12,6 +12,7 @@ from lightbulb.serving.batching import Busy, Closed
 
 GRACE_SECONDS = 20.0  # for what is in flight when the service is stopped
 PATIENCE_SECONDS = 10.0  # for the head of a request, and for its body
+LINGER_SECONDS = 2.0  # for the rest of a request that is refused before its end
 CONNECTIONS_PER_REQUEST = 2  # open connections for each request that may wait
 TEXTS = 2048  # of one request
 
