@@ -1,6 +1,6 @@
 """Does the main job keep its word beside other work? The same job under four conditions, each in a folder of its own.
 
-    python benchmarks/any_machine.py --out runs/any_machine --write
+    python benchmarks/any_machine.py --kinds decoder --out runs/any_machine --write
     python benchmarks/any_machine.py --task ../shared/data/restaurant8k --keep 0.97 --max-time 40m --conditions alone
 
 alone: nothing beside it. one-core: on one core. spinning: a process that spins on each core from the start.
@@ -74,6 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--keep", default="0.9")
     parser.add_argument("--max-time", default="11m")
     parser.add_argument("--out", type=Path, default=Path("runs/any_machine"))
+    parser.add_argument("--kinds", help="of students, as `shrink` takes them; all without it")
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     return parser.parse_args()
@@ -85,6 +86,7 @@ def shrink(asked: argparse.Namespace, condition: str, folder: Path) -> int:
         return 0
     command = [sys.executable, "-m", "lightbulb", "shrink", asked.model, "--task", asked.task]
     command += ["--keep", asked.keep, "--max-time", asked.max_time, "--out", str(folder)]
+    command += ["--kinds", asked.kinds] if asked.kinds else []
     cores = sorted(os.sched_getaffinity(0))
     folder.parent.mkdir(parents=True, exist_ok=True)
     print(f"{condition}: {shlex.join(command)}", file=sys.stderr, flush=True)
@@ -182,6 +184,7 @@ def table(rows: list[str]) -> str:
 def provenance(asked: argparse.Namespace) -> str:
     words = [
         f"--task {asked.task} --keep {asked.keep} --max-time {asked.max_time}",
+        *([f"--kinds {asked.kinds}"] if asked.kinds else []),
         *(["--conditions", *asked.conditions] if asked.conditions != list(CONDITIONS) else []),
     ]
     command = f"python benchmarks/any_machine.py {' '.join(words)} --out {asked.out} --write"
