@@ -106,11 +106,40 @@ def noisy_task(n: int) -> Task:
     return Task("noisy", "choose", "macro-f1", tuple(rows[:a]), tuple(rows[a:b]), tuple(rows[b:]), ("rare", "usual"))
 
 
-def test_the_metric_decides_whether_answers_are_weighted(tmp_path):
+def test_the_metric_decides_whether_answers_are_shifted(tmp_path):
+    """Where both answers count alike, the rare one is said more often, in the file and when it is learnt again."""
     task = noisy_task(1000)
-    assert made(tmp_path / "macro", task)[0].facts_as(NgramFacts).class_weight == "balanced"
-    plain = made(tmp_path / "accuracy", replace(task, metric="accuracy"))[0].facts_as(NgramFacts)
-    assert plain.class_weight is None
+    texts, _ = texts_and_labels(task, "test")
+
+    def said(folder: str, metric: str) -> tuple[NgramFacts, list[int]]:
+        with run_of(tmp_path / folder, replace(task, metric=metric)) as run:
+            fitted = run.step("fitted", FitNgrams(), IMPORTED)
+            again = run.step("again", RefitNgrams(), fitted)
+            files = [run.step(f"{n}-file", ExportNgrams(), a) for n, a in (("fitted", fitted), ("again", again))]
+            return fitted.facts_as(NgramFacts), [NgramFile.read(f.gguf).answers(texts).count("rare") for f in files]
+
+    (shifted, often), (plain, seldom) = said("macro", "macro-f1"), said("accuracy", "accuracy")
+    assert not plain.shift and shifted.shift[0] > 0 > shifted.shift[1] and sum(shifted.shift) == pytest.approx(0)
+    assert shifted.held_out == "folds", "one answer is too rare in validation"
+    assert min(often) > max(seldom)
+
+
+def test_characters_are_looked_at_where_they_help(tmp_path):
+    """They tell endings of words that come but once; beside many such words they hide the one that tells."""
+    rng = random.Random(0)
+
+    def rows(n: int, ending: bool) -> tuple[Example, ...]:
+        made = []
+        for i in range(n):
+            stems = ["".join(rng.choices("bcdfgklmnprst", k=7)) for _ in range(1 if ending else 40)]
+            told = ("ously", "ation")[i % 2] if ending else (" no", " yes")[i % 2]
+            made.append(Example(" ".join(stems) + told, "ab"[i % 2]))
+        return tuple(made)
+
+    for ending in (True, False):
+        task = Task("t", "choose", "accuracy", rows(300, ending), rows(60, ending), rows(60, ending), ("a", "b"))
+        facts = made(tmp_path / str(ending), task)[0].facts_as(NgramFacts)
+        assert facts.score > 0.95 and facts.chars == ((2, 5) if ending else (0, 0))
 
 
 def test_probabilities_mean_what_they_say(tmp_path):
@@ -180,7 +209,7 @@ def test_a_file_is_verified_in_its_runtime_and_another_is_refused(tmp_path, clas
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name,least,most_bytes", [("banking77", 0.90, 1_000_000), ("unfair_tos", 0.81, 200_000)])
+@pytest.mark.parametrize("name,least,most_bytes", [("banking77", 0.90, 1_000_000), ("unfair_tos", 0.82, 400_000)])
 def test_published_tasks(tmp_path, name, least, most_bytes):
     if not (SHARED / "data" / name).exists():
         pytest.skip(f"../shared/data/{name} is not beside this checkout")

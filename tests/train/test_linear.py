@@ -7,7 +7,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from lightbulb.models.kinds.features import Ngrams
-from lightbulb.train.linear import UNSEEN, HeldOut, corpora, fit_svm, folds_of, importance
+from lightbulb.train.linear import UNSEEN, HeldOut, corpora, fit_most_used, fit_svm, folds_of, importance
 
 COLOURS = ["a red lamp", "red red paint", "the blue sea", "blue sky and sea", "a green field", "green green grass"]
 LABELS = np.array([0, 0, 1, 1, 2, 2])
@@ -46,16 +46,16 @@ def test_at_most_so_many_those_in_most_texts():
 
 def test_an_answer_without_examples_is_never_the_likeliest():
     train, _ = corpus(answers=5)
-    fitted = fit_svm(train.vectors(), train.labels, 5, 1.0, False, 0)
+    fitted = fit_svm(train.vectors(), train.labels, 5, 1.0, 0)
     logits = fitted.logits(train.vectors())
     assert (logits.argmax(axis=1) == LABELS).all() and (logits[:, 3:] == UNSEEN).all()
-    one = fit_svm(train.vectors()[:2], LABELS[:2], 3, 1.0, False, 0)
+    one = fit_svm(train.vectors()[:2], LABELS[:2], 3, 1.0, 0)
     assert (one.logits(train.vectors()).argmax(axis=1) == 0).all()
 
 
 def test_two_answers_are_opposites():
     train, _ = corpus(COLOURS[:4], LABELS[:4], answers=2)
-    fitted = fit_svm(train.vectors(), train.labels, 2, 1.0, True, 0)
+    fitted = fit_svm(train.vectors(), train.labels, 2, 1.0, 0)
     assert (fitted.weights[:, 0] == -fitted.weights[:, 1]).all()
     assert (fitted.logits(train.vectors()).argmax(axis=1) == LABELS[:4]).all()
 
@@ -68,7 +68,7 @@ def test_folds_deal_out_each_answer():
 
 
 def fit_hard(part):
-    return fit_svm(part.vectors(), part.labels, part.answers, 10.0, False, 0)
+    return fit_svm(part.vectors(), part.labels, part.answers, 10.0, 0)
 
 
 def random_answers(n=200):
@@ -103,8 +103,19 @@ def test_a_large_validation_split_is_scored_itself():
 
 def test_what_tells_answers_apart_is_important():
     train, _ = corpus()
-    fitted = fit_svm(train.vectors(), train.labels, 3, 1.0, False, 0)
+    fitted = fit_svm(train.vectors(), train.labels, 3, 1.0, 0)
     found = importance(train.vectors(), fitted.weights)
     telling, _ = corpus(["red", "blue", "green"], np.arange(3))
     names = np.isin(train.hashes, telling.hashes)
     assert set(np.argsort(-found)[:3]) == set(np.flatnonzero(names))
+
+
+def test_a_share_of_ngrams_is_those_that_tell_most():
+    train, held_out = corpus()
+    whole = fit_hard(train)
+    few = fit_most_used(train, whole, 0.25, 10.0, 0)
+    used = importance(train.vectors(), whole.weights)
+    assert few.columns is not None and len(few.columns) == len(few.weights) == round(0.25 * len(used))
+    assert used[few.columns].min() >= np.delete(used, few.columns).max()
+    logits = few.logits(held_out.keeping(few.columns).vectors())
+    assert np.array_equal(few.logits_of(held_out), logits)

@@ -85,7 +85,9 @@ class NgramFacts(ModelFacts):
         nats: their mean negative log-likelihood after it (nats)
         calibration_error: their expected calibration error after it (Naeini et al. 2015, 15 bins)
         c: of the training: inverse strength of the penalty
-        class_weight: how answers were weighted; None: all alike
+        shift: what is added to the logits of each answer before the temperature; nothing unless all count alike
+        words: shortest and longest n-gram of words that are looked at; (0, 0) for none
+        chars: likewise, of characters
         saw_validation: whether the weights were learnt from the validation split, too: then all of the above is of
             those before
     """
@@ -100,7 +102,9 @@ class NgramFacts(ModelFacts):
     nats: float
     calibration_error: float
     c: float
-    class_weight: str | None = None
+    words: tuple[int, int]
+    chars: tuple[int, int]
+    shift: tuple[float, ...] = ()
     saw_validation: bool = False
 
 

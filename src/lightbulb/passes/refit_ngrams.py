@@ -19,7 +19,7 @@ from lightbulb.train.linear import Corpus, fit_svm
 
 
 class RefitNgrams(Pass):
-    """The n-grams, strength of the penalty, weighting and temperature of the source, with weights that are learnt from
+    """The n-grams, strength of the penalty, shift and temperature of the source, with weights that are learnt from
     the train and validation splits together. Its facts are those of the source: a score on validation would now be of
     items that it has seen."""
 
@@ -32,11 +32,11 @@ class RefitNgrams(Pass):
         chosen, model = source.facts_as(NgramFacts), NgramModel.read(source.path)
         corpus = corpus_of(model, context)
         with context.progress.bar("fitting n-grams", 1) as advance:
-            balanced = chosen.class_weight is not None
-            fitted = fit_svm(corpus.vectors(), corpus.labels, corpus.answers, chosen.c, balanced, context.seed)
+            fitted = fit_svm(corpus.vectors(), corpus.labels, corpus.answers, chosen.c, context.seed)
             advance(1, f"{len(corpus.labels):,} texts")
         rows = (fitted.weights * model.idf[:, None]).astype(np.float32)
-        made = replace(model, rows=rows, bias=fitted.bias.astype(np.float32)).divided(chosen.temperature)
+        bias = (fitted.bias + (chosen.shift or 0.0)).astype(np.float32)
+        made = replace(model, rows=rows, bias=bias).divided(chosen.temperature)
         made.save(out)
         return chosen.model_dump() | {"bytes": (out / WEIGHTS).stat().st_size, "saw_validation": True}
 

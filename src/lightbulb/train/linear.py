@@ -14,6 +14,7 @@ from lightbulb.models.kinds.features import Ngrams, counts_of, features_of
 from lightbulb.models.kinds.ngram_model import lengths_of, times_of
 
 ENOUGH = 400  # validation items; fewer tell less than folds of train
+ENOUGH_OF_EACH = 200  # of them with each answer, where every answer counts alike
 FOLDS = 4
 TOLERANCE = 0.1  # LIBLINEAR's own for this problem: closer takes longer and scores no better (banking77, unfair_tos)
 UNSEEN = -3.0  # the margin of an answer without an example: below those of the others, which lie around -1
@@ -82,24 +83,28 @@ class Fitted:
     Attributes:
         weights: float64 [n-grams, C]
         bias: float64 [C]
+        columns: places of the n-grams that it looks at, ascending; None for all
     """
 
     weights: np.ndarray
     bias: np.ndarray
+    columns: np.ndarray | None = None
 
     def logits(self, vectors: sp.csr_matrix) -> np.ndarray:
         """float64 [texts, C]"""
         return np.asarray(vectors @ self.weights + self.bias)
 
+    def looked_at(self, corpus: Corpus) -> Corpus:
+        """The corpus by the n-grams that the model looks at."""
+        return corpus if self.columns is None else corpus.keeping(self.columns)
+
+    def logits_of(self, corpus: Corpus) -> np.ndarray:
+        """float64 [texts, C]"""
+        return self.logits(self.looked_at(corpus).vectors())
+
 
 def fit_svm(
-    vectors: sp.csr_matrix,
-    labels: np.ndarray,
-    answers: int,
-    c: float,
-    balanced: bool,
-    seed: int,
-    penalty: Literal["l1", "l2"] = "l2",
+    vectors: sp.csr_matrix, labels: np.ndarray, answers: int, c: float, seed: int, penalty: Literal["l1", "l2"] = "l2"
 ) -> Fitted:
     """A linear support vector machine (squared hinge) for each answer against the rest (LIBLINEAR, Fan et al. 2008).
 
@@ -108,7 +113,6 @@ def fit_svm(
         labels: numbers of the answers [texts]
         answers: how many there are; one without an example is never the likeliest
         c: inverse strength of the penalty
-        balanced: whether texts are weighted by the rareness of their answer
         seed: of the order in which texts are taken
         penalty: of the weights; l1 leaves most of them at 0
     """
@@ -120,8 +124,7 @@ def fit_svm(
     if len(seen) == 1:
         bias[seen] = 0.0
         return Fitted(weights, bias)
-    weighted = "balanced" if balanced else None
-    svm = LinearSVC(penalty=penalty, C=c, tol=TOLERANCE, class_weight=weighted, random_state=seed)
+    svm = LinearSVC(penalty=penalty, C=c, tol=TOLERANCE, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", ConvergenceWarning
@@ -139,35 +142,39 @@ def fit_svm(
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """Items that a model is not fitted on: the validation split, or, where that is small, each fold of train with a
-    model fitted on the others."""
+    model fitted on the others.
+
+    Attributes:
+        train: what is learnt from
+        validation: by the same n-grams
+        alike: whether every answer counts alike, so that the rarest one decides whether the split is small
+    """
 
     train: Corpus
     validation: Corpus
+    alike: bool = False
 
     @property
     def by_folds(self) -> bool:
-        return len(self.validation.labels) < min(ENOUGH, len(self.train.labels))
+        few = len(self.validation.labels) < min(ENOUGH, len(self.train.labels))
+        counts = np.bincount(self.validation.labels, minlength=self.train.answers)
+        return few or (self.alike and bool(counts.min() < ENOUGH_OF_EACH))
 
     @property
     def labels(self) -> np.ndarray:
         """Of the items."""
         return self.train.labels if self.by_folds else self.validation.labels
 
-    def keeping(self, columns: np.ndarray) -> HeldOut:
-        """With these n-grams only (places, ascending)."""
-        return HeldOut(self.train.keeping(columns), self.validation.keeping(columns))
-
     def fit(self, fit: Callable[[Corpus], Fitted]) -> tuple[Fitted, np.ndarray]:
         """The model of all of train, and logits of the items, float64 [items, C]."""
         whole = fit(self.train)
         if not self.by_folds:
-            return whole, whole.logits(self.validation.vectors())
-        logits, vectors = np.zeros((len(self.train.labels), self.train.answers)), self.train.vectors()
-        folds = folds_of(self.train.labels)
+            return whole, whole.logits_of(self.validation)
+        logits, folds = np.zeros((len(self.train.labels), self.train.answers)), folds_of(self.train.labels)
         for fold in range(FOLDS):
             own, others = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
             if len(own) and len(others):
-                logits[own] = fit(self.train.texts(others)).logits(vectors[own])
+                logits[own] = fit(self.train.texts(others)).logits_of(self.train.texts(own))
         return whole, logits
 
 
@@ -177,6 +184,14 @@ def folds_of(labels: np.ndarray) -> np.ndarray:
     folds = np.empty(len(labels), np.int64)
     folds[order] = np.arange(len(labels)) % FOLDS
     return folds
+
+
+def fit_most_used(corpus: Corpus, whole: Fitted, share: float, c: float, seed: int) -> Fitted:
+    """A model that looks at a share of the n-grams: those that `whole`, a model of all of them, uses most."""
+    used = importance(corpus.vectors(), whole.weights)
+    columns = np.sort(np.argsort(-used, kind="stable")[: max(1, round(share * len(used)))])
+    fitted = fit_svm(corpus.keeping(columns).vectors(), corpus.labels, corpus.answers, c, seed)
+    return Fitted(fitted.weights, fitted.bias, columns)
 
 
 def importance(vectors: sp.csr_matrix, weights: np.ndarray) -> np.ndarray:

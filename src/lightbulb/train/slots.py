@@ -256,7 +256,7 @@ class Learner:
         groups = [(np.arange(len(self.lesson.texts)), self._sets())]
         groups += [self._options(piece) for piece in range(len(self.form.pieces))]
         parts = [
-            fit_svm(self.texts[texts], labels, group.stop - group.start, c, False, self.seed, "l1")
+            fit_svm(self.texts[texts], labels, group.stop - group.start, c, self.seed, "l1")
             for (texts, labels), group in zip(groups, self.form.groups(), strict=True)
         ]
         weights = sp.hstack([sp.csc_matrix(part.weights) for part in parts], format="csc")
@@ -279,7 +279,7 @@ class Learner:
         return np.array(texts), np.array([number[p[which] if parted else "".join(p)] for p in parts])
 
     def _tags(self, c: float) -> Fitted:
-        fitted = fit_svm(self.tokens, self.tags, self.form.tags, c, False, self.seed, "l1")
+        fitted = fit_svm(self.tokens, self.tags, self.form.tags, c, self.seed, "l1")
         return Fitted(self.token_hashes, sp.csc_matrix(fitted.weights), fitted.bias)
 
     def _transitions(self) -> np.ndarray:
