@@ -117,12 +117,8 @@ def predict(
         with waiting("calibrating"):
             _, corrected = api.calibrate_device(device or "", calibrate, out)
         text = page.corrected_text(corrected, out)
-        show(page.corrected_dict(corrected, out), json, lambda console: console.print(text, markup=False))
+        show(page.corrected_dict(corrected, out), json, lambda console: console.print(text))
         return
     with waiting("predicting"):
         prediction = api.predict(model, device or "", **vars(running), **vars(answer), **vars(shape))
-    show(
-        page.prediction_dict(prediction),
-        json,
-        lambda console: console.print(page.prediction_text(prediction), markup=False),
-    )
+    show(page.prediction_dict(prediction), json, lambda console: console.print(page.prediction_text(prediction)))

@@ -98,7 +98,7 @@ def shrink(
         loaded = api.load_task(task, seed=seed, **vars(reading))
     if dry_run:
         planned = api.dry_run(model, loaded, goal)
-        show(dry.dry_run_dict(planned), json, lambda console: console.print(dry.dry_run_text(planned), markup=False))
+        show(dry.dry_run_dict(planned), json, lambda console: console.print(dry.dry_run_text(planned)))
         return
     folder = out or Path("runs") / loaded.name
     result = api.shrink(model, loaded, goal, folder, command=typed_command())
@@ -180,7 +180,7 @@ def ask(
             stop=stop or (),
             system=system,
         )
-    show(_answer_record(answered), json, lambda console: console.print(answered.text, markup=False))
+    show(_answer_record(answered), json, lambda console: console.print(answered.text))
     if answered.unread:
         print(
             f"the question is too long for this model: the first {answered.unread:,} of its tokens were not read",
