@@ -20,7 +20,7 @@ help:
 	@echo "make wheel    filament as a wheel for any x86-64 or ARM Linux, into dist/"
 	@echo "make install  the virtual environment $(VENV) with the tested versions"
 	@echo "make lint     ruff, mypy, which way imports point, and clang-format"
-	@echo "make tidy     clang-tidy reads the C++ files, for a minute"
+	@echo "make tidy     clang-tidy reads the C++ files, for some minutes"
 	@echo "make format   ruff and clang-format rewrite the files"
 	@echo "make clean    remove $(VENV) and caches; runs/ stays"
 

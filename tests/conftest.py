@@ -7,7 +7,7 @@ import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -15,6 +15,9 @@ from tiny import TEXT, tiny_model
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.tasks.task import Example, Task
+
+if TYPE_CHECKING:
+    from lightbulb.pipeline.run import Run
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("patient", parent=settings(), deadline=None)  # a busy machine is no failure
@@ -70,6 +73,15 @@ def tiny_task(kind: str, n: int = 60) -> Task:
         test=tuple(rows[b:]),
         answers=tuple(sorted(ANSWERS.values())) if kind == "choose" else (),
     )
+
+
+def bare_run(folder: Path, task: Task) -> Run:
+    """A run of one thread, without sensors and without a word."""
+    from lightbulb.core.progress import Silent
+    from lightbulb.energy.meter import Meter
+    from lightbulb.pipeline.run import Run
+
+    return Run(folder, task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1)
 
 
 @pytest.fixture(scope="session")
@@ -137,19 +149,14 @@ class ByHeart:
 
 @pytest.fixture(scope="session")
 def by_heart(imported, tmp_path_factory) -> ByHeart:
-    from lightbulb.core.progress import Silent
-    from lightbulb.energy.meter import Meter
     from lightbulb.models.gguf import write_gguf
     from lightbulb.models.loading import load_model, save_model
     from lightbulb.models.vocabulary import add_answers
     from lightbulb.passes import pass_class
-    from lightbulb.pipeline.run import Run
     from lightbulb.train.loop import Schedule
 
     task, answers = tiny_task("generate", 12), tiny_task("choose").answers
-    with Run(
-        tmp_path_factory.mktemp("by_heart"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
-    ) as run:
+    with bare_run(tmp_path_factory.mktemp("by_heart"), task) as run:
         formatted = run.step("formatted", pass_class("format-task")(), imported)
         schedule = Schedule(epochs=120, learning_rate=3e-3, batch_size=8)
         learnt = run.step("learnt", pass_class("adapt")(schedule=schedule), formatted)

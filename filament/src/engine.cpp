@@ -76,7 +76,8 @@ void Engine::know_angles(size_t positions) {
         if (known >= positions * pairs) continue;
         cosines.resize(positions * pairs), sines.resize(positions * pairs);
         for (size_t i = known; i < sines.size(); ++i) {
-            const double angle = static_cast<double>(i / pairs) * frequencies[i % pairs];
+            const size_t position = i / pairs;
+            const double angle = static_cast<double>(position) * frequencies[i % pairs];
             cosines[i] = static_cast<float>(std::cos(angle)), sines[i] = static_cast<float>(std::sin(angle));
         }
     }

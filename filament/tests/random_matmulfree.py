@@ -1,9 +1,10 @@
-"""Random models of the architecture `matmulfree` as GGUF files, and docs/format.md in numpy: what they compute."""
+"""Random models of the architectures `matmulfree`, `lightbulb-recurrent` and `bitnet` as GGUF files, and docs/format.md
+in numpy: what they compute."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from gguf import GGUFReader, GGUFWriter
 from gguf.quants import dequantize, quantize
 from random_models import Type, write_tokenizer
 
+RECURRENT, BITNET = "lightbulb-recurrent", "bitnet"
+NORMS = {BITNET: ("attn_sub_norm", "ffn_sub_norm")}  # of others: attn_out_norm, ffn_down_norm
 ACTIVATIONS = {Type.TQ2_0: 256, Type.Q8_0: 32, Type.Q4_0: 32}  # of which so many share a scale, as filament has it
 
 
 @dataclass(frozen=True)
 class MixedShape:
-    """`dense`: type of embedding and head; `tied`: the embedding is the head."""
+    """`dense`: type of embedding, head and all matrices that are not ternary; `tied`: the embedding is the head."""
 
+    architecture: str = "matmulfree"
     mixers: tuple[str, ...] = ("mlgru", "mlgru")
     width: int = 256
     feed_forward: int = 512
@@ -31,7 +35,23 @@ class MixedShape:
     epsilon: float = 1e-6
     base: float = 10000.0
 
+    @property
+    def ternary(self) -> bool:
+        """Of its layers: ternary matrices, and a norm before the last of each part."""
+        return self.architecture != RECURRENT
 
+    @property
+    def norms(self) -> tuple[str, str]:
+        """Before attn_output, and before ffn_down."""
+        return NORMS.get(self.architecture, ("attn_out_norm", "ffn_down_norm"))
+
+
+SMALL = MixedShape(mixers=("mlgru", "attention"), feed_forward=256, heads=2, kv_heads=1, head=128, vocabulary=16)
+SMALL_MIXED = {
+    "matmulfree": SMALL,
+    RECURRENT: replace(SMALL, architecture=RECURRENT, dense=Type.Q8_0),
+    BITNET: replace(SMALL, architecture=BITNET, mixers=("attention", "attention"), tied=True),
+}
 Fields = dict[str, Any]
 Tensors = dict[str, tuple[np.ndarray, Type, tuple[int, ...]]]  # what the file holds, type, shape
 
@@ -45,10 +65,10 @@ def write_matmulfree(
     """A random model. change: what is done to keys and tensors before they are written."""
     fields, tensors = fields_of(shape), tensors_of(shape, np.random.default_rng(seed))
     change(fields, tensors)
-    writer = GGUFWriter(path, "matmulfree")
+    writer = GGUFWriter(path, shape.architecture)
     add = {int: writer.add_uint32, float: writer.add_float32, list: writer.add_array, str: writer.add_string}
     for key, value in fields.items():
-        add[type(value)](f"matmulfree.{key}", value)
+        add[type(value)](f"{shape.architecture}.{key}", value)
     write_tokenizer(writer, shape.vocabulary)
     for name, (values, kind, sizes) in tensors.items():
         writer.add_tensor(name, values.view(np.int8), raw_shape=sizes, raw_dtype=kind)
@@ -67,8 +87,11 @@ def fields_of(shape: MixedShape) -> Fields:
         "context_length": 4096,
         "vocab_size": shape.vocabulary,
         "attention.layer_norm_rms_epsilon": shape.epsilon,
-        "mixer": list(shape.mixers),
     }
+    if shape.architecture != BITNET:
+        fields["mixer"] = list(shape.mixers)
+    if shape.architecture == RECURRENT:
+        fields["family"] = "llama"
     if "attention" in shape.mixers:
         fields |= {
             "attention.head_count": shape.heads,
@@ -86,39 +109,48 @@ def tensors_of(shape: MixedShape, rng: np.random.Generator) -> Tensors:
         values = values.astype(np.float32)
         tensors[f"{name}.weight"] = quantize(values, kind), kind, values.shape
 
-    def dense(name: str) -> None:
-        put(name, rng.standard_normal((shape.vocabulary, width)) / np.sqrt(width), shape.dense)
+    def dense(name: str, rows: int, columns: int) -> None:
+        put(name, rng.standard_normal((rows, columns)) / np.sqrt(columns), shape.dense)
 
-    def ternary(name: str, rows: int, columns: int) -> None:
+    def matrix(name: str, rows: int, columns: int) -> None:
+        if not shape.ternary:
+            return dense(name, rows, columns)
         scale = np.float16(rng.uniform(1, 2) / np.sqrt(columns))
         put(name, rng.integers(-1, 2, (rows, columns)) * np.float32(scale), Type.TQ2_0)
 
     def norm(name: str, n: int) -> None:
         put(name, 1 + 0.1 * rng.standard_normal(n))
 
-    dense("token_embd")
+    before_output, before_down = shape.norms
+    dense("token_embd", shape.vocabulary, width)
     for i, mixer in enumerate(shape.mixers):
         blk = f"blk.{i}."
         norm(blk + "attn_norm", width)
         if mixer == "mlgru":
             for part in ("f", "c", "g", "out"):
-                ternary(blk + "mix_" + part, width, width)
-            put(blk + "mix_lower", rng.uniform(0, 0.9, width))
-            norm(blk + "mix_out_norm", width)
+                matrix(blk + "mix_" + part, width, width)
+            if shape.ternary:
+                put(blk + "mix_lower", rng.uniform(0, 0.9, width))
+                norm(blk + "mix_out_norm", width)
+            else:
+                bias = rng.standard_normal(width).astype(np.float32)
+                tensors[blk + "mix_f.bias"] = bias, Type.F32, bias.shape
         else:
             queries, keys = shape.heads * shape.head, shape.kv_heads * shape.head
             for part, n in (("q", queries), ("k", keys), ("v", keys)):
-                ternary(blk + "attn_" + part, n, width)
-            norm(blk + "attn_out_norm", queries)
-            ternary(blk + "attn_output", width, queries)
+                matrix(blk + "attn_" + part, n, width)
+            if shape.ternary:
+                norm(blk + before_output, queries)
+            matrix(blk + "attn_output", width, queries)
         norm(blk + "ffn_norm", width)
-        ternary(blk + "ffn_gate", hidden, width)
-        ternary(blk + "ffn_up", hidden, width)
-        norm(blk + "ffn_down_norm", hidden)
-        ternary(blk + "ffn_down", width, hidden)
+        matrix(blk + "ffn_gate", hidden, width)
+        matrix(blk + "ffn_up", hidden, width)
+        if shape.ternary:
+            norm(blk + before_down, hidden)
+        matrix(blk + "ffn_down", width, hidden)
     norm("output_norm", width)
     if not shape.tied:
-        dense("output")
+        dense("output", shape.vocabulary, width)
     return tensors
 
 
@@ -149,13 +181,13 @@ class MatmulFreeReference:
             x = x + (self.mlgru if mixer == "mlgru" else self.attention)(self.norm(x, blk + "attn_norm"), i, blk)
             b = self.norm(x, blk + "ffn_norm")
             gate, up = self.linear(b, blk + "ffn_gate"), self.linear(b, blk + "ffn_up")
-            x = x + self.linear(self.norm(gate * sigmoid(gate) * up, blk + "ffn_down_norm"), blk + "ffn_down")
+            x = x + self.linear(self.norm(gate * sigmoid(gate) * up, blk + self.shape.norms[1]), blk + "ffn_down")
         return self.linear(self.norm(x, "output_norm"), "token_embd" if self.shape.tied else "output")
 
     def mlgru(self, a: np.ndarray, i: int, blk: str) -> np.ndarray:
         f, c, g = (self.linear(a, f"{blk}mix_{part}") for part in "fcg")
-        lower = self.weights[blk + "mix_lower"]
-        f = lower + (1 - lower) * sigmoid(f)
+        lower = self.weights.get(blk + "mix_lower", 0.0)
+        f = lower + (1 - lower) * sigmoid(f + self.weights.get(blk + "mix_f.bias", 0.0))
         self.h[i] = f * self.h[i] + (1 - f) * c * sigmoid(c)
         return self.linear(self.norm(sigmoid(g) * self.h[i], blk + "mix_out_norm"), blk + "mix_out")
 
@@ -169,7 +201,7 @@ class MatmulFreeReference:
         scores_HT = np.einsum("hd,thd->ht", self.turned(q, position), keys_THD) / np.sqrt(shape.head)
         p = np.exp(scores_HT - scores_HT.max(-1, keepdims=True))
         mixed = np.einsum("ht,thd->hd", p / p.sum(-1, keepdims=True), values_THD).reshape(-1)
-        return self.linear(self.norm(mixed, blk + "attn_out_norm"), blk + "attn_output")
+        return self.linear(self.norm(mixed, blk + self.shape.norms[0]), blk + "attn_output")
 
     def turned(self, x_HD: np.ndarray, position: int) -> np.ndarray:
         half = self.shape.head // 2
@@ -180,6 +212,9 @@ class MatmulFreeReference:
         )
 
     def norm(self, x: np.ndarray, name: str) -> np.ndarray:
+        """x itself where the model has no such norm."""
+        if name not in self.weights and not self.shape.ternary:
+            return x
         return x / np.sqrt((x * x).mean() + self.shape.epsilon) * self.weights[name]
 
     def linear(self, x: np.ndarray, name: str) -> np.ndarray:

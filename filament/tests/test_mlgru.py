@@ -1,29 +1,30 @@
-"""Models without matrix products on what they remember: against docs/format.md in numpy, against themselves in other
-ways, and files that are hostile."""
+"""Models without matrix products on what they remember, and others of their parts: against docs/format.md in numpy, and
+against themselves in other ways. Files that are hostile: test_mixer_files.py."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_matmulfree import Fields, MatmulFreeReference, MixedShape, Tensors, write_matmulfree
-from random_models import Type, damaged_headers, damaged_weights
+from random_matmulfree import BITNET, RECURRENT, MatmulFreeReference, MixedShape, write_matmulfree
+from random_models import Type
 
 lightbulb_filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: `make filament`")
-Model, FilamentError = lightbulb_filament.Model, lightbulb_filament.FilamentError
+Model = lightbulb_filament.Model
 PURE = MixedShape()
 HYBRID = MixedShape(mixers=("mlgru", "attention", "mlgru"), heads=4, kv_heads=2)
-SMALL = MixedShape(mixers=("mlgru", "attention"), feed_forward=256, heads=2, kv_heads=1, head=128, vocabulary=16)
 SHAPES = {
     "pure": PURE,
     "hybrid": HYBRID,
     "attention only": replace(HYBRID, mixers=("attention",), kv_heads=4, head=128),
     "tied": replace(PURE, tied=True, dense=Type.Q8_0),
     "wide": replace(PURE, mixers=("mlgru",), width=768, feed_forward=1024, dense=Type.Q4_0),
+    BITNET: MixedShape(BITNET, mixers=("attention",), tied=True),
+    RECURRENT: MixedShape(RECURRENT, mixers=("mlgru", "attention", "mlgru")),
+    "recurrent, of whole numbers": MixedShape(RECURRENT, dense=Type.Q8_0),
 }
 TOKENS = [int(t) for t in np.random.default_rng(1).integers(0, 304, 70)]
 
@@ -139,94 +140,3 @@ def test_memory_does_not_grow_with_the_context(tmp_path):
         done = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, timeout=120)
         taken.append(int(done.stdout))
     assert taken[0] < 1024 and taken[1] > 4096  # KiB
-
-
-def tried(path) -> str | None:
-    """The error of loading and using the file, None if it works."""
-    try:
-        Model(path, threads=1).generate([1, 2, 3], 2)
-    except FilamentError as e:
-        return str(e)
-    return None
-
-
-def without(name: str) -> Callable[[Fields, Tensors], None]:
-    return lambda fields, tensors: void(tensors.pop(name))
-
-
-def field(name: str, value) -> Callable[[Fields, Tensors], None]:
-    return lambda fields, tensors: fields.update({name: value})
-
-
-def vector(name: str, values) -> Callable[[Fields, Tensors], None]:
-    array = np.asarray(values, np.float32)
-    return lambda fields, tensors: tensors.update({name: (array, Type.F32, array.shape)})
-
-
-def ternary(name: str, rows: int, columns: int) -> Callable[[Fields, Tensors], None]:
-    data = np.zeros(rows * columns // 256 * 66, np.uint8)
-    return lambda fields, tensors: tensors.update({name: (data, Type.TQ2_0, (rows, columns))})
-
-
-def void(_) -> None:
-    """Of what is called for its effect."""
-
-
-HOSTILE = [
-    (field("mixer", ["mlgru", "mamba"]), "mixers of the kind mamba cannot be run; these can: mlgru, attention"),
-    (field("mixer", ["mlgru"]), "names 1 layers, not the model's 2"),
-    (field("mixer", ["mlgru"] * 3), "names 3 layers, not the model's 2"),
-    (field("mixer", "mlgru"), "matmulfree.mixer is no list of texts"),
-    (field("mixer", [0, 1]), "matmulfree.mixer is no list of texts"),
-    (lambda fields, tensors: void(fields.pop("mixer")), "matmulfree.mixer is missing"),
-    (lambda fields, tensors: void(fields.pop("attention.head_count")), "attention.head_count is missing"),
-    (field("attention.head_count", [2, 0]), "heads cannot be 0"),
-    (field("attention.head_count_kv", 0), "on 0 of keys"),
-    (field("attention.head_count", 3), "does not have 384 rows"),
-    (field("vocab_size", 17), "does not fit matmulfree.vocab_size"),
-    (field("feed_forward_length", 512), "does not have 512 rows"),
-    (field("embedding_length", 512), "does not fit matmulfree.embedding_length"),
-    (field("block_count", 1), "names 2 layers"),
-    *[(without(f"{name}.weight"), f"{name}.weight is missing") for name in (
-        "blk.0.attn_norm", "blk.0.mix_f", "blk.0.mix_c", "blk.0.mix_g", "blk.0.mix_lower", "blk.0.mix_out_norm",
-        "blk.0.mix_out", "blk.1.attn_q", "blk.1.attn_out_norm", "blk.1.ffn_norm", "blk.1.ffn_down_norm", "output_norm",
-        "token_embd",
-    )],
-    (ternary("blk.0.mix_f.weight", 512, 256), "mix_f.weight does not have 256 rows"),
-    (ternary("blk.0.mix_g.weight", 256, 512), "mix_g.weight does not have 256 columns"),
-    (ternary("blk.0.mix_c.weight", 256, 250), "rows of 250 weights are not whole blocks of TQ2_0"),
-    (vector("blk.0.mix_lower.weight", np.zeros(255)), "mix_lower.weight does not have 256 entries"),
-    (vector("blk.0.mix_out_norm.weight", np.ones(16)), "mix_out_norm.weight does not have 256 entries"),
-    (vector("blk.1.ffn_down_norm.weight", np.ones(512)), "ffn_down_norm.weight does not have 256 entries"),
-    (vector("blk.0.mix_lower.weight", np.full(256, 1.0)), "not from 0 to below 1"),
-    (vector("blk.0.mix_lower.weight", np.full(256, -0.1)), "not from 0 to below 1"),
-    (vector("blk.0.mix_lower.weight", np.full(256, np.nan)), "not from 0 to below 1"),
-    (vector("blk.0.mix_h.weight", np.ones(256)), "the tensor blk.0.mix_h.weight has no place in this model"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("change", "said"), HOSTILE, ids=[said for _, said in HOSTILE])
-def test_what_does_not_fit_is_refused(tmp_path, change, said):
-    path = write_matmulfree(tmp_path / "m.gguf", SMALL, change=change)
-    assert said in (tried(path) or "")
-
-
-def test_a_file_cut_anywhere_is_refused(tmp_path):
-    whole = write_matmulfree(tmp_path / "m.gguf", SMALL).read_bytes()
-    cut = tmp_path / "cut.gguf"
-    assert tried(tmp_path / "m.gguf") is None
-    for length in [*range(0, 2000, 97), *range(2000, len(whole) - 40, len(whole) // 40)]:
-        cut.write_bytes(whole[:length])
-        assert (said := tried(cut)) and str(cut) in said
-
-
-def test_damage_gives_numbers_or_one_error(tmp_path):
-    whole, damaged, refused = write_matmulfree(tmp_path / "m.gguf", SMALL).read_bytes(), tmp_path / "damaged.gguf", 0
-    for content in damaged_headers(whole, 300):
-        damaged.write_bytes(content)
-        refused += tried(damaged) is not None
-    assert refused > 100
-    for content in damaged_weights(whole, 100):
-        damaged.write_bytes(content)
-        said = tried(damaged)
-        assert said is None or "weights are damaged" in said or str(damaged) in said

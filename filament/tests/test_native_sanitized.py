@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 from check_program import built
-from random_matmulfree import MixedShape, write_matmulfree
+from random_matmulfree import SMALL_MIXED, write_matmulfree
 from random_models import MADE_UP, SHAPES, SMALL, WRITTEN, Shape, Type, damaged_headers, damaged_weights, write_model
 
 LOUD = {"ASAN_OPTIONS": "exitcode=99:allocator_may_return_null=1", "UBSAN_OPTIONS": "halt_on_error=1:exitcode=99"}
 LOUD |= {"TSAN_OPTIONS": "exitcode=99"}
-MIXED = MixedShape(mixers=("mlgru", "attention"), feed_forward=256, heads=2, kv_heads=1, head=128, vocabulary=16)
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,7 +37,7 @@ def good(tmp_path_factory):
     shape = Shape(layers=1, heads=(4,), kv_heads=(2,), feed_forward=(256,))
     files = [write_model(folder / f"{t.name}.gguf", t, shape) for t in (*WRITTEN, *MADE_UP)]
     files += [write_model(folder / f"{s.architecture}.gguf", Type.Q8_0, s) for s in (SHAPES["deci"], SHAPES["gemma3"])]
-    files.append(write_matmulfree(folder / "mixed.gguf", MIXED))
+    files += [write_matmulfree(folder / f"{name}.gguf", shape) for name, shape in SMALL_MIXED.items()]
     return [*files, write_model(folder / "small.gguf", Type.F16, SMALL)]
 
 
@@ -50,8 +49,9 @@ def test_no_bad_access_and_no_undefined_behaviour(good, tmp_path):
     whole = write_model(tmp_path / "m.gguf", Type.Q4_0, SMALL).read_bytes()
     contents = [*damaged_headers(whole, 600), *damaged_weights(whole, 100)]
     contents += [whole[:n] for n in range(0, len(whole), 61)]
-    mixed = write_matmulfree(tmp_path / "mixed.gguf", MIXED).read_bytes()
-    contents += [*damaged_headers(mixed, 200), *damaged_weights(mixed, 50)]
+    for name, shape in SMALL_MIXED.items():
+        mixed = write_matmulfree(tmp_path / f"{name}.gguf", shape).read_bytes()
+        contents += [*damaged_headers(mixed, 200), *damaged_weights(mixed, 50)]
     files = []
     for n, content in enumerate(contents):
         files.append(tmp_path / f"{n}.gguf")

@@ -33,6 +33,7 @@ from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
 
 if TYPE_CHECKING:
+    from lightbulb.pipeline.recipe import Recipe
     from lightbulb.searching.goal import SearchGoal
     from lightbulb.searching.record import SearchRecord
     from lightbulb.shrinking.dry_run import DryRun
@@ -154,14 +155,36 @@ def search(
         UserError: what is asked for cannot be done as asked; nothing was trained
         RunFailure: nothing has learned the task, or the work itself failed
     """
-    from lightbulb.models.importing import spec_of_source
-    from lightbulb.pipeline.recipe import Recipe, check_recipe
     from lightbulb.report.searched import RECIPE, write_page
-    from lightbulb.searching.cost_table import check_costs
     from lightbulb.searching.job import bind_config, perform
-    from lightbulb.searching.parent import check_parent, check_parent_recipe
     from lightbulb.searching.record import DONE as SEARCHED
     from lightbulb.searching.record import SearchRecord
+
+    source, recipe = _checked_search(model, task, goal, costs, parent, quiet)
+    events = Stream(*terminal(quiet))
+    introduce(task, say := say_to(events))
+    with opened(out, task, goal.shrinking, events) as run:
+        bind_config(run, source, goal, recipe)
+        if (out / SEARCHED).exists():
+            say(f"{out} is done; nothing to do")
+            return SearchRecord.read(out / SEARCHED)
+        record, made = perform(run, source, goal, command=command, say=say, costs=costs, recipe=recipe)
+        if made is not None:
+            made.write(out / RECIPE)
+        write_page(out, record)
+        record.write(out / SEARCHED)  # last: where it stands, the search is done
+    return record
+
+
+def _checked_search(
+    model: str, task: Task, goal: SearchGoal, costs: Path | None, parent: Path | None, quiet: bool
+) -> tuple[ModelSource, Recipe | None]:
+    """The files of the model and the recipe of its parent, where they can be searched: known before any work is
+    begun."""
+    from lightbulb.models.importing import spec_of_source
+    from lightbulb.pipeline.recipe import Recipe, check_recipe
+    from lightbulb.searching.cost_table import check_costs
+    from lightbulb.searching.parent import check_parent, check_parent_recipe
 
     goal.shrinking.check_for(task.metric)
     check_ships(goal.runtime, task.kind)
@@ -177,19 +200,7 @@ def search(
         raise UserError(f"{source.name} is an encoder, and a search cuts language models", where="`model`",
                         hint="`lightbulb shrink` cuts encoders")  # fmt: skip
     check_parent(spec_of_source(source))
-    events = Stream(*terminal(quiet))
-    introduce(task, say := say_to(events))
-    with opened(out, task, goal.shrinking, events) as run:
-        bind_config(run, source, goal, recipe)
-        if (out / SEARCHED).exists():
-            say(f"{out} is done; nothing to do")
-            return SearchRecord.read(out / SEARCHED)
-        record, made = perform(run, source, goal, command=command, say=say, costs=costs, recipe=recipe)
-        if made is not None:
-            made.write(out / RECIPE)
-        write_page(out, record)
-        record.write(out / SEARCHED)  # last: where it stands, the search is done
-    return record
+    return source, recipe
 
 
 def train(text: Task, goal: TrainingGoal, out: Path, *, command: str = "", quiet: bool = False) -> TrainingRecord:

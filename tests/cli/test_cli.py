@@ -158,6 +158,16 @@ def test_a_wrong_verb_is_one_clear_error(capsys, verb, hint):
 
 
 @pytest.mark.parametrize("verb", VERBS)
+def test_a_default_is_told_once_where_there_is_one(capsys, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "400")  # a line for each option
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert any("(default: " in line for line in lines)
+    assert not [line for line in lines if line.count("(default") > 1 or re.search(r"default: (unset|None|''|)\)", line)]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_option_is_in_the_help_and_explained(capsys, verb):
     """Those of groups, too."""
     with pytest.raises(SystemExit):

@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import tiny_task
+from conftest import bare_run, tiny_task
 from scipy.stats import binomtest
 
 from lightbulb.core.errors import ModelError, RecipeError
 from lightbulb.core.facts_of_kinds import CalibrationFacts
-from lightbulb.core.progress import Silent
-from lightbulb.energy.meter import Meter
 from lightbulb.formats.gguf.header import read_header
 from lightbulb.formats.gguf.keys import with_keys
 from lightbulb.models.abstention import abstention_of
@@ -27,7 +25,6 @@ from lightbulb.ops.abstaining import (
 from lightbulb.passes import pass_class
 from lightbulb.passes.calibrate import Calibrate
 from lightbulb.passes.evaluate import Evaluate
-from lightbulb.pipeline.run import Run
 from lightbulb.runtimes import open_gguf
 from lightbulb.tasks.task import Example, Outside
 
@@ -92,9 +89,7 @@ def run(imported, tmp_path_factory):
     task = tiny_task("choose")
     none = tuple(Example(f"the weather is {n}", "oos") for n in range(12))
     task = replace(task, outside=Outside("oos", none[:6], none[6:], 0.2, 0.2))
-    with Run(
-        tmp_path_factory.mktemp("run"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
-    ) as run:
+    with bare_run(tmp_path_factory.mktemp("run"), task) as run:
         yield run
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_task
+from conftest import bare_run, tiny_task
 from safetensors.torch import load_file, save_file
 from samples import beside
 from tiny_encoder import tiny_encoder
@@ -16,22 +16,15 @@ from tiny_encoder import tiny_encoder
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import MissingExtra, ModelError, RecipeError
 from lightbulb.core.facts_of_kinds import LabelFacts
-from lightbulb.core.progress import Silent
-from lightbulb.energy.meter import Meter
 from lightbulb.models.kinds.encoder import Encoder
 from lightbulb.models.kinds.encoder_source import resolve_encoder
 from lightbulb.passes import fit_head, pass_class
 from lightbulb.passes.encoders import with_cut_texts
-from lightbulb.pipeline.run import Run
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Example, Task
 from lightbulb.train.loop import Schedule
 
 SCHEDULE = Schedule(epochs=8, learning_rate=2e-3, batch_size=8)
-
-
-def run_of(folder: Path, task: Task) -> Run:
-    return Run(folder, task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +34,12 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(folder, tmp_path_factory) -> Artifact:
-    with run_of(tmp_path_factory.mktemp("run"), tiny_task("choose")) as run:
+    with bare_run(tmp_path_factory.mktemp("run"), tiny_task("choose")) as run:
         return run.step("bare", pass_class("import-encoder")(encoder=str(folder)), run.keep_task())
 
 
 def made(tmp_path: Path, name: str, source: Artifact, task: Task | None = None, inputs=None, **parameters) -> Artifact:
-    with run_of(tmp_path / name, task or tiny_task("choose")) as run:
+    with bare_run(tmp_path / name, task or tiny_task("choose")) as run:
         return run.step("step", pass_class(name)(**parameters), source, inputs or {})
 
 
@@ -69,7 +62,7 @@ def test_importing_knows_the_weights(tmp_path, bare):
     assert before.parameters()["fingerprint"], "a recipe says which weights it is of"
     save_file({k: v * 2 for k, v in load_file(folder / "model.safetensors").items()}, folder / "model.safetensors")
     assert pass_class("import-encoder")(encoder=str(folder)).fingerprint != before.fingerprint
-    with run_of(tmp_path / "run", tiny_task("choose")) as run, pytest.raises(RecipeError, match="other weights"):
+    with bare_run(tmp_path / "run", tiny_task("choose")) as run, pytest.raises(RecipeError, match="other weights"):
         run.step("bare", before, run.keep_task())
     assert list((tmp_path / "run" / "steps").glob("bare*")) == []
 
@@ -273,6 +266,6 @@ def test_minilm_tells_intents_apart_after_five_examples_of_each(tmp_path):
 
     task = replace(whole, answers=chosen, train=of(whole.train, 5), validation=of(whole.validation, 2))
     task = replace(task, test=of(whole.test, 10))
-    with run_of(tmp_path / "import", task) as run:
+    with bare_run(tmp_path / "import", task) as run:
         encoder = run.step("encoder", pass_class("import-encoder")(encoder="minilm-l6"), run.keep_task())
     assert right(made(tmp_path, "fit-head", encoder, task), task) > 0.8

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import tiny_task
+from conftest import bare_run, tiny_task
 from llama_server import llama_server
 
-from lightbulb.core.progress import Silent
-from lightbulb.energy.meter import Meter
 from lightbulb.passes import pass_class
-from lightbulb.pipeline.run import Run
 from lightbulb.train.loop import Schedule
 
 pytestmark = pytest.mark.slow
@@ -23,9 +20,7 @@ SHORT = Schedule(epochs=1, learning_rate=1e-4, batch_size=8)
 def students(imported, tmp_path_factory):
     """A trained teacher, and a student of one layer that learnt from its logits and was rounded to q4_0, exported."""
     task = tiny_task("choose", 200)
-    with Run(
-        tmp_path_factory.mktemp("ends"), task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
-    ) as run:
+    with bare_run(tmp_path_factory.mktemp("ends"), task) as run:
         formatted = run.step("formatted", pass_class("format-task")(), imported)
         teacher = run.step("teacher", pass_class("adapt")(schedule=LONG), formatted)
         trimmed = run.step("trimmed", pass_class("trim-vocab")(), teacher)

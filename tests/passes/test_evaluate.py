@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from conftest import tiny_task
+from conftest import bare_run, tiny_task
 
-from lightbulb.core.progress import Silent
-from lightbulb.energy.meter import Meter
 from lightbulb.passes import evaluate
 from lightbulb.passes.evaluate import Evaluate, answer, predictions_of
 from lightbulb.passes.format_task import FormatTask
@@ -54,7 +52,7 @@ def test_without_time_the_first_of_the_spread_are_answered(imported, tmp_path, m
     task = tiny_task("choose", 200)
 
     def run() -> Run:
-        return Run(tmp_path / "run", task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1)
+        return bare_run(tmp_path / "run", task)
 
     with run() as r:
         formatted = r.step("formatted", FormatTask(), imported)

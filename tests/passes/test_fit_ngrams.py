@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_task
+from conftest import bare_run, tiny_task
 from pydantic import ValidationError
 from samples import SHARED
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RecipeError, RunFailure, TaskError
 from lightbulb.core.facts_of_kinds import NgramFacts, NgramFileFacts
-from lightbulb.core.progress import Silent
-from lightbulb.energy.meter import Meter
 from lightbulb.models.kinds.ngram_model import NgramModel
 from lightbulb.models.kinds.ngrams import NgramFile
 from lightbulb.passes.classifiers import error_of, texts_and_labels, value_of
@@ -24,20 +22,15 @@ from lightbulb.passes.export_ngrams import ExportNgrams
 from lightbulb.passes.fit_ngrams import FitNgrams
 from lightbulb.passes.refit_ngrams import RefitNgrams
 from lightbulb.passes.verify_classifier import VerifyClassifier, agreement
-from lightbulb.pipeline.run import Run
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Example, Task
 
 IMPORTED = Artifact(path=Path("nowhere"), kind="model", key="imported", made_by="import")
 
 
-def run_of(folder: Path, task: Task) -> Run:
-    return Run(folder, task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1)
-
-
 def made(folder: Path, task: Task, fit: FitNgrams | None = None) -> tuple[Artifact, Artifact]:
     """The fitted weights and the file."""
-    with run_of(folder, task) as run:
+    with bare_run(folder, task) as run:
         fitted = run.step("fitted", fit or FitNgrams(), IMPORTED)
         return fitted, run.step("file", ExportNgrams(), fitted)
 
@@ -64,7 +57,7 @@ def test_the_last_weights_are_learnt_from_what_was_held_out_too(tmp_path):
     task = replace(
         task, train=tuple(e for e in task.train if e.completion != answer), validation=(*task.validation, *moved)
     )
-    with run_of(tmp_path, task) as run:
+    with bare_run(tmp_path, task) as run:
         chosen = run.step("chosen", FitNgrams(), IMPORTED)
         again = run.step("again", RefitNgrams(), chosen)
         files = [run.step(f"{name}-file", ExportNgrams(), a) for name, a in (("chosen", chosen), ("again", again))]
@@ -195,7 +188,7 @@ def test_agreement_counts_answers_and_measures_what_the_file_says():
 
 def test_a_file_is_verified_in_its_runtime_and_another_is_refused(tmp_path, classifier):
     task = tiny_task("choose", 400)
-    with run_of(tmp_path / "run", task) as run:
+    with bare_run(tmp_path / "run", task) as run:
         fitted = run.step("fitted", FitNgrams(), IMPORTED)
         file = run.step("file", ExportNgrams(), fitted)
         facts = run.step("verify", VerifyClassifier(prompts=32), file, {"model": fitted}).facts

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_task
+from conftest import bare_run, tiny_task
 from tiny import FAMILIES, tiny_model
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.files import sha256_of_file
-from lightbulb.core.progress import Silent
-from lightbulb.energy.meter import Meter
 from lightbulb.models import importing, loading
 from lightbulb.models.gguf import write_gguf
 from lightbulb.models.live import LiveModel
@@ -28,7 +26,6 @@ from lightbulb.passes.quantize import Quantize
 from lightbulb.passes.teacher_logits import CacheLogits
 from lightbulb.passes.trim_vocab import TrimVocab
 from lightbulb.pipeline.recipe import Execution, Step, step
-from lightbulb.pipeline.run import Run
 from lightbulb.train import engine, forward
 from lightbulb.train.loop import Schedule
 
@@ -54,7 +51,7 @@ def steps(method: str = "full") -> list[Step]:
 
 @contextmanager
 def run_in(folder: Path, kind: str):
-    with Run(folder, tiny_task(kind, 40), seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1) as run:
+    with bare_run(folder, tiny_task(kind, 40)) as run:
         yield run
 
 

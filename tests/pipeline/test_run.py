@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from conftest import tiny_task
+from conftest import bare_run, tiny_task
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.errors import RunFailure, StorageFull, UserError
@@ -209,9 +209,7 @@ with Run(Path({str(tmp_path / "run")!r}), tiny_task("choose", 20), seed=0, progr
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -9
     assert [p.name for p in (tmp_path / "run" / "steps").iterdir() if not p.name.startswith(".")] == []
     assert Cost.read(tmp_path / "run" / "scratch" / ("k" * 12) / "spent.json").attempts == 1
-    with Run(
-        tmp_path / "run", tiny_task("choose", 20), seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1
-    ) as run:  # the lock died with its process
+    with bare_run(tmp_path / "run", tiny_task("choose", 20)) as run:  # the lock died with its process
         made = run.make("step", "k" * 12, "figures", "test", None, lambda out, scratch, progress: {"done": 1})
         assert run.cost(made).attempts == 2
     assert sorted(p.name for p in made.path.iterdir()) == ["cost.json", "lightbulb.json"]

@@ -68,14 +68,14 @@ def test_the_terminal_names_the_chosen_first_and_every_reason():
     assert "chosen: 2 layers" in text and "not tried" in text and "over the limit of 2,000 bytes" in text
     text = text.replace("\N{NO-BREAK SPACE}", " ")
     assert "210 mJ" in text and "by the table" in text and "-4.8%" in text
-    assert "lightbulb run recipe.toml" in text
+    assert text.count("to make it: lightbulb run runs/x/recipe.toml") == text.count("lightbulb run") == 1
 
 
 def test_nothing_that_holds_is_said():
     text = " ".join(sentences(record(reached=False)))
     assert "nothing holds what was asked (95%)" in text
     none = [point(8, 0.8, 0.95, stage="parent")]
-    text = " ".join(sentences(record(points=none, checks=[], reached=False)))
+    text = shown(record(points=none, checks=[], reached=False))
     assert "nothing keeps to the limits" in text and "lightbulb run" not in text
 
 
@@ -83,6 +83,7 @@ def test_the_page_needs_nothing_else_and_escapes(tmp_path):
     write_page(tmp_path, record())
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
     assert "t&lt;b&gt;" in page and "t<b>" not in page and "not near &lt;0.9&gt;" in page
+    assert page.count("<pre>lightbulb run recipe.toml --out FOLDER</pre>") == page.count("lightbulb run") == 1
     assert "https://cdn" not in page.split("<body>")[1]
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from conftest import tiny_task
+from conftest import bare_run, tiny_task
 
 from lightbulb.core.facts import CostFacts, ScoreFacts
 from lightbulb.core.facts_of_kinds import CascadeFacts, NgramFacts, SlotFacts
-from lightbulb.core.progress import Silent
-from lightbulb.energy.meter import Meter
 from lightbulb.models.kinds.fallback import BESIDE
 from lightbulb.passes.adapt import Adapt
 from lightbulb.passes.evaluate import predictions_of
 from lightbulb.passes.format_task import FormatTask
 from lightbulb.pipeline.recipe import START, Execution, Recipe, check_recipe, step
-from lightbulb.pipeline.run import Run
 from lightbulb.report.publish import publish
 from lightbulb.serving.ask import ask
 from lightbulb.shrinking import origins
@@ -43,8 +40,7 @@ def made(request, imported, tmp_path_factory):
     stock = stock_candidates(4)[0]
     pair = Candidate(kind="cascade", method="plain", stages=(CHEAP[kind], stock), give_up=0.03)
     setting = Setting(task, "llamacpp", plan=SimpleNamespace(validation_limit=12), costs=None)
-    meter = Meter((), threads=1)
-    with Run(tmp_path_factory.mktemp(kind), task, seed=0, progress=Silent(), meter=meter, threads=1) as run:
+    with bare_run(tmp_path_factory.mktemp(kind), task) as run:
         execution = Execution(run, imported)
         execution.perform(*kind_named(CHEAP[kind].kind).steps(CHEAP[kind], setting))
         execution.perform(step("formatted", FormatTask(), START), step(TEACHER, Adapt(schedule=FEW), "formatted"))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import tiny_task
+from conftest import bare_run, tiny_task
 
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.files import sha256_of_file
-from lightbulb.core.progress import Silent
-from lightbulb.energy.meter import Meter
 from lightbulb.models.loading import load_model
 from lightbulb.passes.export import Export
 from lightbulb.passes.format_task import FormatTask
-from lightbulb.pipeline.run import Run
 from lightbulb.shrinking import timing
 from lightbulb.shrinking.timing import Steps, mean_seconds, time_work
 from lightbulb.tasks.task import Task
@@ -22,7 +19,7 @@ from lightbulb.tasks.task import Task
 @pytest.fixture(params=["choose", "generate", "text"])
 def formatted(request, imported, tmp_path) -> tuple[Task, Artifact, Artifact]:
     task = tiny_task(request.param)
-    with Run(tmp_path, task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1) as run:
+    with bare_run(tmp_path, task) as run:
         model = run.step("formatted", FormatTask(), imported)
         return task, model, run.step("file", Export(quant_type="f16"), model)
 

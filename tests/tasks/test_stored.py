@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from conftest import tiny_task
+from conftest import bare_run, tiny_task
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lightbulb.core.facts import TaskFacts
 from lightbulb.core.files import read_json
-from lightbulb.core.progress import Silent
-from lightbulb.energy.meter import Meter
 from lightbulb.pipeline.run import Run
 from lightbulb.tasks.stored import read_task, write_task
 from lightbulb.tasks.task import Example, Message, Task
@@ -37,7 +35,7 @@ def test_a_run_keeps_its_task_once(tmp_path, kind):
     task = tiny_task(kind)
 
     def opened() -> Run:
-        return Run(tmp_path / "run", task, seed=0, progress=Silent(), meter=Meter((), threads=1), threads=1)
+        return bare_run(tmp_path / "run", task)
 
     with opened() as run:
         made = run.keep_task()

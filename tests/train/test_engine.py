@@ -14,7 +14,7 @@ from lightbulb.models.loading import load_model
 from lightbulb.passes.adapt import freeze
 from lightbulb.passes.fit import plain_loss
 from lightbulb.testing import Stop, Stopped, frequent_checkpoints
-from lightbulb.train import engine, frozen, loop
+from lightbulb.train import block, engine, frozen, loop
 from lightbulb.train.data import collate
 from lightbulb.train.forward import deterministic, target_logits
 from lightbulb.train.quantized import FakeQuantized, block_weights, matrices_of, round_
@@ -57,7 +57,7 @@ def gradients(model, logits, batch):
 @pytest.mark.parametrize("answers", [None, [5, 9, 100]])
 def test_the_engine_computes_what_transformers_computes(family, answers, plain_attention, monkeypatch):
     """Logits and gradients, in sequences of one length and of many."""
-    monkeypatch.setattr(engine, "PLAIN_ATTENTION", plain_attention)
+    monkeypatch.setattr(block, "PLAIN_ATTENTION", plain_attention)
     assert engine.fits(family)
     ours = engine.Engine(family, answers, dtype=torch.float32)
     even = [Encoded(list(range(i, i + 20)), 15) for i in range(3)]

@@ -38,7 +38,7 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 
 DESCRIPTION = "The model that does your work for the fewest joules. lightbulb --version (-V) prints the version."
-NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ELOOP)  # what only a name can be wrong with
+NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ELOOP)  # of names alone
 
 
 def _tell(error: LightbulbError, verb: str | None) -> int:
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             UserError(f"a name that is not UTF-8 cannot be used here: {e}", where=where, hint="rename it"), verb
         )
     except OSError as e:
-        if e.errno not in NAMES:
+        if e.errno not in NAME_ERRORS:
             raise
         return _tell(UserError(f"{e.strerror}", where=shown(str(e.filename))[:200], hint="give another name"), verb)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tyro import conf
 
+from lightbulb.cli.options import Omittable
 from lightbulb.cli.output import show
 
 
@@ -19,9 +20,9 @@ class Answers:
         against_joules_per_answer: another model to set beside it: a number, or a finished run (its student)
     """
 
-    answers_per_day: str | None = None
-    joules_per_answer: str | None = None
-    against_joules_per_answer: str | None = None
+    answers_per_day: Omittable[str] = None
+    joules_per_answer: Omittable[str] = None
+    against_joules_per_answer: Omittable[str] = None
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class Fleet:
         requests_per_day: requests that the fleet answers, for energy per request
     """
 
-    servers: str | None = None
-    server_watts: str | None = None
-    hours_per_day: str | None = None
-    requests_per_day: str | None = None
+    servers: Omittable[str] = None
+    server_watts: Omittable[str] = None
+    hours_per_day: Omittable[str] = None
+    requests_per_day: Omittable[str] = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Hardware:
         resource_share: part of the hardware that this work takes, with embodied_kg
     """
 
-    embodied_kg: str | None = None
+    embodied_kg: Omittable[str] = None
     hardware_years: float = 4.0
     resource_share: float = 1.0
 
@@ -60,10 +61,10 @@ def forecast(
     growth: str = "0",
     years: int = 1,
     pue: float = 1.0,
-    zone: str | None = None,
-    market_intensity: str | None = None,
+    zone: Omittable[str] = None,
+    market_intensity: Omittable[str] = None,
     certified_share: float = 0.0,
-    price_per_kwh: str | None = None,
+    price_per_kwh: Omittable[str] = None,
     json: bool = False,
     *,
     answers: conf.OmitArgPrefixes[Answers],

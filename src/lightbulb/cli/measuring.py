@@ -6,22 +6,22 @@ from pathlib import Path
 
 from tyro import conf
 
+from lightbulb.cli.options import Omittable, threads_of
 from lightbulb.cli.output import show
-from lightbulb.energy.processor import threads_held
 
 
 def measure(
     model: conf.Positional[str],
-    task: str | None = None,
-    runtime: str | None = None,
+    task: Omittable[str] = None,
+    runtime: Omittable[str] = None,
     batch: int = 1,
     context: int = 128,
-    against: str | None = None,
+    against: Omittable[str] = None,
     trials: int = 10,
-    threads: int | None = None,
-    model_name: str | None = None,
-    out: Path | None = None,
-    serve_metrics: int | None = None,
+    threads: Omittable[int] = None,
+    model_name: Omittable[str] = None,
+    out: Omittable[Path] = None,
+    serve_metrics: Omittable[int] = None,
     json: bool = False,
 ) -> None:
     """Measure what a model costs to use: joules and seconds per prompt token, output token and answer.
@@ -45,12 +45,11 @@ def measure(
     from lightbulb import api
     from lightbulb.core.files import write_json
     from lightbulb.core.progress import waiting
-    from lightbulb.measuring import measurement
     from lightbulb.report.measured import render_measured
 
     with waiting("reading the task"):
         loaded = None if task is None else api.load_task(task)
-    measured = measurement.measure(
+    measured = api.measure(
         model,
         task=loaded,
         runtime=runtime,
@@ -58,7 +57,7 @@ def measure(
         context=context,
         against=against,
         trials=trials,
-        threads=threads_held() if threads is None else threads,
+        threads=threads_of(threads),
         model_name=model_name,
         serve_metrics=serve_metrics,
         quiet=False,

@@ -5,15 +5,22 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import shlex
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_type_hints
 
-from tyro import constructors
+from tyro import conf, constructors
 
 from lightbulb.core.errors import UserError
+from lightbulb.energy.processor import threads_held
 
 VALUES = constructors.ConstructorRegistry()
+T = TypeVar("T")
+
+# An option that may be left out: its text says what is done then, and no "(default: None)" follows it.
+Omittable = Annotated[T | None, conf.arg(help_behavior_hint="")]
 
 
 @VALUES.primitive_rule
@@ -28,7 +35,7 @@ def _value_or_none(found: constructors.PrimitiveTypeInfo) -> constructors.Primit
     return dataclasses.replace(
         plain,
         is_instance=lambda value: value is None or plain.is_instance(value),
-        str_from_instance=lambda value: ["unset"] if value is None else plain.str_from_instance(value),
+        str_from_instance=lambda value: [] if value is None else plain.str_from_instance(value),
     )
 
 
@@ -42,6 +49,16 @@ def options_of(verb: Callable[..., Any]) -> dict[str, str]:
         else:
             found[name] = str(parameter.annotation)
     return found
+
+
+def threads_of(asked: int | None) -> int:
+    """All that this process may use, where none are asked for."""
+    return threads_held() if asked is None else asked
+
+
+def typed_command() -> str:
+    """What was typed, for the record of a run."""
+    return "lightbulb " + shlex.join(sys.argv[1:])
 
 
 def check_verb(arguments: Sequence[str], verbs: Mapping[str, Callable[..., Any]]) -> None:

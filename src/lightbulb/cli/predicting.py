@@ -7,6 +7,7 @@ from typing import Literal
 
 from tyro import conf
 
+from lightbulb.cli.options import Omittable
 from lightbulb.cli.output import show
 
 RuntimeClass = Literal["eager", "vllm", "llama.cpp", "filament"]
@@ -28,12 +29,12 @@ class Running:
     """
 
     batch: int = 1
-    context: int | None = None
+    context: Omittable[int] = None
     count: int = 1
-    bits: str | None = None
-    runtime: RuntimeClass | None = None
-    scope: Scope | None = None
-    prompt_share: float | None = None
+    bits: Omittable[str] = None
+    runtime: Omittable[RuntimeClass] = None
+    scope: Omittable[Scope] = None
+    prompt_share: Omittable[float] = None
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class Answer:
         retries: how often an answer that is not right is asked for again; with --result
     """
 
-    prompt_tokens: float | None = None
-    answer_tokens: float | None = None
+    prompt_tokens: Omittable[float] = None
+    answer_tokens: Omittable[float] = None
     thinking_tokens: float = 0.0
-    result: str | None = None
+    result: Omittable[str] = None
     retries: int = 0
 
 
@@ -69,19 +70,19 @@ class BareShape:
         vocab: tokens of the vocabulary
     """
 
-    parameters: float | None = None
-    layers: int | None = None
-    width: int | None = None
-    heads: int | None = None
-    kv_heads: int | None = None
-    ffn: int | None = None
-    vocab: int | None = None
+    parameters: Omittable[float] = None
+    layers: Omittable[int] = None
+    width: Omittable[int] = None
+    heads: Omittable[int] = None
+    kv_heads: Omittable[int] = None
+    ffn: Omittable[int] = None
+    vocab: Omittable[int] = None
 
 
 def predict(
-    model: conf.Positional[str] = "",
-    device: str = "",
-    calibrate: str | None = None,
+    model: conf.Positional[Omittable[str]] = None,
+    device: Omittable[str] = None,
+    calibrate: Omittable[str] = None,
     out: str = "device.toml",
     devices: bool = False,
     json: bool = False,
@@ -114,14 +115,10 @@ def predict(
         return
     if calibrate is not None:
         with waiting("calibrating"):
-            _, corrected = api.calibrate_device(device, calibrate, out)
+            _, corrected = api.calibrate_device(device or "", calibrate, out)
         text = page.corrected_text(corrected, out)
-        show(page.corrected_dict(corrected, out), json, lambda console: console.print(text, markup=False))
+        show(page.corrected_dict(corrected, out), json, lambda console: console.print(text))
         return
     with waiting("predicting"):
-        prediction = api.predict(model or None, device, **vars(running), **vars(answer), **vars(shape))
-    show(
-        page.prediction_dict(prediction),
-        json,
-        lambda console: console.print(page.prediction_text(prediction), markup=False),
-    )
+        prediction = api.predict(model, device or "", **vars(running), **vars(answer), **vars(shape))
+    show(page.prediction_dict(prediction), json, lambda console: console.print(page.prediction_text(prediction)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightbulb.cli.options import Omittable
 from lightbulb.tasks.task import TaskKind
 
 
@@ -20,9 +21,9 @@ class Columns:
         group: column of what must not be in two splits, like a patient or a contract
     """
 
-    test: str | None = None
-    kind: TaskKind | None = None
-    metric: str | None = None
-    prompt: str | None = None
-    completion: str | None = None
-    group: str | None = None
+    test: Omittable[str] = None
+    kind: Omittable[TaskKind] = None
+    metric: Omittable[str] = None
+    prompt: Omittable[str] = None
+    completion: Omittable[str] = None
+    group: Omittable[str] = None

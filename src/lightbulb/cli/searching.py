@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 from tyro import conf
 
+from lightbulb.cli.options import Omittable, typed_command
 from lightbulb.cli.output import show
 from lightbulb.cli.reading import Columns
 from lightbulb.core.errors import RunFailure
@@ -17,20 +16,20 @@ from lightbulb.energy.processor import threads_held
 def search(
     model: conf.Positional[str],
     task: str,
-    keep: float | None = None,
-    at_least: float | None = None,
-    max_joules_per_answer: float | None = None,
-    max_bytes: str | None = None,
-    max_latency: float | None = None,
+    keep: Omittable[float] = None,
+    at_least: Omittable[float] = None,
+    max_joules_per_answer: Omittable[float] = None,
+    max_bytes: Omittable[str] = None,
+    max_latency: Omittable[float] = None,
     max_time: str = "1h",
-    out: Path | None = None,
+    out: Omittable[Path] = None,
     candidates: int = 9,
     workers: int = 1,
-    costs: Path | None = None,
-    parent: Path | None = None,
+    costs: Omittable[Path] = None,
+    parent: Omittable[Path] = None,
     seed: int = 0,
-    threads: int | None = None,
-    runtime: str | None = None,
+    threads: Omittable[int] = None,
+    runtime: Omittable[str] = None,
     json: bool = False,
     *,
     reading: conf.OmitArgPrefixes[Columns],
@@ -80,7 +79,7 @@ def search(
     with waiting("reading the task"):
         loaded = api.load_task(task, seed=seed, **vars(reading))
     folder = out or Path("runs") / f"{loaded.name}-search"
-    command = "lightbulb " + shlex.join(sys.argv[1:])
+    command = typed_command()
     record = api.search(model, loaded, goal, folder, costs=costs, parent=parent, command=command)
     show(record.model_dump(mode="json"), json, lambda console: console.print(render_searched(record, folder)))
     if record.chosen is None or not record.reached:

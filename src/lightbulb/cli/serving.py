@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from tyro import conf
 
+from lightbulb.cli.options import Omittable, threads_of
+
 if TYPE_CHECKING:
     from lightbulb.serving.serve import Serving
 
@@ -20,14 +22,14 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     runtime: str = "llamacpp",
-    threads: int | None = None,
+    threads: Omittable[int] = None,
     slots: int = 4,
     context: int = 2048,
     max_tokens: int = 1024,
     max_bytes: int = 1 << 20,
     max_seconds: float = 60.0,
     max_waiting: int = 128,
-    key_file: Path | None = None,
+    key_file: Omittable[Path] = None,
     json: bool = False,
 ) -> None:
     """Serve a finished run, or any GGUF file, in OpenAI's form, until Ctrl-C or SIGTERM.
@@ -48,7 +50,6 @@ def serve(
         json: one JSON object on stdout as soon as it listens
     """
     from lightbulb import api
-    from lightbulb.energy.processor import threads_held
     from lightbulb.serving.limits import Limits
     from lightbulb.serving.serve import read_key
 
@@ -58,7 +59,7 @@ def serve(
         host=host,
         port=port,
         runtime=runtime,
-        threads=threads_held() if threads is None else threads,
+        threads=threads_of(threads),
         slots=slots,
         context=context,
         limits=Limits(max_bytes, max_tokens, max_seconds, max_waiting),
@@ -75,10 +76,9 @@ def _as_json(serving: Serving) -> None:
 def _print_address(serving: Serving) -> None:
     does = f"chooses among {serving.answers} answers" if serving.answers else "writes"
     print(f"{serving.file} ({serving.runtime}; it {does}) is served at {serving.address}. Ctrl-C stops it. Try:\n")
-    path, chat = "/v1/chat/completions", {"messages": [{"role": "user", "content": "your question"}]}
-    body = {"input": "your question"} if serving.answers else chat
-    path = "/v1/classify" if serving.answers else path
-    body_text = shlex.quote(json_format.dumps(body))
-    print(f"  curl {serving.address}{path} -H 'Content-Type: application/json' -d {body_text}\n", flush=True)
+    path, body = "/v1/chat/completions", '{"messages": [{"role": "user", "content": "your question"}]}'
+    if serving.answers:
+        path, body = "/v1/classify", '{"input": "your question"}'
+    print(f"  curl {serving.address}{path} -H 'Content-Type: application/json' -d {shlex.quote(body)}\n", flush=True)
     if serving.open_to_others:
         print("no key is asked for, and other machines may reach this service: see --key-file", file=sys.stderr)

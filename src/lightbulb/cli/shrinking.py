@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from tyro import conf
 
+from lightbulb.cli.options import Omittable, threads_of, typed_command
 from lightbulb.cli.output import show
 from lightbulb.cli.reading import Columns
 from lightbulb.core.errors import RunFailure
-from lightbulb.energy.processor import threads_held
 
 if TYPE_CHECKING:
     from lightbulb.serving.ask import Completion
@@ -27,7 +26,7 @@ class Reading(Columns):
         none_label: what the data say instead of an answer where none fits, like oos: with --abstain
     """
 
-    none_label: str | None = None
+    none_label: Omittable[str] = None
 
 
 @dataclass(frozen=True)
@@ -44,23 +43,23 @@ class Student:
         elastic: train the teacher together with the students inside it, and cut them from it
     """
 
-    abstain: str | None = None
+    abstain: Omittable[str] = None
     runtime: str = "llamacpp"
-    kinds: tuple[str, ...] | None = None
-    encoder: str | None = None
+    kinds: Omittable[tuple[str, ...]] = None
+    encoder: Omittable[str] = None
     elastic: bool = False
 
 
 def shrink(
     model: conf.Positional[str],
     task: str,
-    keep: float | None = None,
-    at_least: float | None = None,
+    keep: Omittable[float] = None,
+    at_least: Omittable[float] = None,
     max_time: str = "1h",
-    out: Path | None = None,
-    zone: str | None = None,
+    out: Omittable[Path] = None,
+    zone: Omittable[str] = None,
     seed: int = 0,
-    threads: int | None = None,
+    threads: Omittable[int] = None,
     dry_run: bool = False,
     json: bool = False,
     *,
@@ -94,16 +93,15 @@ def shrink(
     from lightbulb.serving.finding import nothing_does
     from lightbulb.shrinking.goal import Goal
 
-    threads = threads_held() if threads is None else threads
-    goal = Goal.parse(keep, max_time, seed, threads, own_zone(zone), at_least=at_least, **vars(student))
+    goal = Goal.parse(keep, max_time, seed, threads_of(threads), own_zone(zone), at_least=at_least, **vars(student))
     with waiting("reading the task"):
         loaded = api.load_task(task, seed=seed, **vars(reading))
     if dry_run:
         planned = api.dry_run(model, loaded, goal)
-        show(dry.dry_run_dict(planned), json, lambda console: console.print(dry.dry_run_text(planned), markup=False))
+        show(dry.dry_run_dict(planned), json, lambda console: console.print(dry.dry_run_text(planned)))
         return
     folder = out or Path("runs") / loaded.name
-    result = api.shrink(model, loaded, goal, folder, command="lightbulb " + shlex.join(sys.argv[1:]))
+    result = api.shrink(model, loaded, goal, folder, command=typed_command())
     page = folder / "report.html"
     show(result.model_dump(mode="json"), json, lambda console: print_summary(result, console, report=page))
     if result.student is None:
@@ -115,7 +113,11 @@ def shrink(
 
 
 def run(
-    recipe: conf.Positional[Path], out: Path, task: str | None = None, threads: int | None = None, json: bool = False
+    recipe: conf.Positional[Path],
+    out: Path,
+    task: Omittable[str] = None,
+    threads: Omittable[int] = None,
+    json: bool = False,
 ) -> None:
     """Perform a recipe written by hand.
 
@@ -134,7 +136,7 @@ def run(
     reading = read.reading.model_dump(exclude={"test"} if task else None)  # the same data at another place
     with waiting("reading the task"):
         loaded = api.load_task(task or read.task, seed=read.seed, **reading)
-    facts = api.run_recipe(recipe, loaded, out, threads=threads_held() if threads is None else threads)
+    facts = api.run_recipe(recipe, loaded, out, threads=threads_of(threads))
     places = "\n".join(f"{label}: {made['path']}" for label, made in facts.items())
     show(facts, json, lambda console: console.print(places, soft_wrap=True))
 
@@ -143,11 +145,11 @@ def ask(
     model: conf.Positional[Path],
     question: conf.Positional[str],
     max_tokens: int = 256,
-    threads: int | None = None,
+    threads: Omittable[int] = None,
     runtime: str = "llamacpp",
-    schema: Path | None = None,
-    stop: tuple[str, ...] = (),
-    system: str | None = None,
+    schema: Omittable[Path] = None,
+    stop: Omittable[tuple[str, ...]] = None,
+    system: Omittable[str] = None,
     json: bool = False,
 ) -> None:
     """Ask a finished run, or any GGUF file, one question; says what the answer cost.
@@ -172,13 +174,13 @@ def ask(
             model,
             question,
             max_tokens=max_tokens,
-            threads=threads_held() if threads is None else threads,
+            threads=threads_of(threads),
             runtime=runtime,
             schema=schema,
-            stop=stop,
+            stop=stop or (),
             system=system,
         )
-    show(_answer_record(answered), json, lambda console: console.print(answered.text, markup=False))
+    show(_answer_record(answered), json, lambda console: console.print(answered.text))
     if answered.unread:
         print(
             f"the question is too long for this model: the first {answered.unread:,} of its tokens were not read",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tyro import conf
 
+from lightbulb.cli.options import Omittable, threads_of, typed_command
 from lightbulb.cli.output import show
-from lightbulb.energy.processor import threads_held
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,12 @@ class Shape:
 
     architecture: Literal["matmulfree", "hybrid", "transformer"] = "matmulfree"
     size: tuple[str, ...] = ("5m",)
-    layers: int | None = None
-    width: int | None = None
-    feed_forward: int | None = None
+    layers: Omittable[int] = None
+    width: Omittable[int] = None
+    feed_forward: Omittable[int] = None
     context: int = 512
     vocabulary: int = 4096
-    tokenizer: str | None = None
+    tokenizer: Omittable[str] = None
 
 
 @dataclass(frozen=True)
@@ -54,23 +52,23 @@ class Budget:
         embedding: the type in the file of the embedding, which is the head as well, and of a transformer's layers
     """
 
-    tokens: float | None = None
+    tokens: Omittable[float] = None
     max_time: str = "1h"
-    max_joules: float | None = None
-    learning_rate: tuple[float, ...] | None = None
+    max_joules: Omittable[float] = None
+    learning_rate: Omittable[tuple[float, ...]] = None
     batch_tokens: int = 8192
     decay: Literal["cosine", "linear"] = "cosine"
-    drop: float | None = None
+    drop: Omittable[float] = None
     embedding: Literal["q8_0", "q6_k", "q4_k", "q4_0"] = "q8_0"
 
 
 def train(
     text: conf.Positional[str],
-    out: Path | None = None,
-    test: str | None = None,
-    completion: str | None = None,
+    out: Omittable[Path] = None,
+    test: Omittable[str] = None,
+    completion: Omittable[str] = None,
     seed: int = 0,
-    threads: int | None = None,
+    threads: Omittable[int] = None,
     json: bool = False,
     *,
     model: conf.OmitArgPrefixes[Shape],
@@ -105,7 +103,7 @@ def train(
         learning_rate=rates[0] if rates else None,
         max_seconds=seconds(budget.pop("max_time")),
         seed=seed,
-        threads=threads_held() if threads is None else threads,
+        threads=threads_of(threads),
         **shape,
         **budget,
     )
@@ -114,7 +112,7 @@ def train(
     with waiting("reading the text"):
         loaded = api.load_task(text, test=test, kind="text", completion=completion, seed=seed)
     folder = out or Path("runs") / f"{loaded.name}-{goal.architecture}"
-    command = "lightbulb " + shlex.join(sys.argv[1:])
+    command = typed_command()
     if len(goals) > 1:
         records = api.sweep(loaded, goals, folder, command=command)
         rows = [each.model_dump(mode="json") for each in records]

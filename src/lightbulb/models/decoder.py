@@ -21,11 +21,11 @@ from lightbulb.core.errors import ModelError
 from lightbulb.models.cache import StateCache, empty_cache, recurrent_state, tokens_seen
 from lightbulb.models.families import ATTENTION, FEED_FORWARD, OWN
 from lightbulb.models.folders import weight_files
-from lightbulb.models.mlgru import PlainMLGRU
+from lightbulb.models.mlgru import MLGRU, PlainMLGRU, RecurrentMixer
 from lightbulb.models.norms import RMSNorm
 from lightbulb.models.spec import LayerSpec, ModelSpec, Role, Rope
 from lightbulb.models.spec_config import spec_of_config
-from lightbulb.models.ternary import MLGRU, TernaryLinear
+from lightbulb.models.ternary import TernaryLinear
 from lightbulb.ops.recurrence import rising_bounds
 
 ACTIVATIONS = {"silu": F.silu, "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh")}
@@ -148,7 +148,7 @@ def _linear(spec: ModelSpec, layer: LayerSpec, role: Role) -> nn.Linear:
     return nn.Linear(columns, rows, bias=role in layer.biases)
 
 
-def _recurrent_mixer(spec: ModelSpec, layer: LayerSpec) -> MLGRU | PlainMLGRU:
+def _recurrent_mixer(spec: ModelSpec, layer: LayerSpec) -> RecurrentMixer:
     return MLGRU(spec.width, spec.epsilon) if layer.bounded else PlainMLGRU(spec.width)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from gguf import GGUFWriter
 from gguf.constants import GGML_QUANT_VERSION
 
-from lightbulb.core.errors import ModelError
+from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.core.files import plain_os_errors
 from lightbulb.formats.gguf.header import GgufHeader, TensorEntry, read_header
 from lightbulb.formats.gguf.quant_types import QuantType, quant_type_of, type_name_of
@@ -274,7 +274,11 @@ def weights_of(header: GgufHeader, spec: ModelSpec) -> dict[str, np.ndarray]:
         ModelError: a tensor without a name in transformers, of a wrong shape, or of a type that cannot be read
     """
     path = header.files[0]
-    entries, shapes = {entry.name: entry for entry in entries_of(spec)}, spec.tensors
+    try:
+        entries, shapes = {entry.name: entry for entry in entries_of(spec)}, spec.tensors
+    except UnsupportedModel as e:
+        e.where = str(path)
+        raise
     contents = {file: np.memmap(file, mode="r", dtype=np.uint8) for file in header.files}
     weights: dict[str, np.ndarray] = {}
     for tensor in header.tensors:

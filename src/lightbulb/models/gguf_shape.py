@@ -10,6 +10,7 @@ from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.header import GgufHeader
 from lightbulb.models import matmulfree_gguf
 from lightbulb.models.families import ATTENTION, FAMILIES, FEED_FORWARD, GGUF_LINEAR, MATMULFREE, ArchitectureSpec
+from lightbulb.models.gguf_keys import MOST, Keys, blocks_of, check_groups, check_head_width, mixers_of
 from lightbulb.models.spec import LayerSpec, ModelSpec, Role, Rope
 
 GEMMA_27B_BLOCKS = 62  # llama.cpp knows Gemma 3 27B by its depth and scales attention by width / heads there
@@ -168,24 +169,21 @@ def spec_of_gguf(header: GgufHeader) -> ModelSpec:
         UnsupportedModel: something has no place in a spec
         ModelError: sizes that no file can have
     """
-    fields, names = header.fields, {tensor.name for tensor in header.tensors}
-    architecture = fields["general.architecture"]
+    keys, names = Keys(header), {tensor.name for tensor in header.tensors}
+    architecture = keys.architecture
     if architecture in (MATMULFREE, matmulfree_gguf.BITNET):
         return matmulfree_gguf.spec_of_file(header)
-
-    def value(key: str, default: Any = None) -> Any:
-        return fields.get(f"{architecture}.{key}", default)
-
-    family = _recurrent_family(value("family")) if architecture == RECURRENT else FAMILIES[ARCHITECTURES[architecture]]
-    blocks, width, vocabulary = value("block_count"), value("embedding_length"), len(fields["tokenizer.ggml.tokens"])
-    if not 0 < blocks <= len(names):
-        raise ModelError(f"this GGUF says that it has {blocks} layers, and holds {len(names)} tensors")
-    mixers = _mixers(value("mixer"), blocks) if architecture == RECURRENT else ["attention"] * blocks
+    family = _recurrent_family(keys) if architecture == RECURRENT else FAMILIES[ARCHITECTURES[architecture]]
+    blocks, width, vocabulary = blocks_of(keys, header), keys.integer("embedding_length"), _vocabulary(header)
+    mixers = mixers_of(keys, blocks) if architecture == RECURRENT else ["attention"] * blocks
     absent = 0 if "attention" not in mixers else None
-    heads, kv_heads, inner = _sizes(architecture, [value(k, absent) for k in SIZES], blocks)
-    head_width = value("attention.key_length") or value("rope.dimension_count") or width // max(1, *heads)
+    heads, kv_heads, inner = _sizes(architecture, [keys.value(k, absent) for k in SIZES], blocks)
+    turned = keys.integer("rope.dimension_count", max(1, width // max(1, *heads)))
+    head_width = keys.integer("attention.key_length", turned)
+    if "attention" in mixers:
+        check_head_width(keys, head_width)
     gemma = architecture == "gemma3"
-    slides = _pattern(value("attention.sliding_window_pattern", 6), blocks) if gemma else [False] * blocks
+    slides = _pattern(keys, blocks) if gemma else [False] * blocks
     biases: tuple[Any, ...] = family.biases or tuple(
         role
         for role in (*ATTENTION, *FEED_FORWARD)
@@ -197,11 +195,11 @@ def spec_of_gguf(header: GgufHeader) -> ModelSpec:
         vocabulary=vocabulary,
         vocabulary_out=vocabulary,
         tied="output.weight" not in names,
-        context=value("context_length"),
-        epsilon=value("attention.layer_norm_rms_epsilon", 1e-6),
-        rope=_rope(value),
-        local_rope=Rope(base=float(value("rope.freq_base_swa", 10_000.0))) if gemma else None,
-        window=value("attention.sliding_window", 4096) if gemma else None,
+        context=keys.integer("context_length"),
+        epsilon=keys.number("attention.layer_norm_rms_epsilon", 1e-6),
+        rope=_rope(keys),
+        local_rope=Rope(base=keys.number("rope.freq_base_swa", 10_000.0)) if gemma else None,
+        window=keys.integer("attention.sliding_window", 4096) if gemma else None,
         query_scalar=(width // heads[0] if blocks == GEMMA_27B_BLOCKS else head_width) if gemma else None,
         layers=tuple(
             _layer(n, (heads[n], kv_heads[n], inner[n], head_width), slides[n], family, biases, mixers[n])
@@ -210,28 +208,31 @@ def spec_of_gguf(header: GgufHeader) -> ModelSpec:
     )
 
 
-def _recurrent_family(name: Any) -> ArchitectureSpec:
+def _recurrent_family(keys: Keys) -> ArchitectureSpec:
+    name = keys.value("family")
     family = FAMILIES.get(name) if isinstance(name, str) else None
     if family is None or family.ternary:
-        raise ModelError(f"the key {RECURRENT}.family is {name!r}", hint="export the file again")
+        raise keys.wrong("family")
     return family
 
 
-def _mixers(found: Any, blocks: int) -> list[str]:
-    if not isinstance(found, list) or len(found) != blocks or not set(found) <= {"mlgru", "attention"}:
-        raise ModelError(f"this file does not name a mixer for each of its {blocks} layers", hint="export it again")
-    return found
+def _vocabulary(header: GgufHeader) -> int:
+    """How many tokens the file's tokenizer has."""
+    tokens = header.fields.get("tokenizer.ggml.tokens")
+    if not isinstance(tokens, list):
+        raise ModelError("this GGUF holds no tokenizer", hint="use a file that llama.cpp can run")
+    return len(tokens)
 
 
-def _rope(value: Any) -> Rope:
-    base, stretch = float(value("rope.freq_base", 10_000.0)), value("rope.scaling.type", "none")
+def _rope(keys: Keys) -> Rope:
+    base, stretch = keys.number("rope.freq_base", 10_000.0), keys.value("rope.scaling.type", "none")
     if stretch not in ("none", "linear"):
         raise UnsupportedModel(
             f"positions of the kind {stretch!r} in a GGUF are not read back",
             hint="start from the transformers folder of the model",
         )
     return Rope(base=base) if stretch == "none" else Rope(
-        kind="linear", base=base, factor=float(value("rope.scaling.factor"))
+        kind="linear", base=base, factor=keys.number("rope.scaling.factor")
     )  # fmt: skip
 
 
@@ -240,7 +241,7 @@ def _sizes(architecture: str, found: list[Any], blocks: int) -> list[list[int]]:
     if found[1] is None:
         found = [found[0], found[0], found[2]]
     by_layer = [each if isinstance(each, list) else [each] * blocks for each in found]
-    whole = all(len(each) == blocks and all(isinstance(n, int) and n >= 0 for n in each) for each in by_layer)
+    whole = all(len(each) == blocks and all(isinstance(n, int) and 0 <= n < MOST for n in each) for each in by_layer)
     if not whole or (architecture not in BY_LAYER and any(len(set(each)) > 1 or each[0] < 1 for each in by_layer)):
         raise UnsupportedModel(
             "this GGUF has no single width for all of its blocks",
@@ -249,10 +250,14 @@ def _sizes(architecture: str, found: list[Any], blocks: int) -> list[list[int]]:
     return by_layer
 
 
-def _pattern(pattern: Any, blocks: int) -> list[bool]:
+def _pattern(keys: Keys, blocks: int) -> list[bool]:
+    """Which layers slide: one entry for each, or the period of those that do not."""
+    key = "attention.sliding_window_pattern"
+    pattern = keys.value(key)
     if isinstance(pattern, list) and len(pattern) >= blocks:
         return [bool(slides) for slides in pattern[:blocks]]
-    return [bool((i + 1) % pattern) for i in range(blocks)]
+    period = keys.integer(key, 6)
+    return [bool((i + 1) % period) for i in range(blocks)]
 
 
 def _layer(
@@ -270,9 +275,10 @@ def _layer(
             f"layer {index} of this GGUF has heads without keys (linear attention), which is not read back",
             hint="start from another model",
         )
+    check_groups(heads, kv_heads)
     whole = LayerSpec(
         heads=heads or 1,
-        kv_heads=kv_heads or 1,
+        kv_heads=(kv_heads if heads else 0) or 1,
         head_width=head_width,
         feed_forward=inner or None,
         activation=family.activation,

@@ -10,6 +10,7 @@ from lightbulb.core.errors import ModelError, UnsupportedModel
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
 from lightbulb.formats.gguf.type_map import TypeMap
 from lightbulb.models.families import MATMULFREE
+from lightbulb.models.gguf_keys import Keys, blocks_of, check_groups, check_head_width, mixers_of
 from lightbulb.models.spec import LOWER, ModelSpec, Rope, attention_layer, mlgru_layer
 
 if TYPE_CHECKING:
@@ -92,34 +93,26 @@ def spec_of_file(header: GgufHeader) -> ModelSpec:
     Raises:
         ModelError: something that they must say is missing or cannot be
     """
-    fields, names = header.fields, {tensor.name for tensor in header.tensors}
-    file, architecture = str(header.files[0]), fields["general.architecture"]
-
-    def integer(key: str) -> int:
-        value = fields.get(f"{architecture}.{key}")
-        if not isinstance(value, int) or not 0 < value < 1 << 31:
-            raise ModelError(f"the key {architecture}.{key} is {value!r}", where=file, hint="export the file again")
-        return value
-
-    blocks = integer("block_count")
-    mixers = ["attention"] * min(blocks, len(names)) if architecture == BITNET else fields.get(f"{MATMULFREE}.mixer")
-    if not isinstance(mixers, list) or len(mixers) != blocks or not set(mixers) <= {"mlgru", "attention"}:
-        raise ModelError(f"this file does not name a mixer for each of its {blocks} layers", where=file)
-    inner, layers = integer("feed_forward_length"), {}
-    layers["mlgru"] = mlgru_layer(inner)
+    keys, names = Keys(header), {tensor.name for tensor in header.tensors}
+    blocks = blocks_of(keys, header)
+    mixers = ["attention"] * blocks if keys.architecture == BITNET else mixers_of(keys, blocks)
+    inner = keys.integer("feed_forward_length")
+    layers = {"mlgru": mlgru_layer(inner)}
     if "attention" in mixers:
-        sizes = [integer(f"attention.{key}") for key in ("head_count", "head_count_kv", "key_length")]
+        sizes = [keys.integer(f"attention.{key}") for key in ("head_count", "head_count_kv", "key_length")]
+        check_head_width(keys, sizes[2])
+        check_groups(sizes[0], sizes[1])
         layers["attention"] = attention_layer(inner, *sizes)
-    vocabulary = integer("vocab_size")
+    vocabulary = keys.integer("vocab_size")
     return ModelSpec(
         family=MATMULFREE,
-        width=integer("embedding_length"),
+        width=keys.integer("embedding_length"),
         vocabulary=vocabulary,
         vocabulary_out=vocabulary,
         tied="output.weight" not in names,
-        context=integer("context_length"),
-        epsilon=float(fields.get(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-6)),
-        rope=Rope(base=float(fields.get(f"{architecture}.rope.freq_base", 10_000.0))),
+        context=keys.integer("context_length"),
+        epsilon=keys.number("attention.layer_norm_rms_epsilon", 1e-6),
+        rope=Rope(base=keys.number("rope.freq_base", 10_000.0)),
         layers=tuple(layers[mixer] for mixer in mixers),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def render_searched(record: SearchRecord, folder: Path) -> RenderableType:
             Text("chosen" if point.chosen else point.why),
             style=style,
         )
-    return Group(table, *(Text(line) for line in ("", *sentences(record), f"page: {folder / PAGE}")))
+    made = [f"to make it: {making(folder / RECIPE)}"] if record.chosen else []
+    return Group(table, *(Text(line) for line in ("", *sentences(record), *made, f"page: {folder / PAGE}")))
 
 
 def in_order(record: SearchRecord) -> list[Point]:
@@ -54,7 +56,7 @@ def in_order(record: SearchRecord) -> list[Point]:
 
 
 def sentences(record: SearchRecord) -> list[str]:
-    """What was chosen, how near the table came, what the search cost, what to type next."""
+    """What was chosen, how near the table came, what the search cost."""
     chosen, goal = record.chosen, record.goal
     asked = goal.floor(record.metric).text if goal.asks_for_a_score else "the best within the limits"
     found = []
@@ -72,9 +74,12 @@ def sentences(record: SearchRecord) -> list[str]:
             )
     cost = record.making
     found.append(f"the search took {units.quantity(cost.seconds, 's')} and {units.text(cost.joules, source=True)}")
-    if chosen is not None:
-        found.append(f"to make it: lightbulb run {RECIPE} --out FOLDER")
     return found
+
+
+def making(recipe: Path) -> str:
+    """What to type to make the chosen student."""
+    return f"lightbulb run {shlex.quote(str(recipe))} --out FOLDER"
 
 
 def write_page(folder: Path, record: SearchRecord) -> None:
@@ -88,7 +93,7 @@ def write_page(folder: Path, record: SearchRecord) -> None:
         sentences=sentences(record),
         plotly=plotly_script(),
         plot=front_plot(record),
-        command=f"lightbulb run {RECIPE} --out FOLDER",
+        command=making(Path(RECIPE)),
     )
     write_text(folder / PAGE, text)
 

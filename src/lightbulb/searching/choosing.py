@@ -87,7 +87,7 @@ class Durations:
     Args:
         plan: of the main job
         slowdown: of the machine since then
-        parameters_of: weights of a student's layers
+        spec_of: what a student is
     """
 
     def __init__(self, plan: Plan, slowdown: float, spec_of: Callable[[Student], ModelSpec]):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from lightbulb.runtimes.answering import longest_exchange
 from lightbulb.runtimes.base import Runtime
 from lightbulb.searching.cost_table import COSTS, CostTable, MeasuredFile, TableKey, parts_of
 from lightbulb.searching.space import Space
-from lightbulb.searching.student import Student, Types, even
+from lightbulb.searching.student import Student, Types, Vocabulary, even
 from lightbulb.tasks.task import Example, Task
 
 TRIALS = 8
@@ -55,8 +56,8 @@ class Parents:
     trimmed: Artifact
     full: Artifact
 
-    def of(self, student: Student) -> Artifact:
-        return self.trimmed if student.vocabulary == "trimmed" else self.full
+    def of(self, vocabulary: Vocabulary) -> Artifact:
+        return self.trimmed if vocabulary == "trimmed" else self.full
 
 
 def design(space: Space) -> list[Student]:
@@ -129,31 +130,14 @@ def measure_table(
         seed: of orders and pauses
     """
     began = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {str(n): folder / f"{n}.gguf" for n in range(len(students))}
-    packed: dict[Any, np.ndarray] = {}
-    with progress.bar("files of random weights", len(students)) as advance:
-        for at, student in enumerate(students):
-            write_random(files[str(at)], spec_of(student), student.types.map, parents.of(student), task, packed)
-            advance(at + 1, "")
+    files = write_files(students, spec_of, parents, task, folder, progress)
     examples = examples_of(task, seed)
-    room = longest_exchange(task, examples)
-
-    @contextmanager
-    def opened() -> Iterator[list[Subject]]:
-        with ExitStack() as stack:
-            subjects = []
-            for name, path in files.items():
-                runtime = open_gguf(path, key.runtime, threads=THREADS, context=room)
-                stack.callback(runtime.close)
-                subjects.append(random_subject(name, runtime, task, examples))
-            yield subjects
-
+    asked = partial(asked_files, files, key.runtime, longest_exchange(task, examples), task, examples)
     meter = Meter(gpus=not runtime_class(key.runtime).capabilities.cpu_only)
     try:
         with progress.bar("what each part costs", TRIALS) as advance:
             tables = measure_blocks(
-                opened,
+                asked,
                 meter,
                 trials=TRIALS,
                 seed=seed,
@@ -170,6 +154,39 @@ def measure_table(
         scope = costs.joules.scope
         measured.append(MeasuredFile(parts=parts_of(spec_of(student), student.types), costs=series))
     return CostTable(key=key, files=tuple(measured), scope=scope, seconds=time.monotonic() - began)
+
+
+def write_files(
+    students: Sequence[Student],
+    spec_of: Callable[[Student], ModelSpec],
+    parents: Parents,
+    task: Task,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Path]:
+    """A file of random weights for each student, by its number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {str(n): folder / f"{n}.gguf" for n in range(len(students))}
+    packed: dict[Any, np.ndarray] = {}
+    with progress.bar("files of random weights", len(students)) as advance:
+        for at, (path, student) in enumerate(zip(files.values(), students, strict=True)):
+            write_random(path, spec_of(student), student.types.map, parents.of(student.vocabulary), task, packed)
+            advance(at + 1, "")
+    return files
+
+
+@contextmanager
+def asked_files(
+    files: Mapping[str, Path], runtime: str, context: int, task: Task, examples: Sequence[Example]
+) -> Iterator[list[Subject]]:
+    """The files, open in a runtime with room for `context` tokens, and what each is asked."""
+    with ExitStack() as stack:
+        subjects = []
+        for name, path in files.items():
+            opened = open_gguf(path, runtime, threads=THREADS, context=context)
+            stack.callback(opened.close)
+            subjects.append(random_subject(name, opened, task, examples))
+        yield subjects
 
 
 def examples_of(task: Task, seed: int) -> list[Example]:
@@ -207,6 +224,11 @@ def work_of(parent: Artifact, task: Task, seed: int) -> tuple[int, int]:
     return round(questions), round(sum(map(len, answers)) / len(answers)) + 1
 
 
+def fields_of(spec: ModelSpec, like: Artifact, task: Task) -> dict[str, Any]:
+    """Keys of a student's file: its shape, the tokenizer of `like`, and what the task makes of it."""
+    return shape_fields(spec) | tokenizer_fields(like.path, spec.vocabulary) | task_metadata(task, like)
+
+
 def write_random(
     path: Path, spec: ModelSpec, types: TypeMap, like: Artifact, task: Task, packed: dict[Any, np.ndarray]
 ) -> None:
@@ -236,7 +258,7 @@ def write_random(
             nothing = np.broadcast_to(np.float32(0), shape)  # so that nothing is packed, or compared, again
             yield entry.name, nothing, _held(quant_type, packed[key], nothing)
 
-    fields = shape_fields(spec) | tokenizer_fields(like.path, spec.vocabulary) | task_metadata(task, like)
+    fields = fields_of(spec, like, task)
     if task.kind == "choose":
         fields[TEMPERATURE_KEY] = 1.0  # files of students that choose are calibrated: their answers are all scored
     write_file(path, architecture_of(spec), fields, tensors())

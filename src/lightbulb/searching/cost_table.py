@@ -27,8 +27,8 @@ from lightbulb.measuring.statistics import median_figure
 from lightbulb.models.spec import ModelSpec
 from lightbulb.searching.student import Types
 
-COSTS = ("cpu_seconds_per_answer", "seconds_per_answer", "joules_per_answer")
 UNITS = {"cpu_seconds_per_answer": "s", "seconds_per_answer": "s", "joules_per_answer": "J"}
+COSTS = tuple(UNITS)
 VERSION = 1
 
 

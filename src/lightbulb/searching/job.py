@@ -25,9 +25,9 @@ from lightbulb.searching.parent import Parent, make_parent
 from lightbulb.searching.points import add_files, checks_of, full_vocabulary, parent_point, point_of, untried
 from lightbulb.searching.pricing import Pricing, Specs
 from lightbulb.searching.prior import Prior, Proposal
-from lightbulb.searching.record import Point, SearchRecord, mark_front
+from lightbulb.searching.record import Point, SearchRecord, TableCheck, mark_front
 from lightbulb.searching.space import Space
-from lightbulb.searching.steps import LOGITS, SCORES, TRIMMED, Training, cost_step, score_step
+from lightbulb.searching.steps import LOGITS, SCORES, TRIMMED, Training, cost_step, score_step, trained_label
 from lightbulb.searching.student import Student
 from lightbulb.searching.workers import perform_side_by_side, perform_trial
 from lightbulb.shrinking import origins
@@ -147,10 +147,10 @@ class Search:
             if rung and not self._fits(f"rung {rung}", whole, (1 + RUNG_SHARE) / 2 * self.time.left):
                 halving.stop("there was no time for more training")
                 break
-            jobs = {f"{t.student.shape}-rung{rung}": (training.trial(t), takes[t]) for t in trials}
+            jobs = {trained_label(t.student, rung): (training.trial(t), takes[t]) for t in trials}
             self._side_by_side(jobs)
             for trial in trials:
-                steps, seconds = jobs[f"{trial.student.shape}-rung{rung}"]
+                steps, seconds = jobs[trained_label(trial.student, rung)]
                 score = perform_trial(self.execution, steps, seconds).facts_as(ScoreFacts).score
                 self._tell(halving, trial, score)
 
@@ -233,7 +233,29 @@ def perform(
         points += full_vocabulary(chosen, specs, pricing)
         steps = recipe_steps(execution, plan, training, chosen)
         making = origins.recipe_of(source, run.task, goal.seed, steps)
-    record = SearchRecord(
+    record = record_of(
+        search, source, pricing, halving, points,
+        command=command, checks=checks_of(chosen), reached=reached, table_seconds=table_seconds, notes=notes,
+    )  # fmt: skip
+    return record, making
+
+
+def record_of(
+    search: Search,
+    source: ModelSource,
+    pricing: Pricing,
+    halving: Halving,
+    points: list[Point],
+    *,
+    command: str,
+    checks: list[TableCheck],
+    reached: bool,
+    table_seconds: float,
+    notes: list[str],
+) -> SearchRecord:
+    """What search.json will hold."""
+    run, goal, table = search.run, search.goal, pricing.table
+    return SearchRecord(
         lightbulb=__version__,
         command=command,
         model=source.name,
@@ -245,7 +267,7 @@ def perform(
         currency=pricing.currency,
         reached=reached,
         points=points,
-        checks=checks_of(chosen),
+        checks=checks,
         table=table.key,
         table_files=len(table.files),
         misfit=table.misfit,
@@ -255,7 +277,6 @@ def perform(
         versions=origins.versions(),
         machine=origins.machine_facts(goal.shrinking),
     )
-    return record, making
 
 
 def recipe_steps(execution: Execution, plan: Plan, training: Training, chosen: Point) -> list[Step]:

@@ -13,14 +13,12 @@ import numpy as np
 from lightbulb.core.artifact import Artifact
 from lightbulb.core.figures import Figure
 from lightbulb.formats.gguf.quant_types import QUANT_TYPES
-from lightbulb.formats.gguf.tokenizer import tokenizer_fields
 from lightbulb.models.gguf import weight_bytes, write_file
-from lightbulb.models.gguf_shape import architecture_of, shape_fields
+from lightbulb.models.gguf_shape import architecture_of
 from lightbulb.models.resolve import json_object
 from lightbulb.models.spec import ModelSpec
 from lightbulb.models.spec_config import spec_of_config
-from lightbulb.passes.export import task_metadata
-from lightbulb.searching.cost_files import Parents
+from lightbulb.searching.cost_files import Parents, fields_of
 from lightbulb.searching.cost_table import CostTable, parts_of
 from lightbulb.searching.space import Space
 from lightbulb.searching.student import Student, Vocabulary
@@ -40,8 +38,7 @@ class Specs:
 
     def __init__(self, parents: Parents, runtime: str):
         self.parents = parents
-        whole = {"trimmed": parents.trimmed, "full": parents.full}
-        self.by_vocabulary = {v: spec_of_artifact(whole[v]) for v in VOCABULARIES}
+        self.by_vocabulary = {v: spec_of_artifact(parents.of(v)) for v in VOCABULARIES}
         self.space = Space.of(self.by_vocabulary["trimmed"], runtime)
 
     @property
@@ -94,10 +91,9 @@ class Pricing:
         found: dict[Vocabulary, int] = {}
         with TemporaryDirectory() as folder:
             for vocabulary, spec in self.specs.by_vocabulary.items():
-                like = self.specs.parents.trimmed if vocabulary == "trimmed" else self.specs.parents.full
-                fields = shape_fields(spec) | tokenizer_fields(like.path, spec.vocabulary)
+                fields = fields_of(spec, self.specs.parents.of(vocabulary), self.task)
                 place = Path(folder) / "header.gguf"
                 norm = ("output_norm.weight", np.ones(1, np.float32), QUANT_TYPES["f32"])
-                write_file(place, architecture_of(spec), fields | task_metadata(self.task, like), [norm])
+                write_file(place, architecture_of(spec), fields, [norm])
                 found[vocabulary] = place.stat().st_size
         return found

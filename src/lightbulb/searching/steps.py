@@ -18,7 +18,7 @@ from lightbulb.searching.space import Space
 from lightbulb.searching.student import Student, Types
 from lightbulb.shrinking.cost_model import RECOVER_SHARE
 from lightbulb.shrinking.plan import Plan
-from lightbulb.shrinking.steps import STUDENT_RATE, student_calibration
+from lightbulb.shrinking.steps import STUDENT_RATE, on_validation, student_calibration
 from lightbulb.train.loop import Schedule
 
 TRIMMED, LOGITS, SCORES, COSTS = "trimmed", "logits", "scores", "costs"
@@ -54,13 +54,13 @@ class Training:
 
     def trial(self, trial: Trial) -> list[Step]:
         """A student cut, or as the rung before has left it; trained, and scored on validation in torch."""
-        shape, rung = trial.student.shape, trial.rung
-        before = f"{shape}-cut" if rung == 0 else f"{shape}-rung{rung - 1}"
-        cut = step(before, trial.student.cut(self.multiple), TRIMMED, scores=SCORES)
+        student, rung = trial.student, trial.rung
+        before = f"{student.shape}-cut" if rung == 0 else trained_label(student, rung - 1)
+        label = trained_label(student, rung)
         return [
-            *([cut] if rung == 0 else []),
-            self._train(trained_label(trial.student, rung), self.epochs(rung), before),
-            step(f"{shape}-rung{rung}-validation", self.on_validation(), f"{shape}-rung{rung}"),
+            *([step(before, student.cut(self.multiple), TRIMMED, scores=SCORES)] if rung == 0 else []),
+            self._train(label, self.epochs(rung), before),
+            step(f"{label}-validation", on_validation(self.plan), label),
         ]
 
     def _train(self, label: str, epochs: float, source: str) -> Step:
@@ -72,18 +72,13 @@ class Training:
     def schedule(self, epochs: float, rate: float = STUDENT_RATE) -> Schedule:
         return Schedule(epochs=epochs, learning_rate=rate, batch_size=self.plan.batch_size)
 
-    def on_validation(self, runtime: str | None = None) -> Evaluate:
-        """The items that the plan allows; in torch, or of a file in its runtime."""
-        asked = Evaluate(split="validation", limit=self.plan.validation_limit)
-        return asked if runtime is None else asked.model_copy(update={"runtime": runtime})
-
     def file(self, student: Student, rung: int) -> list[Step]:
         """A trained student in the types of its file, exported, and scored on validation in its runtime."""
         trained, label = trained_label(student, rung), student.label
         recover = self.schedule(RECOVER_SHARE * self.epochs_until(rung), STUDENT_RATE / 4)
         return [
             *self._exported(student, label, trained, recover),
-            step(f"{label}-validation", self.on_validation(self.runtime), f"{label}-file"),
+            step(f"{label}-validation", on_validation(self.plan, self.runtime), f"{label}-file"),
         ]
 
     def _exported(self, student: Student, label: str, trained: str, recover: Schedule) -> list[Step]:
@@ -114,6 +109,7 @@ class Training:
 
 
 def trained_label(student: Student, rung: int) -> str:
+    """Names the weights of a student after a rung."""
     return f"{student.shape}-rung{rung}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -159,30 +159,19 @@ def train(
     parameters, optimizer = optimizer_of(model, schedule)
     steps, planned = schedule.steps(len(data)), schedule.planned(len(data))
     checkpoint = Checkpoint(scratch / "checkpoint.safetensors", parameters, optimizer)
-    first, losses = checkpoint.load()
-    per_epoch = math.ceil(len(data) / schedule.batch_size)
-    order, order_epoch, tokens = [], -1, 0
+    step, losses = checkpoint.load()
+    upcoming, tokens = batches_from(step, data, schedule.batch_size, seed), 0
     model.train()
-    step = first
     with progress.bar(label, steps) as advance:
         while step < steps:
-            if step // per_epoch != order_epoch:
-                order_epoch = step // per_epoch
-                order = epoch_order(data, schedule.batch_size, seed, order_epoch)
-            batches = micro_batches(data, order[step % per_epoch])
+            batches = next(upcoming)
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, planned)
             if before_step:
                 before_step(schedule.done(step, planned))
             more = partial(further, step) if further else None
             loss = take_step(model, batches, forward, loss_function, optimizer, list(parameters.values()), more)
-            if not math.isfinite(loss):
-                raise RunFailure(
-                    f"training diverged at step {step}: the loss is {loss}",
-                    where=label,
-                    hint="lower the learning rate of this pass in the recipe that `lightbulb shrink ... --dry-run` "
-                    "prints, and perform it with `lightbulb run`",
-                )
+            check_finite(loss, step, label)
             losses.append(loss)
             tokens += sum(batch.tokens for batch in batches)
             step += 1
@@ -194,6 +183,27 @@ def train(
     model.eval()
     tail = losses[-max(1, steps // 10) :]
     return TrainingResult(steps, tokens, sum(tail) / len(tail), tuple(losses))
+
+
+def batches_from(step: int, data: Sequence[Encoded], batch_size: int, seed: int) -> Iterator[list[Batch]]:
+    """The batches of each step, from `step` on, epoch after epoch."""
+    per_epoch = math.ceil(len(data) / batch_size)
+    epoch, done = divmod(step, per_epoch)
+    while True:
+        for examples in epoch_order(data, batch_size, seed, epoch)[done:]:
+            yield micro_batches(data, examples)
+        epoch, done = epoch + 1, 0
+
+
+def check_finite(loss: float, step: int, label: str) -> None:
+    """Raises RunFailure where a training has diverged."""
+    if not math.isfinite(loss):
+        raise RunFailure(
+            f"training diverged at step {step}: the loss is {loss}",
+            where=label,
+            hint="lower the learning rate of this pass in the recipe that `lightbulb shrink ... --dry-run` prints, and "
+            "perform it with `lightbulb run`",
+        )
 
 
 def optimizer_of(
