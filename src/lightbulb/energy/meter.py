@@ -135,6 +135,7 @@ class Meter:
         machine_clock: CPU seconds of everyone
         asleep: seconds in which the machine slept
         threads: hardware threads held, for the estimate; None asks the system
+        cpu_method: what `cpu_clock` counts
         gpus: False for work that uses none, and should not be charged for those that idle beside it
 
     Attributes:
@@ -150,6 +151,7 @@ class Meter:
         machine_clock: Callable[[], CpuTimes | None] = read_cpu_times,
         asleep: Callable[[], float] = seconds_asleep,
         threads: int | None = None,
+        cpu_method: str = _CPU_METHOD,
         gpus: bool = True,
     ):
         found = discover() if sensors is None else Discovery(tuple(sensors))
@@ -158,7 +160,7 @@ class Meter:
         self.sensors, self.diagnostics = found.sensors, found.diagnostics
         if len({s.name for s in self.sensors}) < len(self.sensors):
             raise ValueError("two sensors of one name")
-        self.threads = threads or threads_held()
+        self.threads, self.cpu_method = threads or threads_held(), cpu_method
         self._climbs = tuple(_Climb(s) for s in self.sensors)
         self._clock, self._cpu_clock, self._machine_clock, self._asleep = clock, cpu_clock, machine_clock, asleep
         self._lock = threading.RLock()
@@ -281,7 +283,10 @@ class Window:
             asleep = end.asleep_seconds - start.asleep_seconds
             machine = machine_between(start.machine, end.machine, cpu_seconds, asleep)
         cpu = Figure(
-            value=cpu_seconds, unit="s", scope="process", method="; ".join([_CPU_METHOD, *_cpu_notes(machine)])
+            value=cpu_seconds,
+            unit="s",
+            scope="process",
+            method="; ".join([self._meter.cpu_method, *_cpu_notes(machine)]),
         )
         joules, by_sensor = _joules(self._meter, start, end, seconds, cpu_seconds, machine)
         return Reading(self.name, seconds, cpu, joules, by_sensor, machine)
