@@ -31,7 +31,7 @@ from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.record import DONE, Result
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
-from lightbulb.train.together import ALONE, CPU_OF_ALL, Alone, joined, processes, rank
+from lightbulb.train.together import ALL, ALONE, Alone, joined, processes, rank
 
 if TYPE_CHECKING:
     from lightbulb.searching.goal import SearchGoal
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @contextmanager
 def opened(out: Path, task: Task, goal: Goal, events: Stream, team: Alone = ALONE) -> Iterator[Run]:
     """A run folder, locked, with its meter."""
-    meter = Meter() if team is ALONE else Meter(cpu_clock=team.cpu_clock, cpu_method=CPU_OF_ALL)
+    meter = Meter() if team is ALONE else Meter(cpu_clock=team.cpu_clock, whose=ALL)
     progress = Reporter(events, meter.spent)
     run = Run(out, task, seed=goal.seed, progress=progress, meter=meter, threads=goal.threads, events=events, team=team)
     try:

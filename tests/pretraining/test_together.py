@@ -54,7 +54,8 @@ def test_two_processes_learn_what_one_learns_and_resume(tmp_path: Path) -> None:
     assert losses_of(out) == pytest.approx(losses_of(tmp_path / "alone"), rel=1e-5)
     assert main["record"]["score"]["value"] == pytest.approx(alone.score.value, rel=1e-4)
     assert main["record"]["tokens"] == alone.tokens
-    assert "train together" in main["record"]["training"]["cpu_seconds"]["method"]
+    cost = main["record"]["training"]
+    assert "train together" in cost["cpu_seconds"]["method"] and "this process" not in cost["joules"]["method"]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_written(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 PATIENCE = timedelta(days=1)  # the others wait while the main process reads the text, scores and writes
-CPU_OF_ALL = "getrusage: the processes of this machine that train together"
+ALL = "the processes of this machine that train together"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
