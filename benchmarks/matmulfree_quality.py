@@ -1,7 +1,7 @@
 """Bits per byte of MatMul-free models and transformers of equal size, at equal tokens and at equal CPU seconds, and
 what a token costs to train and to write.
 
-    python benchmarks/matmulfree_quality.py [--out runs/matmulfree] [--text ../shared/data/wikitext2] [--tokens 2e5]
+    python benchmarks/matmulfree_quality.py [--out runs/matmulfree] [--text ../shared/data/wikitext2] [--tokens 1.5e5]
         [--sizes 2x256] [--seeds 0 1] [--architectures matmulfree transformer] [--write]
 
 Every row is `lightbulb train` with the same text (and so the same tokenizer, which is learned from it), rows and
@@ -114,7 +114,7 @@ def written(options: argparse.Namespace, size: str, runs: dict[str, list[Run]]) 
         place = options.out / f"written-{size}-{first}-{name}.json"
         if not place.exists():
             ours, theirs = (str(runs[each][0][1] / "model.gguf") for each in (first, name))
-            measured = api.measure(ours, against=theirs, runtime="filament", threads=options.threads)
+            measured = api.measure(ours, against=theirs, runtime="filament", threads=options.threads, trials=6)
             write_json(place, measured.model_dump(mode="json"))
         measured = Measured.model_validate(read_json(place))
         assert measured.against is not None
@@ -195,15 +195,15 @@ def main() -> None:
     parser.add_argument("--completion", help="column with the text")
     parser.add_argument("--documents", type=int, default=4000, help="at most, of the train split")
     parser.add_argument("--held-out", type=int, default=200, help="documents that are scored, at most")
-    parser.add_argument("--tokens", type=float, default=2e5)
+    parser.add_argument("--tokens", type=float, default=1.5e5)
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=1024)
-    parser.add_argument("--batch-tokens", type=int, default=2048)
+    parser.add_argument("--batch-tokens", type=int, default=1024)
     parser.add_argument("--max-seconds", type=float, default=7200.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sizes", nargs="+", default=["2x256"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--rates", nargs="+", type=float, default=[0.5, 1, 2], help="times the usual ones")
+    parser.add_argument("--rates", nargs="+", type=float, default=[1, 2], help="times the usual ones")
     parser.add_argument("--architectures", nargs="+", default=["matmulfree", "transformer"])
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     options = parser.parse_args()
