@@ -1,37 +1,64 @@
-"""Bits per byte of MatMul-free models, hybrids and transformers of equal size, trained on the same tokens.
+"""Bits per byte of MatMul-free models and transformers of equal size, at equal tokens and at equal CPU seconds, and
+what a token costs to train and to write.
 
-    python benchmarks/matmulfree_quality.py [--out runs/matmulfree] [--text ../shared/data/medquad] [--tokens 1e6]
-        [--sizes 2x256 4x256 4x512] [--seeds 0 1] [--architectures matmulfree hybrid transformer]
+    python benchmarks/matmulfree_quality.py [--out runs/matmulfree] [--text ../shared/data/wikitext2] [--tokens 1.5e5]
+        [--sizes 2x256] [--seeds 0 1] [--architectures matmulfree transformer] [--write]
 
 Every row is `lightbulb train` with the same text (and so the same tokenizer, which is learned from it), rows and
-steps; learning rates are the defaults of `train`, or those given in --rates, of which the best on the first seed is
-taken. Layers x width name a size. The runs are resumable: the same command goes on, and prints the table of what is
-done. In brackets: the lowest and highest over seeds, or of one the bootstrap interval over held-out documents.
+steps. Layers x width name a size. Of --rates (in units of each architecture's usual learning rate) the one with the
+lowest loss at the end of training, on the first seed, is taken: held-out text chooses nothing. "equal CPU" gives each
+architecture the CPU seconds that the dearest one took at equal tokens. Writing is measured in filament, in interleaved
+windows. The runs are resumable: the same command goes on. In brackets: the bootstrap interval over held-out documents,
+of all seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import shlex
+import sys
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
+
+from sections import commit, put
 
 from lightbulb import api
 from lightbulb.core import units
-from lightbulb.energy.processor import threads_held
-from lightbulb.pretraining.goal import TrainingGoal
+from lightbulb.core.figures import Figure
+from lightbulb.core.files import read_json, write_json
+from lightbulb.energy.processor import processor_name
+from lightbulb.measuring.record import Measured
+from lightbulb.pretraining.goal import LEARNING_RATES, TrainingGoal
 from lightbulb.pretraining.record import TrainingRecord
+from lightbulb.runtimes.exchange import TextScore
+from lightbulb.tasks import metrics
 from lightbulb.tasks.task import Task
 
-HEAD = "| architecture | layers x width | parameters | learning rate | bits per byte | loss | joules | time |"
+HEADING = "## Models without matrix products"
+HEAD = (
+    "compared at",
+    "architecture",
+    "parameters",
+    "tokens read",
+    "learning rate",
+    "bits per byte",
+    "CPU s of training",
+    "CPU µs a token, training",
+    "mJ a token, training (estimated)",
+    "CPU µs a token written",
+    "mJ a token written (estimated)",
+    "file",
+)
+Run = tuple[TrainingRecord, Path]
 
 
 def trained(
-    text: Task, options: argparse.Namespace, name: str, size: str, seed: int, rate: float | None
-) -> TrainingRecord:
+    text: Task, options: argparse.Namespace, name: str, size: str, seed: int, rate: float, tokens: float
+) -> Run:
     """One training, or what is there of it."""
     layers, width = map(int, size.split("x"))
-    out = options.out / f"{name}-{size}-{seed}-{rate or 'usual'}"
+    out = options.out / f"{name}-{size}-{seed}-{rate:g}-{tokens:.0f}"
     goal = TrainingGoal(
         architecture=name,
         layers=layers,
@@ -39,59 +66,152 @@ def trained(
         context=options.context,
         vocabulary=options.vocabulary,
         batch_tokens=options.batch_tokens,
-        tokens=options.tokens,
+        tokens=tokens,
         max_seconds=options.max_seconds,
         learning_rate=rate,
         seed=seed,
-        threads=threads_held(),
+        threads=options.threads,
     )
-    return api.train(text, goal, out)
+    return api.train(text, goal, out), out
 
 
-def row(records: list[TrainingRecord]) -> str:
-    """A line of the table: one architecture and size, all seeds; joules and seconds are those of the first."""
-    one = records[0]
-    values = sorted(r.score.value for r in records if r.score.value is not None)
-    score = units.text(one.score)
-    if len(values) > 1:
-        score = f"{sum(values) / len(values):.3f} [{values[0]:.3f}, {values[-1]:.3f}]"
+def at_equal_tokens(text: Task, options: argparse.Namespace, name: str, size: str) -> list[Run]:
+    """All seeds with the rate that was best on the first of them."""
+    rates = [times * LEARNING_RATES[name] for times in options.rates]
+    tried = [trained(text, options, name, size, options.seeds[0], rate, options.tokens) for rate in rates]
+    best = min(tried, key=lambda run: run[0].train_loss)
+    rate = best[0].goal.rate
+    return [best, *(trained(text, options, name, size, seed, rate, options.tokens) for seed in options.seeds[1:])]
+
+
+def at_equal_cpu(
+    text: Task, options: argparse.Namespace, size: str, runs: dict[str, list[Run]]
+) -> dict[str, list[Run]]:
+    """Each architecture with the tokens that the CPU seconds of the dearest one, on the first seed, pay for."""
+    spent = {name: cpu_seconds(each[:1]) for name, each in runs.items()}
+    found = dict(runs)
+    for name in runs.keys() - {max(spent, key=lambda name: spent[name])}:
+        tokens, rate = options.tokens * max(spent.values()) / spent[name], runs[name][0][0].goal.rate
+        found[name] = [trained(text, options, name, size, seed, rate, tokens) for seed in options.seeds]
+    return found
+
+
+def cpu_seconds(runs: list[Run]) -> float:
+    """Of the trainings of all seeds."""
+    return sum(record.training.cpu_seconds.value or 0.0 for record, _ in runs)
+
+
+def scores_of(runs: list[Run]) -> list[TextScore]:
+    """Of every held-out document, of all seeds."""
+    files = [next((out / "steps").glob("score-*")) / "predictions.json" for _, out in runs]
+    return [TextScore(*each) for file in files for each in read_json(file)]
+
+
+def written(options: argparse.Namespace, size: str, runs: dict[str, list[Run]]) -> dict[str, Measured]:
+    """What a token costs in filament, each beside the first architecture."""
+    (first, *others), found = runs, dict[str, Measured]()
+    for name in others:
+        place = options.out / f"written-{size}-{first}-{name}.json"
+        if not place.exists():
+            ours, theirs = (str(runs[each][0][1] / "model.gguf") for each in (first, name))
+            measured = api.measure(ours, against=theirs, runtime="filament", threads=options.threads, trials=6)
+            write_json(place, measured.model_dump(mode="json"))
+        measured = Measured.model_validate(read_json(place))
+        assert measured.against is not None
+        found |= {first: measured, name: measured.against}
+    return found
+
+
+def row(at: str, runs: list[Run], written: Measured | None) -> str:
+    """A line of the table: one architecture, all seeds."""
+    records = [record for record, _ in runs]
+    one, tokens = records[0], sum(record.tokens for record in records)
     cells = (
+        at,
         one.goal.architecture,
-        f"{one.layers} x {one.width}",
         f"{one.parameters:,}",
+        f"{one.tokens:,}",
         f"{one.goal.rate:g}",
-        score,
-        f"{one.train_loss:.3f}",
-        units.text(one.training.joules, source=True),
-        units.quantity(one.training.seconds, "s"),
+        bare(metrics.bits_per_byte(scores_of(runs))),
+        ", ".join(f"{record.training.cpu_seconds.value:,.0f}" for record in records),
+        f"{1e6 * cpu_seconds(runs) / tokens:,.0f}",
+        bare(one.joules_per_token, 1e3),
+        bare(written and written.cpu_seconds_per_output_token, 1e6),
+        bare(written and written.joules_per_output_token, 1e3),
+        units.text(units.counted_bytes(one.gguf_bytes)),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def bare(figure: Figure | None, times: float = 1.0) -> str:
+    """Number and interval without a unit."""
+    if figure is None or figure.value is None:
+        return "not measured"
+    ends = [f"{times * end:.3g}" for end in (figure.low, figure.high) if end is not None]
+    return f"{times * figure.value:.3g}" + (f" [{', '.join(ends)}]" if ends else "")
+
+
+def compared(at: str, size: str, runs: dict[str, list[Run]]) -> list[str]:
+    """The first architecture's bits per byte beside each other's, document by document."""
+    first, *others = runs
+    told = []
+    for name in others:
+        kept = metrics.retention(metrics.BITS_PER_BYTE, scores_of(runs[first]), scores_of(runs[name]), [])
+        told.append(
+            f"* {size}, equal {at}: {name}'s bits per byte / {first}'s {bare(kept)} (below 1: "
+            f"the {name} predicts better), paired over documents"
+        )
+    return told
+
+
+def section(text: Task, options: argparse.Namespace) -> str:
+    """Table and comparisons of every size."""
+    rows, told = [], list[str]()
+    for size in options.sizes:
+        runs = {name: at_equal_tokens(text, options, name, size) for name in options.architectures}
+        costs = written(options, size, runs)
+        for at, each in (("tokens", runs), ("CPU", at_equal_cpu(text, options, size, runs))):
+            rows += [row(f"{size}, equal {at}", of_one, costs.get(name)) for name, of_one in each.items()]
+            told += compared(at, size, each)
+    head = f"| {' | '.join(HEAD)} |\n{'|---' * len(HEAD)}|"
+    return "\n".join(
+        [
+            f"`python benchmarks/matmulfree_quality.py {shlex.join(sys.argv[1:])}`, {date.today()}, commit {commit()}, "
+            f"{processor_name()}, {options.threads} thread(s); {len(text.train):,} documents, {len(text.test):,} held "
+            f"out, seeds {', '.join(map(str, options.seeds))}, the best of {len(options.rates)} learning rates each.",
+            "",
+            head,
+            *rows,
+            "",
+            *told,
+        ]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/matmulfree"))
-    parser.add_argument("--text", default="../shared/data/medquad")
-    parser.add_argument("--documents", type=int, default=4000, help="of the train split")
-    parser.add_argument("--held-out", type=int, default=200, help="documents that are scored")
-    parser.add_argument("--tokens", type=float, default=1e6)
+    parser.add_argument("--text", default="../shared/data/wikitext2")
+    parser.add_argument("--completion", help="column with the text")
+    parser.add_argument("--documents", type=int, default=4000, help="at most, of the train split")
+    parser.add_argument("--held-out", type=int, default=200, help="documents that are scored, at most")
+    parser.add_argument("--tokens", type=float, default=1.5e5)
     parser.add_argument("--context", type=int, default=256)
-    parser.add_argument("--vocabulary", type=int, default=2048)
-    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--vocabulary", type=int, default=1024)
+    parser.add_argument("--batch-tokens", type=int, default=1024)
     parser.add_argument("--max-seconds", type=float, default=7200.0)
-    parser.add_argument("--sizes", nargs="+", default=["2x256", "4x256", "4x512"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--sizes", nargs="+", default=["2x256"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--rates", nargs="+", type=float, default=[])
-    parser.add_argument("--architectures", nargs="+", default=["matmulfree", "hybrid", "transformer"])
+    parser.add_argument("--rates", nargs="+", type=float, default=[1, 2], help="times the usual ones")
+    parser.add_argument("--architectures", nargs="+", default=["matmulfree", "transformer"])
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     options = parser.parse_args()
-    text = api.load_task(options.text, kind="text", completion="completion" if "medquad" in options.text else None)
+    text = api.load_task(options.text, kind="text", completion=options.completion)
     text = replace(text, train=text.train[: options.documents], test=text.test[: options.held_out])
-    print(HEAD + "\n" + "|---" * (HEAD.count("|") - 1) + "|")
-    for size, name in itertools.product(options.sizes, options.architectures):
-        tried = [trained(text, options, name, size, options.seeds[0], rate) for rate in options.rates or [None]]
-        best = min(tried, key=lambda r: r.score.value or float("inf"))
-        rest = [trained(text, options, name, size, seed, best.goal.learning_rate) for seed in options.seeds[1:]]
-        print(row([best, *rest]), flush=True)
+    print(found := section(text, options))
+    if options.write:
+        put("matmulfree quality", found, HEADING)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,13 @@ class Size:
     width: int
     feed_forward: int
     vocabulary: int = 32000
+    tied: bool = False  # the embedding is the head as well
 
     @property
     def weights(self) -> int:
         """Of every model of this size; norms left out."""
         layer = 4 * self.width**2 + 3 * self.width * self.feed_forward
-        return self.layers * layer + 2 * self.vocabulary * self.width
+        return self.layers * layer + (1 if self.tied else 2) * self.vocabulary * self.width
 
 
 SIZES = {"370M": Size(24, 1024, 2816), "1.3B": Size(24, 2048, 5632), "2.7B": Size(32, 2560, 6912)}
@@ -92,7 +93,8 @@ def _matrices(size: Size, architecture: str, kind: Kind, dense: Kind) -> Iterato
         yield from ((f"{blk}ffn_{part}", (hidden, width), kind) for part in ("gate", "up"))
         yield blk + "ffn_down", (width, hidden), kind
     yield "output_norm", (width,), Kind.F32
-    yield "output", (size.vocabulary, width), dense
+    if not size.tied:
+        yield "output", (size.vocabulary, width), dense
 
 
 def random_blocks(rng: np.random.Generator, shape: tuple[int, ...], kind: Kind) -> np.ndarray:
@@ -110,6 +112,9 @@ def random_blocks(rng: np.random.Generator, shape: tuple[int, ...], kind: Kind) 
         blocks[:, 2:] = rng.integers(0, 256, (len(blocks), size - 2), dtype=np.uint8)
         largest = np.float16(scale / (4 if kind == Kind.Q4_0 else 64))
         blocks[:, :2] = np.frombuffer(largest.tobytes(), np.uint8)
+    elif kind == Kind.Q4_K:  # a block's scale and the scale of its least values, then bits
+        blocks[:, 4:] = rng.integers(0, 256, (len(blocks), size - 4), dtype=np.uint8)
+        blocks[:, :4] = np.frombuffer(np.array([scale / 256, scale / 32], np.float16).tobytes(), np.uint8)
     else:
         raise ValueError(f"no random blocks of {kind.name}")
     return blocks

@@ -31,6 +31,7 @@ from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.record import DONE, Result
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
+from lightbulb.train.together import ALL, ALONE, Alone, joined, processes, rank
 
 if TYPE_CHECKING:
     from lightbulb.pipeline.recipe import Recipe
@@ -40,11 +41,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(out: Path, task: Task, goal: Goal, events: Stream) -> Iterator[Run]:
+def opened(out: Path, task: Task, goal: Goal, events: Stream, team: Alone = ALONE) -> Iterator[Run]:
     """A run folder, locked, with its meter."""
-    meter = Meter()
+    meter = Meter() if team is ALONE else Meter(cpu_clock=team.cpu_clock, whose=ALL)
     progress = Reporter(events, meter.spent)
-    run = Run(out, task, seed=goal.seed, progress=progress, meter=meter, threads=goal.threads, events=events)
+    run = Run(out, task, seed=goal.seed, progress=progress, meter=meter, threads=goal.threads, events=events, team=team)
     try:
         with run, progress.working(f"run in {out.name}"):
             yield run
@@ -204,7 +205,8 @@ def _checked_search(
 
 
 def train(text: Task, goal: TrainingGoal, out: Path, *, command: str = "", quiet: bool = False) -> TrainingRecord:
-    """Trains a model from text, from its first weights on; resumes what was begun, or finds it done.
+    """Trains a model from text, from its first weights on; resumes what was begun, or finds it done. Processes that
+    torchrun or `accelerate launch` has started share each batch: all call this, and the main one works in the folder.
 
     Args:
         text: what `load_task` gives for kind "text"
@@ -223,16 +225,22 @@ def train(text: Task, goal: TrainingGoal, out: Path, *, command: str = "", quiet
         raise UserError(
             f"a model is trained from text, not from a task of kind {text.kind}", hint="`completion=COLUMN`"
         )
-    goal.check()
+    goal.check(processes())
     source = job.tokenizer_source(goal)
+    team = joined()
+    if not team.main:
+        return job.assist(text, goal, source, team)
     events = Stream(*terminal(quiet))
     introduce(text, say := say_to(events))
-    with opened(out, text, Goal(seed=goal.seed, threads=goal.threads), events) as run:
+    with opened(out, text, Goal(seed=goal.seed, threads=goal.threads), events, team) as run:
         job.bind_config(run, goal, source)
         if (out / job.DONE).exists():
             say(f"{out} is done; nothing to do")
-            return TrainingRecord.read(out / job.DONE)
-        return job.perform(run, goal, source, command=command, say=say)
+            record = TrainingRecord.read(out / job.DONE)
+        else:
+            record = job.perform(run, goal, source, command=command, say=say)
+    job.dismiss(team, record)
+    return record
 
 
 def sweep(
@@ -257,8 +265,9 @@ def sweep(
     for goal in goals.values():
         goal.check()
     records = [train(text, goal, out / name, command=command, quiet=quiet) for name, goal in goals.items()]
-    write_json(out / RECORD, [record.model_dump(mode="json") for record in records])
-    write_text(out / PAGE, sweep_page(records))
+    if rank() == 0:
+        write_json(out / RECORD, [record.model_dump(mode="json") for record in records])
+        write_text(out / PAGE, sweep_page(records))
     return records
 
 

@@ -105,7 +105,7 @@ def test_the_metric_decides_whether_answers_are_shifted(tmp_path):
     texts, _ = texts_and_labels(task, "test")
 
     def said(folder: str, metric: str) -> tuple[NgramFacts, list[int]]:
-        with run_of(tmp_path / folder, replace(task, metric=metric)) as run:
+        with bare_run(tmp_path / folder, replace(task, metric=metric)) as run:
             fitted = run.step("fitted", FitNgrams(), IMPORTED)
             again = run.step("again", RefitNgrams(), fitted)
             files = [run.step(f"{n}-file", ExportNgrams(), a) for n, a in (("fitted", fitted), ("again", again))]

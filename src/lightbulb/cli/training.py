@@ -95,6 +95,7 @@ def train(
     from lightbulb.report.sweep import render_sweep
     from lightbulb.report.trained import render_trained
     from lightbulb.shrinking.goal import seconds
+    from lightbulb.train.together import processes, rank, threads_each
 
     shape, budget = dict(vars(model)), dict(vars(training))
     sizes, rates = [parameters_of(each) for each in shape.pop("size")], budget.pop("learning_rate") or ()
@@ -103,20 +104,25 @@ def train(
         learning_rate=rates[0] if rates else None,
         max_seconds=seconds(budget.pop("max_time")),
         seed=seed,
-        threads=threads_of(threads),
+        threads=threads_each(threads_of(None)) if threads is None else threads,
         **shape,
         **budget,
     )
-    goal.check()
+    goal.check(processes())
+    quiet = rank() > 0  # another process tells
     goals = goals_of(goal, sizes, rates)
-    with waiting("reading the text"):
+    with waiting("reading the text", quiet):
         loaded = api.load_task(text, test=test, kind="text", completion=completion, seed=seed)
     folder = out or Path("runs") / f"{loaded.name}-{goal.architecture}"
     command = typed_command()
     if len(goals) > 1:
-        records = api.sweep(loaded, goals, folder, command=command)
+        records = api.sweep(loaded, goals, folder, command=command, quiet=quiet)
+        if quiet:
+            return
         rows = [each.model_dump(mode="json") for each in records]
         show({"trainings": rows}, json, lambda console: console.print(render_sweep(records)))
         return
-    record = api.train(loaded, goal, folder, command=command)
+    record = api.train(loaded, goal, folder, command=command, quiet=quiet)
+    if quiet:
+        return
     show(record.model_dump(mode="json"), json, lambda console: console.print(render_trained(record, folder)))

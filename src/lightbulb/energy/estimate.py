@@ -64,7 +64,11 @@ class Watts:
 
 
 def estimate_joules(
-    cpu_seconds: float, wall_seconds: float, threads: int, family: str | Family | None = None
+    cpu_seconds: float,
+    wall_seconds: float,
+    threads: int,
+    family: str | Family | None = None,
+    whose: str = "this process alone",
 ) -> Figure:
     """Joules at the wall of work whose CPU seconds are known.
 
@@ -73,6 +77,7 @@ def estimate_joules(
         wall_seconds: within which it was done
         threads: hardware threads that we hold
         family: a row of the table, "pooled", or what `energy.family` found; None is this machine's
+        whose: CPU seconds they are, for the method
 
     Returns:
         An estimate, with its interval.
@@ -98,7 +103,7 @@ def estimate_joules(
         unit="J",
         source="estimated",
         scope="wall",
-        method=_method(watts, threads, family),
+        method=_method(watts, threads, family, whose),
     )
 
 
@@ -194,7 +199,7 @@ def _own_family() -> Family:
     return family_here()
 
 
-def _method(watts: Watts, threads: int, family: Family) -> str:
+def _method(watts: Watts, threads: int, family: Family, whose: str) -> str:
     of = f"{family}, {watts.servers} servers"
     if not family.rows:
         of = (
@@ -203,6 +208,6 @@ def _method(watts: Watts, threads: int, family: Family) -> str:
         )
     return (
         f"no counter: share of a server's wall power, {watts.idle[1]:.3g} W idle x {threads} threads held x wall "
-        f"seconds + {watts.busy[1]:.3g} W x CPU seconds of this process alone ({of}; SPECpower via ccf-coefficients, "
+        f"seconds + {watts.busy[1]:.3g} W x CPU seconds of {whose} ({of}; SPECpower via ccf-coefficients, "
         f"taken {date_taken(_TABLE)}); memory, disks, fans and power supply included, accelerators excluded"
     )

@@ -41,7 +41,8 @@ __all__ = ["Meter", "Reading", "Window", "cpu_seconds_so_far", "to_sum"]
 
 STEAL_SHARE = 0.01  # above it, steal time is told
 SLEPT_SECONDS = 1.0
-_CPU_METHOD = "getrusage: this process with its threads, and its children that have ended"
+OWN = "this process alone"
+_COUNTED = "with threads, and children that have ended"
 
 
 def cpu_seconds_so_far() -> float:
@@ -135,6 +136,7 @@ class Meter:
         machine_clock: CPU seconds of everyone
         asleep: seconds in which the machine slept
         threads: hardware threads held, for the estimate; None asks the system
+        whose: what `cpu_clock` counts
         gpus: False for work that uses none, and should not be charged for those that idle beside it
 
     Attributes:
@@ -150,6 +152,7 @@ class Meter:
         machine_clock: Callable[[], CpuTimes | None] = read_cpu_times,
         asleep: Callable[[], float] = seconds_asleep,
         threads: int | None = None,
+        whose: str = OWN,
         gpus: bool = True,
     ):
         found = discover() if sensors is None else Discovery(tuple(sensors))
@@ -158,7 +161,7 @@ class Meter:
         self.sensors, self.diagnostics = found.sensors, found.diagnostics
         if len({s.name for s in self.sensors}) < len(self.sensors):
             raise ValueError("two sensors of one name")
-        self.threads = threads or threads_held()
+        self.threads, self.whose = threads or threads_held(), whose
         self._climbs = tuple(_Climb(s) for s in self.sensors)
         self._clock, self._cpu_clock, self._machine_clock, self._asleep = clock, cpu_clock, machine_clock, asleep
         self._lock = threading.RLock()
@@ -281,7 +284,10 @@ class Window:
             asleep = end.asleep_seconds - start.asleep_seconds
             machine = machine_between(start.machine, end.machine, cpu_seconds, asleep)
         cpu = Figure(
-            value=cpu_seconds, unit="s", scope="process", method="; ".join([_CPU_METHOD, *_cpu_notes(machine)])
+            value=cpu_seconds,
+            unit="s",
+            scope="process",
+            method="; ".join([f"getrusage: {self._meter.whose}, {_COUNTED}", *_cpu_notes(machine)]),
         )
         joules, by_sensor = _joules(self._meter, start, end, seconds, cpu_seconds, machine)
         return Reading(self.name, seconds, cpu, joules, by_sensor, machine)
@@ -311,14 +317,14 @@ def _joules(
 ) -> tuple[Figure, dict[str, Figure]]:
     """The window's joules, and those of each sensor."""
     if not meter.sensors:
-        return estimate_joules(cpu_seconds, seconds, meter.threads), {}
+        return estimate_joules(cpu_seconds, seconds, meter.threads, whose=meter.whose), {}
     by_sensor = {
         climb.sensor.name: _of_sensor(climb, first, last)
         for climb, first, last in zip(meter._climbs, start.counts, end.counts, strict=True)
     }
     joules = sum_up(meter.sensors, by_sensor)
     if not covers_cpu(meter.sensors):
-        cpu = estimate_joules(cpu_seconds, seconds, meter.threads)
+        cpu = estimate_joules(cpu_seconds, seconds, meter.threads, whose=meter.whose)
         joules = total(
             [joules, cpu], "J", f"{joules.method}; to it the CPU's part is added as an estimate, {cpu.method}"
         )

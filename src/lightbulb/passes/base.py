@@ -15,6 +15,7 @@ from lightbulb.core.facts import Facts
 from lightbulb.core.progress import Progress
 from lightbulb.models.live import LiveModel
 from lightbulb.tasks.task import Task
+from lightbulb.train.together import ALONE, Alone
 
 
 class Budget(Protocol):
@@ -43,6 +44,7 @@ class Context:
         threads: of the processor
         budget: None where time does not matter
         live: gives the model of an artifact, without reading it where the step before has just written it
+        team: of processes that train together
     """
 
     task: Task
@@ -53,6 +55,7 @@ class Context:
     threads: int = 2
     budget: Budget | None = None
     live: LiveModel = field(default_factory=LiveModel)
+    team: Alone = ALONE
 
 
 class Pass(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,8 @@ LOSSES = "losses.json"
 
 
 class Pretrain(ModelPass):
-    """Cross-entropy on packed documents, of all weights. Writes losses.json: the loss of each step.
+    """Cross-entropy on packed documents, of all weights. Writes losses.json: the loss of each step. Of processes
+    that train together, the main one tells the others what to do (`pretraining.job.assist`).
 
     Attributes:
         schedule: of the training; its examples are rows
@@ -40,6 +42,9 @@ class Pretrain(ModelPass):
         from lightbulb.train.loop import train
         from lightbulb.train.pretraining import begin_of, packed, packed_forward
 
+        if context.team.main:
+            asked = {"pass": self.model_dump(mode="json"), "task": context.task.fingerprint}
+            context.team.tell(json.dumps(asked))
         tokenizer = load_tokenizer(source.path)
         data = packed((e.completion for e in context.task.train), tokenizer, self.context)
         decoder = decoder_of(model)  # which keeps documents apart, whatever the family
@@ -55,6 +60,7 @@ class Pretrain(ModelPass):
                 progress=context.progress,
                 label="train",
                 timekeeper=timekeeper(context, "schedule"),
+                team=context.team,
             )
         model.load_state_dict(decoder.state_dict())
         write_json(out / LOSSES, [round(loss, 5) for loss in done.losses])

@@ -38,6 +38,7 @@ from lightbulb.pipeline.ledger import Cost, Heartbeat, subtract, total_cost
 from lightbulb.pipeline.run_log import RunLog
 from lightbulb.tasks.stored import TASK_VERSION, write_task
 from lightbulb.tasks.task import Task
+from lightbulb.train.together import ALONE, Alone
 
 COST = "cost.json"
 OVERHEAD = "overhead.json"
@@ -64,6 +65,7 @@ class Run:
         meter: that opens their energy windows
         threads: of the processor
         events: what happens is told there and, from the first step on, kept in the folder
+        team: of processes that train together, whose main one this is
     """
 
     def __init__(
@@ -76,10 +78,11 @@ class Run:
         meter: Meter,
         threads: int,
         events: Stream | None = None,
+        team: Alone = ALONE,
     ):
         self.folder, self.task, self.seed = folder, task, seed
         self.progress, self.meter, self.threads = progress, meter, threads
-        self.events = events or Stream()
+        self.events, self.team = events or Stream(), team
         self._log = RunLog(folder, self.events)
         self.live = LiveModel()
         self.steps: list[Artifact] = []
@@ -224,6 +227,7 @@ class Run:
                     threads=self.threads,
                     budget=self._budget(progress, _shortened(label, planned), seconds, joules),
                     live=self.live,
+                    team=self.team,
                 )
                 carried = {k: source.facts[k] for k in CARRIED if k in source.facts}
                 facts = carried | dict(self.performed(label, pass_, planned).apply(source, out, context))

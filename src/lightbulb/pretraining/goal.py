@@ -78,8 +78,17 @@ class TrainingGoal(BaseModel):
         """Ternary weights settle at half the learning rate; float weights need no such drop."""
         return self.drop or (1.0 if self.architecture == "transformer" else 0.5)
 
-    def check(self) -> None:
-        """Raises UserError for what cannot be made."""
+    @property
+    def rows(self) -> int:
+        """Of a step: how many texts of `context` tokens."""
+        return max(1, self.batch_tokens // self.context)
+
+    def check(self, processes: int = 1) -> None:
+        """Raises UserError for what cannot be made.
+
+        Args:
+            processes: how many share each step
+        """
         check_threads(self.threads)
         for name, most in (("layers", MOST_LAYERS), ("width", WIDEST), ("feed_forward", 4 * WIDEST)):
             value, step = getattr(self, name), 1 if name == "layers" else BLOCK
@@ -104,3 +113,10 @@ class TrainingGoal(BaseModel):
                 raise UserError(
                     f"{name} must be above 0{upper}, not {value:g}", where=f"`{name}`", hint=f"`{name}={example}`"
                 )
+        if self.rows % processes:
+            even = -(-self.rows // processes) * processes * self.context
+            raise UserError(
+                f"a step of {self.rows} rows of {self.context:,} tokens cannot be shared by {processes} processes",
+                where="`batch_tokens`",
+                hint=f"`batch_tokens={even}`",
+            )

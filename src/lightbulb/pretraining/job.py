@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightbulb.core.artifact import RECORD, Artifact
+from lightbulb.core.errors import RunFailure
 from lightbulb.core.facts import GgufFacts, ImportFacts, ScoreFacts, TrainingFacts
+from lightbulb.core.figures import Figure
 from lightbulb.core.files import new_file, new_folder, read_json, sha256_of
+from lightbulb.core.progress import Silent
 from lightbulb.core.version import __version__
 from lightbulb.models.resolve import ModelSource, fingerprint
+from lightbulb.passes.base import Context
 from lightbulb.passes.evaluate import Evaluate
 from lightbulb.passes.export import Export
 from lightbulb.passes.pretrain import LOSSES, Pretrain
+from lightbulb.pipeline.ledger import Cost
 from lightbulb.pipeline.run import COST, Run
 from lightbulb.pretraining.goal import TOKENS_PER_PARAMETER, TrainingGoal
 from lightbulb.pretraining.record import DONE, TrainingRecord, curve
 from lightbulb.pretraining.start import START_VERSION, tokenizer_source, write_start
+from lightbulb.tasks.task import Task
+from lightbulb.train.together import Alone
 
 Say = Callable[[str], None]
 TRAINING_SHARE = 0.85  # of the time that is left when it begins; the rest scores and writes
@@ -59,6 +68,42 @@ def perform(run: Run, goal: TrainingGoal, source: ModelSource | None, *, command
     return _published(run, goal, {"start": start, "trained": trained, "file": file, "score": score}, rows, command)
 
 
+def assist(task: Task, goal: TrainingGoal, source: ModelSource | None, team: Alone) -> TrainingRecord:
+    """What a process does that shares the training of another, the main one: its part of each batch. It keeps nothing.
+
+    Args:
+        task: with the same text
+        goal: the same as the main process has
+        source: likewise
+        team: of both
+
+    Returns:
+        The main process's record.
+
+    Raises:
+        RunFailure: the main process has another text
+    """
+    from lightbulb.train.forward import to_best_device
+
+    while "pass" in (told := json.loads(team.tell())):
+        if told["task"] != task.fingerprint:
+            raise RunFailure("this process has another text than the main one", where=task.name,
+                             hint="copy the text to each machine")  # fmt: skip
+        with TemporaryDirectory(prefix="lightbulb-") as folder:
+            path, scratch = Path(folder) / "start", Path(folder) / "scratch"
+            facts = write_start(task, goal, source, path, Silent())
+            start = Artifact(path=path, kind="model", key="", parent=None, made_by="start", facts=facts)
+            context = Context(task, goal.seed, Silent(), scratch, threads=goal.threads, team=team)
+            model = to_best_device(context.live.take(start))
+            Pretrain(**told["pass"]).change(model, start, Path(folder), context)
+    return TrainingRecord.model_validate(told["record"])
+
+
+def dismiss(team: Alone, record: TrainingRecord) -> None:
+    """Lets the processes go that `assist`."""
+    team.tell(json.dumps({"record": record.model_dump(mode="json")}))
+
+
 def begin(run: Run, goal: TrainingGoal, source: ModelSource | None) -> Artifact:
     """The artifact that training starts from."""
     deciding = goal.model_dump(mode="json", include={
@@ -88,7 +133,7 @@ def training_of(goal: TrainingGoal, tokens: float, rows: int) -> Pretrain:
     schedule = Pretraining(
         epochs=tokens / (rows * goal.context),
         learning_rate=goal.rate,
-        batch_size=max(1, goal.batch_tokens // goal.context),
+        batch_size=goal.rows,
         decay=goal.decay,
         drop=goal.usual_drop,
     )
@@ -115,11 +160,14 @@ def _published(run: Run, goal: TrainingGoal, made: Mapping[str, Artifact], rows:
 def record_of(run: Run, goal: TrainingGoal, made: Mapping[str, Artifact], rows: int, command: str) -> TrainingRecord:
     """The record of what was made."""
     facts, trained = made["start"].facts_as(ImportFacts), made["trained"].facts_as(TrainingFacts)
-    score, file, cost = made["score"].facts_as(ScoreFacts), made["file"].facts_as(GgufFacts), run.cost(made["trained"])
+    score, file, cost = (
+        made["score"].facts_as(ScoreFacts),
+        made["file"].facts_as(GgufFacts),
+        cost_of_all(run.team, run.cost(made["trained"])),
+    )
     shape = goal.shape(facts.vocabulary)
-    batch = max(1, goal.batch_tokens // goal.context)
-    per_epoch = -(-rows // batch)
-    tokens = trained.steps * batch * goal.context
+    per_epoch = -(-rows // goal.rows)
+    tokens = trained.steps * goal.rows * goal.context
     return TrainingRecord(
         lightbulb=__version__,
         command=command,
@@ -139,12 +187,20 @@ def record_of(run: Run, goal: TrainingGoal, made: Mapping[str, Artifact], rows: 
         score_items=score.items,
         training=cost,
         joules_per_token=cost.joules.scaled(1 / tokens, "J/token"),
-        making=run.spent(),
+        making=cost_of_all(run.team, run.spent()),
         model="model",
         gguf="model.gguf",
         gguf_bytes=file.bytes,
         versions={name: version(name) for name in ("torch", "transformers", "tokenizers")},
     )
+
+
+def cost_of_all(team: Alone, cost: Cost) -> Cost:
+    """The cost of all processes: without joules where some ran on machines whose sensors are not read here."""
+    if not team.elsewhere:
+        return cost
+    joules = Figure(value=None, unit="J", method=f"{team.elsewhere} processes ran on other machines")
+    return cost.model_copy(update={"joules": joules})
 
 
 __all__ = ["DONE", "bind_config", "perform", "tokenizer_source"]

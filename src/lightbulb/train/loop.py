@@ -26,6 +26,7 @@ from lightbulb.core.progress import Progress
 from lightbulb.models.form import Encoded
 from lightbulb.train.data import Batch, epoch_order, micro_batches
 from lightbulb.train.forward import device_of, fast_math
+from lightbulb.train.together import ALONE, Alone
 
 Forward = Callable[[PreTrainedModel, Batch], torch.Tensor]  # -> logits [P, V]
 LossFunction = Callable[[torch.Tensor, Batch], torch.Tensor]  # (logits [P, V], batch) -> scalar
@@ -134,6 +135,7 @@ def train(
     timekeeper: Timekeeper | None = None,
     further: Further | None = None,
     before_step: Callable[[float], None] | None = None,
+    team: Alone = ALONE,
 ) -> TrainingResult:
     """Trains the parameters of `model` that require gradients, in place. Goes on from a checkpoint in `scratch`, with
     the same bytes.
@@ -152,6 +154,7 @@ def train(
         further: more losses of a batch, each of which goes back before the next is computed; the losses that are told
             are without them
         before_step: called with how much of the training is done (0 to 1), before each step
+        team: of processes that share each batch
 
     Raises:
         RunFailure: the loss is no longer a number
@@ -159,39 +162,42 @@ def train(
     parameters, optimizer = optimizer_of(model, schedule)
     steps, planned = schedule.steps(len(data)), schedule.planned(len(data))
     checkpoint = Checkpoint(scratch / "checkpoint.safetensors", parameters, optimizer)
-    step, losses = checkpoint.load()
-    upcoming, tokens = batches_from(step, data, schedule.batch_size, seed), 0
+    step, losses = team.begin(*checkpoint.load(), parameters.values(), optimizer)
+    upcoming, tokens = examples_from(step, data, schedule.batch_size, seed), 0
     model.train()
     with progress.bar(label, steps) as advance:
         while step < steps:
-            batches = next(upcoming)
+            examples = next(upcoming)
+            batches = micro_batches(data, team.share(examples))
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, planned)
             if before_step:
                 before_step(schedule.done(step, planned))
             more = partial(further, step) if further else None
-            loss = take_step(model, batches, forward, loss_function, optimizer, list(parameters.values()), more)
-            check_finite(loss, step, label)
-            losses.append(loss)
-            tokens += sum(batch.tokens for batch in batches)
+            loss = take_step(model, batches, forward, loss_function, optimizer, list(parameters.values()), more, team)
             step += 1
             if timekeeper:
                 schedule = timekeeper.look(schedule, step, steps, planned)
-                steps = schedule.steps(len(data))
+            loss, steps = team.agree(loss, schedule.steps(len(data)))
+            if steps != schedule.steps(len(data)):  # the main process has the clock
+                schedule = schedule.cut(step, steps)
+            check_finite(loss, step - 1, label)
+            losses.append(loss)
+            tokens += sum(len(data[i].ids) - 1 for i in examples)
             advance(step, f"loss {sum(losses[-20:]) / len(losses[-20:]):.3f}")
-            checkpoint.maybe_save(step, losses)
+            if team.main:
+                checkpoint.maybe_save(step, losses)
     model.eval()
     tail = losses[-max(1, steps // 10) :]
     return TrainingResult(steps, tokens, sum(tail) / len(tail), tuple(losses))
 
 
-def batches_from(step: int, data: Sequence[Encoded], batch_size: int, seed: int) -> Iterator[list[Batch]]:
-    """The batches of each step, from `step` on, epoch after epoch."""
+def examples_from(step: int, data: Sequence[Encoded], batch_size: int, seed: int) -> Iterator[list[int]]:
+    """The places of the examples of each step, from `step` on, epoch after epoch."""
     per_epoch = math.ceil(len(data) / batch_size)
     epoch, done = divmod(step, per_epoch)
     while True:
-        for examples in epoch_order(data, batch_size, seed, epoch)[done:]:
-            yield micro_batches(data, examples)
+        yield from epoch_order(data, batch_size, seed, epoch)[done:]
         epoch, done = epoch + 1, 0
 
 
@@ -229,11 +235,12 @@ def take_step(
     optimizer: torch.optim.Optimizer,
     parameters: list[torch.nn.Parameter],
     further: Callable[[Batch, torch.Tensor], Iterable[torch.Tensor]] | None = None,
+    team: Alone = ALONE,
 ) -> float:
-    """One optimizer step on the mean loss over all targets of `batches`, and on what is `further` to be learnt of their
-    logits; returns the former."""
+    """One optimizer step on the mean loss over all targets of the `batches` of all processes, and on what is `further`
+    to be learnt of their logits; returns this process's part of the former."""
     optimizer.zero_grad(set_to_none=True)
-    targets = sum(len(batch.targets) for batch in batches)
+    targets = team.total(sum(len(batch.targets) for batch in batches))
     total = torch.zeros((), device=device_of(model))
     for batch in batches:
         with fast_math(device_of(model)):
@@ -244,6 +251,7 @@ def take_step(
         total += loss.detach()
         for another in further(batch, logits_PV.detach()) if further else ():
             (another * share).backward()  # type: ignore[no-untyped-call]
+    team.add_up(parameters)
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not norm <= MAX_NORM:
         torch.nn.utils.clip_grads_with_norm_(parameters, MAX_NORM, norm)
