@@ -217,7 +217,7 @@ def line(name: str, score: str, found: AbstentionFacts | None, seconds: float | 
     else:
         figures = (found.precision, found.coverage, found.recall)
         cells += [units.text(units.percent(f)) if f else "–" for f in figures]
-        cells.append(f"{found.threshold:.3f}")
+        cells.append(f"{found.threshold:.5f}")
     return f"| {' | '.join([*cells, units.quantity(seconds, 's')])} |"
 
 
