@@ -31,6 +31,7 @@ from sections import PAGE, ROOT, commit, put
 sys.path.insert(0, str(ROOT / "src"))
 
 from lightbulb.core import units
+from lightbulb.energy.family import family_here
 from lightbulb.energy.processor import processor_name
 from lightbulb.runtimes import open_gguf
 from lightbulb.shrinking.floor import Floor
@@ -111,7 +112,7 @@ def main() -> int:
         if asked.only and case.label not in asked.only:
             continue
         folder = asked.out / case.label
-        data = prepare(case, asked.out / "data")
+        data = prepare(case, asked.data, asked.out / "data")
         task = load_task(str(data), group=case.group, seed=0)
         try:
             shrink(asked, case, data, folder)
@@ -134,6 +135,7 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--only", nargs="*", choices=[c.label for c in CASES])
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--max-time", default="60m")
@@ -143,18 +145,18 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepare(case: Case, out: Path) -> Path:
+def prepare(case: Case, data: Path, out: Path) -> Path:
     """The folder of the data: as it is, or a copy with so many examples of each answer drawn from train."""
     if case.each is None:
-        return Path(case.name) if case.name == "home" else DATA / case.name
+        return Path(case.name) if case.name == "home" else data / case.name
     folder, drawn = out / case.label, defaultdict(list)
     folder.mkdir(parents=True, exist_ok=True)
-    lines = (DATA / case.name / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (data / case.name / "train.jsonl").read_text(encoding="utf-8").splitlines()
     for line in random.Random(0).sample(lines, len(lines)):
         drawn[json.loads(line)["completion"]].append(line)
     chosen = [line for of_answer in drawn.values() for line in of_answer[: case.each]]
     (folder / "train.jsonl").write_text("\n".join(sorted(chosen)) + "\n", encoding="utf-8")
-    (folder / "test.jsonl").write_bytes((DATA / case.name / "test.jsonl").read_bytes())
+    (folder / "test.jsonl").write_bytes((data / case.name / "test.jsonl").read_bytes())
     return folder
 
 
@@ -337,7 +339,7 @@ def cost_of(model: Scored) -> float:
 
 def machine(asked: argparse.Namespace) -> str:
     command = f"python benchmarks/kinds.py --max-time {asked.max_time}"
-    return f"{processor_name()}, one thread, commit {commit()}; `{command}`"
+    return f"{processor_name()} ({family_here()}), one thread, commit {commit()}; `{command}`"
 
 
 if __name__ == "__main__":

@@ -297,3 +297,54 @@ def test_rounded_models_stand_beside_the_best_of_llama_cpp(tmp_path: Path) -> No
     assert "0.5x [0.5, 0.5]" in rows[quantize.GPTQ] and "| 20 [10, 30] |" in rows[quantize.GPTQ]
     assert "1.03 [1.03, 1.03]" in rows[quantize.LLAMACPP] and "x [" not in rows[quantize.LLAMACPP]
     assert len(rows) == 3 and "5.342" in rows[quantize.GPTQ] and "| 12 | 2.00 |" in rows[quantize.GPTQ]
+
+
+def test_intents_become_questions_that_no_answer_fits(tmp_path: Path) -> None:
+    import abstain
+
+    from lightbulb.tasks.load import load_task
+
+    names = [f"{a}{b}" for a in ("ruby", "iron", "salt", "wool", "clay") for b in ("town", "river", "gate", "hill")]
+    (tmp_path / "banking77").mkdir()
+    for split, count in (("train", 12), ("test", 4)):
+        rows = [
+            {"prompt": f"the {split} {name} number {n}", "completion": name} for name in names for n in range(count)
+        ]
+        text = "".join(abstain.json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "banking77" / f"{split}.jsonl").write_text(text)
+    rows = {}
+    for strangers in ("known", "new"):
+        folder = abstain.prepare(tmp_path, strangers, 0, tmp_path / strangers)
+        rows[strangers] = [
+            {row["prompt"].split()[2] for row in abstain.read(folder / f"{split}.jsonl") if row["completion"] == "oos"}
+            for split in ("train", "test")
+        ]
+    assert rows["known"][0] == rows["known"][1] and len(rows["known"][0]) == 6
+    assert not rows["new"][0] & rows["new"][1] and rows["new"][0] | rows["new"][1] == rows["known"][0]
+    task = load_task(str(folder), none_label="oos", seed=0)
+    assert len(task.answers) == 12 and len(task.test) == 48 and len(task.outside.test) == 12
+    known, none = list(task.train), list(task.outside.validation)
+    words = abstain.Texts().fit([e.prompt for e in known])
+    cells = abstain.row("pipeline", task, words, known, none, 0.9).split(" | ")
+    assert cells[1].startswith("1.00 ") and cells[2].startswith("100") and 0 < float(cells[5]) < 1
+    both = abstain.Texts().fit([e.prompt for e in (*known, *none)])
+    assert "| 1.00 " in abstain.row("a class of its own", task, both, [*known, *none], none, 0.9)
+
+
+def test_an_answer_of_one_layer_stands_beside_llama_cpp(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    import one_layer
+    from shapes import Shape, write_shape
+
+    write_shape(tmp_path / "m.gguf", Shape(1, 64, 64, 300, "Q4_0"))
+    found = {
+        "filament": [one_layer.Timed(cpu, cpu, 13.0, ["a", "b"]) for cpu in (1e-4, 5e-4, 2e-4)],
+        "llamacpp": [one_layer.Timed(cpu, cpu, 13.0, ["a", "c"]) for cpu in (1e-3, 1e-3, 4e-3)],
+    }
+    pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+    text = one_layer.render(tmp_path / "m.gguf", found, Namespace(file=None, questions=2, trials=3))
+    assert "1 layer, width 64, 300 tokens" in text and "Cut, not trained" in text
+    row = next(line for line in text.splitlines() if "xllamacpp)" in line and line.startswith("|"))
+    assert row.endswith("| 10 (2 to 20) |")
+    assert "in 2 of 3 trials" in text and "50.0% of the questions" in text

@@ -15,6 +15,7 @@ from lightbulb.formats.gguf.header import read_header
 from lightbulb.formats.gguf.keys import with_keys
 from lightbulb.models.abstention import abstention_of
 from lightbulb.ops.abstaining import (
+    Stages,
     Sureness,
     precision_at,
     share_given,
@@ -84,6 +85,51 @@ def test_a_coverage_holds():
     assert threshold_for_coverage(drawn(3, 0, 0.0), 0.9) == 0
 
 
+def two_stages(n: int, m: int, share: float) -> Stages:
+    """Of two models whose probabilities are true, and which err apart from each other."""
+    first, last = drawn(n, m, share), drawn(n, m, share)
+    inside, right = np.stack([first.inside_N, last.inside_N]), np.stack([first.right_N, last.right_N])
+    return Stages(inside, right, np.stack([first.outside_M, last.outside_M]), (0.7,), share)
+
+
+def test_stages_hand_on_what_they_would_leave_out():
+    stages = two_stages(200, 40, 0.2)
+    assert stages.raised(0.9) == (pytest.approx(0.9),) and stages.raised(0.4) == (pytest.approx(0.7),)
+    for threshold in (0.0, 0.8, 0.99):
+        least, at = max(0.7, threshold), stages.at(threshold)
+        for n, (first, last) in enumerate(stages.inside_SN.T):
+            stage = 0 if first >= np.float32(least) else 1
+            assert at.inside_N[n] == (first, last)[stage] and at.right_N[n] == stages.right_SN[stage, n]
+        assert at.outside_M.tolist() == [a if a >= np.float32(least) else b for a, b in stages.outside_SM.T]
+        shares = stages.shares(threshold)
+        assert sum(shares) == pytest.approx(1) and shares[0] == np.mean(stages.inside_SN[0] >= np.float32(least))
+    alone = Sureness(stages.inside_SN[0], stages.right_SN[0], stages.outside_SM[0], stages.share)
+    for of, asked in ((threshold_for_precision, 0.9), (threshold_for_coverage, 0.7)):
+        one = replace(stages, inside_SN=stages.inside_SN[:1], right_SN=stages.right_SN[:1], thresholds=())
+        one = replace(one, outside_SM=stages.outside_SM[:1])
+        assert of(one, asked) == pytest.approx(of(alone, asked), abs=0.02), "of one stage: as a file by itself"
+
+
+def test_a_precision_of_stages_holds_on_other_questions():
+    others, held, more = two_stages(50_000, 10_000, 0.2), [], []
+    for _ in range(20):
+        stages = two_stages(1000, 150, 0.2)
+        threshold = threshold_for_precision(stages, 0.9)
+        at = stages.at(threshold)
+        assert precision_at(at, threshold).low >= 0.9
+        held.append(precision_at(others.at(threshold), threshold).value)
+        first = Sureness(stages.inside_SN[0], stages.right_SN[0], stages.outside_SM[0], 0.2)
+        more.append(
+            share_given(at.inside_N, threshold).value
+            - share_given(first.inside_N, threshold_for_precision(first, 0.9)).value
+        )
+    assert np.mean(np.array(held) < 0.9) <= 0.1 and np.mean(more) > 0.05, "two answer more than the first alone"
+    threshold = threshold_for_coverage(stages, 0.8)
+    assert (
+        share_given(stages.at(threshold).inside_N, threshold).low >= 0.8 > 0.7 > share_given(first.inside_N, 0.95).low
+    )
+
+
 @pytest.fixture(scope="module")
 def run(imported, tmp_path_factory):
     task = tiny_task("choose")
@@ -126,6 +172,27 @@ def test_a_threshold_is_written_and_its_effect_on_test_told(run, file):
     tested = run.step("tested", Evaluate(), made).facts["abstention"]
     assert tested["items"] == len(run.task.test) and tested["outside"] == 6 and tested["recall"]["value"] is not None
     assert "abstention" not in run.step("plain", Evaluate(), file).facts
+
+
+def test_only_the_last_stage_of_a_cascade_leaves_out(run, imported):
+    pytest.importorskip("lightbulb_filament", reason="filament is not built: make filament")
+    files = []
+    for name, ngrams in (("words", {"words": (1, 1), "chars": (0, 0)}), ("both", {})):
+        fitted = run.step(name, pass_class("fit-ngrams")(fewest_texts=1, **ngrams), imported)
+        files.append(run.step(f"{name}-gguf", pass_class("export-ngrams")(), fitted))
+    cascade = run.step("cascade", pass_class("cascade")(give_up=0.9), files[0], {"then": files[1]})
+    made = run.step("cascade-threshold", Calibrate(coverage=0.2), cascade)
+    facts, fields, before = made.facts_as(CalibrationFacts), read_header(made.gguf).fields, read_header(cascade.gguf)
+    threshold = facts.abstention.threshold
+    assert fields["cascade.thresholds"] == made.facts["thresholds"] == [pytest.approx(threshold)]
+    assert before.fields["cascade.thresholds"][0] < threshold, "else nothing had to be raised"
+    task, told = run.task, []
+    for file in (*files, made):
+        runtime = open_gguf(file.gguf, threads=1)
+        told.append(runtime.answer([e.prompt for e in task.validation], task.answers).probabilities)
+        runtime.close()
+    assert list(told[2]) == [a if a >= threshold else b for a, b in zip(*told[:2], strict=True)]
+    assert facts.abstention.coverage.value == np.mean(np.array(told[2]) >= threshold)
 
 
 def test_keys_are_replaced_not_doubled(run, file, tmp_path):

@@ -13,6 +13,7 @@ from lightbulb.measuring.workload import Workload, check_capable, subjects
 from lightbulb.models.kinds.slot_file import write_slots
 from lightbulb.runtimes import is_language_model, open_gguf
 from lightbulb.runtimes.slots import Slots
+from lightbulb.serving.service import Question, Service
 from lightbulb.tasks.demo import home_task
 from lightbulb.testing import RuntimeConformance
 from lightbulb.testing.runtimes import RuntimeCase
@@ -116,6 +117,17 @@ def test_a_bad_file_is_one_clear_error(tmp_path, name):
     with pytest.raises(ModelError, match="filament cannot run this file: ") as e:
         open_gguf(path)
     assert e.value.where == str(path)
+
+
+def test_a_service_tells_how_sure_it_is(home):
+    """Which is what a user holds against a bound, because nothing of these files abstains."""
+    task, file, path = home
+    service, text = Service(path, threads=1), task.test[0].prompt
+    (answer,) = service.answer([service.prepare(Question(({"role": "user", "content": text},)))])
+    service.close()
+    (filled,) = said = file.fill([text + "\n"])
+    assert answer.text == filled.text and answer.likeliest is None
+    assert answer.probability == pytest.approx(file.probabilities(said)[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 4])

@@ -82,7 +82,7 @@ def check_abstaining(asked: Abstain | None, task: Task, runtime: str = "llamacpp
         raise GoalError(
             f"only what chooses one of a closed set of answers can abstain, and this task is of the kind {task.kind}",
             where="`abstain`",
-            hint="leave it out, or `kind=choose`",
+            hint="leave it out, or `kind=choose`; `ask` tells how likely JSON that is filled in is",
         )
     if asked is not None and task.outside is None and NONE in task.answers:
         raise GoalError(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightbulb.core.files import new_file
 from lightbulb.formats.gguf.header import STRING, read_layout
 
-FLOAT, UINT64 = 6, 10
+FLOAT, ARRAY, UINT64 = 6, 9, 10
+Value = float | int | str | Sequence[float]
 
 
-def with_keys(source: Path, out: Path, keys: Mapping[str, float | int | str]) -> None:
+def with_keys(source: Path, out: Path, keys: Mapping[str, Value]) -> None:
     """Writes `out`, whole or not at all: `source` with these keys, after all others; keys of the same names are gone.
 
     Args:
         source: a GGUF that is one file
         out: another place
-        keys: texts, whole numbers that are written as uint64, and others as float32
+        keys: texts, whole numbers that are written as uint64, and others, alone or several, as float32
 
     Raises:
         ModelError: `source` cannot be read
@@ -49,9 +50,11 @@ def _text(text: str) -> bytes:
     return struct.pack("<Q", len(data)) + data
 
 
-def _value(value: float | int | str) -> bytes:
+def _value(value: Value) -> bytes:
     if isinstance(value, str):
         return struct.pack("<I", STRING) + _text(value)
     if isinstance(value, int):
         return struct.pack("<IQ", UINT64, value)
+    if isinstance(value, Sequence):
+        return struct.pack(f"<IIQ{len(value)}f", ARRAY, FLOAT, len(value), *value)
     return struct.pack("<If", FLOAT, value)
