@@ -85,11 +85,12 @@ class Job:
         )
 
     def whole(self, seconds: float) -> Adapt:
-        """The training of a whole teacher that the main job would plan with so many seconds."""
-        layers = self.costs.times.layers
-        menu = [(epochs, round(share * layers)) for epochs, share in TEACHER_MENU]
+        """The training of a whole teacher that the main job would plan with so many seconds, filled up to them."""
+        times, stats = self.costs.times, self.costs.stats
+        menu = [(epochs, round(share * times.layers)) for epochs, share in TEACHER_MENU]
         epochs, frozen = next((t for t in menu if self.costs.teacher_training(*t) <= seconds), menu[-1])
-        schedule = Schedule(epochs=epochs, learning_rate=TEACHER_RATE, batch_size=self.costs.stats.batch_size)
+        filled = round(seconds / (times.teacher_step(frozen, epochs) * stats.steps(1)), 2)
+        schedule = Schedule(epochs=filled, learning_rate=TEACHER_RATE, batch_size=stats.batch_size)
         return Adapt(schedule=schedule, freeze_layers=frozen)
 
     def logits_seconds(self, teacher: str) -> float:
@@ -212,10 +213,7 @@ def step_seconds(timed: Steps, layers: int | None = None, frozen: int = 0) -> fl
 
 def table(job: Job, rows: Iterator[Row]) -> str:
     validation = Evaluate(split="validation", limit=job.asked.limit)
-    lines = [
-        "| way | model | epochs of it | CPU s of training, all | score on validation |",
-        "|---|---|--:|--:|---|",
-    ]
+    lines = ["| way | model | epochs of it | CPU s of training, all | score on validation |", "|---|---|--:|--:|---|"]
     for row in rows:
         score = job.perform(step(f"{row.trained}-validation", validation, row.trained)).facts_as(ScoreFacts).score
         epochs = job.execution.made[row.trained].facts_as(TrainingFacts).steps / job.costs.stats.steps(1)

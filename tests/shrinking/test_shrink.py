@@ -16,7 +16,7 @@ from tiny import tiny_model
 from lightbulb.cli import main
 from lightbulb.passes.measure import costs_of as real_costs_of
 from lightbulb.pipeline.recipe import Recipe
-from lightbulb.shrinking import final_evaluation, measured_files, steps, timing
+from lightbulb.shrinking import drafts, final_evaluation, measured_files, steps, timing
 from lightbulb.shrinking.times import Times
 
 KEYS = {
@@ -168,6 +168,31 @@ def test_with_an_elastic_teacher(runs, tmp_path):
     assert by_pass["adapt-elastic"]["layers"] == plan["elastic"] == plan["space"]["depths"][0]
     assert by_pass["prune-depth"]["by"] == "order"
     assert json.loads((tmp_path / "run" / "result.json").read_text())["verdict"] in ("kept", "within-noise")
+
+
+@pytest.mark.slow
+def test_with_a_rival_that_is_cut_before_it_learns(runs, tmp_path, monkeypatch):
+    """It is a candidate like others, tested beside what is handed out, and its recipe needs no teacher."""
+    monkeypatch.setattr(drafts, "FEW_EPOCHS", 99)
+    made = runs("generate")
+    given = ["--kind", "generate", "--keep", KEEP["generate"]]
+    assert shrink(tmp_path / "run", made.parent / "model", made.parent / "generate.jsonl", *given) == 0
+    plan, result = (json.loads((tmp_path / "run" / name).read_text()) for name in ("plan.json", "result.json"))
+    tried = {c["name"]: c for c in result["candidates"]}
+    rival = f"{plan['space']['cut_first']} layers, cut-first"
+    assert result["verdict"] in ("kept", "within-noise") and list(tried)[0] == rival
+    assert f"student, {plan['space']['cut_first']} layers, f16" in [s["name"] for s in result["students"]]
+    clock = json.loads((tmp_path / "run" / "clock.json").read_text())
+    assert any("cut first" in key for key in clock)
+    better = tried[rival]["score"]["value"] > result_score(tmp_path / "run", "teacher-validation")
+    assert ("students are cut from it" in tried[rival]["why"]) == better
+    labels = [s.label for s in Recipe.read(tmp_path / "run" / "recipe.toml").steps]
+    assert f"student-{plan['space']['cut_first']}-cut-first" in labels
+
+
+def result_score(folder: Path, label: str) -> float:
+    (record,) = (folder / "steps").glob(f"{label}-*/lightbulb.json")
+    return json.loads(record.read_text())["facts"]["score"]["value"]
 
 
 @pytest.mark.slow
