@@ -171,28 +171,24 @@ def test_with_an_elastic_teacher(runs, tmp_path):
 
 
 @pytest.mark.slow
-def test_with_a_rival_that_is_cut_before_it_learns(runs, tmp_path, monkeypatch):
-    """It is a candidate like others, tested beside what is handed out, and its recipe needs no teacher."""
+def test_with_a_rival_that_is_cut_before_it_learns(tmp_path, monkeypatch):
+    """It is a candidate like others, students are cut from it, and both are tested beside the whole teacher."""
     monkeypatch.setattr(drafts, "FEW_EPOCHS", 99)
-    made = runs("generate")
-    given = ["--kind", "generate", "--keep", KEEP["generate"]]
-    assert shrink(tmp_path / "run", made.parent / "model", made.parent / "generate.jsonl", *given) == 0
-    plan, result = (json.loads((tmp_path / "run" / name).read_text()) for name in ("plan.json", "result.json"))
-    tried = {c["name"]: c for c in result["candidates"]}
-    rival = f"{plan['space']['cut_first']} layers, cut-first"
-    assert result["verdict"] in ("kept", "within-noise") and list(tried)[0] == rival
-    assert f"student, {plan['space']['cut_first']} layers, f16" in [s["name"] for s in result["students"]]
-    clock = json.loads((tmp_path / "run" / "clock.json").read_text())
-    assert any("cut first" in key for key in clock)
-    better = tried[rival]["score"]["value"] > result_score(tmp_path / "run", "teacher-validation")
-    assert ("students are cut from it" in tried[rival]["why"]) == better
-    labels = [s.label for s in Recipe.read(tmp_path / "run" / "recipe.toml").steps]
-    assert f"student-{plan['space']['cut_first']}-cut-first" in labels
-
-
-def result_score(folder: Path, label: str) -> float:
-    (record,) = (folder / "steps").glob(f"{label}-*/lightbulb.json")
-    return json.loads(record.read_text())["facts"]["score"]["value"]
+    monkeypatch.setattr(drafts, "TEACHER_MENU", ((20, 0.0), (0.5, 0.0)))
+    model, data = tiny_model(tmp_path / "model", layers=4), write_rows(tmp_path / "t.jsonl", rows_of("generate"))
+    run = tmp_path / "run"
+    assert shrink(run, model, data, "--kind", "generate", "--keep", KEEP["generate"]) == 0
+    plan, result, clock = (json.loads((run / f"{name}.json").read_text()) for name in ("plan", "result", "clock"))
+    rival, epochs = plan["space"]["cut_first"], plan["cut_first_epochs"]
+    first, *others = result["candidates"]
+    assert first["name"] == f"{rival} layers, cut-first" and "students are cut from it" in first["why"]
+    assert any(f"{rival} layers, cut first" in key for key in clock), "the clock's decision is kept"
+    assert {f" of {rival}" in c["name"] for c in others if "cut-first" not in c["name"]} == {True}
+    assert f"student, {rival} layers, q4_0" in [s["name"] for s in result["students"]] and result["teacher"]
+    assert any("source cut to" in finding for finding in result["findings"])
+    steps = {s.label: s for s in Recipe.read(run / "recipe.toml").steps}
+    assert steps[f"student-{rival}-cut-first"].parameters["schedule"]["epochs"] == epochs
+    assert steps[f"source-{rival}"].source == "source-trimmed" and steps["source-trimmed"].source == "formatted"
 
 
 @pytest.mark.slow

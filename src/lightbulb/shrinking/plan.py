@@ -161,9 +161,9 @@ class Plan(BaseModel):
         if self.space.cut_first is None:
             return []
         return [
-            f"a whole teacher would learn for few epochs, so it shares its time: {self.space.cut_first} layers of the "
-            f"source, cut before they learn, train {self.cut_first_epochs:g} epochs, {self.cut_first_seconds:,.0f} s; "
-            "students are cut from the better one"
+            f"a whole teacher would learn for few epochs, so it shares its time with the source cut to "
+            f"{self.space.cut_first} of {self.times.layers} layers before it learns, which trains "
+            f"{self.cut_first_epochs:g} epochs, {self.cut_first_seconds:,.0f} s; students are cut from the better one"
         ]
 
     @property

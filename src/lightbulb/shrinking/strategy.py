@@ -183,14 +183,16 @@ class BoldFirst:
         rival = self.space.candidate(self.space.cut_first, CUT_FIRST)
         if not self.time.allows_cut_first(rival):
             return
-        begun, held = len(self.tried), self._held
-        yield from self._finish(rival)
+        held, full = self._held, (yield Trial(rival, "trained"))
+        if self.floor.best((self.teacher.value, full.score.value)) not in (None, self.teacher.value):
+            self._of, self._parent = rival.layers, full.score
+            self._note("better than the whole teacher: students are cut from it")
+        elif not holds_with_margin(self.floor, full.score, self._needed(), errors=0):
+            self._note("back off: the whole teacher is better")
+            return
+        yield from self._export(rival, full)
         if held and self._held and answer_cost(held) <= answer_cost(self._held):
             self._held = held
-        score = self.tried[begun].score
-        if self.floor.best((self.teacher.value, score.value)) not in (None, self.teacher.value):
-            self._of, self._parent = rival.layers, score
-            self._note("better than the whole teacher: students are cut from it", self.tried[begun])
 
     def _boldest(self) -> Generator[Trial, Outcome, Candidate | None]:
         """Depth after depth, until one holds the floor; those that would cost no less than what holds it are left
@@ -262,8 +264,12 @@ class BoldFirst:
         return method, scores[method]
 
     def _finish(self, student: Candidate) -> Generator[Trial, Outcome, bool]:
-        """Trains in full and exports, boldest type first, until a file holds the floor; whether one does."""
+        """Trains in full and exports; whether a file holds the floor."""
         full = yield Trial(student, "trained")
+        return (yield from self._export(student, full))
+
+    def _export(self, student: Candidate, full: Outcome) -> Generator[Trial, Outcome, bool]:
+        """Exports what is trained, boldest type first, until a file holds the floor; whether one does."""
         for quant_type in self.space.quant_types:
             if self._judge((yield Trial(student.in_type(quant_type), "exported"))):
                 return True
