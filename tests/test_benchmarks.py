@@ -348,3 +348,26 @@ def test_an_answer_of_one_layer_stands_beside_llama_cpp(tmp_path: Path) -> None:
     row = next(line for line in text.splitlines() if "xllamacpp)" in line and line.startswith("|"))
     assert row.endswith("| 10 (2 to 20) |")
     assert "in 2 of 3 trials" in text and "50.0% of the questions" in text
+
+
+@pytest.mark.parametrize("seconds", [60.0, 200.0, 900.0])
+def test_ways_of_cutting_first_take_the_seconds_that_they_are_given(seconds: float) -> None:
+    from argparse import Namespace
+
+    from cut_first import Job
+
+    from lightbulb.shrinking.cost_model import CostModel, TaskStats
+    from lightbulb.shrinking.times import Times
+
+    none = dict.fromkeys(("read_example", "answer_folder", "answer_file", "pass_seconds"), 0.0)
+    paces = {"full_step": 2.5, "frozen_step": 1.25, "frozen_again": 1.25, "student_steps": ((2, 0.2), (6, 0.5))}
+    costs = CostModel(
+        Times(layers=30, frozen_layers=18, **paces, **none), TaskStats("generate", 2000, 200, 6000, 120, 18.0)
+    )
+    job = Job(execution=None, costs=costs, asked=Namespace(rate=6e-4))
+    for layers in (6, 12):
+        taken = job.schedule(seconds, layers).planned(2000) * costs.times.student_step(layers)
+        assert taken == pytest.approx(seconds, rel=0.05)
+    whole = job.whole(seconds)
+    taken = whole.schedule.planned(2000) * costs.times.teacher_step(whole.freeze_layers, whole.schedule.epochs)
+    assert taken == pytest.approx(seconds, rel=0.05) and whole.freeze_layers in (0, 12, 15, 18)
