@@ -70,6 +70,8 @@ class MixerState {
     virtual void keep(size_t) {}
     // The most positions, up to so many, to which it can be cut back.
     virtual size_t reach(size_t positions) const { return positions; }
+    // Whether reach() gives any position.
+    virtual bool reaches_all() const { return true; }
     // Forgets all beyond these, which reach() gave.
     virtual void cut(size_t) {}
 };

@@ -20,6 +20,7 @@ class MlgruState : public MixerState {
     void copy(const MixerState& from, size_t positions) override;
     void keep(size_t positions) override;
     size_t reach(size_t positions) const override;
+    bool reaches_all() const override { return false; }
     void cut(size_t positions) override;
 
   private:

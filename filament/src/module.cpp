@@ -245,20 +245,24 @@ NB_MODULE(_native, m) {
         .def(
             "__init__",
             [](Stream* self, std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t max_new_tokens,
-               double temperature, double top_p, double min_p, uint64_t seed, const Ids& stop, const Prefix* prefix) {
+               double temperature, double top_p, double min_p, uint64_t seed, const Ids& stop, const Prefix* prefix,
+               bool lookup) {
                 const Sequence* known = of(*runtime, prefix);
-                new (self)
-                    Stream(std::move(runtime), prompt, max_new_tokens, {temperature, top_p, min_p, seed}, stop, known);
+                new (self) Stream(std::move(runtime), prompt, max_new_tokens, {temperature, top_p, min_p, seed}, stop,
+                                  known, lookup);
             },
             nb::arg("runtime"), nb::arg("prompt"), nb::arg("max_new_tokens"), nb::arg("temperature"), nb::arg("top_p"),
-            nb::arg("min_p"), nb::arg("seed"), nb::arg("stop"), nb::arg("prefix") = nb::none())
+            nb::arg("min_p"), nb::arg("seed"), nb::arg("stop"), nb::arg("prefix") = nb::none(),
+            nb::arg("lookup") = false)
         .def_prop_ro("ended", &Stream::ended)
         .def_prop_ro("known", &Stream::known)
+        .def_prop_ro("guessed", &Stream::guessed)
+        .def_prop_ro("right", &Stream::right)
         .def(
             "allow",
             [](Stream& self, const nb::bytes& tokens) {
                 const auto* bits = static_cast<const uint8_t*>(tokens.data());
-                self.allow({bits, bits + tokens.size()});
+                return self.allow({bits, tokens.size()});
             },
             nb::arg("tokens"));
     m.def(

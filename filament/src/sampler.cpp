@@ -23,16 +23,6 @@ int32_t likeliest(std::span<const float> logits) {
     return static_cast<int32_t>(best);
 }
 
-void mask_tokens(std::span<float> logits, std::span<const uint8_t> allowed) {
-    bool any = false;
-    for (size_t i = 0; i < logits.size(); ++i) {
-        const bool may = i / 8 < allowed.size() && (allowed[i / 8] >> (i % 8) & 1) != 0;
-        any |= may;
-        if (!may) logits[i] = -std::numeric_limits<float>::infinity();
-    }
-    if (!any) throw Error("no token is allowed");
-}
-
 void log_softmax(std::span<float> logits) {
     const float most = logits[static_cast<size_t>(likeliest(logits))];
     double total = 0;

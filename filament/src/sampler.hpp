@@ -33,8 +33,6 @@ class Sampler {
 };
 
 int32_t likeliest(std::span<const float> logits);
-// Logits of tokens whose bits are not set become those of no chance at all. Throws Error when none is left.
-void mask_tokens(std::span<float> logits, std::span<const uint8_t> allowed);
 // Natural logarithms of probabilities, in place.
 void log_softmax(std::span<float> logits);
 

@@ -44,6 +44,10 @@ size_t Sequence::reach(size_t n) const {
     return n;
 }
 
+bool Sequence::reaches_all() const {
+    return std::all_of(states_.begin(), states_.end(), [](const auto& s) { return !s || s->reaches_all(); });
+}
+
 void Sequence::cut(size_t n) {
     for (const auto& state : states_) {
         if (state) state->cut(n);

@@ -23,6 +23,8 @@ class Sequence {
     void keep();
     // The most tokens, up to `n`, to which it can be cut back, or that another may copy.
     size_t reach(size_t n) const;
+    // Whether that is any number of them.
+    bool reaches_all() const;
     // Forgets all tokens but the first `n`, which reach() gave.
     void cut(size_t n);
     MixerState& state(size_t layer) { return *states_[layer]; }

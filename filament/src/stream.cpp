@@ -1,6 +1,7 @@
 #include "stream.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -126,13 +127,14 @@ std::vector<double> Runtime::score(const Ids& prompt, const std::vector<Ids>& co
 }
 
 Stream::Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t max_new_tokens, const Sampling& sampling,
-               Ids stop, const Sequence* known)
+               Ids stop, const Sequence* known, bool lookup)
     : runtime_(std::move(runtime)),
       sequence_(runtime_->model, sum(prompt.size(), max_new_tokens)),
       sampler_(sampling),
       stop_(std::move(stop)),
       left_(max_new_tokens),
-      known_(shared(prompt, known)) {
+      known_(shared(prompt, known)),
+      lookup_(lookup && sequence_.reaches_all()) {
     runtime_->check(prompt);
     if (known_ > 0) sequence_.copy(*known, known_);
     unread_.assign(prompt.begin() + static_cast<std::ptrdiff_t>(known_), prompt.end());
@@ -157,35 +159,93 @@ bool Stream::step(std::span<Stream* const> streams, std::vector<Ids>& written) {
     const std::scoped_lock taken(runtime.engine.mutex());
     std::vector<Row> rows;
     std::vector<size_t> read(streams.size());
-    bool ended = false;
+    std::span<const int32_t> guess;  // of a stream that is alone
+    Ids among;
+    bool ended = false, few = true;
     for (size_t i = 0; i < streams.size(); ++i) {
         Stream& s = *streams[i];
         ended |= s.ended();
         if (s.ended()) continue;
         read[i] = std::min(s.unread_.size(), kMostRows - rows.size() - (streams.size() - i - 1));
         for (size_t j = 0; j < read[i]; ++j) rows.push_back({&s.sequence_, s.unread_[j], j + 1 == s.unread_.size()});
+        if (read[i] < s.unread_.size()) continue;
+        few &= s.few();
+        if (few) among.insert(among.end(), s.allowed_->begin(), s.allowed_->end());
+        if (streams.size() == 1) guess = s.guess(kMostRows - rows.size());
+        for (const int32_t token : guess) rows.push_back({&s.sequence_, token, true});
     }
     if (rows.empty()) return true;
-    float* logits = runtime.engine.step(rows);
+    float* logits = runtime.engine.step(rows, few ? among : Ids());
     for (size_t i = 0; i < streams.size(); ++i) {
         Stream& s = *streams[i];
         if (s.ended()) continue;
         s.unread_.erase(s.unread_.begin(), s.unread_.begin() + static_cast<std::ptrdiff_t>(read[i]));
         if (!s.unread_.empty()) continue;
-        written[i].push_back(s.take({logits, runtime.model.vocabulary}));
-        logits += runtime.engine.logits_stride();
+        logits = s.take(logits, guess, written[i]);
         ended |= s.ended();
     }
     return ended;
 }
 
-int32_t Stream::take(std::span<float> logits) {
-    if (allowed_) mask_tokens(logits, *allowed_);
+std::optional<int32_t> Stream::allow(std::span<const uint8_t> tokens) {
+    Ids allowed;
+    const size_t vocabulary = runtime_->model.vocabulary;
+    for (size_t byte = 0; byte < tokens.size(); ++byte) {
+        for (unsigned bits = tokens[byte]; bits != 0; bits &= bits - 1) {
+            const size_t token = 8 * byte + static_cast<size_t>(std::countr_zero(bits));
+            if (token < vocabulary) allowed.push_back(static_cast<int32_t>(token));
+        }
+    }
+    if (allowed.empty()) throw Error("no token is allowed");
+    if (allowed.size() > 1 || ended()) return allowed_ = std::move(allowed), std::nullopt;
+    const float certain = 0;
+    sampler_.sample({&certain, 1});  // draws as it would have among all, so that a seed goes on as it did
+    write(allowed[0]);
+    return allowed[0];
+}
+
+// Whether the head need not compute most of its rows.
+bool Stream::few() const { return allowed_ && allowed_->size() <= runtime_->model.vocabulary / (4 * kTile); }
+
+// What may follow the token that is read now, of which the model will be asked.
+std::span<const int32_t> Stream::guess(size_t most) {
+    if (!lookup_ || allowed_ || unread_.size() != 1) return {};
+    text_ = sequence_.tokens;
+    text_.push_back(unread_[0]);
+    return drafter_.guess(text_, std::min(most, left_ - 1));
+}
+
+// Writes the token after what was unread, and those after guesses as long as they are right. Returns the logits behind
+// those of this stream.
+float* Stream::take(float* logits, std::span<const int32_t> guess, Ids& written) {
+    size_t right = 0;
+    const size_t stride = runtime_->engine.logits_stride();
+    while (true) {
+        const int32_t token = pick({logits + right * stride, runtime_->model.vocabulary});
+        write(token);
+        written.push_back(token);
+        if (ended() || right == guess.size() || guess[right] != token) break;
+        ++right, unread_.clear();  // it was read as a guess
+    }
+    if (!guess.empty()) {
+        sequence_.cut(sequence_.length() - guess.size() + right);
+        drafter_.learn(guess.size(), right);
+        guessed_ += guess.size(), right_ += right;
+    }
+    return logits + (1 + guess.size()) * stride;
+}
+
+int32_t Stream::pick(std::span<const float> logits) {
+    if (!allowed_) return sampler_.sample(logits);
+    std::vector<float> among;
+    for (const int32_t token : *allowed_) among.push_back(logits[static_cast<size_t>(token)]);
+    return (*allowed_)[static_cast<size_t>(sampler_.sample(among))];
+}
+
+void Stream::write(int32_t token) {
     allowed_.reset();
-    const int32_t token = sampler_.sample(logits);
-    unread_ = {token};
+    unread_.push_back(token);
     left_ = std::find(stop_.begin(), stop_.end(), token) != stop_.end() ? 0 : left_ - 1;
-    return token;
 }
 
 }  // namespace filament

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "drafter.hpp"
 #include "engine.hpp"
 #include "sampler.hpp"
 
@@ -45,14 +46,20 @@ class Runtime {
 
 class Stream {
   public:
-    // `known` is copied as far as the prompt begins with it; the last token of a prompt is always read.
+    // `known` is copied as far as the prompt begins with it; the last token of a prompt is always read. With `lookup`,
+    // a text that is written alone goes on by several tokens a step where what was read before guesses them: the same
+    // tokens. Not where a mixer's state cannot be cut back to any position.
     Stream(std::shared_ptr<Runtime> runtime, const Ids& prompt, size_t max_new_tokens, const Sampling& sampling,
-           Ids stop, const Sequence* known);
+           Ids stop, const Sequence* known, bool lookup = false);
 
     bool ended() const { return left_ == 0; }
     size_t known() const { return known_; }  // tokens of the prompt that need not be read
-    // The next token is one of those whose bits are set, the lowest bit of the first byte being token 0.
-    void allow(std::vector<uint8_t> tokens) { allowed_ = std::move(tokens); }
+    // The next token is one of those whose bits are set, the lowest bit of the first byte being token 0. A single one
+    // is written at once, without the model, which reads it with the next step: returned. Throws Error when there is
+    // none.
+    std::optional<int32_t> allow(std::span<const uint8_t> tokens);
+    size_t guessed() const { return guessed_; }  // tokens that were read as guesses
+    size_t right() const { return right_; }      // and of these the ones written
 
     // At most `steps` steps of the model, of which each reads for all streams: those that have read all of their prompt
     // write a token, the others go on reading. Returns what each has written, as soon as one of them ends.
@@ -60,16 +67,24 @@ class Stream {
 
   private:
     static bool step(std::span<Stream* const> streams, std::vector<Ids>& written);
-    int32_t take(std::span<float> logits);
+    bool few() const;
+    std::span<const int32_t> guess(size_t most);
+    float* take(float* logits, std::span<const int32_t> guess, Ids& written);
+    int32_t pick(std::span<const float> logits);
+    void write(int32_t token);
 
     std::shared_ptr<Runtime> runtime_;
     Sequence sequence_;
     Sampler sampler_;
     Ids stop_;
-    Ids unread_;  // of the prompt, then the token written last
-    std::optional<std::vector<uint8_t>> allowed_;
-    size_t left_;  // tokens that may still be written
+    Ids unread_;                  // of the prompt, then the tokens written since the last step
+    std::optional<Ids> allowed_;  // ascending
+    size_t left_;                 // tokens that may still be written
     size_t known_;
+    bool lookup_;
+    Drafter drafter_;
+    Ids text_;  // read and unread, for the drafter
+    size_t guessed_ = 0, right_ = 0;
 };
 
 }  // namespace filament

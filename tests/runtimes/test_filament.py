@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -128,6 +129,37 @@ def test_an_answer_follows_a_schema_in_both(smollm2):
             assert (
                 set(found) == {"colour", "count"} and found["colour"] in ("red", "green") and 1 <= found["count"] <= 9
             )
+
+
+def test_an_answer_held_to_a_schema_is_that_of_one_token_at_a_time(smollm2):
+    """What has no alternative is written without the model; its logits would give the same token."""
+    ours, _ = smollm2
+    prompts, texts = asked(ours, "How many apples?", "Is grass green?"), []
+    for prompt in prompts:
+        ids, grammar = ours.tokenize(prompt), ours._grammars.matcher("json-schema", json.dumps(SCHEMA))
+        while ids[-1] not in ours._model.ends or len(ids) == len(ours.tokenize(prompt)):
+            allowed = np.unpackbits(np.frombuffer(grammar.allowed(), dtype=np.uint8), bitorder="little").nonzero()[0]
+            ids.append(int(allowed[ours._model.logits(ids)[-1][allowed].argmax()]))
+            grammar.accept(ids[-1])
+        texts.append(ours._tokenizer.decode(ids[len(ours.tokenize(prompt)) :]))
+    assert ours.generate(prompts, 60, Options(schema=json.dumps(SCHEMA))).texts == texts
+
+
+def test_guesses_change_no_text(smollm2):
+    from lightbulb_filament._native import advance
+
+    ours, _ = smollm2
+    (prompt,) = asked(ours, "Say this again: the cat sat on the mat, the dog sat on the mat, the cow sat on the mat.")
+    plain = ours._model.generate(ours.tokenize(prompt), 60)
+    stream = ours._model._stream(ours.tokenize(prompt), 60, lookup=True)
+    written = []
+    while not stream.ended:
+        written += advance([stream], 1)[0]
+    assert written == plain and 0 < stream.right <= stream.guessed
+    assert ours.generate([prompt], 60).texts == [ours._tokenizer.decode(plain)]
+    pieces: list[str] = []
+    ours.generate([prompt], 60, Options(stream=lambda n, piece: pieces.append(piece)))
+    assert "".join(pieces) == ours._tokenizer.decode(plain)
 
 
 def test_an_answer_ends_before_a_stop_string(smollm2):

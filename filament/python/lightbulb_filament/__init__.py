@@ -42,7 +42,9 @@ CHUNK = 16  # tokens written between two looks at Ctrl-C
 class Sampling(TypedDict, total=False):
     """temperature 0, the default, takes the likeliest token; else one is drawn by `seed` among those that min_p and
     top_p leave. stop: tokens that end the text (the file's own, if None). prefix: what `remember` gave for a text that
-    the prompt begins with, at least in part."""
+    the prompt begins with, at least in part. lookup: where the last tokens of a text that is written alone stood in it
+    before, the model is asked for several at once, guessed to be those that followed then. What is written is the
+    same."""
 
     temperature: float
     top_p: float
@@ -50,6 +52,7 @@ class Sampling(TypedDict, total=False):
     seed: int
     stop: Sequence[int] | None
     prefix: Prefix | None
+    lookup: bool
 
 
 class Constraint(Protocol):
@@ -171,12 +174,13 @@ class Model:
         seed: int = 0,
         stop: Sequence[int] | None = None,
         prefix: Prefix | None = None,
+        lookup: bool = False,
     ) -> _native.Stream:
         if max_new_tokens < 0:
             raise FilamentError(f"cannot write {max_new_tokens} tokens")
         ends = self.ends if stop is None else list(stop)
         return _native.Stream(
-            self._native, list(token_ids), max_new_tokens, temperature, top_p, min_p, seed, ends, prefix
+            self._native, list(token_ids), max_new_tokens, temperature, top_p, min_p, seed, ends, prefix, lookup
         )
 
     def logits(self, token_ids: Sequence[int]) -> np.ndarray:
@@ -212,7 +216,7 @@ def _written(stream: _native.Stream, constraint: Constraint | None, steps: int) 
             yield from _native.advance([stream], steps)[0]
         return
     while not stream.ended:
-        stream.allow(constraint.allowed())
-        for token in _native.advance([stream], 1)[0]:
+        only = stream.allow(constraint.allowed())  # what is the only one is not asked for
+        for token in _native.advance([stream], 1)[0] if only is None else [only]:
             constraint.accept(token)
             yield token

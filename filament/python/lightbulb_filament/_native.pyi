@@ -34,6 +34,8 @@ class Slots:
 class Stream:
     ended: bool
     known: int
+    guessed: int
+    right: int
     def __init__(
         self,
         runtime: Runtime,
@@ -45,8 +47,9 @@ class Stream:
         seed: int,
         stop: list[int],
         prefix: Prefix | None = None,
+        lookup: bool = False,
     ) -> None: ...
-    def allow(self, tokens: bytes) -> None: ...
+    def allow(self, tokens: bytes) -> int | None: ...
 
 def advance(streams: list[Stream], steps: int) -> list[list[int]]: ...
 def remember(runtime: Runtime, token_ids: list[int]) -> Prefix: ...

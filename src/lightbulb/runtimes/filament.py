@@ -114,13 +114,17 @@ class Filament(Runtime):
         prefix = self._shared(read)
         sampling = asdict(options.sampling)
         if options.schema is None and not options.stop and options.stream is None:
-            ids = self._model.generate_batch(read, max_tokens, streams=self.slots, prefix=prefix, **sampling)
+            ids = self._model.generate_batch(
+                read, max_tokens, streams=self.slots, prefix=prefix, lookup=True, **sampling
+            )
             written = [(self._tokenizer.decode(row), len(row)) for row in ids]
         else:
             written = []
             for n, prompt in enumerate(read):
                 grammar = None if options.schema is None else self._grammars.matcher("json-schema", options.schema)
-                tokens = self._model.stream(prompt, max_tokens, prefix=prefix, constraint=grammar, **sampling)
+                tokens = self._model.stream(
+                    prompt, max_tokens, prefix=prefix, constraint=grammar, lookup=True, **sampling
+                )
                 written.append(self._written(tokens, Writing(self._tokenizer, n, options)))
         each = [Tokens(len(ids), count) for ids, (_, count) in zip(read, written, strict=True)]
         return Answers.counted([text for text, _ in written], each)
