@@ -297,3 +297,14 @@ def test_rounded_models_stand_beside_the_best_of_llama_cpp(tmp_path: Path) -> No
     assert "0.5x [0.5, 0.5]" in rows[quantize.GPTQ] and "| 20 [10, 30] |" in rows[quantize.GPTQ]
     assert "1.03 [1.03, 1.03]" in rows[quantize.LLAMACPP] and "x [" not in rows[quantize.LLAMACPP]
     assert len(rows) == 3 and "5.342" in rows[quantize.GPTQ] and "| 12 | 2.00 |" in rows[quantize.GPTQ]
+
+
+def test_a_schema_is_made_of_what_answers_have_in_common() -> None:
+    """Keys in each order that was seen; values by name where they are few."""
+    from drafts import FEW, schema_of
+
+    answers = ['{"do":"on","room":"hall"}', '{"do":"off","room":"hall"}']
+    answers += [f'{{"do":"alarm","at":"{n}"}}' for n in range(FEW + 1)]
+    first, second = schema_of(answers)["anyOf"]
+    assert first["properties"] == {"do": {"enum": ["alarm", "off", "on"]}, "room": {"enum": ["hall"]}}
+    assert second["properties"]["at"]["type"] == "string" and second["required"] == ["do", "at"]
