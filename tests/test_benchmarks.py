@@ -371,3 +371,14 @@ def test_ways_of_cutting_first_take_the_seconds_that_they_are_given(seconds: flo
     whole = job.whole(seconds)
     taken = whole.schedule.planned(2000) * costs.times.teacher_step(whole.freeze_layers, whole.schedule.epochs)
     assert taken == pytest.approx(seconds, rel=0.05) and whole.freeze_layers in (0, 12, 15, 18)
+
+
+def test_a_schema_is_made_of_what_answers_have_in_common() -> None:
+    """Keys in each order that was seen; values by name where they are few."""
+    from drafts import FEW, schema_of
+
+    answers = ['{"do":"on","room":"hall"}', '{"do":"off","room":"hall"}']
+    answers += [f'{{"do":"alarm","at":"{n}"}}' for n in range(FEW + 1)]
+    first, second = schema_of(answers)["anyOf"]
+    assert first["properties"] == {"do": {"enum": ["alarm", "off", "on"]}, "room": {"enum": ["hall"]}}
+    assert second["properties"]["at"]["type"] == "string" and second["required"] == ["do", "at"]

@@ -4,6 +4,11 @@
 #include <cmath>
 
 namespace filament {
+namespace {
+
+constexpr size_t kFew = 4;  // rows of a step that memory limits as it does those of one
+
+}  // namespace
 
 Engine::Engine(const Model& model) : model_(model), tuner_(model.pool().size()), space_(model, model.pool().size()) {
     for (size_t i = 0; i < model.layers.size(); ++i) {
@@ -18,7 +23,7 @@ float* Engine::step(std::span<const Row> rows, std::span<const int32_t> among) {
     const auto work = [&](bool alone) { model_.pool().run([&](const Worker& worker) { run(worker); }, alone); };
     if (model_.pool().size() == 1 || rows.size() * model_.weight_bytes < kAlone) work(true);
     else if (rows.size() == 1) tuner_.run(work);
-    else work(false);
+    else work(rows.size() <= kFew && tuner_.alone());
     return logits_.data();
 }
 

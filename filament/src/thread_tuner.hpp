@@ -28,6 +28,9 @@ class ThreadTuner {
         if (count_ == kKept) *this = ThreadTuner(*this, 0);
     }
 
+    // What was found last: that steps of one row are.
+    bool alone() const { return alone_; }
+
   private:
     static constexpr int kTried = 8, kKept = 1024;  // steps
     static constexpr double kNever = std::numeric_limits<double>::infinity();
