@@ -7,9 +7,9 @@ what a token costs to train and to write.
 Every row is `lightbulb train` with the same text (and so the same tokenizer, which is learned from it), rows and
 steps. Layers x width name a size. Of --rates (in units of each architecture's usual learning rate) the one with the
 lowest loss at the end of training, on the first seed, is taken: held-out text chooses nothing. "equal CPU" gives each
-architecture the CPU seconds that the dearest one took at equal tokens. Writing is measured in filament, in interleaved
-windows. The runs are resumable: the same command goes on. In brackets: the bootstrap interval over held-out documents,
-of all seeds.
+architecture the CPU seconds that the dearest one took at equal tokens, where they differ by over a tenth. Writing is
+measured in filament, by turns (median, least and most of the windows). The runs are resumable: the same command goes
+on. In brackets of scores: the bootstrap interval over held-out documents, of all seeds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from statistics import median
 
 from sections import commit, put
 
@@ -27,10 +28,11 @@ from lightbulb import api
 from lightbulb.core import units
 from lightbulb.core.figures import Figure
 from lightbulb.core.files import read_json, write_json
+from lightbulb.energy.meter import Meter
 from lightbulb.energy.processor import processor_name
-from lightbulb.measuring.record import Measured
 from lightbulb.pretraining.goal import LEARNING_RATES, TrainingGoal
 from lightbulb.pretraining.record import TrainingRecord
+from lightbulb.runtimes import open_gguf
 from lightbulb.runtimes.exchange import TextScore
 from lightbulb.tasks import metrics
 from lightbulb.tasks.task import Task
@@ -50,7 +52,10 @@ HEAD = (
     "mJ a token written (estimated)",
     "file",
 )
+READ, WRITTEN, CALLS, WINDOWS = 32, 192, 4, 9  # tokens of a prompt, tokens after it, texts of a window
+SAME = 0.1  # of CPU seconds: no other training would tell more
 Run = tuple[TrainingRecord, Path]
+Window = list[float | None]  # CPU seconds and joules of a token written
 
 
 def trained(
@@ -90,7 +95,7 @@ def at_equal_cpu(
     """Each architecture with the tokens that the CPU seconds of the dearest one, on the first seed, pay for."""
     spent = {name: cpu_seconds(each[:1]) for name, each in runs.items()}
     found = dict(runs)
-    for name in runs.keys() - {max(spent, key=lambda name: spent[name])}:
+    for name in (name for name, each in spent.items() if each < (1 - SAME) * max(spent.values())):
         tokens, rate = options.tokens * max(spent.values()) / spent[name], runs[name][0][0].goal.rate
         found[name] = [trained(text, options, name, size, seed, rate, tokens) for seed in options.seeds]
     return found
@@ -107,22 +112,29 @@ def scores_of(runs: list[Run]) -> list[TextScore]:
     return [TextScore(*each) for file in files for each in read_json(file)]
 
 
-def written(options: argparse.Namespace, size: str, runs: dict[str, list[Run]]) -> dict[str, Measured]:
-    """What a token costs in filament, each beside the first architecture."""
-    (first, *others), found = runs, dict[str, Measured]()
-    for name in others:
-        place = options.out / f"written-{size}-{first}-{name}.json"
-        if not place.exists():
-            ours, theirs = (str(runs[each][0][1] / "model.gguf") for each in (first, name))
-            measured = api.measure(ours, against=theirs, runtime="filament", threads=options.threads, trials=6)
-            write_json(place, measured.model_dump(mode="json"))
-        measured = Measured.model_validate(read_json(place))
-        assert measured.against is not None
-        found |= {first: measured, name: measured.against}
-    return found
+def written(options: argparse.Namespace, size: str, runs: dict[str, list[Run]]) -> dict[str, list[Window]]:
+    """Windows in which each architecture's file writes tokens in filament, by turns."""
+    place = options.out / f"written-{size}-{'-'.join(runs)}.json"
+    if not place.exists():
+        prompt, meter = list(range(300, 300 + READ)), Meter(gpus=False, threads=options.threads)
+        opened = {
+            n: open_gguf(each[0][1] / "model.gguf", "filament", threads=options.threads) for n, each in runs.items()
+        }
+        found: dict[str, list[Window]] = {name: [] for name in runs}
+        for turn in range(WINDOWS + 1):  # the first is no window: it draws what later ones do not
+            for name, runtime in opened.items():
+                with meter.window(name) as window:
+                    for _ in range(CALLS):
+                        runtime.write_exactly([prompt], WRITTEN)
+                if turn:
+                    cost = window.reading.cpu_seconds.value, window.reading.joules.value
+                    found[name].append([None if each is None else each / CALLS / WRITTEN for each in cost])
+        meter.close()
+        write_json(place, found)
+    return read_json(place)
 
 
-def row(at: str, runs: list[Run], written: Measured | None) -> str:
+def row(at: str, runs: list[Run], windows: list[Window]) -> str:
     """A line of the table: one architecture, all seeds."""
     records = [record for record, _ in runs]
     one, tokens = records[0], sum(record.tokens for record in records)
@@ -136,8 +148,8 @@ def row(at: str, runs: list[Run], written: Measured | None) -> str:
         ", ".join(f"{record.training.cpu_seconds.value:,.0f}" for record in records),
         f"{1e6 * cpu_seconds(runs) / tokens:,.0f}",
         bare(one.joules_per_token, 1e3),
-        bare(written and written.cpu_seconds_per_output_token, 1e6),
-        bare(written and written.joules_per_output_token, 1e3),
+        middle([cpu for cpu, _ in windows], 1e6),
+        middle([joules for _, joules in windows], 1e3),
         units.text(units.counted_bytes(one.gguf_bytes)),
     )
     return f"| {' | '.join(cells)} |"
@@ -149,6 +161,12 @@ def bare(figure: Figure | None, times: float = 1.0) -> str:
         return "not measured"
     ends = [f"{times * end:.3g}" for end in (figure.low, figure.high) if end is not None]
     return f"{times * figure.value:.3g}" + (f" [{', '.join(ends)}]" if ends else "")
+
+
+def middle(values: list[float | None], times: float) -> str:
+    """Median, least and most."""
+    known = sorted(times * value for value in values if value is not None)
+    return f"{median(known):.3g} [{known[0]:.3g}, {known[-1]:.3g}]" if known else "not measured"
 
 
 def compared(at: str, size: str, runs: dict[str, list[Run]]) -> list[str]:
@@ -171,7 +189,10 @@ def section(text: Task, options: argparse.Namespace) -> str:
         runs = {name: at_equal_tokens(text, options, name, size) for name in options.architectures}
         costs = written(options, size, runs)
         for at, each in (("tokens", runs), ("CPU", at_equal_cpu(text, options, size, runs))):
-            rows += [row(f"{size}, equal {at}", of_one, costs.get(name)) for name, of_one in each.items()]
+            if at == "CPU" and each == runs:
+                told.append(f"* {size}, equal CPU: CPU seconds at equal tokens are within {SAME:.0%}, so the same rows")
+                continue
+            rows += [row(f"{size}, equal {at}", of_one, costs[name]) for name, of_one in each.items()]
             told += compared(at, size, each)
     head = f"| {' | '.join(HEAD)} |\n{'|---' * len(HEAD)}|"
     return "\n".join(
