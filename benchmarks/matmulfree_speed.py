@@ -79,7 +79,7 @@ def main() -> int:
     text = render(read_records(asked.out), asked)
     print(text)
     if asked.write:
-        put("matmulfree speed", text, HEADING)
+        put(" ".join(["matmulfree speed", *(asked.only or ())]), text, HEADING)
     return 0
 
 

@@ -7,22 +7,27 @@ import itertools
 import numpy as np
 import pytest
 
-from lightbulb.core.errors import GoalError, UserError
+from lightbulb.core.errors import GoalError, RecipeError, UserError
 from lightbulb.core.facts import BlockFacts
 from lightbulb.core.figures import Figure
 from lightbulb.models.gguf_shape import architecture_of
 from lightbulb.models.rope import Rope
 from lightbulb.models.spec import LayerSpec, ModelSpec
+from lightbulb.passes.adapt import Adapt
+from lightbulb.pipeline.recipe import START, Recipe, step
 from lightbulb.searching.choosing import choose, evenly
 from lightbulb.searching.cost_table import CostTable, MeasuredFile, TableKey, keep_table, parts_of, read_table
 from lightbulb.searching.goal import SearchGoal, bytes_of
 from lightbulb.searching.halving import Halving, rung_sizes
+from lightbulb.searching.parent import check_parent_recipe
 from lightbulb.searching.prior import Prior, Proposal, limits_between
 from lightbulb.searching.record import Point, mark_front
 from lightbulb.searching.space import Space
 from lightbulb.searching.student import Cut, Student, Types, even
 from lightbulb.shrinking.floor import Floor
+from lightbulb.train.loop import Schedule
 
+SCHEDULE = Schedule(epochs=1, learning_rate=1e-3)
 NORMS = ("attn_norm", "ffn_norm")
 LAYER = LayerSpec(heads=6, kv_heads=3, head_width=32, feed_forward=256, norms=NORMS)
 KEY = TableKey(
@@ -339,3 +344,12 @@ def test_names_and_labels():
     assert student.name == "2 layers, feed-forward 50-100%, q4_0/q8_0, head q8_0"
     other = student.model_copy(update={"types": Types()})
     assert other.shape == student.shape and other.label != student.label
+
+
+@pytest.mark.parametrize("label", ["trimmed", "student", "rounded-file", "verify", "test"])
+def test_labels_that_the_search_needs_are_refused(label):
+    recipe = Recipe(model="m", task="t", step=(step("prepared", Adapt(schedule=SCHEDULE), START),
+                                               step(label, Adapt(schedule=SCHEDULE), "prepared")))  # fmt: skip
+    with pytest.raises(RecipeError, match=f"its own step {label!r}"):
+        check_parent_recipe(recipe)
+    check_parent_recipe(recipe.model_copy(update={"steps": recipe.steps[:1]}))

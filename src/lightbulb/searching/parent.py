@@ -21,7 +21,10 @@ from lightbulb.shrinking.prepare import Say
 from lightbulb.shrinking.steps import TEACHER, TEACHER_VALIDATION, on_validation
 from lightbulb.shrinking.time_budget import TimeBudget
 
-OWN = (TRIMMED, LOGITS, SCORES, TEACHER_VALIDATION, "student-cut", "student", "rounded")  # steps of the search
+OWN = (
+    *(TRIMMED, LOGITS, SCORES, TEACHER_VALIDATION),
+    *("student-cut", "student", "rounded", "rounded-whole", "rounded-file", "verify", "test", "answer-costs"),
+)  # steps of the search
 ORDERED = ("adapt-elastic",)  # passes that train the first channels, heads and layers to matter most
 
 
