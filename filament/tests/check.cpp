@@ -38,6 +38,7 @@ void write_alone(const std::shared_ptr<Runtime>& runtime) {
 void check(const char* path) {
     const auto runtime = std::make_shared<Runtime>(path, 2, kernels());
     const Ids tokens = write(runtime);
+    write_alone(runtime);  // what a damaged model throws, it throws here, before there is a thread to be joined
     std::thread another([&] { write(runtime); });
     write(runtime);
     write_alone(runtime);
