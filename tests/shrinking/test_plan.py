@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lightbulb.core.errors import GoalError
+from lightbulb.core.figures import Figure
 from lightbulb.shrinking.cost_model import BATCH_SIZES, CANDIDATE_COST, LEAST_STEPS, CostModel, TaskStats, mean_drawn
 from lightbulb.shrinking.drafts import (
     FEWEST_CHECKED,
@@ -16,12 +17,14 @@ from lightbulb.shrinking.drafts import (
     NO_LOGITS,
     NO_SECOND_TRY,
     NO_STUDENT,
+    REFERENCE_EPOCHS,
     SAFETY,
     STOCK_FILES,
     STUDENT_SHARE,
     TEACHER_MENU,
     make_plan,
 )
+from lightbulb.shrinking.floor import Floor, may_hold
 from lightbulb.shrinking.plan import Plan, Shape
 from lightbulb.shrinking.times import Times
 from lightbulb.train.elastic import Nested
@@ -235,3 +238,28 @@ def test_a_random_sub_model_s_depth():
     drawn = [len(Nested([64] * 30, list(range(24)), 1.0).drawn(random.Random(i))) for i in range(4000)]
     assert sum(drawn) / len(drawn) == pytest.approx(mean_drawn(6, 30), rel=0.03)
     assert mean_drawn(5, 5) == 5
+
+
+@given(SHAPES, WORKS, STEPS, ANSWERS, SECONDS)
+def test_the_reference_comes_first_where_another_kind_is_ready(shape, stats, step, answer, seconds):
+    """A teacher of some epochs is planned wherever one fits, with a student only if there is time for both."""
+    usual = planned(shape, stats, step, answer, seconds)
+    assume(usual is not None)
+    plan = make_plan(times_of(step, shape.layers, answer), shape, stats, seconds, reference_first=True)
+    taken = plan.teacher_seconds + plan.check_seconds + plan.logits_seconds + plan.student_seconds + plan.proof_seconds
+    assert taken <= seconds * SAFETY * 1.000001
+    least = CostModel(usual.times, stats).teacher_training(REFERENCE_EPOCHS, round(0.5 * shape.layers))
+    fits = least <= SAFETY * seconds - usual.check_seconds - usual.proof_seconds
+    assert (plan.teacher_epochs >= REFERENCE_EPOCHS) == fits
+    if not fits:
+        assert plan.model_copy(update={"enough_seconds": usual.enough_seconds}) == usual
+    elif usual.teacher_epochs >= REFERENCE_EPOCHS:
+        assert plan.teacher_epochs >= usual.teacher_epochs
+
+
+def test_a_kind_is_ready_where_it_may_hold_against_any_reference():
+    score = Figure(value=0.87, low=0.81, high=0.91, unit="share")
+    assert may_hold(Floor("json-match", 0.9), [score]) and not may_hold(Floor("json-match", 0.95), [score])
+    assert not may_hold(Floor("json-match", None, 0.8), [score]), "no reference is needed"
+    assert not may_hold(Floor("bits-per-byte", 0.9), [score]) and not may_hold(Floor("my.module:metric", 0.9), [score])
+    assert not may_hold(Floor("json-match", 0.9), [])

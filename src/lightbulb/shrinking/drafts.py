@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +22,7 @@ PROOF_SHARE = 0.35  # of the time: beyond it fewer test items are answered
 FEWEST_TESTED = 50
 CHECK_SHARE = 0.08  # of the time for the teacher's score on validation: beyond it fewer items are answered
 FEWEST_CHECKED = 200
+REFERENCE_EPOCHS = 1  # of a teacher that another kind is held against: of fewer it says little
 FEW_EPOCHS = 2  # a teacher of fewer shares its time with a rival that is cut first (docs/lab-notes.md)
 RIVAL_SHARE = 0.5  # of that time: both are compared at equal seconds
 RIVAL_EPOCHS = 1  # the rival keeps as many layers as learn for so many
@@ -43,6 +44,7 @@ def make_plan(
     others: int = 0,
     elastic: bool = False,
     cut_first: bool = False,
+    reference_first: bool = False,
 ) -> Plan:
     """The best teacher beside which a student has a chance and room to back off; where there is none, first the room to
     back off is given up, then the student.
@@ -52,11 +54,13 @@ def make_plan(
         others: files of other kinds that are measured, too
         elastic: the teacher learns together with the students, if there is one
         cut_first: a teacher of few epochs may have a rival that is cut before it learns
+        reference_first: a student is given up before the teacher learns for less than REFERENCE_EPOCHS
 
     Raises:
         GoalError: even the shortest teacher and proof take longer
     """
-    of = partial(drafts, times, shape, stats, spent=spent, others=others, elastic=elastic, cut_first=cut_first)
+    wishes = {"elastic": elastic, "cut_first": cut_first, "reference_first": reference_first}
+    of = partial(drafts, times, shape, stats, spent=spent, others=others, **wishes)
     plan = next(of(max_seconds), None)
     if plan is not None and plan.space.depths:
         return plan
@@ -90,19 +94,18 @@ def drafts(
     others: int,
     elastic: bool = False,
     cut_first: bool = False,
+    reference_first: bool = False,
 ) -> Iterator[Plan]:
     """Plans that fit, best first."""
     draft = Draft(times, shape, stats, Shares.of(times, stats, max_seconds, spent, others), elastic, cut_first)
     left = draft.shares.available - draft.shares.planned
     alone = [(epochs, round(shape.layers * share)) for epochs, share in TEACHER_MENU]
     teachers = list(dict.fromkeys((epochs, 0) for epochs, _ in alone)) if elastic else alone  # students need all layers
-    for room, gave_up in ((STUDENT_SHARE, ()), (1 / CANDIDATE_COST, (NO_SECOND_TRY,))):
-        for teacher in (t for t in teachers if draft.teacher_seconds(t, draft.least) <= TEACHER_SHARE * left):
-            for methods in (METHODS[:1] if elastic else METHODS, METHODS[1:]):
-                if plan := draft.with_student(teacher, methods, room, gave_up):
-                    yield plan
-    nothing = draft.space.without_students()
-    yield from (draft.plan(t, nothing, 0.0, (NO_STUDENT,)) for t in alone if draft.teacher_seconds(t) <= left)
+    if reference_first:
+        yield from draft.with_students([t for t in teachers if t[0] >= REFERENCE_EPOCHS], left)
+        yield from draft.without([t for t in alone if t[0] >= REFERENCE_EPOCHS], left)
+    yield from draft.with_students(teachers, TEACHER_SHARE * left)
+    yield from draft.without(alone, left)
 
 
 def measuring_windows(max_seconds: float, files: int) -> tuple[int, float]:
@@ -194,6 +197,20 @@ class Draft:
 
     def teacher_seconds(self, teacher: tuple[float, int], least: int | None = None) -> float:
         return self.costs.teacher_training(*teacher, least)
+
+    def with_students(self, teachers: Sequence[tuple[float, int]], most_seconds: float) -> Iterator[Plan]:
+        """Plans with the teachers that take so long at most: first those that leave room to back off."""
+        for room, gave_up in ((STUDENT_SHARE, ()), (1 / CANDIDATE_COST, (NO_SECOND_TRY,))):
+            for teacher in (t for t in teachers if self.teacher_seconds(t, self.least) <= most_seconds):
+                for methods in (METHODS[:1] if self.elastic else METHODS, METHODS[1:]):
+                    if plan := self.with_student(teacher, methods, room, gave_up):
+                        yield plan
+
+    def without(self, teachers: Sequence[tuple[float, int]], most_seconds: float) -> Iterator[Plan]:
+        """Likewise, without any student."""
+        nothing = self.space.without_students()
+        fit = (t for t in teachers if self.teacher_seconds(t) <= most_seconds)
+        yield from (self.plan(t, nothing, 0.0, (NO_STUDENT,)) for t in fit)
 
     def with_student(
         self, teacher: tuple[float, int], methods: tuple[Method, ...], room: float, gave_up: tuple[str, ...]

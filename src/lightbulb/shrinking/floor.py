@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lightbulb.core.figures import Figure, standard_error
 from lightbulb.shrinking.goal import Goal
-from lightbulb.tasks.metrics import BITS_PER_BYTE, higher_is_better
+from lightbulb.tasks.metrics import BITS_PER_BYTE, METRICS, higher_is_better
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,15 @@ class Floor:
         if self.at_least is not None:
             parts.append(f"{'at least' if self.sign > 0 else 'at most'} {self.at_least:.4g} {name}")
         return " and ".join(parts)
+
+
+def may_hold(floor: Floor, scores: Iterable[Figure]) -> bool:
+    """Whether one of the scores may be the share asked for of any reference, the perfect one included, by the upper end
+    of its interval. Of metrics that are known to end at 1."""
+    if floor.keep is None or floor.metric not in METRICS or floor.sign < 0:
+        return False
+    ends = (score.high if score.high is not None else score.value for score in scores)
+    return any(end is not None and end >= floor.keep for end in ends)
 
 
 def holds_with_margin(floor: Floor, score: Figure, needed: float, errors: float = 0.5) -> bool:

@@ -20,7 +20,7 @@ from lightbulb.shrinking.assemble import Assembled, Circumstances, assemble
 from lightbulb.shrinking.candidate import DECODER, TITLES, Candidate, Choice, Outcome
 from lightbulb.shrinking.evaluation import StepEvaluator, check_teacher, early_steps, student_steps
 from lightbulb.shrinking.final_evaluation import FinalEvaluation
-from lightbulb.shrinking.floor import Floor
+from lightbulb.shrinking.floor import Floor, may_hold
 from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.kinds import candidates_after, kind_named, kind_names
 from lightbulb.shrinking.kinds.base import Setting
@@ -65,8 +65,10 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     stock: list[Candidate] = []
     windows_for = min(QUICK_SECONDS, goal.max_seconds)
     if choice.candidate is None and needs_teacher(goal, execution.made[START]):
+        ready = may_hold(floor, [o.score for o in choice.tried])  # then what it is held against comes before a student
+        wishes = {"cut_first": not ready, "reference_first": ready}
         with run.release_on_user_error():
-            plan = prepare(execution, source, goal, say, len(choice.files), cut_first=True)
+            plan = prepare(execution, source, goal, say, len(choice.files), **wishes)
         for line in plan.lines:
             say(f"plan: {line}")
         choice = search_students(execution, plan, goal, floor, time_budget, choice, say)
