@@ -59,8 +59,10 @@ def make_plan(
     Raises:
         GoalError: even the shortest teacher and proof take longer
     """
-    wishes = {"elastic": elastic, "cut_first": cut_first, "reference_first": reference_first}
-    of = partial(drafts, times, shape, stats, spent=spent, others=others, **wishes)
+    of = partial(
+        drafts, times, shape, stats, spent=spent, others=others,
+        elastic=elastic, cut_first=cut_first, reference_first=reference_first,
+    )  # fmt: skip
     plan = next(of(max_seconds), None)
     if plan is not None and plan.space.depths:
         return plan

@@ -66,9 +66,8 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     windows_for = min(QUICK_SECONDS, goal.max_seconds)
     if choice.candidate is None and needs_teacher(goal, execution.made[START]):
         ready = may_hold(floor, [o.score for o in choice.tried])  # then what it is held against comes before a student
-        wishes = {"cut_first": not ready, "reference_first": ready}
         with run.release_on_user_error():
-            plan = prepare(execution, source, goal, say, len(choice.files), **wishes)
+            plan = prepare(execution, source, goal, say, len(choice.files), not ready, ready)
         for line in plan.lines:
             say(f"plan: {line}")
         choice = search_students(execution, plan, goal, floor, time_budget, choice, say)

@@ -132,8 +132,8 @@ def prepare(
         times = timed(execution, stats, goal)
     elastic = goal.elastic and (goal.kinds is None or DECODER in goal.kinds)
     cut_first = cut_first and (goal.kinds is None or DECODER in goal.kinds)
-    wishes = {"elastic": elastic, "cut_first": cut_first, "reference_first": reference_first}
-    plan = make_plan(times, shape, stats, goal.max_seconds, run.spent().seconds, others, **wishes)
+    spent = run.spent().seconds
+    plan = make_plan(times, shape, stats, goal.max_seconds, spent, others, elastic, cut_first, reference_first)
     plan = with_kinds(plan, setting_of(run.task, goal, model), goal, mixers_for(model, goal.runtime))
     write_json(place, made := plan.model_dump(mode="json"))
     run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))
