@@ -65,10 +65,6 @@ class Patient:
     def plan_for(self, layers):
         return self.plan
 
-    def plan_of(self, candidate):
-        plan = self.plan.cut_first if candidate.method == "cut-first" else self.plan_for(candidate.layers)
-        return plan if candidate.feed_forward == 1 else plan.narrower
-
     def allows_student(self, layers, after_probe_of=None, probes=1):
         return self.allows(layers, after_probe_of)
 
@@ -78,16 +74,13 @@ class Patient:
     def allows_narrower(self, candidate):
         return self.allows(candidate.layers, None)
 
-    def allows_cut_first(self, candidate):
-        return self.allows(candidate.layers, None)
-
     def allows_recurrent(self, candidate):
         return self.allows(candidate.layers, None)
 
     def probe_seconds(self, layers):
         return 1e9
 
-    training_seconds = recovery_seconds = cut_first_seconds = probe_seconds
+    training_seconds = recovery_seconds = probe_seconds
 
     def enough_seconds(self):
         return 1234.0

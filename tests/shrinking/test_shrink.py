@@ -16,7 +16,7 @@ from tiny import tiny_model
 from lightbulb.cli import main
 from lightbulb.passes.measure import costs_of as real_costs_of
 from lightbulb.pipeline.recipe import Recipe
-from lightbulb.shrinking import drafts, final_evaluation, measured_files, steps, timing
+from lightbulb.shrinking import final_evaluation, measured_files, steps, timing
 from lightbulb.shrinking.times import Times
 
 KEYS = {
@@ -168,27 +168,6 @@ def test_with_an_elastic_teacher(runs, tmp_path):
     assert by_pass["adapt-elastic"]["layers"] == plan["elastic"] == plan["space"]["depths"][0]
     assert by_pass["prune-depth"]["by"] == "order"
     assert json.loads((tmp_path / "run" / "result.json").read_text())["verdict"] in ("kept", "within-noise")
-
-
-@pytest.mark.slow
-def test_with_a_rival_that_is_cut_before_it_learns(tmp_path, monkeypatch):
-    """It is a candidate like others, students are cut from it, and both are tested beside the whole teacher."""
-    monkeypatch.setattr(drafts, "FEW_EPOCHS", 99)
-    monkeypatch.setattr(drafts, "TEACHER_MENU", ((20, 0.0), (0.5, 0.0)))
-    model, data = tiny_model(tmp_path / "model", layers=4), write_rows(tmp_path / "t.jsonl", rows_of("generate"))
-    run = tmp_path / "run"
-    assert shrink(run, model, data, "--kind", "generate", "--keep", KEEP["generate"]) == 0
-    plan, result, clock = (json.loads((run / f"{name}.json").read_text()) for name in ("plan", "result", "clock"))
-    rival, epochs = plan["space"]["cut_first"], plan["cut_first_epochs"]
-    first, *others = result["candidates"]
-    assert first["name"] == f"{rival} layers, cut-first" and "students are cut from it" in first["why"]
-    assert any(f"{rival} layers, cut first" in key for key in clock), "the clock's decision is kept"
-    assert {f" of {rival}" in c["name"] for c in others if "cut-first" not in c["name"]} == {True}
-    assert f"student, {rival} layers, q4_0" in [s["name"] for s in result["students"]] and result["teacher"]
-    assert any("source cut to" in finding for finding in result["findings"])
-    steps = {s.label: s for s in Recipe.read(run / "recipe.toml").steps}
-    assert steps[f"student-{rival}-cut-first"].parameters["schedule"]["epochs"] == epochs
-    assert steps[f"source-{rival}"].source == "source-trimmed" and steps["source-trimmed"].source == "formatted"
 
 
 @pytest.mark.slow

@@ -13,11 +13,10 @@ from pydantic import BaseModel, ConfigDict
 from lightbulb.core.figures import Figure
 from lightbulb.formats.gguf.quant_types import QuantTypeName
 
-Method = Literal["teacher", "distill", "plain", "cut-first"]
+Method = Literal["teacher", "distill", "plain"]
 Mixer = Literal["attention", "mlgru"]  # of the layers of a decoder
 Fidelity = Literal["probe", "trained", "exported"]
 METHODS: tuple[Method, ...] = ("distill", "plain")  # of training a student
-CUT_FIRST: Method = "cut-first"
 DECODER, RECURRENT = "decoder", "recurrent"
 TITLES = {"linear": "n-grams", "slots": "slot filling", "encoder": "encoder", "cascade": "cascade"}  # on pages
 
@@ -30,9 +29,7 @@ class Candidate(BaseModel):
         layers: how many it keeps; 0 of a kind that has none, or keeps all
         feed_forward: share of the channels of each layer's feed-forward that it keeps
         mixer: of its layers: attention as they have it, or "mlgru", a recurrent one in its place
-        method: "distill" from the teacher's logits, "plain" on the examples, "cut-first" likewise, but cut from the
-            source before that has learned anything, or "teacher", the adapted model itself
-        of: layers of the model that was cut first, where it is cut from that; 0 of one that is cut from the teacher
+        method: "distill" from the teacher's logits, "plain" on the examples, or "teacher", the adapted model itself
         quant_type: of the file's layers; None where it is not exported, or where its kind has types of its own
         variant: what tells candidates of another kind apart
         stages: of a cascade, cheapest first
@@ -46,7 +43,6 @@ class Candidate(BaseModel):
     feed_forward: float = 1.0
     mixer: Mixer = "attention"
     method: Method
-    of: int = 0
     quant_type: QuantTypeName | None = None
     variant: str = ""
     stages: tuple[Candidate, ...] = ()
@@ -79,13 +75,8 @@ class Candidate(BaseModel):
         if self.kind != DECODER:
             return "-".join(part for part in (self.kind, *self._own_label) if part)
         narrow = f"-ff{100 * self.feed_forward:.0f}" if self.feed_forward < 1 else ""
-        trained = f"student-{self.depth_label}{self.mixer_label}{narrow}-{self.method}"
+        trained = f"student-{self.layers}{self.mixer_label}{narrow}-{self.method}"
         return trained if self.quant_type in (None, "f16") else f"{trained}-{self.quant_type}"
-
-    @property
-    def depth_label(self) -> str:
-        """The part of a label that says how many layers are kept, and of what."""
-        return f"{self.layers}-of-{self.of}" if self.of else str(self.layers)
 
     @property
     def mixer_label(self) -> str:
@@ -123,7 +114,7 @@ class Candidate(BaseModel):
     @property
     def verify_label(self) -> str:
         """Of the step that compares its file with its weights."""
-        plain = self.kind == DECODER and self.mixer == "attention" and self.method != CUT_FIRST
+        plain = self.kind == DECODER and self.mixer == "attention"
         return "verify" if plain else f"{self.file_label}-verify"
 
     @property
@@ -144,7 +135,6 @@ class Candidate(BaseModel):
             return f"{title} of {stages}, {1 - self.give_up:.0%}"
         what = "recurrent layer" if self.mixer == "mlgru" else "layer"
         layers = f"1 {what}" if self.layers == 1 else f"{self.layers} {what}s"
-        layers += f" of {self.of}" if self.of else ""
         if self.kind != DECODER:
             return ", ".join(part for part in (title, self.variant, layers if self.layers else "") if part)
         share = Fraction(self.feed_forward).limit_denominator(16)

@@ -99,11 +99,6 @@ class CostModel:
                 break
         return epochs, takes
 
-    def epochs_within(self, seconds: float, layers: int) -> float:
-        """Epochs of a student that takes `seconds` as a whole, to a hundredth, and no more than the longest."""
-        beside = self.student(0, layers)
-        return max(0.0, min(STUDENT_MENU[0], round((seconds - beside) / (self.student(1, layers) - beside), 2)))
-
     def shortest_student(self, layers: int) -> float:
         """A student that has just a chance."""
         epochs = [e for e in STUDENT_MENU if self.stats.has_a_chance(e)] or [STUDENT_MENU[0]]

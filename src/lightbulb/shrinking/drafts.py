@@ -23,9 +23,6 @@ FEWEST_TESTED = 50
 CHECK_SHARE = 0.08  # of the time for the teacher's score on validation: beyond it fewer items are answered
 FEWEST_CHECKED = 200
 REFERENCE_EPOCHS = 1  # of a teacher that another kind is held against: of fewer it says little
-FEW_EPOCHS = 2  # a teacher of fewer shares its time with a rival that is cut first (docs/lab-notes.md)
-RIVAL_SHARE = 0.5  # of that time: both are compared at equal seconds
-RIVAL_EPOCHS = 1  # the rival keeps as many layers as learn for so many
 STUDENT_SHARE = 0.45  # of the time left after the teacher, for one full student
 STOCK_FILES = 2.4  # answering with f16, q8_0 and q4_0 / with f16 alone, seen in the ledgers of five finished runs
 MEASURED_FILES = 4  # a student, f16, q8_0, q4_0
@@ -43,7 +40,6 @@ def make_plan(
     spent: float = 0.0,
     others: int = 0,
     elastic: bool = False,
-    cut_first: bool = False,
     reference_first: bool = False,
 ) -> Plan:
     """The best teacher beside which a student has a chance and room to back off; where there is none, first the room to
@@ -53,16 +49,14 @@ def make_plan(
         spent: seconds of `max_seconds`, before this plan
         others: files of other kinds that are measured, too
         elastic: the teacher learns together with the students, if there is one
-        cut_first: a teacher of few epochs may have a rival that is cut before it learns
         reference_first: a student is given up before the teacher learns for less than REFERENCE_EPOCHS
 
     Raises:
         GoalError: even the shortest teacher and proof take longer
     """
     of = partial(
-        drafts, times, shape, stats, spent=spent, others=others,
-        elastic=elastic, cut_first=cut_first, reference_first=reference_first,
-    )  # fmt: skip
+        drafts, times, shape, stats, spent=spent, others=others, elastic=elastic, reference_first=reference_first
+    )
     plan = next(of(max_seconds), None)
     if plan is not None and plan.space.depths:
         return plan
@@ -95,11 +89,10 @@ def drafts(
     spent: float,
     others: int,
     elastic: bool = False,
-    cut_first: bool = False,
     reference_first: bool = False,
 ) -> Iterator[Plan]:
     """Plans that fit, best first."""
-    draft = Draft(times, shape, stats, Shares.of(times, stats, max_seconds, spent, others), elastic, cut_first)
+    draft = Draft(times, shape, stats, Shares.of(times, stats, max_seconds, spent, others), elastic)
     left = draft.shares.available - draft.shares.planned
     alone = [(epochs, round(shape.layers * share)) for epochs, share in TEACHER_MENU]
     teachers = list(dict.fromkeys((epochs, 0) for epochs, _ in alone)) if elastic else alone  # students need all layers
@@ -160,19 +153,6 @@ def _items(each: float, items: int, seconds: float, fewest: int) -> int:
 
 
 @dataclass(frozen=True)
-class Rival:
-    """What a whole teacher of few epochs shares its time with: layers of the source, cut before they learn.
-
-    Attributes:
-        teacher: what is left of it: (epochs, frozen layers)
-    """
-
-    teacher: tuple[float, int]
-    layers: int
-    epochs: float
-
-
-@dataclass(frozen=True)
 class Draft:
     """Plans of one job. teacher: (epochs, frozen layers)."""
 
@@ -181,7 +161,6 @@ class Draft:
     stats: TaskStats
     shares: Shares
     elastic: bool = False
-    cut_first: bool = False
 
     @property
     def costs(self) -> CostModel:
@@ -218,9 +197,7 @@ class Draft:
         self, teacher: tuple[float, int], methods: tuple[Method, ...], room: float, gave_up: tuple[str, ...]
     ) -> Plan | None:
         """A plan with this teacher, if a student trained in `room` of the time that it leaves has a chance."""
-        costs, stats, rival = self.costs, self.stats, self.rival(teacher)
-        if rival is not None:
-            methods = METHODS[1:]  # logits of a teacher that learned little teach little
+        costs, stats = self.costs, self.stats
         space = self.space.with_methods(methods)
         logits = costs.logits() if "distill" in methods else 0.0
         left = self.shares.available - self.shares.planned - logits - self.teacher_seconds(teacher, self.least)
@@ -230,35 +207,10 @@ class Draft:
             epochs, student = costs.longest_student(space.likely, room * left)
         if student > room * left or not stats.has_a_chance(epochs) or logits > student:
             return None  # reading for longer than a student trains: more epochs do more (docs/lab-notes.md)
-        if "distill" not in methods and rival is None:
-            gave_up = (NO_LOGITS, *gave_up)
-        return self.plan(teacher, space, epochs, gave_up, rival)
+        return self.plan(teacher, space, epochs, gave_up if "distill" in methods else (NO_LOGITS, *gave_up))
 
-    def rival(self, teacher: tuple[float, int]) -> Rival | None:
-        """Of a teacher of few epochs; None where it learns for long enough, or a rival would have no chance."""
-        if not self.cut_first or self.elastic or self.stats.kind == "choose" or teacher[0] >= FEW_EPOCHS:
-            return None
-        costs, seconds = self.costs, self.teacher_seconds(teacher)
-        menu = [(epochs, round(share * self.shape.layers)) for epochs, share in TEACHER_MENU]
-        shorter = next((t for t in menu if self.teacher_seconds(t) <= (1 - RIVAL_SHARE) * seconds), menu[-1])
-        left = seconds - self.teacher_seconds(shorter)
-        epochs = {n: costs.epochs_within(left, n) for n in self.space.depths if n < self.shape.layers}
-        layers = max((n for n in epochs if epochs[n] >= RIVAL_EPOCHS), default=min(epochs, default=0))
-        if not layers or not self.stats.has_a_chance(epochs[layers]):
-            return None
-        return Rival(shorter, layers, epochs[layers])
-
-    def plan(
-        self,
-        teacher: tuple[float, int],
-        space: SearchSpace,
-        epochs: float,
-        gave_up: tuple[str, ...],
-        rival: Rival | None = None,
-    ) -> Plan:
+    def plan(self, teacher: tuple[float, int], space: SearchSpace, epochs: float, gave_up: tuple[str, ...]) -> Plan:
         costs, shares, elastic = self.costs, self.shares, self.least if space.depths else None
-        if rival is not None:
-            teacher, space = rival.teacher, space.model_copy(update={"cut_first": rival.layers})
         limit = None if shares.checked == self.stats.validation_examples else shares.checked
         return Plan(
             times=self.times,
@@ -270,7 +222,6 @@ class Draft:
             elastic=elastic,
             space=space,
             distill_epochs=epochs,
-            cut_first_epochs=0.0 if rival is None else rival.epochs,
             validation_limit=limit,
             probe_limit=min(FEWEST_CHECKED, shares.checked) if self.stats.kind == "generate" else limit,
             teacher_seconds=self.teacher_seconds(teacher, elastic),

@@ -84,7 +84,7 @@ def predict_run(source: ModelSource, task: Task, goal: Goal, say: Callable[[str]
     ):
         execution = Execution(run, model := start(run, source, say))
         first = candidates_after("model", setting_of(run.task, goal, model), goal.kinds)
-        plan = prepare(execution, source, goal, say, len(first), cut_first=True)
+        plan = prepare(execution, source, goal, say, len(first))
     steps, files = [*format_steps(goal.runtime), *teacher_steps(plan)], stock_candidates(plan.times.layers)
     if plan.space.depths:
         student = plan.space.candidate(plan.space.depths[0], plan.space.methods[0])
@@ -175,7 +175,6 @@ def first_tried(candidates: Sequence[Candidate]) -> list[str]:
 
 def predicted_seconds(plan: Plan, goal: Goal) -> Figure:
     base = plan.teacher_seconds + plan.check_seconds + plan.logits_seconds + plan.proof_seconds
-    base += plan.cut_first_seconds
     each = [plan.costs.student(plan.epochs_for(n), n) for n in plan.space.depths] or [0.0]
     least, most = base + CANDIDATE_COST * each[0], base + CANDIDATE_COST * sum(each)
     likely = min(goal.max_seconds, base + CANDIDATE_COST * sum(each[:2]))

@@ -11,7 +11,7 @@ from lightbulb.core.facts import ScoreFacts
 from lightbulb.core.figures import Figure
 from lightbulb.passes.calibrate import Calibrate
 from lightbulb.pipeline.recipe import Execution, Step
-from lightbulb.shrinking.candidate import CUT_FIRST, DECODER, Outcome, Trial
+from lightbulb.shrinking.candidate import DECODER, Outcome, Trial
 from lightbulb.shrinking.floor import Floor
 from lightbulb.shrinking.kinds import kind_named
 from lightbulb.shrinking.kinds.base import Setting
@@ -77,13 +77,12 @@ def student_steps(
         candidate, layers = trial.candidate, trial.candidate.layers
         if candidate.kind != DECODER:
             return kind_named(candidate.kind).steps(candidate, time.setting), time.other_seconds(candidate)
-        plan = time.plan_of(candidate)
+        plan = time.plan_for(layers) if candidate.feed_forward == 1 else time.plan_for(layers).narrower
         if trial.fidelity == "exported":
             return file_steps(candidate, plan, runtime, calibration(plan)), time.recovery_seconds(layers)
         if trial.fidelity == "probe":
             return training_steps(candidate, plan, probe=True), time.probe_seconds(layers)
-        seconds = time.cut_first_seconds if candidate.method == CUT_FIRST else time.training_seconds
-        return training_steps(candidate, plan), seconds(layers)
+        return training_steps(candidate, plan), time.training_seconds(layers)
 
     return steps_of
 
@@ -92,12 +91,9 @@ def recorded_score(evaluation: Artifact) -> Figure:
     return evaluation.facts_as(ScoreFacts).score
 
 
-def check_teacher(execution: Execution, floor: Floor, rival: bool = False) -> Figure:
+def check_teacher(execution: Execution, floor: Floor) -> Figure:
     """The teacher's score on validation. One that is only not shown to have learned anything may still have students
     that do: what is handed out is judged on test.
-
-    Args:
-        rival: whether another learns in its place, so that it need not have learned anything
 
     Raises:
         RunFailure: the teacher has learned nothing
@@ -109,7 +105,7 @@ def check_teacher(execution: Execution, floor: Floor, rival: bool = False) -> Fi
     worst = chance(task, examples)
     telling = enough(worst, items) if task.kind == "choose" else wilson(0, items)[1] < LEAST_TEACHER
     no_better = teacher.value is None or floor.sign * (teacher.value - worst) <= 0
-    if not rival and telling and no_better and (why := at_chance(task, teacher, examples)):
+    if telling and no_better and (why := at_chance(task, teacher, examples)):
         raise RunFailure(
             f"the adapted teacher has learned nothing: its {task.metric} is {teacher} on {items:,} validation items, "
             f"and {why}",

@@ -67,12 +67,11 @@ def perform(run: Run, source: ModelSource, goal: Goal, *, command: str, say: Say
     if choice.candidate is None and needs_teacher(goal, execution.made[START]):
         ready = may_hold(floor, [o.score for o in choice.tried])  # then what it is held against comes before a student
         with run.release_on_user_error():
-            plan = prepare(execution, source, goal, say, len(choice.files), not ready, ready)
+            plan = prepare(execution, source, goal, say, len(choice.files), reference_first=ready)
         for line in plan.lines:
             say(f"plan: {line}")
         choice = search_students(execution, plan, goal, floor, time_budget, choice, say)
-        stock, windows_for = stock_candidates(plan.times.layers), goal.max_seconds
-        missed = [*missed, *plan.shared, *plan.missed]
+        stock, missed, windows_for = stock_candidates(plan.times.layers), [*missed, *plan.missed], goal.max_seconds
     elif TEACHER in execution.made:
         layers = execution.made[TEACHER].facts_as(EncoderFacts).layers
         stock, windows_for = stock_candidates(layers, ENCODER_KIND), goal.max_seconds
@@ -163,7 +162,7 @@ def search_students(
     """Trains the teacher, and the decoders that are needed where none of the kinds before does what was asked."""
     slowdown = teach(execution, plan, time_budget, say)
     time = StudentTime(plan, time_budget, slowdown, setting_of(execution.run.task, goal, execution.made[START]))
-    teacher, pairs = check_teacher(execution, floor, plan.space.cut_first is not None), pairs_of(goal, plan)
+    teacher, pairs = check_teacher(execution, floor), pairs_of(goal, plan)
     strategy = BoldFirst(plan.space, floor, teacher, time, say, early.tried, pairs)
     calibration = partial(student_calibration, execution.run.task.kind, goal.runtime, goal.abstain)
     steps_of = student_steps(time, goal.runtime, calibration)

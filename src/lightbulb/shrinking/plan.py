@@ -44,7 +44,6 @@ class Plan(BaseModel):
         elastic: layers of the smallest student that the teacher learns together with; None: it learns alone
         space: what may be tried; without depths where the time does not allow a student that has a chance
         distill_epochs: of a student of the likely depth
-        cut_first_epochs: of the source that is cut before it learns
         teacher_seconds: of its training
         check_seconds: of its score on validation
         logits_seconds: of reading the train split with it
@@ -66,7 +65,6 @@ class Plan(BaseModel):
     elastic: int | None = None
     space: SearchSpace
     distill_epochs: float
-    cut_first_epochs: float = 0.0
     validation_limit: int | None = None  # validation items answered, when the time does not allow all
     probe_limit: int | None = None  # likewise, by a probe
     teacher_seconds: float
@@ -91,25 +89,15 @@ class Plan(BaseModel):
     def teacher_share(self) -> float:
         """Of the seconds that hang on the machine's speed, those of the teacher's training: what the plan leaves over
         is shared out like the rest."""
-        students = CANDIDATE_COST * self.student_seconds + self.cut_first_seconds
-        others = self.check_seconds + self.logits_seconds + students + self.answering_seconds
+        others = (
+            self.check_seconds + self.logits_seconds + CANDIDATE_COST * self.student_seconds + self.answering_seconds
+        )
         return self.teacher_seconds / (self.teacher_seconds + others)
-
-    @property
-    def cut_first_seconds(self) -> float:
-        """Of the source that is cut before it learns, as a whole."""
-        layers = self.space.cut_first
-        return 0.0 if layers is None else self.costs.student(self.cut_first_epochs, layers)
 
     @property
     def narrower(self) -> Plan:
         """Of a student that goes on from one that is trained, with less of its feed-forward."""
         return self.model_copy(update={"distill_epochs": NARROW_SHARE * self.distill_epochs})
-
-    @property
-    def cut_first(self) -> Plan:
-        """Of the source that is cut before it learns."""
-        return self.model_copy(update={"distill_epochs": self.cut_first_epochs})
 
     def epochs_for(self, layers: int) -> float:
         """Epochs of a student of so many layers: one bolder than the likely one trains for as long, so for more."""
@@ -140,7 +128,6 @@ class Plan(BaseModel):
             f"frozen{self._inside}, {self.teacher_seconds:,.0f} s; exports, measuring and test "
             f"{self.proof_seconds:,.0f} s"
         ]
-        parts += self.shared
         if self.space.depths:
             parts.append(
                 f"students of {', '.join(map(str, self.space.depths))} layers are tried in this order, the likely one "
@@ -154,17 +141,6 @@ class Plan(BaseModel):
     @property
     def _inside(self) -> str:
         return "" if self.elastic is None else f", with students of {self.elastic} layers and more inside it"
-
-    @property
-    def shared(self) -> list[str]:
-        """That the teacher shares its time with a rival, in a line."""
-        if self.space.cut_first is None:
-            return []
-        return [
-            f"a whole teacher would learn for few epochs, so it shares its time with the source cut to "
-            f"{self.space.cut_first} of {self.times.layers} layers before it learns, which trains "
-            f"{self.cut_first_epochs:g} epochs, {self.cut_first_seconds:,.0f} s; students are cut from the better one"
-        ]
 
     @property
     def missed(self) -> list[str]:

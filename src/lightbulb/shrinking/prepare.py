@@ -104,13 +104,7 @@ def setting_of(task: Task, goal: Goal, model: Artifact) -> Setting:
 
 
 def prepare(
-    execution: Execution,
-    source: ModelSource,
-    goal: Goal,
-    say: Say,
-    others: int = 0,
-    cut_first: bool = False,
-    reference_first: bool = False,
+    execution: Execution, source: ModelSource, goal: Goal, say: Say, others: int = 0, reference_first: bool = False
 ) -> Plan:
     """Gives the imported model the task's form, checks its file in the runtime that ships, times this machine with it
     and makes the plan; or reads the plan back, so that a resumed run decides alike.
@@ -118,7 +112,6 @@ def prepare(
     Args:
         say: hears what was changed
         others: files of other kinds, made before it, that will be measured with those of the plan
-        cut_first: a teacher of few epochs may share its time with a rival that is cut before it learns
         reference_first: a student is given up before the teacher is one of very few epochs
     """
     run = execution.run
@@ -131,9 +124,8 @@ def prepare(
     with run.progress.working("timing this machine"):
         times = timed(execution, stats, goal)
     elastic = goal.elastic and (goal.kinds is None or DECODER in goal.kinds)
-    cut_first = cut_first and (goal.kinds is None or DECODER in goal.kinds)
     spent = run.spent().seconds
-    plan = make_plan(times, shape, stats, goal.max_seconds, spent, others, elastic, cut_first, reference_first)
+    plan = make_plan(times, shape, stats, goal.max_seconds, spent, others, elastic, reference_first)
     plan = with_kinds(plan, setting_of(run.task, goal, model), goal, mixers_for(model, goal.runtime))
     write_json(place, made := plan.model_dump(mode="json"))
     run.events.emit(Decided(by="plan", what="plan", value=made, why=" ".join(plan.lines)))

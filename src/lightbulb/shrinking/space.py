@@ -23,8 +23,6 @@ class SearchSpace(BaseModel):
 
     Attributes:
         depths: numbers of layers, bold first; empty where no student can be tried
-        cut_first: layers of the source that learn in the teacher's place, beside it; None where the teacher learns
-            enough
         likely: the depth that the length of training is planned for
         quant_types: of the file's layers, bold first
         methods: of training, to be compared
@@ -37,7 +35,6 @@ class SearchSpace(BaseModel):
 
     depths: tuple[int, ...]
     likely: int
-    cut_first: int | None = None
     quant_types: tuple[QuantTypeName, ...]
     methods: tuple[Method, ...] = METHODS
     mixers: tuple[Mixer, ...] = ("attention",)
@@ -64,10 +61,10 @@ class SearchSpace(BaseModel):
         return self.model_copy(update={"methods": methods})
 
     def without_students(self) -> SearchSpace:
-        return self.model_copy(update={"depths": (), "likely": 0, "cut_first": None, "methods": METHODS[1:]})
+        return self.model_copy(update={"depths": (), "likely": 0, "methods": METHODS[1:]})
 
-    def candidate(self, layers: int, method: Method, of: int = 0) -> Candidate:
-        return Candidate(layers=layers, method=method, of=of)
+    def candidate(self, layers: int, method: Method) -> Candidate:
+        return Candidate(layers=layers, method=method)
 
 
 def likely_depth(kind: TaskKind, depths: tuple[int, ...]) -> int:

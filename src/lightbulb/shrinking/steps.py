@@ -25,7 +25,7 @@ from lightbulb.passes.verify import Verify
 from lightbulb.pipeline.recipe import Step, step
 from lightbulb.runtimes import runtime_class
 from lightbulb.shrinking.abstain import Abstain
-from lightbulb.shrinking.candidate import CUT_FIRST, DECODER, Candidate
+from lightbulb.shrinking.candidate import DECODER, Candidate
 from lightbulb.shrinking.plan import Plan
 from lightbulb.shrinking.space import BLOCK_TYPES
 from lightbulb.tasks.task import TaskKind
@@ -80,13 +80,14 @@ def training_steps(candidate: Candidate, plan: Plan, *, probe: bool = False) -> 
     epochs = plan.probe_epochs if probe else plan.distill_epochs
     schedule = Schedule(epochs=epochs, learning_rate=STUDENT_RATE, batch_size=plan.batch_size)
     limit = plan.probe_limit if probe else plan.validation_limit
-    steps = cut_steps(candidate, plan)
+    prune = PruneDepth(layers=candidate.layers, by="influence" if plan.elastic is None else "order")
+    steps = [step(f"pruned-{candidate.layers}", prune, "trimmed")]
     if candidate.mixer != "attention":
         steps.append(step(f"{steps[0].label}{candidate.mixer_label}", ReplaceMixer(), steps[0].label))
     if candidate.feed_forward < 1:
         narrow = PruneWidth(feed_forward=candidate.feed_forward)
         steps = [step(f"{candidate.label}-cut", narrow, candidate.wider.label)]
-    label = f"probe-{candidate.depth_label}{candidate.mixer_label}-{candidate.method}" if probe else candidate.label
+    label = f"probe-{candidate.layers}{candidate.mixer_label}-{candidate.method}" if probe else candidate.label
     cut = steps[-1].label
     if probe and plan.elastic is not None:
         return [*steps, step(f"{label}-validation", Evaluate(split="validation", limit=limit), cut)]
@@ -96,16 +97,6 @@ def training_steps(candidate: Candidate, plan: Plan, *, probe: bool = False) -> 
         else step(label, Adapt(schedule=schedule), cut)
     )
     return [*steps, train, step(f"{label}-validation", Evaluate(split="validation", limit=limit), label)]
-
-
-def cut_steps(candidate: Candidate, plan: Plan) -> list[Step]:
-    """A student's layers, cut from the teacher, from the model that was cut first, or, of that, from the source."""
-    prune = PruneDepth(layers=candidate.layers, by="influence" if plan.elastic is None else "order")
-    if candidate.method == CUT_FIRST:
-        trimmed = step("source-trimmed", TrimVocab(), FORMATTED)
-        return [trimmed, step(f"source-{candidate.layers}", prune, trimmed.label)]
-    parent = Candidate(layers=candidate.of, method=CUT_FIRST).label if candidate.of else "trimmed"
-    return [step(f"pruned-{candidate.depth_label}", prune, parent)]
 
 
 def file_steps(candidate: Candidate, plan: Plan, runtime: str, calibrate: Calibrate | None = None) -> list[Step]:

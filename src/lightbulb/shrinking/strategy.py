@@ -13,17 +13,7 @@ from typing import Protocol
 
 from lightbulb.core.events import Decided, Stream
 from lightbulb.core.figures import Figure, standard_error
-from lightbulb.shrinking.candidate import (
-    CUT_FIRST,
-    DECODER,
-    METHODS,
-    Candidate,
-    Choice,
-    Method,
-    Outcome,
-    Trial,
-    other_kinds,
-)
+from lightbulb.shrinking.candidate import DECODER, METHODS, Candidate, Choice, Method, Outcome, Trial, other_kinds
 from lightbulb.shrinking.floor import Floor, holds_with_margin
 from lightbulb.shrinking.ladder import answer_cost, cheapest_that_holds
 from lightbulb.shrinking.space import SearchSpace
@@ -101,7 +91,6 @@ class BoldFirst:
         self.pairs = pairs
         self.tried: list[Outcome] = list(before)
         self._held: Outcome | None = None
-        self._of, self._parent = 0, teacher  # what students are cut from: its layers, 0 of the teacher; its score
         self._walk = self._trials()
         self._next: Trial | None = None
         self._begun = False
@@ -138,8 +127,6 @@ class BoldFirst:
         mixer = files[0].mixer if decoder else None
         if rivals := [o for o in decoders if o.trial.candidate.mixer != mixer]:
             files = (*files[:1], self._best(rivals).trial.candidate, *files[1:])
-        first = [o.trial.candidate for o in decoders if o.trial.candidate.method == CUT_FIRST]
-        files = (*files, *(c for c in first[:1] if c not in files))  # what `keep` may be a share of is tested, too
         return Choice(taken.trial.candidate, tried, files)
 
     def _best(self, outcomes: Sequence[Outcome]) -> Outcome:
@@ -169,41 +156,11 @@ class BoldFirst:
         self._take_another_kind()
         if self._held and not self._decoder_may_cost_less(self._held):
             return
-        yield from self._cut_first()
-        student = yield from self._boldest()
-        if student is None and self._held and _is_decoder(self._held):
-            student = self._held.trial.candidate.model_copy(update={"quant_type": None})
-        if student is not None:
-            yield from self._narrow((yield from self._remixed(student)))
-
-    def _cut_first(self) -> Generator[Trial, Outcome, None]:
-        """The source cut before it learns: a rival of the teacher, and a student like others."""
-        if self.space.cut_first is None:
-            return
-        rival = self.space.candidate(self.space.cut_first, CUT_FIRST)
-        if not self.time.allows_cut_first(rival):
-            return
-        held, full = self._held, (yield Trial(rival, "trained"))
-        if self.floor.best((self.teacher.value, full.score.value)) not in (None, self.teacher.value):
-            self._of, self._parent = rival.layers, full.score
-            self._note("better than the whole teacher: students are cut from it")
-        elif not holds_with_margin(self.floor, full.score, self._needed(), errors=0):
-            self._note("back off: the whole teacher is better")
-            return
-        yield from self._export(rival, full)
-        if held and self._held and answer_cost(held) <= answer_cost(self._held):
-            self._held = held
-
-    def _boldest(self) -> Generator[Trial, Outcome, Candidate | None]:
-        """Depth after depth, until one holds the floor; those that would cost no less than what holds it are left
-        out."""
-        method: Method | None = self.space.methods[0] if len(self.space.methods) == 1 else None
-        if self._of:
-            method = "plain"  # its logits were not read
+        method = self.space.methods[0] if len(self.space.methods) == 1 else None
         for place, layers in enumerate(self.space.depths):
             needed = self._needed()
-            if layers >= self._least_held() or not self.time.allows_student(layers):
-                return None
+            if not self.time.allows_student(layers):
+                return
             exported = any(o.trial.fidelity == "exported" and _is_decoder(o) for o in self.tried)
             last = not exported and not self._time_for_a_wider_one(place, method)
             if method is None or not last:
@@ -211,15 +168,9 @@ class BoldFirst:
                 if not last and not self._promises(probe, needed):
                     self._note(f"back off: too far below {needed:.4g} for a probe")
                     continue
-            student = self.space.candidate(layers, method, self._of)
-            if (yield from self._finish(student)):
-                return student
-        return None
-
-    def _least_held(self) -> float:
-        """Layers of a decoder that need not be tried any more."""
-        held = self._held.trial.candidate.layers if self._held and _is_decoder(self._held) else math.inf
-        return min(held, self._of or math.inf)
+            if (yield from self._finish(self.space.candidate(layers, method))):
+                yield from self._narrow((yield from self._remixed(self.space.candidate(layers, method))))
+                return
 
     def _take_another_kind(self) -> None:
         """The cheapest of the other kinds that holds the floor, now that all that may be its reference were tried."""
@@ -253,7 +204,7 @@ class BoldFirst:
         """
         scores: dict[Method, Figure] = {}
         for m in (method,) if method else METHODS:
-            outcome = yield Trial(self.space.candidate(layers, m, self._of), "probe")
+            outcome = yield Trial(self.space.candidate(layers, m), "probe")
             scores[m] = outcome.score
         if method is None:
             distilled, plain = scores["distill"], scores["plain"]
@@ -264,12 +215,8 @@ class BoldFirst:
         return method, scores[method]
 
     def _finish(self, student: Candidate) -> Generator[Trial, Outcome, bool]:
-        """Trains in full and exports; whether a file holds the floor."""
+        """Trains in full and exports, boldest type first, until a file holds the floor; whether one does."""
         full = yield Trial(student, "trained")
-        return (yield from self._export(student, full))
-
-    def _export(self, student: Candidate, full: Outcome) -> Generator[Trial, Outcome, bool]:
-        """Exports what is trained, boldest type first, until a file holds the floor; whether one does."""
         for quant_type in self.space.quant_types:
             if self._judge((yield Trial(student.in_type(quant_type), "exported"))):
                 return True
@@ -324,12 +271,11 @@ class BoldFirst:
 
     def _promises(self, probe: Figure, needed: float) -> bool:
         """Whether the full training could bring a probe's score to the floor, a standard error aside."""
-        parent = self._parent.value
-        if probe.value is None or parent is None:
+        if probe.value is None or self.teacher.value is None:
             return False
-        if self.floor.sign * (probe.value - parent) >= 0:
+        if self.floor.sign * (probe.value - self.teacher.value) >= 0:
             return True  # a teacher that a probe beats is no measure of what is within reach
-        hoped = probe.value + GAP_CLOSED * (parent - probe.value)
+        hoped = probe.value + GAP_CLOSED * (self.teacher.value - probe.value)
         return self.floor.sign * (hoped - needed) + standard_error(probe) >= 0
 
     def _note(self, why: str, outcome: Outcome | None = None) -> None:

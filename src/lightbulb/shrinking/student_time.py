@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from lightbulb.shrinking.candidate import CUT_FIRST, Candidate
+from lightbulb.shrinking.candidate import Candidate
 from lightbulb.shrinking.cost_model import CANDIDATE_COST, PROBE_SHARE, CostModel
 from lightbulb.shrinking.kinds import kind_named
 from lightbulb.shrinking.kinds.base import Setting
@@ -38,11 +38,6 @@ class StudentTime:
         """The plan of a student of so many layers, as far as the time allows when it is first asked for."""
         epochs = self.time_budget.decide_once(f"epochs of {layers} layers", lambda: self._epochs(layers))
         return self.plan.model_copy(update={"distill_epochs": epochs})
-
-    def plan_of(self, candidate: Candidate) -> Plan:
-        """The plan of a student, by how it is made."""
-        plan = self.plan.cut_first if candidate.method == CUT_FIRST else self.plan_for(candidate.layers)
-        return plan if candidate.feed_forward == 1 else plan.narrower
 
     def _epochs(self, layers: int) -> float:
         epochs = self.plan.epochs_for(layers)
@@ -80,14 +75,9 @@ class StudentTime:
 
     def allows_narrower(self, candidate: Candidate) -> bool:
         """Whether there is time for a student with less of its feed-forward, trained on from the wider one."""
-        plan = self.plan_of(candidate)
+        plan = self.plan_for(candidate.layers).narrower
         seconds = self.costs.student(plan.distill_epochs, self.plan.shape.worth(candidate))
         return self.time_budget.fits(candidate.size, lambda: seconds, lambda: self.left)
-
-    def allows_cut_first(self, candidate: Candidate) -> bool:
-        """Whether there is time for the source that is cut before it learns."""
-        seconds = self.costs.student(self.plan.cut_first_epochs, candidate.layers)
-        return self.time_budget.fits(candidate.size + ", cut first", lambda: seconds, lambda: self.left)
 
     def allows_recurrent(self, candidate: Candidate) -> bool:
         """Whether there is time for a student with recurrent layers: about as long as one with attention takes."""
@@ -111,11 +101,6 @@ class StudentTime:
     def training_seconds(self, layers: int) -> float:
         """The longest that the full training of a student may take: what is left beside all that must follow."""
         return self.left - self._recovery(layers) - self.costs.check(layers)
-
-    def cut_first_seconds(self, layers: int) -> float:
-        """The longest that the source that is cut before it learns may train: students come after it."""
-        planned = self.costs.student(self.plan.cut_first_epochs, layers)
-        return min(PROBED_LONGER * planned, self.training_seconds(layers))
 
     def recovery_seconds(self, layers: int) -> float:
         """The longest that its recovery in the type of the file may take."""
