@@ -7,19 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from loading import tried
 from random_matmulfree import BITNET, RECURRENT, SMALL_MIXED, Fields, Tensors, write_matmulfree
 from random_models import Type, damaged_headers, damaged_weights
-
-lightbulb_filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: `make filament`")
-
-
-def tried(path) -> str | None:
-    """The error of loading and using the file, None if it works."""
-    try:
-        lightbulb_filament.Model(path, threads=1).generate([1, 2, 3], 2)
-    except lightbulb_filament.FilamentError as e:
-        return str(e)
-    return None
 
 
 def without(name: str) -> Callable[[Fields, Tensors], None]:

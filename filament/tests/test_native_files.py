@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from loading import tried
 from random_models import SMALL, Shape, Type, damaged_headers, damaged_weights, write_model
-
-lightbulb_filament = pytest.importorskip("lightbulb_filament", reason="filament is not built: `make filament`")
-
-
-def tried(path) -> str | None:
-    """The error of loading and using the file, None if it works."""
-    try:
-        lightbulb_filament.Model(path, threads=1).generate([1, 2, 3], 2)
-    except lightbulb_filament.FilamentError as e:
-        return str(e)
-    return None
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path):

@@ -31,7 +31,7 @@ from lightbulb.shrinking.goal import Goal
 from lightbulb.shrinking.record import DONE, Result
 from lightbulb.tasks.load import load_task
 from lightbulb.tasks.task import Task
-from lightbulb.train.together import ALL, ALONE, Alone, joined, processes, rank
+from lightbulb.train.together import ALONE, Alone, joined, processes, rank
 
 if TYPE_CHECKING:
     from lightbulb.pipeline.recipe import Recipe
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @contextmanager
 def opened(out: Path, task: Task, goal: Goal, events: Stream, team: Alone = ALONE) -> Iterator[Run]:
     """A run folder, locked, with its meter."""
-    meter = Meter() if team is ALONE else Meter(cpu_clock=team.cpu_clock, whose=ALL)
+    meter = Meter(cpu_clock=team.cpu_clock, whose=team.whose)
     progress = Reporter(events, meter.spent)
     run = Run(out, task, seed=goal.seed, progress=progress, meter=meter, threads=goal.threads, events=events, team=team)
     try:
@@ -263,7 +263,7 @@ def sweep(
     from lightbulb.report.sweep import sweep_page
 
     for goal in goals.values():
-        goal.check()
+        goal.check(processes())
     records = [train(text, goal, out / name, command=command, quiet=quiet) for name, goal in goals.items()]
     if rank() == 0:
         write_json(out / RECORD, [record.model_dump(mode="json") for record in records])

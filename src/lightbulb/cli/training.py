@@ -8,8 +8,9 @@ from typing import Literal
 
 from tyro import conf
 
-from lightbulb.cli.options import Omittable, threads_of, typed_command
+from lightbulb.cli.options import Omittable, typed_command
 from lightbulb.cli.output import show
+from lightbulb.energy.processor import threads_held
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def train(
         learning_rate=rates[0] if rates else None,
         max_seconds=seconds(budget.pop("max_time")),
         seed=seed,
-        threads=threads_each(threads_of(None)) if threads is None else threads,
+        threads=threads_each(threads_held()) if threads is None else threads,
         **shape,
         **budget,
     )

@@ -44,6 +44,7 @@ POOLED = "pooled"  # the row for processors that the table does not know
 HALF_LOAD_SHARE = 0.67  # of full power, at half load
 SPREAD = 2.0  # least ratio of either bound to the value
 _TABLE = "cpu_watts_per_thread"
+OWN = "this process alone"  # whose CPU seconds an estimate is usually of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,7 @@ class Watts:
 
 
 def estimate_joules(
-    cpu_seconds: float,
-    wall_seconds: float,
-    threads: int,
-    family: str | Family | None = None,
-    whose: str = "this process alone",
+    cpu_seconds: float, wall_seconds: float, threads: int, family: str | Family | None = None, whose: str = OWN
 ) -> Figure:
     """Joules at the wall of work whose CPU seconds are known.
 

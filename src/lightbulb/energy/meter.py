@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from lightbulb.core.figures import Figure, total
-from lightbulb.energy.estimate import estimate_joules
+from lightbulb.energy.estimate import OWN, estimate_joules
 from lightbulb.energy.processor import (
     CpuTimes,
     ProcessorTimes,
@@ -41,7 +41,6 @@ __all__ = ["Meter", "Reading", "Window", "cpu_seconds_so_far", "to_sum"]
 
 STEAL_SHARE = 0.01  # above it, steal time is told
 SLEPT_SECONDS = 1.0
-OWN = "this process alone"
 _COUNTED = "with threads, and children that have ended"
 
 

@@ -19,13 +19,13 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from lightbulb.energy.estimate import OWN
 from lightbulb.energy.meter import cpu_seconds_so_far
 
 if TYPE_CHECKING:
     import torch
 
 PATIENCE = timedelta(days=1)  # the others wait while the main process reads the text, scores and writes
-ALL = "the processes of this machine that train together"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -51,11 +51,13 @@ class Alone:
         main: whether it keeps files and talks
         elsewhere: how many of the processes are on other machines than the main one
         cpu_seconds: of the other processes on the main one's machine, so far
+        whose: what `cpu_clock` counts
     """
 
     main = True
     elsewhere = 0
     cpu_seconds = 0.0
+    whose = OWN
 
     def cpu_clock(self) -> float:
         """CPU seconds of all processes on this machine, as the others last told them."""
@@ -96,6 +98,8 @@ ALONE = Alone()
 
 class Team(Alone):
     """One of several processes; torch.distributed must be initialized."""
+
+    whose = "the processes of this machine that train together"
 
     def __init__(self) -> None:
         self.main, self.size, self.rank = rank() == 0, processes(), rank()
@@ -161,7 +165,8 @@ class Team(Alone):
 
 
 def joined() -> Alone:
-    """The team that this process was started in; waits for the others. The same until the process ends."""
+    """The team that this process was started in; waits for the others. Each training has a team of its own, whose CPU
+    seconds begin at 0."""
     if processes() == 1:
         return ALONE
     import torch
