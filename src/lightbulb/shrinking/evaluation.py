@@ -91,9 +91,12 @@ def recorded_score(evaluation: Artifact) -> Figure:
     return evaluation.facts_as(ScoreFacts).score
 
 
-def check_teacher(execution: Execution, floor: Floor) -> Figure:
+def check_teacher(execution: Execution, floor: Floor, alone: bool = True) -> Figure:
     """The teacher's score on validation. One that is only not shown to have learned anything may still have students
     that do: what is handed out is judged on test.
+
+    Args:
+        alone: whether no other kind is there that may be handed out without it
 
     Raises:
         RunFailure: the teacher has learned nothing
@@ -105,7 +108,7 @@ def check_teacher(execution: Execution, floor: Floor) -> Figure:
     worst = chance(task, examples)
     telling = enough(worst, items) if task.kind == "choose" else wilson(0, items)[1] < LEAST_TEACHER
     no_better = teacher.value is None or floor.sign * (teacher.value - worst) <= 0
-    if telling and no_better and (why := at_chance(task, teacher, examples)):
+    if alone and telling and no_better and (why := at_chance(task, teacher, examples)):
         raise RunFailure(
             f"the adapted teacher has learned nothing: its {task.metric} is {teacher} on {items:,} validation items, "
             f"and {why}",

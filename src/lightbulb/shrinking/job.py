@@ -162,7 +162,7 @@ def search_students(
     """Trains the teacher, and the decoders that are needed where none of the kinds before does what was asked."""
     slowdown = teach(execution, plan, time_budget, say)
     time = StudentTime(plan, time_budget, slowdown, setting_of(execution.run.task, goal, execution.made[START]))
-    teacher, pairs = check_teacher(execution, floor), pairs_of(goal, plan)
+    teacher, pairs = check_teacher(execution, floor, alone=not early.files), pairs_of(goal, plan)
     strategy = BoldFirst(plan.space, floor, teacher, time, say, early.tried, pairs)
     calibration = partial(student_calibration, execution.run.task.kind, goal.runtime, goal.abstain)
     steps_of = student_steps(time, goal.runtime, calibration)
